@@ -1,0 +1,1 @@
+"""What training and serving must agree on: text, events, artifacts, exported graphs, and the wire."""

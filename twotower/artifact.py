@@ -1,0 +1,321 @@
+"""The artifact folder: every path in it, the manifest, and how a version is published, verified and pruned."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from twotower.errors import CorruptArtifact, NotFound
+
+SCHEMA = 1
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every path below one artifact folder."""
+
+    root: Path
+
+    @property
+    def current(self) -> Path:
+        return self.root / "CURRENT"
+
+    @property
+    def previous(self) -> Path:
+        return self.root / "PREVIOUS"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "versions"
+
+    @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints, caches and half-written versions: the trainer's alone, no service looks here."""
+        return self.root / "work"
+
+    def version(self, name: str) -> VersionLayout:
+        return VersionLayout(self.versions / name)
+
+    def encoder(self, digest: str) -> EncoderLayout:
+        return EncoderLayout(self.encoders / digest)
+
+
+@dataclass(frozen=True)
+class VersionLayout:
+    """Every file of one version folder."""
+
+    root: Path
+
+    manifest = property(lambda self: self.root / "manifest.json")
+    embeddings = property(lambda self: self.root / "product_embeddings.npy")
+    ids = property(lambda self: self.root / "product_ids.npy")
+    index = property(lambda self: self.root / "product_index.faiss")
+    item_tower = property(lambda self: self.root / "item_tower.onnx")
+    buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
+    vocab = property(lambda self: self.root / "vocab.json")
+    products = property(lambda self: self.root / "products.sqlite")
+    recent = property(lambda self: self.root / "recent_interactions.jsonl.gz")
+    weights = property(lambda self: self.root / "model.safetensors")
+    config = property(lambda self: self.root / "config.yaml")
+    metrics = property(lambda self: self.root / "metrics.json")
+    rejects = property(lambda self: self.root / "rejects.csv")
+
+
+@dataclass(frozen=True)
+class EncoderLayout:
+    """Every file of one shared text encoder folder."""
+
+    root: Path
+
+    spec = property(lambda self: self.root / "encoder.json")
+    graph = property(lambda self: self.root / "encoder.onnx")
+    tokenizer = property(lambda self: self.root / "tokenizer.json")
+
+
+class FileEntry(BaseModel):
+    """What the manifest says of one file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    size: int
+
+
+class Manifest(BaseModel):
+    """What one version is: read by services before they open anything else of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    schema_version: int = SCHEMA
+    version: str
+    created_at: str
+    # name and digest of the text encoder, and the size of its vectors
+    encoder: str
+    encoder_digest: str
+    text_dimension: int
+    dimension: int
+    metric: str = "inner_product"
+    products: int
+    buyers: int
+    events: int
+    # event name -> weight, in the order of their integer codes (1, 2, ...)
+    event_weights: dict[str, float]
+    max_history: int
+    # what the data and the training were
+    configuration: dict[str, Any]
+    metrics: dict[str, Any]
+    # why a version was kept back from CURRENT or published with a warning
+    notes: list[str] = []
+    files: dict[str, FileEntry]
+    encoder_files: dict[str, FileEntry]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One opened version: its manifest, its folder, and its encoder's folder."""
+
+    manifest: Manifest
+    layout: VersionLayout
+    encoder: EncoderLayout
+
+    @property
+    def name(self) -> str:
+        return self.manifest.version
+
+    def check(self, *paths: Path) -> None:
+        """Hashes the files that are about to be opened. CorruptArtifact where one does not match the manifest."""
+        for path in paths:
+            shared = path.parent == self.encoder.root
+            entries = self.manifest.encoder_files if shared else self.manifest.files
+            entry = entries.get(path.name)
+            if entry is None:
+                raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
+            found = describe(path)
+            if found.size != entry.size:
+                raise CorruptArtifact(f"{path} has {found.size} bytes, its manifest says {entry.size}")
+            if found.sha256 != entry.sha256:
+                raise CorruptArtifact(f"{path} has sha256 {found.sha256}, its manifest says {entry.sha256}")
+
+
+def describe(path: Path) -> FileEntry:
+    """Size and sha256 of a file. CorruptArtifact where it cannot be read."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
+    return FileEntry(sha256=digest.hexdigest(), size=size)
+
+
+def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Version:
+    """The version `name`, its manifest checked against `manifest_sha256` where given.
+
+    NotFound where there is no such version, CorruptArtifact where its manifest is not what it should be.
+    """
+    if not _NAME.match(name):
+        raise NotFound(f"{name!r} is not a version name", field="version")
+    files = layout.version(name)
+    if not files.manifest.is_file():
+        raise NotFound(f"there is no version {name!r} in {layout.versions}", field="version")
+    raw = files.manifest.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if manifest_sha256 and found != manifest_sha256:
+        raise CorruptArtifact(f"{files.manifest} has sha256 {found}, CURRENT says {manifest_sha256}")
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CorruptArtifact(f"{files.manifest}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if manifest.schema_version != SCHEMA:
+        raise CorruptArtifact(f"{files.manifest} has schema {manifest.schema_version}, this code reads {SCHEMA}")
+    if manifest.version != name:
+        raise CorruptArtifact(f"{files.manifest} is of version {manifest.version!r}, its folder is {name!r}")
+    return Version(manifest, files, layout.encoder(manifest.encoder_digest))
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What CURRENT or PREVIOUS says: a version's name and the sha256 of its manifest."""
+
+    version: str
+    manifest_sha256: str
+
+
+def read_pointer(path: Path) -> Pointer | None:
+    """The pointer in `path`, or None where there is none. CorruptArtifact where it is not one."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error}") from None
+    parts = text.split()
+    if len(parts) != 2 or not _NAME.match(parts[0]) or not re.fullmatch(r"[0-9a-f]{64}", parts[1]):
+        raise CorruptArtifact(f"{path} does not hold a version name and a sha256: {text[:100]!r}")
+    return Pointer(parts[0], parts[1])
+
+
+def publish(layout: Layout, name: str) -> Pointer:
+    """Names an existing version in CURRENT, and what CURRENT named before in PREVIOUS; by rename, in that order.
+
+    Every file of the version is hashed first: CorruptArtifact leaves both pointers as they were.
+    """
+    version = open_version(layout, name)
+    verify(version)
+    pointer = Pointer(name, describe(version.layout.manifest).sha256)
+    before = read_pointer(layout.current)
+    if before == pointer:
+        return pointer
+    if before is not None:
+        _write_pointer(layout.previous, before)
+    _write_pointer(layout.current, pointer)
+    return pointer
+
+
+def verify(version: Version) -> None:
+    """Hashes every file that the manifest lists."""
+    version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
+
+
+def write_version(layout: Layout, name: str, fill: Callable[[VersionLayout], Manifest]) -> Version:
+    """Writes a version folder so that nobody ever sees half of it.
+
+    `fill` writes every file into a temporary folder and returns the manifest (its `files` are filled in here); the
+    folder is fsynced and renamed into `versions/`. On any error the temporary folder is removed.
+    """
+    if not _NAME.match(name):
+        raise ValueError(f"{name!r} is not a version name")
+    if layout.version(name).root.exists():
+        raise FileExistsError(f"version {name!r} exists already in {layout.versions}")
+    layout.versions.mkdir(parents=True, exist_ok=True)
+    layout.work.mkdir(parents=True, exist_ok=True)
+    temporary = VersionLayout(layout.work / f"version-{name}")
+    shutil.rmtree(temporary.root, ignore_errors=True)
+    temporary.root.mkdir()
+    try:
+        manifest = fill(temporary)
+        files = {path.name: describe(path) for path in sorted(temporary.root.iterdir())}
+        manifest = manifest.model_copy(update={"files": files})
+        temporary.manifest.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+        sync_folder(temporary.root)
+        temporary.root.rename(layout.version(name).root)
+        _sync(layout.versions)
+    except BaseException:
+        shutil.rmtree(temporary.root, ignore_errors=True)
+        raise
+    return open_version(layout, name)
+
+
+def list_versions(layout: Layout) -> list[str]:
+    """Names of the versions on disk, oldest first (by the creation time in their manifests)."""
+    if not layout.versions.is_dir():
+        return []
+    found = []
+    for folder in layout.versions.iterdir():
+        manifest = VersionLayout(folder).manifest
+        if manifest.is_file():
+            found.append((json.loads(manifest.read_bytes()).get("created_at", ""), folder.name))
+    return [name for _, name in sorted(found)]
+
+
+def prune(layout: Layout, keep: int) -> list[str]:
+    """Removes the oldest versions beyond the newest `keep`, never CURRENT or PREVIOUS; then unused encoders.
+
+    Returns the names of the removed versions.
+    """
+    named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+    removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
+    for name in removed:
+        shutil.rmtree(layout.version(name).root)
+    used = {open_version(layout, name).manifest.encoder_digest for name in list_versions(layout)}
+    if layout.encoders.is_dir():
+        for folder in layout.encoders.iterdir():
+            if folder.name not in used:
+                shutil.rmtree(folder)
+    return removed
+
+
+def sync_folder(folder: Path) -> None:
+    """Fsyncs every file of a folder and the folder itself, so that a rename after it publishes whole files."""
+    for path in _files(folder):
+        _sync(path)
+    _sync(folder)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.iterdir() if path.is_file())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_pointer(path: Path, pointer: Pointer) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)

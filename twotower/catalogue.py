@@ -1,0 +1,119 @@
+"""products.sqlite: what is known of each product, for display, filters and the popular list. Opened read-only."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.errors import CorruptArtifact
+
+_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity"
+_SCHEMA = """
+CREATE TABLE products (
+  id TEXT PRIMARY KEY,
+  row INTEGER NOT NULL UNIQUE,
+  title TEXT NOT NULL,
+  description TEXT NOT NULL,
+  brand TEXT NOT NULL,
+  category TEXT NOT NULL,
+  price REAL,
+  currency TEXT NOT NULL,
+  in_stock INTEGER NOT NULL,
+  popularity REAL NOT NULL
+) WITHOUT ROWID
+"""
+# SQLite's default limit on host parameters is 32,766 since 3.32, 999 before
+_ASK = 900
+
+
+class Product(NamedTuple):
+    """One product. `row` is its row in the vectors; `popularity` its share of all events' weight, 0 to 1."""
+
+    id: str
+    row: int
+    title: str
+    description: str
+    brand: str
+    category: str
+    price: float | None
+    currency: str
+    in_stock: bool
+    popularity: float
+
+
+class Columns(NamedTuple):
+    """What filters and the popular list need, by row: integer codes into the two lists of names, and arrays [N]."""
+
+    brands: list[str]
+    categories: list[str]
+    brand: NDArray[np.int32]
+    category: NDArray[np.int32]
+    in_stock: NDArray[np.bool_]
+    popularity: NDArray[np.float64]
+
+
+def write_catalogue(path: Path, products: Iterable[Product]) -> None:
+    """Writes every product into a new file."""
+    connection = sqlite3.connect(path)
+    try:
+        with connection:
+            connection.execute(_SCHEMA)
+            marks = ",".join("?" * len(Product._fields))
+            connection.executemany(f"INSERT INTO products ({_COLUMNS}) VALUES ({marks})", products)
+    finally:
+        connection.close()
+
+
+class Catalogue:
+    """The products of one version, read-only. Safe to use from several threads, one query at a time each."""
+
+    def __init__(self, path: Path) -> None:
+        self._uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        self._path = path
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False)
+            connection.execute("SELECT row FROM products LIMIT 1").fetchone()
+            return connection
+        except sqlite3.Error as error:
+            raise CorruptArtifact(f"{self._path} cannot be read: {error}") from error
+
+    def lookup(self, ids: Sequence[str]) -> list[Product | None]:
+        """One product per id, None where it is unknown."""
+        found: dict[str, Product] = {}
+        wanted = list(dict.fromkeys(ids))
+        for start in range(0, len(wanted), _ASK):
+            part = wanted[start : start + _ASK]
+            marks = ",".join("?" * len(part))
+            for record in self._connection.execute(f"SELECT {_COLUMNS} FROM products WHERE id IN ({marks})", part):
+                product = Product(*record)
+                found[product.id] = product._replace(in_stock=bool(product.in_stock))
+        return [found.get(one) for one in ids]
+
+    def columns(self) -> Columns:
+        """Brand, category, stock and popularity of every row."""
+        records = self._connection.execute(
+            "SELECT brand, category, in_stock, popularity FROM products ORDER BY row"
+        ).fetchall()
+        brands = sorted({record[0] for record in records})
+        categories = sorted({record[1] for record in records})
+        brand_code, category_code = _codes(brands), _codes(categories)
+        return Columns(
+            brands,
+            categories,
+            np.array([brand_code[record[0]] for record in records], np.int32),
+            np.array([category_code[record[1]] for record in records], np.int32),
+            np.array([bool(record[2]) for record in records], np.bool_),
+            np.array([record[3] for record in records], np.float64),
+        )
+
+
+def _codes(names: Sequence[str]) -> dict[str, int]:
+    return {name: code for code, name in enumerate(names)}

@@ -1,0 +1,72 @@
+"""What can go wrong, by meaning: raised anywhere, turned into gRPC statuses in `rpc` and HTTP problems in the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TwoTowerError(Exception):
+    """Base of every error that a caller may be told about."""
+
+    def detail(self) -> dict[str, object]:
+        """The machine-readable part of the error, JSON-safe."""
+        return {}
+
+
+class InvalidInput(TwoTowerError):
+    """The caller sent something that cannot be used: which field, which value, and why."""
+
+    def __init__(self, field: str, value: object, problem: str) -> None:
+        self.field, self.value, self.problem = field, _short(value), problem
+        super().__init__(f"{field} {self.value}: {problem}")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": self.field, "value": self.value, "problem": self.problem}
+
+
+class NotFound(TwoTowerError):
+    """What was asked for does not exist."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        self.field = field
+        super().__init__(message)
+
+    def detail(self) -> dict[str, object]:
+        return {"field": self.field} if self.field else {}
+
+
+class VersionNotHeld(TwoTowerError):
+    """A request names a model version that this replica does not hold; `held` are those it does, newest first."""
+
+    def __init__(self, wanted: str, held: Sequence[str]) -> None:
+        self.wanted, self.held = wanted, list(held)
+        super().__init__(f"model version {wanted!r} is not held here; held: {', '.join(self.held) or 'none'}")
+
+    def detail(self) -> dict[str, object]:
+        return {"wanted": self.wanted, "held": self.held}
+
+
+class Unavailable(TwoTowerError):
+    """A service or store cannot answer now; the same request may succeed later."""
+
+
+class Overloaded(TwoTowerError):
+    """Too much work is waiting already; try again later."""
+
+
+class DeadlineExceeded(TwoTowerError):
+    """The time given for the request ran out."""
+
+
+class CorruptArtifact(TwoTowerError):
+    """A file of an artifact is missing, does not match its manifest, or cannot be read."""
+
+
+class SettingsError(TwoTowerError):
+    """A setting is unknown, of the wrong type or impossible."""
+
+
+def _short(value: object, limit: int = 80) -> str:
+    """`value` as one printable line of at most `limit` characters, control characters escaped."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

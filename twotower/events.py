@@ -1,0 +1,105 @@
+"""Interaction events: their names, their weights, and what makes one interaction valid."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import NamedTuple
+
+from twotower.errors import InvalidInput
+
+DEFAULT_WEIGHTS: Mapping[str, float] = {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
+DAY_MS = 86_400_000
+# ids are stored as fixed-width strings and sent on every call: an id longer than this is a mistake upstream
+MAX_ID_BYTES = 128
+
+_ISO = re.compile(
+    r"^(\d{4})-(\d{2})-(\d{2})"
+    r"(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?"
+    r"\s*([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?$"
+)
+_EPOCH = re.compile(r"^-?\d{1,14}(?:\.\d+)?$")
+# 10^11 seconds is the year 5138; 10^11 milliseconds is 1973: no shop has events on the wrong side of it
+_MILLISECONDS_FROM = 100_000_000_000
+
+
+class Interaction(NamedTuple):
+    """One event of a buyer: what, how, and when (milliseconds since 1970, UTC)."""
+
+    product_id: str
+    event_type: str
+    timestamp_ms: int
+
+
+class EventSchema:
+    """The event names of a model, their weights, and their integer codes (0 = none, then in order of the names)."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.weights = dict(weights)
+        self.names = list(weights)
+        self.codes = {name: code for code, name in enumerate(self.names, start=1)}
+
+    def check(self, name: str, field: str = "event_type") -> str:
+        """`name` itself, or InvalidInput naming the known ones."""
+        if name not in self.codes:
+            raise InvalidInput(field, name, f"unknown event name; known: {', '.join(self.names)}")
+        return name
+
+
+def check_id(value: str, field: str) -> str:
+    """A usable id: not empty, at most 128 bytes of UTF-8, no control characters. InvalidInput otherwise."""
+    if not value or not value.strip():
+        raise InvalidInput(field, value, "must not be empty")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise InvalidInput(field, value, "must not contain control characters")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidInput(field, value, "is not valid Unicode") from None
+    if size > MAX_ID_BYTES:
+        raise InvalidInput(field, value, f"is {size} bytes long, the limit is {MAX_ID_BYTES}")
+    return value
+
+
+def parse_time(value: str, field: str = "timestamp") -> int:
+    """Milliseconds since 1970 from ISO-8601 (no zone means UTC) or epoch seconds or milliseconds.
+
+    Raises InvalidInput for anything else, and for times that no calendar holds.
+    """
+    text = value.strip()
+    if _EPOCH.match(text):
+        number = float(text)
+        return round(number) if abs(number) >= _MILLISECONDS_FROM else round(number * 1000)
+    match = _ISO.match(text)
+    if not match:
+        raise InvalidInput(field, value, "is neither an ISO-8601 time nor epoch seconds or milliseconds")
+    year, month, day, hour, minute, second, fraction, zone = match.groups()
+    try:
+        moment = datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
+            int((fraction or "0").ljust(6, "0")[:6]), tzinfo=_zone(zone),
+        )  # fmt: skip
+        return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(field, value, f"is not a time: {error}") from None
+
+
+def check_time(timestamp_ms: int, field: str = "timestamp", value: object = None, now_ms: int | None = None) -> int:
+    """`timestamp_ms` itself; InvalidInput before 1970 or more than a day ahead of `now_ms` (default: the clock)."""
+    now = int(time.time() * 1000) if now_ms is None else now_ms
+    shown = timestamp_ms if value is None else value
+    if timestamp_ms < 0:
+        raise InvalidInput(field, shown, "is before 1970-01-01")
+    if timestamp_ms > now + DAY_MS:
+        raise InvalidInput(field, shown, "is more than a day ahead")
+    return timestamp_ms
+
+
+def _zone(zone: str | None) -> timezone:
+    if zone is None or zone in {"Z", "z", "UTC"}:
+        return UTC
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+    return timezone(-offset if zone[0] == "-" else offset)

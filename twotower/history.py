@@ -1,0 +1,86 @@
+"""A batch of histories as the buyer tower takes them. Training, `recommend` and the buyer service all call this."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.errors import CorruptArtifact
+from twotower.events import DAY_MS, EventSchema, Interaction
+
+
+class BuyerInputs(NamedTuple):
+    """Arrays [B, T], oldest interaction first, padded at the end; ages in days before the row's newest event."""
+
+    rows: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    types: NDArray[np.int64]
+    ages: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+class BuyerSequence(NamedTuple):
+    """One buyer's known interactions, oldest first: row of the product, event code, time in milliseconds."""
+
+    rows: NDArray[np.int64]
+    types: NDArray[np.int64]
+    times: NDArray[np.int64]
+
+
+def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]:
+    """The newest `limit` interactions, oldest first.
+
+    Ties in time are ordered by product and event name, the order in which Redis keeps them: the same set of events
+    always gives the same history.
+    """
+    return sorted(interactions, key=lambda one: (one.timestamp_ms, one.product_id, one.event_type))[-limit:]
+
+
+def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
+    """Pads sequences into one batch; ages count from each sequence's own newest event, never from the clock."""
+    size, length = len(sequences), max((len(one.rows) for one in sequences), default=1) or 1
+    # code 0 is padding, its weight never counts
+    weight_of = np.array([0.0, *schema.weights.values()], np.float32)
+    rows = np.zeros((size, length), np.int64)
+    types = np.zeros((size, length), np.int64)
+    ages = np.zeros((size, length), np.float32)
+    mask = np.zeros((size, length), np.bool_)
+    for place, one in enumerate(sequences):
+        count = len(one.rows)
+        if not count:
+            continue
+        rows[place, :count] = one.rows
+        types[place, :count] = one.types
+        ages[place, :count] = (one.times.max() - one.times) / DAY_MS
+        mask[place, :count] = True
+    return BuyerInputs(rows, weight_of[types], types, ages, mask)
+
+
+def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:
+    """Writes recent_interactions.jsonl.gz: one JSON object per buyer. Returns how many buyers there were."""
+    count = 0
+    # no time stamp and no name in the header: the same histories give the same bytes
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for buyer, interactions in histories:
+            line = {"buyer_id": buyer, "interactions": [list(one) for one in interactions]}
+            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            count += 1
+    return count
+
+
+def read_recent(path: Path) -> Iterator[tuple[str, list[Interaction]]]:
+    """What `write_recent` wrote, buyer by buyer. CorruptArtifact naming the line that cannot be read."""
+    line_number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            for line_number, line in enumerate(file, start=1):
+                found = json.loads(line)
+                yield found["buyer_id"], [Interaction(*one) for one in found["interactions"]]
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtifact(f"{path} cannot be read after line {line_number}: {error}") from error

@@ -1,0 +1,284 @@
+"""The server harness of the gRPC services, and the client side of the same rules.
+
+Every servicer raises what `errors` names; here alone it becomes a status, and a status becomes an error again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from twotower import telemetry
+from twotower.errors import (
+    CorruptArtifact,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    TwoTowerError,
+    Unavailable,
+    VersionNotHeld,
+)
+from twotower.settings import ServiceSettings
+from twotower.versions import Versions
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID_KEY = "x-request-id"
+_DETAIL_KEY = "x-error-bin"
+_STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    VersionNotHeld: grpc.StatusCode.FAILED_PRECONDITION,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    CorruptArtifact: grpc.StatusCode.INTERNAL,
+}
+Result = TypeVar("Result")
+
+
+class Workers:
+    """A bounded thread pool: FAISS and ONNX run here, never on the event loop."""
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
+        self._limit = threads + queue
+        self._waiting = 0
+
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """`work(*arguments)` on a worker. Overloaded where too many calls wait already."""
+        if self._waiting >= self._limit:
+            raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
+        self._waiting += 1
+        # counted until the work ends, not until its caller gives up: a cancelled call still holds its thread
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*arguments))
+        future.add_done_callback(self._done)
+        return await asyncio.shield(future)
+
+    def _done(self, future: asyncio.Future[Any]) -> None:
+        self._waiting -= 1
+        if not future.cancelled():
+            future.exception()  # seen here, so that work whose caller has gone is not reported as lost
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Interceptor(grpc.aio.ServerInterceptor):
+    """Request id, timing, and the one translation of our errors to statuses."""
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None or details.method.startswith("/grpc."):
+            return handler
+        inner, method = handler.unary_unary, details.method.rsplit("/", 1)[-1]
+
+        async def call(request: Any, context: Any) -> Any:
+            metadata = dict(context.invocation_metadata() or ())
+            telemetry.request_id.set(str(metadata.get(REQUEST_ID_KEY) or telemetry.new_request_id()))
+            started, status = time.perf_counter(), grpc.StatusCode.OK
+            try:
+                return await inner(request, context)
+            except TwoTowerError as error:
+                status = _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+                if status is grpc.StatusCode.INTERNAL:
+                    log.error("call failed: %s", error, extra={"method": method})
+                context.set_trailing_metadata(((_DETAIL_KEY, _pack_detail(error)),))
+                await context.abort(status, str(error))
+            except asyncio.CancelledError:
+                status = grpc.StatusCode.CANCELLED
+                raise
+            except Exception:
+                status = grpc.StatusCode.INTERNAL
+                log.exception("call failed", extra={"method": method})
+                await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
+            finally:
+                seconds = time.perf_counter() - started
+                telemetry.CALL_SECONDS.labels(method, status.name).observe(seconds)
+
+        return grpc.unary_unary_rpc_method_handler(
+            call,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+async def serve(
+    *,
+    service: str,
+    full_name: str,
+    settings: ServiceSettings,
+    versions: Versions[Any],
+    add_to_server: Callable[[grpc.aio.Server], None],
+    stop: asyncio.Event | None = None,
+    on_ready: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Runs one gRPC service until SIGTERM, SIGINT or `stop`, then drains.
+
+    Health is SERVING only while a version is loaded and warmed. `on_ready` gets the port as soon as the server
+    listens, before a version is there. Raises SystemExit naming the port where it is taken.
+    """
+    stop = stop or asyncio.Event()
+    server, checks = (
+        grpc.aio.server(interceptors=[Interceptor()], options=_server_options(settings)),
+        health.aio.HealthServicer(),
+    )
+    add_to_server(server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    await _set_health(checks, full_name, serving=False)
+    try:
+        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise SystemExit(f"{service}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
+    metrics_port = telemetry.serve_metrics(settings.host, settings.metrics_port)
+    await server.start()
+    log.info("listening", extra={"port": port, "metrics_port": metrics_port})
+    on_ready(port)
+    _stop_on_signals(stop)
+
+    async def on_change() -> None:
+        await _set_health(checks, full_name, serving=versions.ready)
+
+    follower = asyncio.create_task(versions.follow(settings.poll_seconds, on_change))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((stopping, follower), return_when=asyncio.FIRST_COMPLETED)
+    follower_failed = follower.done() and not follower.cancelled() and follower.exception()
+    follower.cancel()
+    stopping.cancel()
+    log.info("draining", extra={"seconds": settings.drain_seconds})
+    await _set_health(checks, full_name, serving=False)
+    await server.stop(settings.drain_seconds)
+    log.info("stopped")
+    if follower_failed:
+        raise follower_failed
+
+
+def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
+    """A channel to every replica behind `address`, taking turns; made inside the running event loop.
+
+    `address` may be `host:port` or any gRPC target; names are resolved through DNS again on every reconnect.
+    """
+    target = address if ":///" in address or address.startswith("unix:") else f"dns:///{address}"
+    retry = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.02s",
+        "maxBackoff": "0.2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": [{}], "retryPolicy": retry, "waitForReady": False}],
+    }
+    return grpc.aio.insecure_channel(
+        target,
+        options=(
+            ("grpc.service_config", json.dumps(config)),
+            ("grpc.max_receive_message_length", max_message_mb << 20),
+            ("grpc.max_send_message_length", max_message_mb << 20),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 5_000),
+            # a replica that comes back is found again within a second or two
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+            ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+        ),
+    )
+
+
+async def call(method: Callable[..., Awaitable[Result]], request: object, timeout: float, name: str) -> Result:
+    """One unary call with the request id and a deadline of `timeout` seconds; a status comes back as our error."""
+    if timeout <= 0:
+        raise DeadlineExceeded(f"no time is left to ask {name}")
+    metadata = ((REQUEST_ID_KEY, telemetry.request_id.get() or telemetry.new_request_id()),)
+    try:
+        return await method(request, timeout=timeout, metadata=metadata)
+    except grpc.aio.AioRpcError as error:
+        raise _from_status(error, name) from None
+
+
+def _from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
+    message = error.details() or error.code().name
+    detail: dict[str, Any] = {}
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAIL_KEY:
+            detail = json.loads(value)
+    match error.code():
+        case grpc.StatusCode.FAILED_PRECONDITION if "held" in detail:
+            return VersionNotHeld(detail["wanted"], detail["held"])
+        case grpc.StatusCode.INVALID_ARGUMENT if "field" in detail:
+            invalid = InvalidInput(detail["field"], "", detail["problem"])
+            invalid.value = detail["value"]
+            invalid.args = (message,)
+            return invalid
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidInput(name, "request", message)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(message, field=str(detail.get("field", "")))
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Overloaded(f"{name}: {message}")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{name} did not answer in time")
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            return Unavailable(f"{name} cannot be reached: {message}")
+        case _:
+            log.error("unexpected status from %s: %s %s", name, error.code(), message)
+            return Unavailable(f"{name} failed")
+
+
+def limit_numeric_threads(threads: int) -> None:
+    """Sets the thread counts of OpenMP and BLAS; call it before numpy, FAISS or ONNX Runtime are imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(threads))
+
+
+def _pack_detail(error: TwoTowerError) -> bytes:
+    return json.dumps(error.detail(), ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _set_health(checks: Any, full_name: str, *, serving: bool) -> None:
+    states = health_pb2.HealthCheckResponse
+    state = states.SERVING if serving else states.NOT_SERVING
+    for name in ("", full_name):
+        await checks.set(name, state)
+
+
+def _server_options(settings: ServiceSettings) -> tuple[tuple[str, int], ...]:
+    return (
+        ("grpc.max_receive_message_length", settings.max_message_mb << 20),
+        ("grpc.max_send_message_length", settings.max_message_mb << 20),
+        ("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1000)),
+        # two servers on one port would share its connections, and half the answers would come from the other one
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    )
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # only the main thread may take signals; a test runs servers elsewhere and uses `stop`
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except (RuntimeError, ValueError, NotImplementedError):
+            return

@@ -1,0 +1,82 @@
+"""Settings of a process: a pydantic model read once, from `TWOTOWER_*` environment names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from twotower.errors import SettingsError
+
+PREFIX = "TWOTOWER_"
+# Names that belong to other parts of the system: one environment file may serve all of them.
+SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "TRAINER", "DEMO")
+SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
+
+
+class ProcessSettings(BaseModel):
+    """What every process has. A field `port` of the item service is read from TWOTOWER_ITEM_PORT."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class ServiceSettings(ProcessSettings):
+    """What every gRPC service has."""
+
+    artifacts: Path = Field(Path("artifacts"), description="artifact folder, read only")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
+    metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
+    threads: int = Field(1, ge=1, le=64, description="worker threads for FAISS or ONNX Runtime")
+    queue: int = Field(256, ge=1, description="batches that may wait for a worker before calls are refused")
+    max_batch: int = Field(1024, ge=1, description="most rows in one call")
+    max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
+    poll_seconds: float = Field(2.0, gt=0, description="how often CURRENT is looked at")
+    drain_seconds: float = Field(10.0, ge=0, description="time that running calls get after SIGTERM")
+    max_connection_age_seconds: float = Field(300.0, gt=0, description="age at which clients reconnect")
+
+
+Settings = TypeVar("Settings", bound=ProcessSettings)
+
+
+def read_settings(model: type[Settings], service: str, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of `service` ("item", "buyer", ...) from `environ`.
+
+    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL are shared by all. Raises
+    SettingsError naming an unknown name (with the nearest known one) or a value that does not fit.
+    """
+    own = f"{PREFIX}{service.upper()}_"
+    others = tuple(f"{PREFIX}{name}_" for name in SERVICES if name != service.upper())
+    known = {f"{own}{field.upper()}": field for field in model.model_fields}
+    values: dict[str, str] = {}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name.startswith(others):
+            continue
+        if name in known:
+            values[known[name]] = value
+        elif name in SHARED:
+            field = name.removeprefix(PREFIX).lower()
+            if field in model.model_fields:
+                values.setdefault(field, value)
+        else:
+            near = difflib.get_close_matches(name, [*known, *SHARED], n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"unknown setting {name}{hint}")
+    # a service's own name wins over the shared one, whatever the order of the environment
+    values |= {known[name]: environ[name] for name in known if name in environ}
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(own, item) for item in error.errors())) from None
+
+
+def _explain(own: str, item: Mapping[str, object]) -> str:
+    place = item["loc"]
+    field = str(place[0]) if isinstance(place, tuple) and place else "?"
+    return f"{own}{field.upper()}={item.get('input')!r}: {item['msg']}"

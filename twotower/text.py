@@ -1,0 +1,97 @@
+"""Arabic-aware normalisation, and the text an item is encoded from. Training and serving share every line of it.
+
+Two profiles: `light` for pretrained encoders, which were trained on raw text, and `full` for the catalogue encoder.
+The steps follow Unicode (UAX #15 for NFKC) and the usual orthographic normalisation of Arabic retrieval
+(Larkey, Ballesteros and Connell, SIGIR 2002).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import asdict, dataclass
+
+# harakat, Quranic marks, superscript alef, extended Arabic marks; and the spacing small waw and yeh
+_MARKS = re.compile(
+    "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u08d3-\u08e1\u08e3-\u08ff]"
+)
+_TATWEEL = "\u0640"
+# zero-width characters, bidi controls, other format controls, lone surrogates, noncharacters
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_MARKUP = re.compile(r"[<>&;]")
+_SPACE = re.compile(r"\s+")
+_DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero) + n) for n in range(10))}
+_ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
+_LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
+_SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("،"): ",", ord("؛"): ";", ord("٪"): "%"}
+_TEH_MARBUTA = {ord("ة"): "ه"}
+_STANDARD = {**_DIGITS, **_ALEF, **_LETTERS, **_SEPARATORS}
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """A text normaliser; its settings are part of the encoder's hash.
+
+    `letters` folds alef forms, Persian and final letters, digits and separators and lower-cases; `teh_marbuta` also
+    turns ة into ه. Compatibility forms, tatweel, marks, invisible characters, HTML and whitespace are always cleaned.
+    """
+
+    letters: bool = True
+    teh_marbuta: bool = True
+
+    @classmethod
+    def profile(cls, name: str) -> Normaliser:
+        """`light` or `full`; ValueError for any other name."""
+        profiles = {"light": cls(letters=False, teh_marbuta=False), "full": cls()}
+        if name not in profiles:
+            raise ValueError(f"normaliser profile {name!r} is unknown; known: {', '.join(profiles)}")
+        return profiles[name]
+
+    def settings(self) -> dict[str, bool]:
+        return asdict(self)
+
+    def __call__(self, text: str) -> str:
+        """The normalised text: idempotent, never raises, never empty where `text` holds a letter or digit."""
+        cleaned = self._to_fixed_point(text, markup=True)
+        if _holds_word(cleaned):
+            return cleaned
+        # all of it looked like markup ("<b>", "&nbsp;"): keep the words rather than lose the text
+        plain = self._to_fixed_point(text, markup=False)
+        return plain if _holds_word(plain) else cleaned
+
+    def _to_fixed_point(self, text: str, markup: bool) -> str:
+        # one step may uncover work for another ("&amp;lt;" -> "&lt;" -> "<"); each round shortens or settles the text
+        while (result := self._once(text, markup)) != text:
+            text = result
+        return text
+
+    def _once(self, text: str, markup: bool) -> str:
+        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+        if markup:
+            if "&" in text:
+                text = html.unescape(text)
+            if "<" in text:
+                text = _TAG.sub(" ", _COMMENT.sub(" ", text))
+        else:
+            text = _MARKUP.sub(" ", text)
+        text = _MARKS.sub("", text.replace(_TATWEEL, ""))
+        if self.letters:
+            text = text.lower().translate(_STANDARD)
+        if self.teh_marbuta:
+            text = text.translate(_TEH_MARBUTA)
+        return _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
+
+
+def item_text(title: str, description: str) -> str:
+    """The text that an item is encoded from, before normalisation."""
+    return f"{title} {description}".strip()
+
+
+def _holds_word(text: str) -> bool:
+    return any(character.isalnum() for character in text)
