@@ -1,0 +1,119 @@
+"""`python -m gateway` as a process: its settings, its ports, its log, its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from conftest import Process, process
+from pydantic import ValidationError
+from redis_server import free_port
+from stack import NOBODY
+
+from gateway.server import listen
+from gateway.settings import GatewaySettings
+from twotower.errors import SettingsError
+from twotower.settings import read_settings
+
+ENVIRON = {
+    "TWOTOWER_GATEWAY_PORT": "0",
+    "TWOTOWER_GATEWAY_REDIS_URL": f"redis://{NOBODY}/0",
+    **{f"TWOTOWER_GATEWAY_{name}_ADDRESS": NOBODY for name in ("ITEM", "BUYER", "RETRIEVAL")},
+}
+
+
+@contextmanager
+def started(**environ: str) -> Iterator[tuple[Process, str]]:
+    """A gateway without any service, and its address."""
+    with process("-m", "gateway", environ=ENVIRON | environ) as running:
+        line = json.loads(running.wait_for(lambda text: '"listening"' in text))
+        yield running, f"http://127.0.0.1:{line['port']}"
+
+
+def test_it_serves_logs_and_stops_on_sigterm() -> None:
+    with started() as (running, address), httpx.Client(base_url=address, trust_env=False) as client:
+        assert client.get("/healthz").json() == {"status": "alive"}
+        refused = client.get("/retrieve", headers={"X-Request-ID": "abc"})
+        assert (refused.status_code, refused.json()["field"]) == (422, "buyer_id")
+        assert client.get("/readyz").status_code == 503
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.finish() == 0
+    lines = [json.loads(line) for line in running.lines]
+    assert all(line["service"] == "gateway" for line in lines)
+    access = next(line for line in lines if line.get("path") == "/retrieve")
+    assert (access["method"], access["status"], access["request_id"]) == ("GET", 422, "abc")
+    assert lines[-1]["message"] == "stopped"
+
+
+def test_it_stops_on_sigint_too() -> None:
+    with started() as (running, _):
+        running.popen.send_signal(signal.SIGINT)
+        assert running.finish() == 0
+
+
+def test_the_access_log_can_be_left_out() -> None:
+    with started(TWOTOWER_GATEWAY_ACCESS_LOG="false") as (running, address):
+        assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
+        running.popen.send_signal(signal.SIGTERM)
+        running.finish()
+    assert not [line for line in running.lines if "/healthz" in line]
+
+
+def test_metrics_on_a_port_of_their_own_as_well() -> None:
+    port = free_port()
+    with started(TWOTOWER_GATEWAY_METRICS_PORT=str(port)) as (_, address):
+        for where in (address, f"http://127.0.0.1:{port}"):
+            assert "twotower_http_seconds" in httpx.get(f"{where}/metrics", trust_env=False).text
+
+
+@pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])
+def test_a_port_that_is_taken_is_named(name: str) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with process("-m", "gateway", environ=ENVIRON | {f"TWOTOWER_GATEWAY_{name}": str(port)}) as running:
+            assert running.finish() == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in running.lines[-1]
+
+
+def test_a_wrong_setting_is_named() -> None:
+    with process("-m", "gateway", environ=ENVIRON | {"TWOTOWER_GATEWAY_MAX_KK": "5"}) as running:
+        assert running.finish() == 2
+    assert running.lines == ["gateway: unknown setting TWOTOWER_GATEWAY_MAX_KK; did you mean TWOTOWER_GATEWAY_MAX_K?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("PORT", "http"),
+        ("REDIS_URL", "localhost:6379"),
+        ("REQUEST_TIMEOUT_SECONDS", "0"),
+        ("REQUEST_TIMEOUT_SECONDS", "nan"),
+        ("HISTORY_SIZE", "0"),
+        ("MAX_K", "1001"),
+        ("EVENT_TYPES", " , "),
+        ("MAX_BODY_BYTES", "1 MiB"),
+        ("ACCESS_LOG", "perhaps"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"TWOTOWER_GATEWAY_{name}="):
+        read_settings(GatewaySettings, "gateway", {f"TWOTOWER_GATEWAY_{name}": value})
+
+
+def test_settings_from_the_environment() -> None:
+    environ = {
+        "TWOTOWER_GATEWAY_EVENT_TYPES": "View, Wish,Purchase",
+        "TWOTOWER_GATEWAY_MAX_BODY_BYTES": "4096",
+        "TWOTOWER_LOG_LEVEL": "DEBUG",
+        "TWOTOWER_ITEM_PORT": "1",
+    }
+    settings = read_settings(GatewaySettings, "gateway", environ)
+    assert settings.event_types == ("View", "Wish", "Purchase")
+    assert (settings.max_body_bytes, settings.log_level) == (4096, "DEBUG")
+    with pytest.raises(ValidationError):
+        GatewaySettings(colour="red")  # type: ignore[call-arg]

@@ -1,0 +1,295 @@
+"""Every call of the gateway, over HTTP, with answers checked against numpy on the version's own files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from redis_server import RedisServer
+from stack import Reference, Stack, as_json, check_list, event, stack
+
+from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
+from twotower.artifact import EncoderLayout, Layout, open_version
+from twotower.encoder import TextEncoder
+from twotower.tower import ItemTower
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def system(tiny: Path, redis: RedisServer) -> AsyncIterator[Stack]:
+    async with stack(tiny, redis) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def reference(tiny: Path) -> Reference:
+    return Reference(tiny, "tiny-a")
+
+
+@pytest.fixture
+def buyer() -> str:
+    """A buyer whom nobody has seen before."""
+    return f"مشترٍ {uuid4().hex}"
+
+
+HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10), event("p0", "View")]
+
+
+async def test_encode_buyer_gives_the_towers_vector(system: Stack, reference: Reference, buyer: str) -> None:
+    response = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(HISTORY)})
+    assert response.status_code == 200
+    answer = response.json()
+    EncodeBuyerAnswer.model_validate(answer, strict=True)
+    np.testing.assert_allclose(answer["buyer_embedding"], reference.buyer(HISTORY), atol=1e-5)
+    assert np.linalg.norm(answer["buyer_embedding"]) == pytest.approx(1.0, abs=1e-5)
+    assert answer["dimension"] == len(answer["buyer_embedding"]) == 8
+    assert (answer["model_version"], answer["source"]) == ("tiny-a", "interactions")
+    assert (answer["used"], answer["stored"], answer["unknown_product_ids"]) == (4, 4, [])
+    assert answer["warnings"] == []
+    assert answer["request_id"] == response.headers["x-request-id"]
+
+
+async def test_retrieve_encodes_what_encode_buyer_stored(system: Stack, reference: Reference, buyer: str) -> None:
+    await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(HISTORY)})
+    answer = await system.answer("/retrieve", buyer_id=buyer)
+    ListAnswer.model_validate(answer, strict=True)
+    check_list(answer, reference.best(reference.buyer(HISTORY), 10))
+    assert (answer["source"], answer["model_version"], answer["warnings"]) == ("model", "tiny-a", [])
+
+
+async def test_encode_buyer_is_stateless_and_retrieve_is_not(system: Stack, reference: Reference, buyer: str) -> None:
+    first, second = HISTORY[:2], HISTORY[2:]
+    await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(first)})
+    response = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(second)})
+    np.testing.assert_allclose(response.json()["buyer_embedding"], reference.buyer(second), atol=1e-5)
+    check_list(await system.answer("/retrieve", buyer_id=buyer), reference.best(reference.buyer(HISTORY), 10))
+
+
+async def test_the_order_of_interactions_and_the_form_of_times_do_not_matter(system: Stack, buyer: str) -> None:
+    rows = as_json(HISTORY)
+    forms = [
+        "2025-10-08T02:53:20Z",
+        "2025-10-08T15:53:20+03:00",
+        "2025-10-08 22:53:20",
+        HISTORY[3].timestamp_ms / 1000,
+    ]
+    other = [{**row, "timestamp": form} for row, form in zip(rows, forms, strict=True)]
+    one = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": rows})
+    before = await system.answer("/retrieve", buyer_id=buyer)
+    two = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": other[::-1]})
+    after = await system.answer("/retrieve", buyer_id=buyer)
+    assert one.json()["buyer_embedding"] == two.json()["buyer_embedding"]
+    # the same events in another dress are the same events: the history did not grow
+    assert (before["product_ids"], before["scores"]) == (after["product_ids"], after["scores"])
+
+
+async def test_unknown_products_are_skipped_named_and_kept_for_a_version_that_knows_them(
+    system: Stack, reference: Reference, buyer: str
+) -> None:
+    rows = as_json([*HISTORY, event("new-1", "View", 1), event("new-2", "Purchase", 2)])
+    answer = (await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": rows})).json()
+    assert sorted(answer["unknown_product_ids"]) == ["new-1", "new-2"]
+    assert (answer["used"], answer["stored"]) == (4, 6)
+    np.testing.assert_allclose(answer["buyer_embedding"], reference.buyer(HISTORY), atol=1e-5)
+
+
+async def test_a_history_of_unknown_products_alone_is_refused_and_not_stored(system: Stack, buyer: str) -> None:
+    rows = as_json([event("new-1"), event("new-2")])
+    response = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": rows})
+    assert response.status_code == 422
+    assert response.json()["field"] == "recent_interactions"
+    assert "new-1" in response.json()["detail"]
+    assert "nothing was stored" in response.json()["detail"]
+    assert (await system.answer("/retrieve", buyer_id=buyer))["source"] == "popular"
+
+
+async def test_a_repeated_interaction_counts_once(system: Stack, reference: Reference, buyer: str) -> None:
+    rows = as_json([*HISTORY, HISTORY[0], HISTORY[0]])
+    answer = (await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": rows})).json()
+    np.testing.assert_allclose(answer["buyer_embedding"], reference.buyer(HISTORY), atol=1e-5)
+    assert answer["stored"] == 4
+    assert answer["warnings"] == ["4 of 6 interactions count: the latest, each once"]
+
+
+async def test_only_the_latest_interactions_count(system: Stack, reference: Reference, buyer: str) -> None:
+    events = [event(f"p{number % 40}", "View", 100 - number) for number in range(80)]
+    answer = (await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(events)})).json()
+    # 50 are kept by the gateway, and of these the model takes 20
+    assert (answer["stored"], answer["used"]) == (50, 20)
+    np.testing.assert_allclose(answer["buyer_embedding"], reference.buyer(events[-20:]), atol=1e-5)
+
+
+async def test_a_buyer_without_history_gets_the_popular_products(
+    system: Stack, reference: Reference, buyer: str
+) -> None:
+    answer = await system.answer("/retrieve", buyer_id=buyer, k=5)
+    ListAnswer.model_validate(answer, strict=True)
+    check_list(answer, reference.popular(5))
+    assert (answer["source"], answer["warnings"], answer["model_version"]) == ("popular", [], "tiny-a")
+
+
+async def test_fallback_none_turns_popular_into_404(system: Stack, buyer: str) -> None:
+    response = await system.get("/retrieve", buyer_id=buyer, fallback="none")
+    assert response.status_code == 404
+    assert response.json()["field"] == "buyer_id"
+    assert buyer in response.json()["detail"]
+    await system.post("/interactions", {"buyer_id": buyer, **as_json([event("unheard-of")])[0]})
+    assert (await system.get("/retrieve", buyer_id=buyer, fallback="none")).status_code == 404
+
+
+async def test_exclude_seen_leaves_out_the_history(system: Stack, reference: Reference, buyer: str) -> None:
+    await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(HISTORY)})
+    seen = {one.product_id for one in HISTORY}
+    allowed = [one for one in reference.ids if one not in seen]
+    answer = await system.answer("/retrieve", buyer_id=buyer, k=40, exclude_seen="true")
+    check_list(answer, reference.best(reference.buyer(HISTORY), 36, allowed))
+
+
+async def test_exclude_seen_leaves_the_history_out_of_the_popular_ones_too(
+    system: Stack, reference: Reference, buyer: str
+) -> None:
+    most_popular = next(iter(reference.popular(1)))
+    answer = await system.answer("/retrieve", buyer_id=buyer, exclude=[most_popular, "nothing"], k=3)
+    check_list(answer, reference.popular(3, [most_popular]))
+
+
+@pytest.mark.parametrize("path", ["/retrieve", "/similar", "/search"])
+async def test_filters_and_exclusions(system: Stack, reference: Reference, buyer: str, path: str) -> None:
+    subject = {"/retrieve": {"buyer_id": buyer}, "/similar": {"product_id": "p1"}, "/search": {"q": "خاتم"}}[path]
+    await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(HISTORY)})
+    wanted = {"category": ["عطور", "تمور", "زهور"], "in_stock": "true", "exclude": ["p5", "p9"], "k": 100}
+    answer = await system.answer(path, **subject, **wanted)
+    allowed = {
+        one.id
+        for one in reference.products.values()
+        if one.category in {"عطور", "تمور"} and one.in_stock and one.id not in {"p5", "p9"}
+    } - ({"p1"} if path == "/similar" else set())
+    assert set(answer["product_ids"]) == allowed
+    assert answer["warnings"] == ["no product has category=زهور"]
+    assert answer["scores"] == sorted(answer["scores"], reverse=True)
+    nothing = await system.answer(path, **subject, brand="لا أحد")
+    assert nothing["product_ids"] == nothing["scores"] == []
+    assert nothing["warnings"] == ["no product has brand=لا أحد"]
+
+
+async def test_include_products_says_what_they_are(system: Stack, reference: Reference) -> None:
+    answer = await system.answer("/similar", product_id="p1", k=40, include="products")
+    ListAnswer.model_validate(answer, strict=True)
+    assert [one["product_id"] for one in answer["products"]] == answer["product_ids"]
+    for found in answer["products"]:
+        wanted = reference.products[found["product_id"]]
+        assert (found["title"], found["brand"], found["category"]) == (wanted.title, wanted.brand, wanted.category)
+        assert (found["price"], found["currency"], found["in_stock"]) == (wanted.price, "SAR", wanted.in_stock)
+    assert any(one["price"] is None for one in answer["products"])
+
+
+async def test_similar_is_the_nearest_but_itself(system: Stack, reference: Reference) -> None:
+    answer = await system.answer("/similar", product_id="p7", k=5)
+    allowed = [one for one in reference.ids if one != "p7"]
+    check_list(answer, reference.best(reference.vectors[7], 5, allowed))
+    assert answer["source"] == "model"
+
+
+async def test_similar_to_an_unknown_product_is_404(system: Stack) -> None:
+    response = await system.get("/similar", product_id="لا شيء")
+    assert response.status_code == 404
+    assert response.json()["field"] == "product_id"
+    assert "لا شيء" in response.json()["detail"]
+
+
+async def test_search_is_the_nearest_to_the_text(system: Stack, reference: Reference, tiny: Path) -> None:
+    version = open_version(Layout(tiny), "tiny-a")
+    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])
+    zero = np.zeros(1, np.int64)
+    vector = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
+    answer = await system.answer("/search", q="خاتم ذهب", k=7)
+    check_list(answer, reference.best(vector, 7))
+
+
+async def test_interactions_one_and_many(system: Stack, reference: Reference, buyer: str) -> None:
+    one, *others = as_json(HISTORY)
+    response = await system.post("/interactions", {"buyer_id": buyer, **one})
+    assert response.status_code == 200
+    InteractionsAnswer.model_validate(response.json(), strict=True)
+    assert response.json()["stored"] == 1
+    rows = [{"buyer_id": buyer, **row} for row in [*others, one]] + [{"buyer_id": f"{buyer}2", **one}]
+    assert (await system.post("/interactions", {"interactions": rows})).json()["stored"] == 5
+    check_list(await system.answer("/retrieve", buyer_id=buyer), reference.best(reference.buyer(HISTORY), 10))
+    check_list(await system.answer("/retrieve", buyer_id=f"{buyer}2"), reference.best(reference.buyer(HISTORY[:1]), 10))
+
+
+async def test_one_bad_row_keeps_all_rows_out(system: Stack, buyer: str) -> None:
+    rows = [{"buyer_id": buyer, **row} for row in as_json(HISTORY)]
+    rows[2]["event_type"] = "Wish"
+    response = await system.post("/interactions", {"interactions": rows})
+    assert response.status_code == 422
+    assert response.json()["field"] == "interactions[2].event_type"
+    assert (await system.answer("/retrieve", buyer_id=buyer))["source"] == "popular"
+
+
+async def test_k_is_taken_up_to_a_thousand_and_never_gives_more_than_there_is(system: Stack) -> None:
+    for k, wanted in ((1, 1), (10, 10), (1000, 39)):
+        answer = await system.answer("/similar", product_id="p0", k=k)
+        assert len(answer["product_ids"]) == len(answer["scores"]) == wanted
+        assert len(set(answer["product_ids"])) == wanted
+
+
+async def test_a_caller_keeps_its_request_id(system: Stack) -> None:
+    headers = {"X-Request-ID": "caller-7/8"}
+    response = await system.client.get("/similar", params={"product_id": "p0"}, headers=headers)
+    assert response.headers["x-request-id"] == response.json()["request_id"] == "caller-7/8"
+    problem = await system.client.get("/similar", headers=headers)
+    assert problem.headers["x-request-id"] == problem.json()["request_id"] == "caller-7/8"
+
+
+@pytest.mark.parametrize("given", ["", "two words", "x" * 129, "tab\there", "é".encode()])
+async def test_an_unusable_request_id_is_replaced(system: Stack, given: str | bytes) -> None:
+    response = await system.client.get("/healthz", headers={"X-Request-ID": given})
+    assert len(response.headers["x-request-id"]) == 32
+
+
+async def test_the_process_is_alive_and_ready(system: Stack) -> None:
+    assert (await system.get("/healthz")).json() == {"status": "alive"}
+    response = await system.get("/readyz")
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "ready",
+        "dependencies": dict.fromkeys(("retrieval", "buyer", "item", "redis"), "ok"),
+        "degraded": [],
+    }
+
+
+async def test_metrics_count_requests_by_route(system: Stack) -> None:
+    await system.get("/nothing/here")
+    text = (await system.get("/metrics")).text
+    assert 'twotower_http_seconds_count{route="/retrieve",status="200"}' in text
+    assert 'twotower_http_seconds_count{route="other",status="404"}' in text
+    assert "nothing/here" not in text
+    assert 'twotower_batch_calls_count{batcher="buyer service"}' in text
+
+
+async def test_docs_describe_every_call(system: Stack) -> None:
+    assert "swagger" in (await system.get("/docs")).text.lower()
+    described = (await system.get("/openapi.json")).json()
+    wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/interactions", "/healthz", "/readyz", "/metrics")
+    assert set(described["paths"]) == set(wanted)
+    names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
+    assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)
+    body = described["paths"]["/encode_buyer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["$ref"].rsplit("/", 1)[-1] in described["components"]["schemas"]
+
+
+async def test_head_is_answered_where_get_is(system: Stack) -> None:
+    response = await system.client.head("/healthz")
+    assert (response.status_code, response.content) == (200, b"")

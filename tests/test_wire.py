@@ -1,0 +1,72 @@
+"""Vectors to bytes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from twotower import wire
+from twotower.errors import InvalidInput, NotFound
+from twotower.pb import common_pb2
+
+
+def test_vectors_travel_as_row_major_little_endian_floats() -> None:
+    message = wire.pack(np.array([[1.0, -2.0], [0.5, 0.0]], np.float32), "v1")
+    assert message.data == bytes.fromhex("0000803f 000000c0 0000003f 00000000")
+    assert message.dimension == 2
+    assert message.model_version == "v1"
+
+
+@given(arrays(np.float32, st.tuples(st.integers(0, 5), st.integers(1, 9))))
+def test_vectors_come_back_as_they_were_sent(vectors: np.ndarray) -> None:
+    back = wire.unpack(wire.pack(vectors, "v"))
+    assert back.shape == vectors.shape
+    assert back.tobytes() == vectors.tobytes()
+
+
+def test_a_transposed_or_double_array_travels_by_its_values() -> None:
+    vectors = np.arange(6, dtype=np.float64).reshape(3, 2).T
+    np.testing.assert_array_equal(wire.unpack(wire.pack(vectors, "v")), vectors)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 7, 9])
+def test_bytes_that_are_no_whole_number_of_rows_are_refused(size: int) -> None:
+    with pytest.raises(InvalidInput, match="2-float rows") as caught:
+        wire.unpack(common_pb2.Vectors(data=b"\0" * size, dimension=2))
+    assert caught.value.field == "vectors.data"
+
+
+def test_a_dimension_of_zero_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="at least 1") as caught:
+        wire.unpack(common_pb2.Vectors(data=b"", dimension=0))
+    assert caught.value.field == "vectors.dimension"
+
+
+def test_no_bytes_are_no_rows_whatever_the_dimension() -> None:
+    assert wire.unpack(common_pb2.Vectors(dimension=2**32 - 1)).shape == (0, 2**32 - 1)
+
+
+def test_scores_come_back_as_they_were_sent() -> None:
+    scores = np.array([0.25, -1.0, 3e-9], np.float32)
+    np.testing.assert_array_equal(wire.unpack_scores(wire.pack_scores(scores)), scores)
+
+
+def test_a_row_error_says_which_kind_which_field_and_why() -> None:
+    error = wire.row_error(InvalidInput("title", "", "holds no text"))
+    assert error == common_pb2.RowError(kind="InvalidInput", field="title", message="title '': holds no text")
+    missing = wire.row_error(NotFound("no such product", field="product_id"))
+    assert missing == common_pb2.RowError(kind="NotFound", field="product_id", message="no such product")
+    assert wire.row_error(None) is None
+
+
+def test_a_batch_must_hold_a_row_and_no_more_than_the_limit() -> None:
+    wire.check_batch(1, 2, "items")
+    wire.check_batch(2, 2, "items")
+    wire.check_batch(0, 2, "items", least=0)
+    with pytest.raises(InvalidInput, match="items 0: rows in one call, it takes 1"):
+        wire.check_batch(0, 2, "items")
+    with pytest.raises(InvalidInput, match="items 3: rows in one call, the limit is 2"):
+        wire.check_batch(3, 2, "items")
