@@ -1,0 +1,1 @@
+"""BuyerService: histories of interactions to vectors."""

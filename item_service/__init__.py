@@ -1,0 +1,1 @@
+"""ItemService: titles, descriptions, brands and categories to vectors."""

@@ -1,0 +1,1 @@
+"""RetrievalService: vectors to the nearest products, the popular ones, and what is known of each."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from twotower.errors import CorruptArtifact, NotFound
 
 SCHEMA = 1
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _CHUNK = 1 << 20
 
 
@@ -221,7 +221,11 @@ def publish(layout: Layout, name: str) -> Pointer:
     version = open_version(layout, name)
     verify(version)
     pointer = Pointer(name, describe(version.layout.manifest).sha256)
-    before = read_pointer(layout.current)
+    try:
+        before = read_pointer(layout.current)
+    except CorruptArtifact:
+        # publishing is how a damaged pointer is repaired; PREVIOUS stays, for it is the last version known to be good
+        before = None
     if before == pointer:
         return pointer
     if before is not None:
@@ -273,8 +277,16 @@ def list_versions(layout: Layout) -> list[str]:
     for folder in layout.versions.iterdir():
         manifest = VersionLayout(folder).manifest
         if manifest.is_file():
-            found.append((json.loads(manifest.read_bytes()).get("created_at", ""), folder.name))
+            found.append((_created_at(manifest), folder.name))
     return [name for _, name in sorted(found)]
+
+
+def _created_at(manifest: Path) -> str:
+    """When a version was made; the empty string, so oldest of all, where its manifest cannot be read."""
+    try:
+        return str(json.loads(manifest.read_bytes()).get("created_at", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
@@ -285,7 +297,12 @@ def prune(layout: Layout, keep: int) -> list[str]:
     named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
     removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
     for name in removed:
-        shutil.rmtree(layout.version(name).root)
+        # by rename first: a folder that is half removed when the process dies must not look like a version
+        leaving = layout.work / f"removed-{name}"
+        layout.work.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(leaving, ignore_errors=True)
+        layout.version(name).root.rename(leaving)
+        shutil.rmtree(leaving)
     used = {open_version(layout, name).manifest.encoder_digest for name in list_versions(layout)}
     if layout.encoders.is_dir():
         for folder in layout.encoders.iterdir():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +71,12 @@ def write_catalogue(path: Path, products: Iterable[Product]) -> None:
 
 
 class Catalogue:
-    """The products of one version, read-only. Safe to use from several threads, one query at a time each."""
+    """The products of one version, read-only. Safe to use from several threads: they take turns."""
 
     def __init__(self, path: Path) -> None:
         self._uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._path = path
+        self._turn = threading.Lock()
         self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -85,6 +87,13 @@ class Catalogue:
         except sqlite3.Error as error:
             raise CorruptArtifact(f"{self._path} cannot be read: {error}") from error
 
+    def _all(self, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with self._turn:
+                return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise CorruptArtifact(f"{self._path} cannot be read: {error}") from error
+
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
         """One product per id, None where it is unknown."""
         found: dict[str, Product] = {}
@@ -92,16 +101,16 @@ class Catalogue:
         for start in range(0, len(wanted), _ASK):
             part = wanted[start : start + _ASK]
             marks = ",".join("?" * len(part))
-            for record in self._connection.execute(f"SELECT {_COLUMNS} FROM products WHERE id IN ({marks})", part):
+            for record in self._all(f"SELECT {_COLUMNS} FROM products WHERE id IN ({marks})", part):
                 product = Product(*record)
                 found[product.id] = product._replace(in_stock=bool(product.in_stock))
         return [found.get(one) for one in ids]
 
     def columns(self) -> Columns:
         """Brand, category, stock and popularity of every row."""
-        records = self._connection.execute(
-            "SELECT brand, category, in_stock, popularity FROM products ORDER BY row"
-        ).fetchall()
+        records = self._all("SELECT brand, category, in_stock, popularity, row FROM products ORDER BY row")
+        if any(record[4] != row for row, record in enumerate(records)):
+            raise CorruptArtifact(f"{self._path} does not hold the rows 0 to {len(records) - 1}")
         brands = sorted({record[0] for record in records})
         categories = sorted({record[1] for record in records})
         brand_code, category_code = _codes(brands), _codes(categories)
@@ -113,6 +122,22 @@ class Catalogue:
             np.array([bool(record[2]) for record in records], np.bool_),
             np.array([record[3] for record in records], np.float64),
         )
+
+
+def read_product_rows(path: Path) -> dict[str, int]:
+    """product_ids.npy as product id → row, in the order of the rows. CorruptArtifact where it is not a list of ids."""
+    try:
+        ids = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error}") from error
+    if ids.ndim != 1 or ids.dtype.kind != "U":
+        raise CorruptArtifact(f"{path} holds {ids.dtype} {list(ids.shape)}, wanted strings [N]")
+    if not len(ids):
+        raise CorruptArtifact(f"{path} holds no ids")
+    rows = {product: row for row, product in enumerate(ids.tolist())}
+    if len(rows) != len(ids):
+        raise CorruptArtifact(f"{path} holds {len(ids)} ids, only {len(rows)} of them distinct")
+    return rows
 
 
 def _codes(names: Sequence[str]) -> dict[str, int]:

@@ -53,7 +53,7 @@ class TextEncoder:
         graph = Graph(
             layout.graph,
             {"input_ids": 2, "attention_mask": 2},
-            "embedding",
+            "text_vector",
             threads,
             extra={"token_type_ids"},
         )

@@ -1,4 +1,4 @@
-"""What can go wrong, by meaning: raised anywhere, turned into gRPC statuses in `rpc` and HTTP problems in the gateway."""
+"""What can go wrong, by meaning: raised anywhere; `rpc` makes it a gRPC status, the gateway an HTTP problem."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class VersionNotHeld(TwoTowerError):
     """A request names a model version that this replica does not hold; `held` are those it does, newest first."""
 
     def __init__(self, wanted: str, held: Sequence[str]) -> None:
-        self.wanted, self.held = wanted, list(held)
-        super().__init__(f"model version {wanted!r} is not held here; held: {', '.join(self.held) or 'none'}")
+        self.wanted, self.held = wanted[:80], list(held)
+        super().__init__(f"model version {_short(wanted)} is not held here; held: {', '.join(self.held) or 'none'}")
 
     def detail(self) -> dict[str, object]:
         return {"wanted": self.wanted, "held": self.held}

@@ -81,7 +81,7 @@ def parse_time(value: str, field: str = "timestamp") -> int:
             int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
             int((fraction or "0").ljust(6, "0")[:6]), tzinfo=_zone(zone),
         )  # fmt: skip
-        return round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     except (ValueError, OverflowError) as error:
         raise InvalidInput(field, value, f"is not a time: {error}") from None
 

@@ -39,7 +39,8 @@ def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]
     Ties in time are ordered by product and event name, the order in which Redis keeps them: the same set of events
     always gives the same history.
     """
-    return sorted(interactions, key=lambda one: (one.timestamp_ms, one.product_id, one.event_type))[-limit:]
+    ordered = sorted(interactions, key=lambda one: (one.timestamp_ms, one.product_id, one.event_type))
+    return ordered[-limit:] if limit > 0 else []
 
 
 def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
@@ -79,7 +80,8 @@ def read_recent(path: Path) -> Iterator[tuple[str, list[Interaction]]]:
     line_number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            for line_number, line in enumerate(file, start=1):
+            for line in file:
+                line_number += 1
                 found = json.loads(line)
                 yield found["buyer_id"], [Interaction(*one) for one in found["interactions"]]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -6,6 +6,7 @@ where word pieces fall apart; hashing needs no vocabulary (Bojanowski et al., 20
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Int64 = NDArray[np.int64]
+_PIECES = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]+|_+")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class NgramSpec:
     def ids(self, text: str) -> list[int]:
         """The n-gram ids of one normalised text, in order, repeated where they repeat."""
         found: list[int] = []
-        for word in text.split():
+        # "10مل" and "10 مل" are the same to a shopper: digits, letters and signs are cut apart
+        for word in _PIECES.findall(text):
             found.extend(_word_ids(word, self.minimum, self.maximum, self.buckets))
             if len(found) >= self.length:
                 return found[: self.length]

@@ -6,8 +6,10 @@ Every servicer raises what `errors` names; here alone it becomes a status, and a
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -47,6 +49,8 @@ _STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
     CorruptArtifact: grpc.StatusCode.INTERNAL,
 }
 Result = TypeVar("Result")
+# time.monotonic() at which the caller of the running call gives up
+_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=math.inf)
 
 
 class Workers:
@@ -58,12 +62,17 @@ class Workers:
         self._waiting = 0
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """`work(*arguments)` on a worker. Overloaded where too many calls wait already."""
+        """`work(*arguments)` on a worker, which sees the request id of its caller.
+
+        Overloaded where too many calls wait already; DeadlineExceeded, with nothing done, where the call's time has
+        run out before a worker is free.
+        """
         if self._waiting >= self._limit:
             raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
         self._waiting += 1
         # counted until the work ends, not until its caller gives up: a cancelled call still holds its thread
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(*arguments))
+        context = contextvars.copy_context()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(_in_time, work, *arguments))
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 
@@ -76,8 +85,15 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _in_time(work: Callable[..., Result], *arguments: object) -> Result:
+    late = time.monotonic() - _deadline.get()
+    if late >= 0:
+        raise DeadlineExceeded(f"the call waited for a worker until {late:.3f} s past its deadline")
+    return work(*arguments)
+
+
 class Interceptor(grpc.aio.ServerInterceptor):
-    """Request id, timing, and the one translation of our errors to statuses."""
+    """Request id, deadline, timing, and the one translation of our errors to statuses."""
 
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
@@ -90,7 +106,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: Any) -> Any:
             metadata = dict(context.invocation_metadata() or ())
             telemetry.request_id.set(str(metadata.get(REQUEST_ID_KEY) or telemetry.new_request_id()))
+            remaining = context.time_remaining()
+            _deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
             started, status = time.perf_counter(), grpc.StatusCode.OK
+            log.debug("call received", extra={"method": method})
             try:
                 return await inner(request, context)
             except TwoTowerError as error:
@@ -109,6 +128,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
             finally:
                 seconds = time.perf_counter() - started
                 telemetry.CALL_SECONDS.labels(method, status.name).observe(seconds)
+                level = logging.DEBUG if status is grpc.StatusCode.OK else logging.INFO
+                if log.isEnabledFor(level):
+                    extra = {"method": method, "status": status.name, "ms": round(seconds * 1000, 3)}
+                    log.log(level, "call answered", extra=extra)
 
         return grpc.unary_unary_rpc_method_handler(
             call,
@@ -147,7 +170,11 @@ async def serve(
         port = 0
     if port == 0:
         raise SystemExit(f"{service}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
-    metrics_port = telemetry.serve_metrics(settings.host, settings.metrics_port)
+    try:
+        metrics_port = telemetry.serve_metrics(settings.host, settings.metrics_port)
+    except OSError as error:
+        at = f"{settings.host}:{settings.metrics_port}"
+        raise SystemExit(f"{service}: cannot serve metrics on {at}: {error.strerror}") from None
     await server.start()
     log.info("listening", extra={"port": port, "metrics_port": metrics_port})
     on_ready(port)

@@ -15,6 +15,13 @@ Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 # a search asks FAISS for k and the excluded; past this many it costs less to score every row once
 _MAX_FETCH = 4096
+# rows beyond k that are asked for, so that a tie at the k-th place is seen
+_SPARE = 8
+# two sums of the same products may differ by this share of the query's length: BLAS, FAISS and numpy add in
+# different orders, and the order depends on the size of the batch
+_ROUNDING = 2e-6
+# rows gathered at once: a copy of a share of the vectors, never of all of them
+_CHUNK = 16_384
 
 
 class Hits(NamedTuple):
@@ -42,7 +49,7 @@ class VectorIndex:
 
         try:
             return cls(faiss.read_index(str(index)), np.load(embeddings, mmap_mode="r", allow_pickle=False))
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
             raise CorruptArtifact(f"{index.name} or {embeddings.name} cannot be read: {error}") from error
 
     @property
@@ -54,41 +61,70 @@ class VectorIndex:
         return int(self._index.d)
 
     def search(self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64]) -> list[Hits]:
-        """For each query [D] the `k` rows of highest inner product that are not excluded; min(k, allowed) of them."""
+        """For each query [D] the `k` rows of highest inner product that are not excluded; min(k, allowed) of them.
+
+        Rows of equal score come in the order of the rows, and a query gets the same answer in any batch.
+        """
         if queries.shape[1] != self.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {self.dimension} dimensions")
-        if not len(queries):
-            return []
-        fetch = [min(k + len(rows), self.size) for k, rows in zip(ks, excluded, strict=True)]
-        results: list[Hits | None] = [None] * len(queries)
+        results: dict[int, Hits] = {}
+        excluded = [np.unique(rows) for rows in excluded]
+        fetch = [min(k + len(rows) + _SPARE, self.size) for k, rows in zip(ks, excluded, strict=True)]
         narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
         if narrow:
             most = max(fetch[row] for row in narrow)
             scores, rows = self._index.search(np.ascontiguousarray(queries[narrow]), most)
             for place, row in enumerate(narrow):
-                results[row] = _drop(rows[place], scores[place], excluded[row], ks[row])
-        everything: Int64 | None = None
-        for row, found in enumerate(results):
-            if found is None:
-                everything = np.arange(self.size) if everything is None else everything
-                results[row] = self.scan(queries[row], everything, ks[row], excluded[row])
-        return [found for found in results if found is not None]
+                found = self._settle(queries[row], rows[place], scores[place], ks[row], excluded[row])
+                if found is not None:
+                    results[row] = found
+        everything = np.arange(self.size) if len(results) < len(queries) else np.empty(0, np.int64)
+        return [
+            results[row] if row in results else self.scan(query, everything, ks[row], excluded[row])
+            for row, query in enumerate(queries)
+        ]
 
     def scan(self, query: Float32, allowed: Int64, k: int, excluded: Int64) -> Hits:
-        """The best `k` of the `allowed` rows alone, by exact inner product."""
+        """The best `k` of the `allowed` rows alone, by exact inner product; equal scores in the order of the rows."""
         if len(excluded):
             allowed = allowed[~np.isin(allowed, excluded)]
         if not len(allowed) or k <= 0:
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
-        scores = self.vectors[allowed] @ query if len(allowed) < self.size else self.vectors @ query
-        count = min(k, len(allowed))
-        best = np.argpartition(-scores, count - 1)[:count]
-        best = best[np.lexsort((allowed[best], -scores[best]))]
-        return Hits(allowed[best], scores[best].astype(np.float32))
+        scores = self._rough(allowed, query)
+        if k < len(allowed):
+            kth = np.partition(scores, len(scores) - k)[len(scores) - k]
+            allowed = allowed[scores >= kth - _rounding(query)]
+        return self._rank(query, allowed, k)
+
+    def _settle(self, query: Float32, rows: Int64, scores: Float32, k: int, excluded: Int64) -> Hits | None:
+        """The best `k` of what FAISS found, or None where a row that it left out might belong among them."""
+        whole = len(rows) >= self.size and rows.min() >= 0
+        keep = rows >= 0
+        if len(excluded):
+            keep &= ~np.isin(rows, excluded)
+        rows, kept = rows[keep], scores[keep]
+        if not whole and (len(rows) <= k or kept[k - 1] - kept[-1] <= _rounding(query)):
+            return None
+        if len(rows) > k:
+            rows = rows[kept >= kept[k - 1] - _rounding(query)]
+        return self._rank(query, rows, k)
+
+    def _rank(self, query: Float32, rows: Int64, k: int) -> Hits:
+        # summed row by row, unlike a matrix product: a score does not depend on what else is scored beside it
+        scores = np.concatenate([(self.vectors[part] * query).sum(axis=1) for part in _parts(rows)])  # [len(rows)]
+        best = np.lexsort((rows, -scores))[:k]
+        return Hits(rows[best], scores[best])
+
+    def _rough(self, rows: Int64, query: Float32) -> Float32:
+        """Inner products at BLAS speed; their last digits depend on how many rows are asked for at once."""
+        if len(rows) == self.size:
+            return np.asarray(self.vectors @ query)
+        return np.concatenate([self.vectors[part] @ query for part in _parts(rows)])
 
 
-def _drop(rows: Int64, scores: Float32, excluded: Int64, k: int) -> Hits:
-    keep = rows >= 0
-    if len(excluded):
-        keep &= ~np.isin(rows, excluded)
-    return Hits(rows[keep][:k], scores[keep][:k])
+def _parts(rows: Int64) -> list[Int64]:
+    return [rows[start : start + _CHUNK] for start in range(0, max(len(rows), 1), _CHUNK)]
+
+
+def _rounding(query: Float32) -> float:
+    return _ROUNDING * float(np.linalg.norm(query))

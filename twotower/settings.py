@@ -21,7 +21,7 @@ SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 class ProcessSettings(BaseModel):
     """What every process has. A field `port` of the item service is read from TWOTOWER_ITEM_PORT."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
@@ -73,10 +73,12 @@ def read_settings(model: type[Settings], service: str, environ: Mapping[str, str
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(own, item) for item in error.errors())) from None
+        raise SettingsError("; ".join(_explain(own, item, environ) for item in error.errors())) from None
 
 
-def _explain(own: str, item: Mapping[str, object]) -> str:
+def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -> str:
     place = item["loc"]
-    field = str(place[0]) if isinstance(place, tuple) and place else "?"
-    return f"{own}{field.upper()}={item.get('input')!r}: {item['msg']}"
+    field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
+    # the name that was set, which may be the shared one
+    name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
+    return f"{name}={item.get('input')!r}: {item['msg']}"

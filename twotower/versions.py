@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -43,7 +44,8 @@ class Versions(Generic[Snapshot]):
         self._serving: Pointer | None = None
         self._before: Pointer | None = None
         self._refused: dict[Pointer, int] = {}
-        self._pointer_problem = ""
+        self._pointers: dict[Path, Pointer | None] = {}
+        self._pointer_problems: dict[Path, str] = {}
 
     @property
     def ready(self) -> bool:
@@ -77,26 +79,24 @@ class Versions(Generic[Snapshot]):
 
     async def poll(self) -> bool:
         """Looks at CURRENT and PREVIOUS once and loads what is new. True where the versions held changed."""
-        pointers = self._read_pointers()
-        if pointers is None:
-            return False
-        current, previous = pointers
+        current = self._read(self._layout.current)
+        previous = self._read(self._layout.previous)
         for pointer in (current, previous):
             if pointer is not None and pointer not in self._loaded:
                 await self._take(pointer, pointer == current)
         return self._swap(current, previous)
 
-    def _read_pointers(self) -> tuple[Pointer | None, Pointer | None] | None:
+    def _read(self, path: Path) -> Pointer | None:
+        """What a pointer says; while it cannot be read, what it said last, and None where it never could be."""
         try:
-            pointers = read_pointer(self._layout.current), read_pointer(self._layout.previous)
+            self._pointers[path] = read_pointer(path)
+            self._pointer_problems.pop(path, None)
         except CorruptArtifact as error:
-            if str(error) != self._pointer_problem:
+            if str(error) != self._pointer_problems.get(path):
                 log.error("the version pointer cannot be read: %s", error)
                 VERSION_LOADS.labels("refused").inc()
-            self._pointer_problem = str(error)
-            return None
-        self._pointer_problem = ""
-        return pointers
+            self._pointer_problems[path] = str(error)
+        return self._pointers.get(path)
 
     async def _take(self, pointer: Pointer, is_current: bool) -> None:
         waited = self._refused.get(pointer, self._retry_polls)
@@ -106,11 +106,12 @@ class Versions(Generic[Snapshot]):
         try:
             version = await asyncio.to_thread(open_version, self._layout, pointer.version, pointer.manifest_sha256)
             self._loaded[pointer] = await asyncio.to_thread(self._load, version)
-        except (TwoTowerError, OSError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # whatever a library raises for a bad file, what is held goes on serving
             self._refused[pointer] = 0
             VERSION_LOADS.labels("refused").inc()
             level = logging.ERROR if is_current or not isinstance(error, NotFound) else logging.INFO
-            log.log(level, "version refused: %s", error, extra={"version": pointer.version})
+            unforeseen = not isinstance(error, (TwoTowerError, OSError))
+            log.log(level, "version refused: %s", error, extra={"version": pointer.version}, exc_info=unforeseen)
             return
         self._refused.pop(pointer, None)
         VERSION_LOADS.labels("loaded").inc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.errors import InvalidInput
+from twotower.errors import InvalidInput, NotFound
 from twotower.pb import common_pb2
 
 Float32 = NDArray[np.float32]
@@ -25,6 +25,21 @@ def unpack(message: common_pb2.Vectors) -> Float32:
     if size % (4 * dimension):
         raise InvalidInput("vectors.data", size, f"bytes are not a whole number of {dimension}-float rows")
     return np.frombuffer(message.data, dtype="<f4").reshape(-1, dimension)
+
+
+def check_batch(rows: int, most: int, field: str, least: int = 1) -> None:
+    """InvalidInput naming `field` where a call has fewer than `least` rows or more than `most`."""
+    if rows < least:
+        raise InvalidInput(field, rows, f"rows in one call, it takes {least}")
+    if rows > most:
+        raise InvalidInput(field, rows, f"rows in one call, the limit is {most}")
+
+
+def row_error(error: InvalidInput | NotFound | None) -> common_pb2.RowError | None:
+    """Why one row has no result, as a message; None where it has one."""
+    if error is None:
+        return None
+    return common_pb2.RowError(kind=type(error).__name__, field=error.field, message=str(error))
 
 
 def pack_scores(scores: Float32) -> bytes:

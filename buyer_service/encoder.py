@@ -1,0 +1,155 @@
+"""Histories to vectors: the buyer tower of one version, over the catalogue's mapped item vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from buyer_service.settings import BuyerSettings
+from twotower.artifact import Version
+from twotower.catalogue import read_product_rows
+from twotower.errors import CorruptArtifact, InvalidInput, NotFound
+from twotower.events import EventSchema, Interaction, check_id
+from twotower.history import BuyerSequence, latest, to_inputs
+from twotower.tower import BuyerTower
+
+Float32 = NDArray[np.float32]
+# histories that go through the tower at once: their gathered item vectors [B, T, D] are the service's largest array
+_CHUNK = 128
+
+
+class EncodedRow(NamedTuple):
+    """What became of one history: why it has no vector, the unknown products skipped, and how many events it is of."""
+
+    error: InvalidInput | NotFound | None
+    unknown_product_ids: list[str]
+    used: int
+
+
+class EncodedBuyers(NamedTuple):
+    """Vectors [B, D], all zero in rows with an error; rows [B]."""
+
+    vectors: Float32
+    rows: list[EncodedRow]
+
+
+class _Read(NamedTuple):
+    row: EncodedRow
+    sequence: BuyerSequence
+
+
+class BuyerEncoder:
+    """Histories to L2-normalised vectors, the same as the trainer's for the same events.
+
+    `vectors` [N, D] are the catalogue's, `rows` each product's row in them. The newest `max_history` events of *known*
+    products are used: an unknown product is skipped before the history is cut, so it takes no place.
+    """
+
+    def __init__(
+        self,
+        tower: BuyerTower,
+        vectors: Float32,
+        rows: Mapping[str, int],
+        schema: EventSchema,
+        *,
+        max_history: int,
+        max_interactions: int,
+    ) -> None:
+        self._tower = tower
+        self._vectors = vectors
+        self._rows = rows
+        self._schema = schema
+        self._max_history = max_history
+        self._max_interactions = max_interactions
+
+    def encode(self, histories: Sequence[Sequence[Interaction]]) -> EncodedBuyers:
+        """Vectors of a batch, in its order. A history that cannot be encoded has an error in its own row alone."""
+        read = [self._read(history) for history in histories]
+        vectors = np.zeros((len(histories), self._vectors.shape[1]), np.float32)
+        good = [place for place, one in enumerate(read) if one.row.error is None]
+        # histories of like length share a chunk, so that one long history does not pad all the others
+        good.sort(key=lambda place: read[place].row.used)
+        for start in range(0, len(good), _CHUNK):
+            places = good[start : start + _CHUNK]
+            inputs = to_inputs([read[place].sequence for place in places], self._schema)
+            items = self._vectors[inputs.rows]  # [B, T, D]
+            vectors[places] = self._tower.encode(items, inputs)
+        return EncodedBuyers(vectors, [one.row for one in read])
+
+    def _read(self, history: Sequence[Interaction]) -> _Read:
+        try:
+            self._check(history)
+        except InvalidInput as error:
+            return _Read(EncodedRow(error, [], 0), self._sequence([]))
+        known = [one for one in history if one.product_id in self._rows]
+        unknown = list(dict.fromkeys(one.product_id for one in history if one.product_id not in self._rows))
+        if not known:
+            nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
+            return _Read(EncodedRow(nothing, unknown, 0), self._sequence([]))
+        used = latest(known, self._max_history)
+        return _Read(EncodedRow(None, unknown, len(used)), self._sequence(used))
+
+    def _check(self, history: Sequence[Interaction]) -> None:
+        if not history:
+            raise InvalidInput("interactions", [], "must hold at least one interaction")
+        if len(history) > self._max_interactions:
+            raise InvalidInput("interactions", len(history), f"interactions, the limit is {self._max_interactions}")
+        for one in history:
+            check_id(one.product_id, "product_id")
+            self._schema.check(one.event_type)
+            # how far ahead a time may lie is the gateway's to say: here only the differences count
+            if one.timestamp_ms < 0:
+                raise InvalidInput("timestamp_ms", one.timestamp_ms, "is before 1970-01-01")
+
+    def _sequence(self, used: Sequence[Interaction]) -> BuyerSequence:
+        return BuyerSequence(
+            np.array([self._rows[one.product_id] for one in used], np.int64),
+            np.array([self._schema.codes[one.event_type] for one in used], np.int64),
+            np.array([one.timestamp_ms for one in used], np.int64),
+        )
+
+
+def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
+    """The encoder of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    files, manifest = version.layout, version.manifest
+    version.check(files.buyer_tower, files.embeddings, files.ids)
+    vectors, rows = _map(version), read_product_rows(files.ids)
+    if len(rows) != len(vectors):
+        raise CorruptArtifact(f"{files.ids} holds {len(rows)} ids, {files.embeddings.name} {len(vectors)} vectors")
+    encoder = BuyerEncoder(
+        BuyerTower(files.buyer_tower, threads=1),
+        vectors,
+        rows,
+        EventSchema(manifest.event_weights),
+        max_history=manifest.max_history,
+        max_interactions=settings.max_interactions,
+    )
+    _warm(version, encoder, rows)
+    return encoder
+
+
+def _map(version: Version) -> Float32:
+    path, wanted = version.layout.embeddings, (version.manifest.products, version.manifest.dimension)
+    try:
+        vectors: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error}") from error
+    if vectors.shape != wanted or vectors.dtype != np.float32:
+        raise CorruptArtifact(f"{path} holds {vectors.dtype} {list(vectors.shape)}, wanted float32 {list(wanted)}")
+    return vectors
+
+
+def _warm(version: Version, encoder: BuyerEncoder, rows: dict[str, int]) -> None:
+    """Runs one full-length history, over every event name and the last product."""
+    first, last = next(iter(rows)), next(reversed(rows))
+    names = list(version.manifest.event_weights)
+    history = [
+        Interaction(last if step % 2 else first, names[step % len(names)], step * 1000)
+        for step in range(version.manifest.max_history)
+    ]
+    encoded = encoder.encode([history, history[:1]])
+    if not np.isfinite(encoded.vectors).all():
+        raise CorruptArtifact(f"{version.layout.buyer_tower} gives numbers that are not finite")

@@ -1,0 +1,71 @@
+"""BuyerService over gRPC: decodes a request, calls the encoder, encodes its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import grpc
+
+from buyer_service.encoder import BuyerEncoder, load
+from buyer_service.settings import BuyerSettings
+from twotower import rpc, wire
+from twotower.artifact import Layout
+from twotower.events import Interaction
+from twotower.pb import buyer_pb2, buyer_pb2_grpc
+from twotower.telemetry import CALL_ROWS
+from twotower.versions import Versions
+
+
+class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
+    """The calls of protos/buyer.proto, answered by the versions held."""
+
+    def __init__(self, versions: Versions[BuyerEncoder], workers: rpc.Workers, max_batch: int) -> None:
+        self._versions = versions
+        self._workers = workers
+        self._max_batch = max_batch
+
+    async def Encode(
+        self, request: buyer_pb2.EncodeRequest, context: grpc.aio.ServicerContext
+    ) -> buyer_pb2.EncodeResponse:
+        wire.check_batch(len(request.histories), self._max_batch, "histories")
+        version, encoder = self._versions.get(request.model_version)
+        return await self._workers.run(_encode, encoder, version, request)
+
+
+async def serve(
+    settings: BuyerSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
+) -> None:
+    """Runs the service until a signal or `stop`; `on_ready` gets the port."""
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    workers = rpc.Workers(settings.threads, settings.queue)
+    servicer = BuyerServicer(versions, workers, settings.max_batch)
+    await rpc.serve(
+        service="buyer_service",
+        full_name=buyer_pb2.DESCRIPTOR.services_by_name["BuyerService"].full_name,
+        settings=settings,
+        versions=versions,
+        add_to_server=partial(buyer_pb2_grpc.add_BuyerServiceServicer_to_server, servicer),
+        stop=stop,
+        on_ready=on_ready,
+    )
+    workers.close()
+
+
+def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:
+    encoded = encoder.encode([_history(one) for one in request.histories])
+    CALL_ROWS.labels("Encode").inc(len(encoded.rows))
+    return buyer_pb2.EncodeResponse(
+        vectors=wire.pack(encoded.vectors, version),
+        buyers=[
+            buyer_pb2.EncodedBuyer(
+                error=wire.row_error(row.error), unknown_product_ids=row.unknown_product_ids, used=row.used
+            )
+            for row in encoded.rows
+        ],
+    )
+
+
+def _history(message: buyer_pb2.History) -> list[Interaction]:
+    return [Interaction(one.product_id, one.event_type, one.timestamp_ms) for one in message.interactions]

@@ -1,0 +1,13 @@
+"""Settings of the buyer service: TWOTOWER_BUYER_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from twotower.settings import ServiceSettings
+
+
+class BuyerSettings(ServiceSettings):
+    """What ServiceSettings has, and how long a history may be."""
+
+    max_interactions: int = Field(10_000, ge=1, description="most interactions in one history")

@@ -1,0 +1,150 @@
+"""Items to vectors: the text encoder, the vocabulary and the item tower of one version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from item_service.settings import ItemSettings
+from twotower.artifact import Version
+from twotower.catalogue import read_product_rows
+from twotower.encoder import TextEncoder
+from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.text import item_text
+from twotower.tower import ItemTower
+from twotower.vocab import Vocab
+
+Float32 = NDArray[np.float32]
+
+
+class Item(NamedTuple):
+    """What is known of one item; every field may be empty."""
+
+    title: str
+    description: str
+    brand: str = ""
+    category: str = ""
+    product_id: str = ""
+
+
+class EncodedRow(NamedTuple):
+    """What became of one item: why it has no vector, and which of its fields the model does not know."""
+
+    error: InvalidInput | None
+    unknown_fields: list[str]
+
+
+class EncodedItems(NamedTuple):
+    """Vectors [B, D] and text vectors [B, E], both all zero in rows with an error; rows [B]."""
+
+    vectors: Float32
+    text_vectors: Float32
+    rows: list[EncodedRow]
+
+
+class _Codes(NamedTuple):
+    brand: int
+    category: int
+    product: int
+
+
+class ItemEncoder:
+    """Items to L2-normalised vectors, the same as the trainer's for a row of the catalogue.
+
+    `product_rows` gives each product's row in the catalogue's vectors. A product of the catalogue also gets its learned
+    embedding (input row + 1 of the tower); any other id is encoded from its content alone.
+    """
+
+    def __init__(
+        self,
+        text_encoder: TextEncoder,
+        tower: ItemTower,
+        vocab: Vocab,
+        product_rows: Mapping[str, int],
+        *,
+        dimension: int,
+        max_text: int,
+    ) -> None:
+        self._text_encoder = text_encoder
+        self._tower = tower
+        self._vocab = vocab
+        self._product_rows = product_rows
+        self._dimension = dimension
+        self._max_text = max_text
+
+    def encode(self, items: Sequence[Item]) -> EncodedItems:
+        """Vectors of a batch, in its order. An item that cannot be encoded has an error in its own row alone."""
+        codes = [self._codes(item) for item in items]
+        rows = [EncodedRow(self._problem(item), _unknown(item, code)) for item, code in zip(items, codes, strict=True)]
+        vectors = np.zeros((len(items), self._dimension), np.float32)
+        texts = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
+        good = [place for place, row in enumerate(rows) if row.error is None]
+        if good:
+            texts[good] = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
+            brand, category, product = np.array([codes[place] for place in good], np.int64).T
+            vectors[good] = self._tower.encode(texts[good], brand, category, product)  # [good, D]
+        return EncodedItems(vectors, texts, rows)
+
+    def _codes(self, item: Item) -> _Codes:
+        # a name that is too long is refused below: it is not worth folding first
+        brand = self._vocab.brand_index(item.brand) if len(item.brand) <= self._max_text else 0
+        category = self._vocab.category_index(item.category) if len(item.category) <= self._max_text else 0
+        return _Codes(brand, category, self._product_rows.get(item.product_id, -1) + 1)
+
+    def _problem(self, item: Item) -> InvalidInput | None:
+        size = len(item.title) + len(item.description)
+        if size > self._max_text:
+            longer = max(("title", item.title), ("description", item.description), key=lambda one: len(one[1]))
+            problem = f"title and description have {size} characters, the limit is {self._max_text}"
+            return InvalidInput(*longer, problem)
+        for field, value in (("brand", item.brand), ("category", item.category)):
+            if len(value) > self._max_text:
+                return InvalidInput(field, value, f"has {len(value)} characters, the limit is {self._max_text}")
+        if not self._text_encoder.normalise(_text(item)):
+            return InvalidInput("title", item.title, "title and description hold no text")
+        return None
+
+
+def load(version: Version, settings: ItemSettings) -> ItemEncoder:
+    """The encoder of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    files, folder, manifest = version.layout, version.encoder, version.manifest
+    tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
+    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids)
+    text_encoder = TextEncoder.load(folder, threads=1)
+    if text_encoder.spec.dimension != manifest.text_dimension:
+        raise CorruptArtifact(
+            f"{folder.spec} says {text_encoder.spec.dimension} dimensions, the manifest {manifest.text_dimension}"
+        )
+    product_rows = read_product_rows(files.ids)
+    if len(product_rows) != manifest.products:
+        raise CorruptArtifact(f"{files.ids} holds {len(product_rows)} ids, the manifest says {manifest.products}")
+    tower, vocab = ItemTower(files.item_tower, threads=1), Vocab.load(files.vocab)
+    _warm(version, text_encoder, tower, vocab)
+    return ItemEncoder(
+        text_encoder, tower, vocab, product_rows, dimension=manifest.dimension, max_text=settings.max_text
+    )
+
+
+def _warm(version: Version, text_encoder: TextEncoder, tower: ItemTower, vocab: Vocab) -> None:
+    """Runs one batch with the highest code of every table, so that tables of the wrong size are found here."""
+    text = text_encoder.encode(["خاتم ذهب", "زيت محرك 5W-30"])  # [2, E]
+    highest = (max(vocab.brand.values(), default=0), max(vocab.category.values(), default=0), version.manifest.products)
+    brand, category, product = (np.array([0, code], np.int64) for code in highest)
+    vectors = tower.encode(text, brand, category, product)
+    if vectors.shape != (2, version.manifest.dimension) or not np.isfinite(vectors).all():
+        raise CorruptArtifact(
+            f"{version.layout.item_tower} gave {list(vectors.shape)} for two items, wanted finite numbers "
+            f"[2, {version.manifest.dimension}]"
+        )
+
+
+def _text(item: Item) -> str:
+    return item_text(item.title, item.description)
+
+
+def _unknown(item: Item, codes: _Codes) -> list[str]:
+    given = (("brand", item.brand), ("category", item.category), ("product_id", item.product_id))
+    return [field for (field, value), code in zip(given, codes, strict=True) if value.strip() and not code]

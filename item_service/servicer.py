@@ -1,0 +1,67 @@
+"""ItemService over gRPC: decodes a request, calls the encoder, encodes its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import grpc
+
+from item_service.encoder import Item, ItemEncoder, load
+from item_service.settings import ItemSettings
+from twotower import rpc, wire
+from twotower.artifact import Layout
+from twotower.pb import item_pb2, item_pb2_grpc
+from twotower.telemetry import CALL_ROWS
+from twotower.versions import Versions
+
+
+class ItemServicer(item_pb2_grpc.ItemServiceServicer):
+    """The calls of protos/item.proto, answered by the versions held."""
+
+    def __init__(self, versions: Versions[ItemEncoder], workers: rpc.Workers, max_batch: int) -> None:
+        self._versions = versions
+        self._workers = workers
+        self._max_batch = max_batch
+
+    async def Encode(
+        self, request: item_pb2.EncodeRequest, context: grpc.aio.ServicerContext
+    ) -> item_pb2.EncodeResponse:
+        wire.check_batch(len(request.items), self._max_batch, "items")
+        version, encoder = self._versions.get(request.model_version)
+        return await self._workers.run(_encode, encoder, version, request)
+
+
+async def serve(
+    settings: ItemSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
+) -> None:
+    """Runs the service until a signal or `stop`; `on_ready` gets the port."""
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    workers = rpc.Workers(settings.threads, settings.queue)
+    servicer = ItemServicer(versions, workers, settings.max_batch)
+    await rpc.serve(
+        service="item_service",
+        full_name=item_pb2.DESCRIPTOR.services_by_name["ItemService"].full_name,
+        settings=settings,
+        versions=versions,
+        add_to_server=partial(item_pb2_grpc.add_ItemServiceServicer_to_server, servicer),
+        stop=stop,
+        on_ready=on_ready,
+    )
+    workers.close()
+
+
+def _encode(encoder: ItemEncoder, version: str, request: item_pb2.EncodeRequest) -> item_pb2.EncodeResponse:
+    encoded = encoder.encode(
+        [Item(one.title, one.description, one.brand, one.category, one.product_id) for one in request.items]
+    )
+    CALL_ROWS.labels("Encode").inc(len(encoded.rows))
+    return item_pb2.EncodeResponse(
+        vectors=wire.pack(encoded.vectors, version),
+        items=[
+            item_pb2.EncodedItem(error=wire.row_error(row.error), unknown_fields=row.unknown_fields)
+            for row in encoded.rows
+        ],
+        text_vectors=wire.pack(encoded.text_vectors, version) if request.include_text_vectors else None,
+    )

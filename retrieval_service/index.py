@@ -1,0 +1,229 @@
+"""The products of one version: nearest to a vector, most popular, and what is known of each; with filters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_service.settings import RetrievalSettings
+from twotower.artifact import Version
+from twotower.catalogue import Catalogue, Product, read_product_rows
+from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.search import VectorIndex
+from twotower.text import Normaliser
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+MAX_K = 1000
+# far above the length 1 of any vector of a tower, far below where a sum of products overflows
+_MAX_LENGTH = 1e6
+
+
+class Filter(NamedTuple):
+    """Products allowed: any of the categories, and any of the brands (none given: all), and that stock state."""
+
+    categories: tuple[str, ...] = ()
+    brands: tuple[str, ...] = ()
+    in_stock: bool | None = None
+
+
+class Query(NamedTuple):
+    """How many products, which never, and which only. `k` is 1 to 1,000; unknown excluded ids are harmless."""
+
+    k: int
+    excluded_ids: Sequence[str] = ()
+    filter: Filter = Filter()
+
+
+class Answer(NamedTuple):
+    """min(k, allowed) products, best first, with scores [K]; and the filter values that no product has."""
+
+    product_ids: list[str]
+    scores: Float32
+    unknown_filter_values: list[str]
+
+
+class StoredVectors(NamedTuple):
+    """Vectors [B, D], all zero in the rows of unknown products; and those products' ids."""
+
+    vectors: Float32
+    unknown_product_ids: list[str]
+
+
+class _Allowed(NamedTuple):
+    mask: Mask | None  # [N]; None: every product
+    unknown: list[str]
+
+
+class _Names:
+    """The names of one attribute. A filter value is a name itself or, failing that, any spelling that folds to it."""
+
+    def __init__(self, kind: str, names: Sequence[str], codes: NDArray[np.int32], fold: Normaliser) -> None:
+        self._kind = kind
+        self._codes = codes  # [N]
+        self._fold = fold
+        self._exact = {name: [code] for code, name in enumerate(names)}
+        self._folded: dict[str, list[int]] = defaultdict(list)
+        for code, name in enumerate(names):
+            self._folded[fold(name)].append(code)
+
+    def allowed(self, values: Sequence[str]) -> _Allowed:
+        """Products of any of `values`; every product where there are none, no product where all are unknown."""
+        if not values:
+            return _Allowed(None, [])
+        chosen = np.zeros(len(self._exact), np.bool_)
+        unknown = []
+        for value in dict.fromkeys(values):
+            codes = self._exact.get(value) or self._folded.get(self._fold(value), [])
+            chosen[codes] = True
+            if not codes:
+                unknown.append(f"{self._kind}={value}")
+        return _Allowed(chosen[self._codes], unknown)
+
+
+class ProductIndex:
+    """The vectors, the ids and the catalogue of one version; row i of each is the same product.
+
+    Answers are exact and deterministic: equal scores come in the order of the rows. Every method takes a whole batch,
+    may be called from several threads, and blocks.
+    """
+
+    def __init__(self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue) -> None:
+        columns = catalogue.columns()
+        if not index.size == len(rows) == len(columns.popularity):
+            raise CorruptArtifact(
+                f"the index holds {index.size} products, the list of ids {len(rows)}, "
+                f"products.sqlite {len(columns.popularity)}"
+            )
+        fold = Normaliser.profile("full")
+        self._index = index
+        self._rows = rows
+        self._ids = list(rows)
+        self._catalogue = catalogue
+        self._categories = _Names("category", columns.categories, columns.category, fold)
+        self._brands = _Names("brand", columns.brands, columns.brand, fold)
+        self._in_stock = columns.in_stock
+        self._popularity = columns.popularity.astype(np.float32)
+        self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
+
+    def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
+        """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.
+
+        A filtered query scans the allowed products exactly. InvalidInput where the numbers of vectors and queries
+        differ, or their dimension, a k, or a number that is not finite.
+        """
+        self._check(vectors, queries)
+        allowed = self._allowed(queries)
+        excluded = [self._excluded(query) for query in queries]
+        free = [place for place, one in enumerate(allowed) if one.mask is None]
+        found = dict(
+            zip(
+                free,
+                self._index.search(
+                    vectors[free], [queries[place].k for place in free], [excluded[place] for place in free]
+                ),
+                strict=True,
+            )
+        )
+        for place, one in enumerate(allowed):
+            if one.mask is not None:
+                rows = np.flatnonzero(one.mask)
+                found[place] = self._index.scan(vectors[place], rows, queries[place].k, excluded[place])
+        return [self._answer(found[place].rows, found[place].scores, one.unknown) for place, one in enumerate(allowed)]
+
+    def popular(self, queries: Sequence[Query]) -> list[Answer]:
+        """The most popular products for each query; scores are shares of all events' weight. InvalidInput for a k."""
+        _check_k(queries)
+        answers = []
+        for query, allowed in zip(queries, self._allowed(queries), strict=True):
+            rows = self._by_popularity
+            if allowed.mask is not None:
+                rows = rows[allowed.mask[rows]]
+            excluded = self._excluded(query)
+            # no more than this many can be dropped before k are left
+            rows = rows[: query.k + len(excluded)]
+            rows = rows[~np.isin(rows, excluded)][: query.k]
+            answers.append(self._answer(rows, self._popularity[rows], allowed.unknown))
+        return answers
+
+    def lookup(self, ids: Sequence[str]) -> list[Product | None]:
+        """One product per id, None where it is unknown."""
+        return self._catalogue.lookup(ids)
+
+    def vectors(self, ids: Sequence[str]) -> StoredVectors:
+        """The stored vectors of products, in the order of `ids`."""
+        vectors = np.zeros((len(ids), self._index.dimension), np.float32)
+        known = [place for place, one in enumerate(ids) if one in self._rows]
+        if known:
+            vectors[known] = self._index.vectors[[self._rows[ids[place]] for place in known]]
+        return StoredVectors(vectors, list(dict.fromkeys(one for one in ids if one not in self._rows)))
+
+    def _check(self, vectors: Float32, queries: Sequence[Query]) -> None:
+        if len(vectors) != len(queries):
+            raise InvalidInput("queries", len(queries), f"queries for {len(vectors)} vectors")
+        if vectors.shape[1] != self._index.dimension:
+            problem = f"the index has {self._index.dimension} dimensions"
+            raise InvalidInput("vectors.dimension", vectors.shape[1], problem)
+        with np.errstate(over="ignore", invalid="ignore"):
+            lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)  # [B]
+        bad = np.flatnonzero(~(lengths <= _MAX_LENGTH))
+        if len(bad):
+            raise InvalidInput("vectors.data", float(lengths[bad[0]]), f"is the length of vector {bad[0]}: not usable")
+        _check_k(queries)
+
+    def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
+        # a batch tends to repeat a filter
+        made = {one: self._filter(one) for one in {query.filter for query in queries}}
+        return [made[query.filter] for query in queries]
+
+    def _filter(self, wanted: Filter) -> _Allowed:
+        categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
+        stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock
+        masks = [mask for mask in (categories.mask, brands.mask, stock) if mask is not None]
+        return _Allowed(
+            np.logical_and.reduce(masks) if masks else None,
+            categories.unknown + brands.unknown,
+        )
+
+    def _excluded(self, query: Query) -> Int64:
+        rows = {self._rows[one] for one in query.excluded_ids if one in self._rows}
+        return np.array(sorted(rows), np.int64)
+
+    def _answer(self, rows: Int64, scores: Float32, unknown: list[str]) -> Answer:
+        return Answer([self._ids[row] for row in rows], scores, unknown)
+
+
+def _check_k(queries: Sequence[Query]) -> None:
+    for query in queries:
+        if not 1 <= query.k <= MAX_K:
+            raise InvalidInput("k", query.k, f"must be 1 to {MAX_K}")
+
+
+def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
+    """The index of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    files, manifest = version.layout, version.manifest
+    version.check(files.index, files.embeddings, files.ids, files.products)
+    index = VectorIndex.load(files.index, files.embeddings)
+    if (index.size, index.dimension) != (manifest.products, manifest.dimension):
+        raise CorruptArtifact(
+            f"{files.index} is {index.size} x {index.dimension}, the manifest says "
+            f"{manifest.products} x {manifest.dimension}"
+        )
+    products = ProductIndex(index, read_product_rows(files.ids), Catalogue(files.products))
+    _warm(version, products, np.array(index.vectors[:1]))
+    return products
+
+
+def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:
+    """One search each way, and a check that the index and the ids agree on who the first product is."""
+    plain, filtered = Query(10), Query(10, filter=Filter(in_stock=True))
+    products.search(vectors, [plain])
+    products.search(vectors, [filtered])
+    first = products.popular([plain])[0].product_ids[:1]
+    if any(product is None for product in products.lookup(first)):
+        raise CorruptArtifact(f"{version.layout.products} lacks {first[0]!r}, which product_ids.npy lists")

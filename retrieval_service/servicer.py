@@ -1,0 +1,140 @@
+"""RetrievalService over gRPC: decodes a request, calls the index, encodes its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import grpc
+
+from retrieval_service.index import Answer, Filter, ProductIndex, Query, load
+from retrieval_service.settings import RetrievalSettings
+from twotower import rpc, wire
+from twotower.artifact import Layout
+from twotower.catalogue import Product
+from twotower.errors import InvalidInput
+from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.telemetry import CALL_ROWS
+from twotower.versions import Versions
+
+
+class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
+    """The calls of protos/retrieval.proto, answered by the versions held."""
+
+    def __init__(self, versions: Versions[ProductIndex], workers: rpc.Workers, settings: RetrievalSettings) -> None:
+        self._versions = versions
+        self._workers = workers
+        self._settings = settings
+
+    async def Search(
+        self, request: retrieval_pb2.SearchRequest, context: grpc.aio.ServicerContext
+    ) -> retrieval_pb2.SearchResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(_version_of(request))
+        return await self._workers.run(_search, index, version, request)
+
+    async def Popular(
+        self, request: retrieval_pb2.PopularRequest, context: grpc.aio.ServicerContext
+    ) -> retrieval_pb2.PopularResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        return await self._workers.run(_popular, index, version, request)
+
+    async def Lookup(
+        self, request: retrieval_pb2.LookupRequest, context: grpc.aio.ServicerContext
+    ) -> retrieval_pb2.LookupResponse:
+        wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", least=0)
+        version, index = self._versions.get(request.model_version)
+        return await self._workers.run(_lookup, index, version, request)
+
+    async def Vectors(
+        self, request: retrieval_pb2.VectorsRequest, context: grpc.aio.ServicerContext
+    ) -> retrieval_pb2.VectorsResponse:
+        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", least=0)
+        version, index = self._versions.get(request.model_version)
+        return await self._workers.run(_vectors, index, version, request)
+
+
+async def serve(
+    settings: RetrievalSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
+) -> None:
+    """Runs the service until a signal or `stop`; `on_ready` gets the port."""
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    workers = rpc.Workers(settings.threads, settings.queue)
+    servicer = RetrievalServicer(versions, workers, settings)
+    await rpc.serve(
+        service="retrieval_service",
+        full_name=retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
+        settings=settings,
+        versions=versions,
+        add_to_server=partial(retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server, servicer),
+        stop=stop,
+        on_ready=on_ready,
+    )
+    workers.close()
+
+
+def _version_of(request: retrieval_pb2.SearchRequest) -> str:
+    version = request.vectors.model_version
+    if not version:
+        raise InvalidInput("vectors.model_version", version, "must say in whose vector space the vectors lie")
+    return version
+
+
+def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
+    answers = index.search(wire.unpack(request.vectors), _queries(request.queries))
+    CALL_ROWS.labels("Search").inc(len(answers))
+    return retrieval_pb2.SearchResponse(hits=map(_hits, answers), model_version=version)
+
+
+def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
+    answers = index.popular(_queries(request.queries))
+    CALL_ROWS.labels("Popular").inc(len(answers))
+    return retrieval_pb2.PopularResponse(hits=map(_hits, answers), model_version=version)
+
+
+def _lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
+    products = index.lookup(request.product_ids)
+    CALL_ROWS.labels("Lookup").inc(len(products))
+    return retrieval_pb2.LookupResponse(products=map(_product, request.product_ids, products), model_version=version)
+
+
+def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
+    stored = index.vectors(request.product_ids)
+    CALL_ROWS.labels("Vectors").inc(len(stored.vectors))
+    return retrieval_pb2.VectorsResponse(
+        vectors=wire.pack(stored.vectors, version), unknown_product_ids=stored.unknown_product_ids
+    )
+
+
+def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
+    return [Query(one.k, one.excluded_ids, _filter(one.filter)) for one in messages]
+
+
+def _filter(message: retrieval_pb2.Filter) -> Filter:
+    in_stock = message.in_stock if message.HasField("in_stock") else None
+    return Filter(tuple(message.categories), tuple(message.brands), in_stock)
+
+
+def _hits(answer: Answer) -> retrieval_pb2.Hits:
+    return retrieval_pb2.Hits(
+        product_ids=answer.product_ids,
+        scores=wire.pack_scores(answer.scores),
+        unknown_filter_values=answer.unknown_filter_values,
+    )
+
+
+def _product(product_id: str, product: Product | None) -> retrieval_pb2.Product:
+    if product is None:
+        return retrieval_pb2.Product(product_id=product_id)
+    return retrieval_pb2.Product(
+        product_id=product_id,
+        found=True,
+        title=product.title,
+        brand=product.brand,
+        category=product.category,
+        price=product.price,
+        currency=product.currency,
+        in_stock=product.in_stock,
+    )

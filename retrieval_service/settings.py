@@ -1,0 +1,13 @@
+"""Settings of the retrieval service: TWOTOWER_RETRIEVAL_<FIELD>."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from twotower.settings import ServiceSettings
+
+
+class RetrievalSettings(ServiceSettings):
+    """What ServiceSettings has, and how many products one Lookup may ask for."""
+
+    max_lookup: int = Field(100_000, ge=1, description="most product ids in one Lookup")

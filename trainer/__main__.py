@@ -1,0 +1,270 @@
+"""Command line of the trainer: `python -m trainer COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twotower.errors import TwoTowerError
+
+_EXAMPLES = """\
+examples:
+  python -m trainer demo-data --out data
+  python -m trainer run --events data/events.csv --products data/products.csv --artifacts artifacts \\
+      --config trainer/offline.yaml
+  python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
+  python -m trainer publish 20260101T120000Z-0a1b2c3d --artifacts artifacts
+
+The stages of `run` are commands of their own (train, evaluate, embed, index, publish); each takes the same options
+and finds what the stages before it left by the contents of the files and the configuration. A stage that was
+interrupted goes on from its last checkpoint.
+
+exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the configuration or the command is wrong.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; errors are one line on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        result: int = options.run(options)
+        return result
+    except TwoTowerError as error:
+        return _fail(str(error), 2)
+    except ValueError as error:
+        return _fail(str(error), 2)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror or error}{place}", 1)
+    except MemoryError:
+        return _fail("out of memory", 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer",
+        description="Trains the two towers on a shop's events and products and publishes versioned artifacts.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo_data(commands)
+    for name, help_text in (
+        ("run", "all stages: read, train, evaluate, embed, index, publish"),
+        ("train", "read and check the data, train both towers"),
+        ("evaluate", "rank the held-out events with the trained model and the baselines"),
+        ("embed", "export the towers and encode the whole catalogue"),
+        ("index", "build the search index"),
+    ):
+        stage = commands.add_parser(name, help=help_text, description=help_text)
+        _add_data(stage, required=True)
+        stage.set_defaults(run=_stage)
+        if name == "run":
+            stage.add_argument(
+                "--force", action="store_true", help="train and publish again even if nothing has changed"
+            )
+    publish = commands.add_parser("publish", help="publish what the stages made, or roll back or forward to VERSION")
+    publish.add_argument("version", nargs="?", default="", metavar="VERSION", help="a version that exists already")
+    publish.add_argument("--list", action="store_true", help="list the versions and stop")
+    _add_data(publish, required=False)
+    publish.set_defaults(run=_publish)
+    _add_encoder(commands)
+    _add_recommend(commands)
+    return parser
+
+
+def _add_demo_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser("demo-data", help="write a synthetic Arabic marketplace")
+    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for events.csv and products.csv")
+    for name, default in (("products", 5000), ("buyers", 5000), ("events", 200_000), ("seed", 7)):
+        demo.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
+    demo.set_defaults(run=_demo_data)
+
+
+def _add_encoder(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    encoder = commands.add_parser("encoder", help="train the catalogue text encoder alone")
+    encoder.add_argument(
+        "--products", nargs="+", required=True, metavar="PATH", help="CSV, CSV.gz or Parquet, or globs"
+    )
+    encoder.add_argument("--out", type=Path, required=True, metavar="DIR", help="sentence-transformers folder to write")
+    _add_config(encoder)
+    encoder.set_defaults(run=_encoder)
+
+
+def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    recommend = commands.add_parser("recommend", help="write the top k products of every buyer in a history file")
+    recommend.add_argument("--artifacts", type=Path, required=True, metavar="DIR")
+    recommend.add_argument("--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories")
+    recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
+    recommend.add_argument("--k", type=int, default=10, help="products for each buyer, 1 to 1000 (default 10)")
+    recommend.add_argument("--version", default="", help="default: the published one")
+    recommend.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    seen = recommend.add_mutually_exclusive_group()
+    seen.add_argument(
+        "--exclude-seen",
+        dest="exclude",
+        action="store_true",
+        default=True,
+        help="leave out products of the history (default)",
+    )
+    seen.add_argument("--keep-seen", dest="exclude", action="store_false", help="allow products of the history")
+    recommend.set_defaults(run=_recommend)
+
+
+def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        required=required,
+        default=[],
+        metavar="PATH",
+        help="CSV, CSV.gz or Parquet files, or globs",
+    )
+    parser.add_argument(
+        "--products", nargs="+", required=required, default=[], metavar="PATH", help="the same for products"
+    )
+    parser.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
+    _add_config(parser)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="laid over trainer/config.yaml; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="single settings, e.g. training.max_epochs=5",
+    )
+
+
+def _demo_data(options: argparse.Namespace) -> int:
+    from trainer.demo_data import generate
+
+    made = generate(options.out, options.products, options.buyers, options.events, options.seed)
+    print(
+        f"synthetic data: {made.products:,} products in {made.categories} categories, {made.buyers:,} buyers, {made.events:,} events"
+    )
+    print(f"{made.products_path}\n{made.events_path}")
+    return 0
+
+
+def _stage(options: argparse.Namespace) -> int:
+    # torch takes seconds to import: wrong options are told before it
+    from trainer.config import load_config
+
+    config = load_config(options.config, options.set)
+    from trainer import pipeline
+    from twotower.artifact import Layout
+
+    say = _timed_say()
+    layout = Layout(options.artifacts)
+    if options.command == "run" and not options.force:
+        name = pipeline.run_fingerprint(config, options.events, options.products)
+        if published := pipeline.up_to_date(layout, name):
+            print(f"up to date: {published} was made from this data and configuration (--force trains again)")
+            return 0
+    run = pipeline.prepare(config, layout, options.events, options.products, say)
+    stages: dict[str, Callable[[pipeline.Prepared, Callable[[str], None]], object]] = {
+        "train": pipeline.train,
+        "evaluate": pipeline.evaluate_run,
+        "embed": pipeline.embed,
+        "index": pipeline.build_index,
+        "publish": pipeline.publish_run,
+    }
+    for name in stages if options.command == "run" else [options.command]:
+        stages[name](run, say)
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from twotower.artifact import Layout, list_versions, publish, read_pointer
+
+    layout = Layout(options.artifacts)
+    if options.list:
+        current, previous = read_pointer(layout.current), read_pointer(layout.previous)
+        for name in list_versions(layout):
+            mark = (
+                "CURRENT"
+                if current and name == current.version
+                else "PREVIOUS"
+                if previous and name == previous.version
+                else ""
+            )
+            print(f"{name} {mark}".rstrip())
+        return 0
+    if options.version:
+        publish(layout, options.version)
+        print(f"published {options.version}")
+        return 0
+    if not options.events or not options.products:
+        return _fail("publish needs a VERSION, or --events and --products to find what the stages made", 2)
+    return _stage(options)
+
+
+def _encoder(options: argparse.Namespace) -> int:
+    import tempfile
+
+    from trainer.config import load_config
+
+    config = load_config(options.config, options.set)
+    from trainer.dataset import load_products
+    from trainer.text_encoder import save_encoder, train_catalogue_encoder
+    from twotower.text import Normaliser
+
+    with tempfile.TemporaryDirectory() as scratch:
+        products = load_products(options.products, config.data, Path(scratch))
+    profile = "full" if config.encoder.normaliser == "auto" else config.encoder.normaliser
+    print(f"training the catalogue encoder on {len(products):,} product texts")
+    save_encoder(
+        train_catalogue_encoder(products, config.encoder.catalogue, Normaliser.profile(profile), config.seed),
+        options.out,
+    )
+    print(f"saved; use it with --set encoder.name={options.out}, or SentenceTransformer({str(options.out)!r})")
+    return 0
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    if not 1 <= options.k <= 1000:
+        return _fail(f"--k {options.k}: must be 1 to 1000", 2)
+    from trainer.recommend import recommend
+    from twotower.artifact import Layout
+
+    written = recommend(
+        Layout(options.artifacts), options.version, options.events, options.k, options.exclude, options.out,
+        options.threads, _timed_say(),
+    )  # fmt: skip
+    print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
+    return 0
+
+
+def _timed_say() -> Callable[[str], None]:
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - started:6.1f} s] {line}", flush=True)
+
+    return say
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""What a model must beat: simple recommenders fitted on the same training events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from trainer.dataset import Events
+from trainer.split import Cases, Int64
+
+Float32 = NDArray[np.float32]
+# scores [B, N] of some cases
+Scorer = Callable[[Cases], Float32]
+
+_LAST, _DECAY = 50, 0.8
+
+
+def training_matrix(events: Events, train_stop: Int64, products: int) -> sparse.csr_matrix:
+    """Buyers by products [B, N], 1 where a training event joins them."""
+    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
+    ones = np.ones(int(chosen.sum()), np.float32)
+    shape = (len(events.start) - 1, products)
+    matrix = sparse.csr_matrix((ones, (events.buyer[chosen], events.product[chosen])), shape=shape)
+    matrix.data[:] = 1  # duplicates were summed
+    return matrix
+
+
+def popularity(events: Events, train_stop: Int64, products: int, weights: NDArray[np.float32]) -> Float32:
+    """Each product's share [N] of the training events' weight."""
+    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
+    counts = np.bincount(events.product[chosen], weights[events.kind[chosen]], minlength=products)
+    return (counts / max(counts.sum(), 1e-12)).astype(np.float32)
+
+
+def popularity_scorer(share: Float32) -> Scorer:
+    """Everyone gets the same."""
+    return lambda cases: np.broadcast_to(share, (len(cases), len(share)))
+
+
+def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
+    """Item-to-item cosine over the training matrix; the last 50 interactions, each 0.8 of the one after it."""
+    matrix = training_matrix(events, train_stop, products)
+    norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
+    scaled = matrix @ sparse.diags(1 / np.maximum(norms, 1e-12))
+    similar = (scaled.T @ scaled).tocsr()
+    similar.setdiag(0)
+
+    def score(cases: Cases) -> Float32:
+        rows, columns, values = [], [], []
+        for row, (start, cut) in enumerate(zip(cases.start, cases.cut, strict=True)):
+            last = events.product[max(start, cut - _LAST) : cut][::-1]
+            rows += [row] * len(last)
+            columns += last.tolist()
+            values += (_DECAY ** np.arange(len(last))).tolist()
+        histories = sparse.csr_matrix((values, (rows, columns)), shape=(len(cases), products))
+        return np.asarray((histories @ similar).todense(), np.float32)
+
+    return score

@@ -1,0 +1,270 @@
+"""The trainer's configuration: config.yaml, what the user lays over it, and the checks of every value."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from twotower.errors import SettingsError
+
+DEFAULTS = Path(__file__).with_name("config.yaml")
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration. No field has a default here: config.yaml is the only place for them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class EventColumns(Section):
+    buyer: str
+    product: str
+    event: str
+    time: str
+
+
+class ProductColumns(Section):
+    id: str
+    title: str
+    description: str
+    metadata: str
+
+
+class MetadataPaths(Section):
+    brand: str
+    category: str
+    price: str
+    currency: str
+    in_stock: str
+
+
+class Data(Section):
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)]
+    event_columns: EventColumns
+    product_columns: ProductColumns
+    metadata_paths: MetadataPaths
+    event_names: dict[str, str]
+    event_weights: Annotated[dict[str, Positive], Field(min_length=1)]
+    max_reject_share: Annotated[float, Field(ge=0, le=1)]
+
+    @model_validator(mode="after")
+    def _names_lead_somewhere(self) -> Data:
+        for theirs, ours in self.event_names.items():
+            if ours not in self.event_weights:
+                raise ValueError(f"event_names maps {theirs!r} to {ours!r}, which is not in event_weights")
+        return self
+
+
+class CatalogueEncoderConfig(Section):
+    dimension: Annotated[int, Field(ge=8, le=4096)]
+    ngram_min: Annotated[int, Field(ge=1, le=8)]
+    ngram_max: Annotated[int, Field(ge=1, le=8)]
+    buckets: Annotated[int, Field(ge=256, le=4_194_304)]
+    length: Count
+    max_texts: Count
+    steps: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    temperature: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CatalogueEncoderConfig:
+        if self.ngram_min > self.ngram_max:
+            raise ValueError(f"ngram_min {self.ngram_min} is above ngram_max {self.ngram_max}")
+        return self
+
+
+class Encoder(Section):
+    name: Annotated[str, Field(min_length=1)]
+    normaliser: Literal["auto", "light", "full"]
+    prompt: str
+    max_length: Annotated[int, Field(ge=8, le=8192)]
+    batch_size: Count
+    parity_rows: Count
+    parity_tolerance: Positive
+    catalogue: CatalogueEncoderConfig
+
+    @property
+    def embedded(self) -> bool:
+        """True for the encoder that is trained from the catalogue."""
+        return self.name == "catalogue"
+
+    @property
+    def profile(self) -> str:
+        return ("full" if self.embedded else "light") if self.normaliser == "auto" else self.normaliser
+
+
+class Model(Section):
+    dimension: Annotated[int, Field(ge=8, le=4096)]
+    brand_embedding: bool
+    category_embedding: bool
+    product_embedding: bool
+    attribute_dropout: Share
+    product_dropout: Share
+    buyer_tower: Literal["attention", "weighted_average"]
+    half_life_days: Annotated[float, Field(ge=0)]
+    max_history: Annotated[int, Field(ge=1, le=1000)]
+    dropout: Share
+
+
+class Training(Section):
+    max_epochs: Count
+    patience: Count
+    batch_pairs: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0, le=1)]
+    learn_temperature: bool
+    random_negatives: Annotated[int, Field(ge=0)]
+    logq_strength: Annotated[float, Field(ge=0, le=2)]
+    mask_positives: bool
+    event_weight_power: Annotated[float, Field(ge=0, le=2)]
+    repeat_targets: bool
+    checkpoint_steps: Count
+    refit: bool
+
+
+class Evaluation(Section):
+    split: Literal["auto", "leave_last_out", "global_time"]
+    test_days: Positive
+    min_test_buyers: Count
+    max_buyers: Count
+    exclude_seen: bool
+    metric: Literal["ndcg@10", "recall@10"]
+
+
+class Index(Section):
+    kind: Literal["flat"]
+
+
+class Publish(Section):
+    keep_versions: Count
+    recent_interactions: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Paths(Section):
+    cache: str
+
+
+class Config(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    data: Data
+    encoder: Encoder
+    model: Model
+    training: Training
+    evaluation: Evaluation
+    index: Index
+    publish: Publish
+    paths: Paths
+
+    def digest(self, *sections: str) -> str:
+        """sha256 over the named sections (all of them where none is named)."""
+        content = self.model_dump(include=set(sections) or None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+
+
+def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
+    """config.yaml with `files` and then `section.key=value` assignments laid over it.
+
+    SettingsError names the file or assignment, the key and the value of whatever cannot be used.
+    """
+    content = _read(DEFAULTS)
+    for path in files:
+        _lay_over(content, _read(path), str(path))
+    for assignment in assignments:
+        _assign(content, assignment)
+    try:
+        return Config.model_validate(_to_floats(content, Config))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(dict(item)) for item in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"configuration {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"configuration {path} is not YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"configuration {path} must be a mapping of sections, it is {type(content).__name__}")
+    return content
+
+
+# mappings whose keys are the user's own: they are replaced whole
+_FREE = {("data", "event_names"), ("data", "event_weights")}
+
+
+def _lay_over(content: dict[str, Any], over: Mapping[str, Any], source: str, path: tuple[str, ...] = ()) -> None:
+    for key, value in over.items():
+        here = (*path, str(key))
+        if key not in content:
+            near = difflib.get_close_matches(str(key), [str(one) for one in content], n=1)
+            hint = f"; did you mean {'.'.join((*path, near[0]))}?" if near else ""
+            raise SettingsError(f"{source}: unknown key {'.'.join(here)}{hint}")
+        if isinstance(content[key], dict) and here not in _FREE:
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"{source}: {'.'.join(here)}={value!r}: this is a section, not a value")
+            _lay_over(content[key], value, source, here)
+        else:
+            content[key] = value
+
+
+def _assign(content: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {assignment!r}: write it as section.key=value")
+    try:
+        value: Any = yaml.safe_load(text) if text.strip() else ""
+    except yaml.YAMLError:
+        raise SettingsError(f"--set {assignment!r}: the value is not YAML") from None
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    _lay_over(content, value, f"--set {assignment}")
+
+
+def _to_floats(content: Any, model: Any) -> Any:
+    """YAML writes 1 for 1.0 and reads 1e-4 as text; strict validation would refuse both where a float is wanted."""
+    if not (isinstance(model, type) and issubclass(model, Section) and isinstance(content, dict)):
+        return content
+    result = {}
+    for key, value in content.items():
+        field = model.model_fields.get(key)
+        kind = field.annotation if field else None
+        if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+            # what is no number is left as it is: validation names it
+            with suppress(ValueError):
+                value = float(value)
+        elif key == "event_weights" and isinstance(value, dict):
+            value = {
+                name: float(one) if isinstance(one, int) and not isinstance(one, bool) else one
+                for name, one in value.items()
+            }
+        result[key] = _to_floats(value, kind)
+    return result
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "configuration"
+    shown = "" if isinstance(item["input"], dict) else f"={item['input']!r}"
+    return f"{key}{shown}: {item['msg']}"

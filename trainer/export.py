@@ -1,0 +1,205 @@
+"""Trained towers and text encoders to ONNX graphs, and the proof that a graph computes what torch does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from trainer.config import Encoder
+from trainer.errors import EncoderError, ParityError
+from trainer.model import ItemFeatures, TwoTower
+from trainer.text_encoder import HashedNgramEmbedding
+from twotower.artifact import EncoderLayout, Layout, sync_folder
+from twotower.encoder import EncoderSpec, TextEncoder
+from twotower.history import BuyerInputs
+from twotower.text import Normaliser
+from twotower.tower import BuyerTower, ItemTower
+
+Float32 = NDArray[np.float32]
+# what the exported text graph can hold; any other module is refused by name
+_KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+
+
+def export_encoder(
+    model: SentenceTransformer, name: str, config: Encoder, texts: Sequence[str], layout: Layout, threads: int
+) -> str:
+    """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already.
+
+    EncoderError names a module that cannot be exported; ParityError where the graph differs from torch on `texts`.
+    """
+    temporary = EncoderLayout(layout.work / "encoder-export")
+    shutil.rmtree(temporary.root, ignore_errors=True)
+    temporary.root.mkdir(parents=True)
+    spec = _encoder_spec(model, name, config)
+    temporary.spec.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    if spec.kind == "tokenizer":
+        model.tokenizer.backend_tokenizer.save(str(temporary.tokenizer))
+    example = _tokens(model, ["خاتم ذهب", "زيت محرك 5W-30"])
+    _export(
+        _TextGraph(model),
+        example,
+        temporary.graph,
+        {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}},
+        "text_vector",
+    )
+    check_text_parity(model, TextEncoder.load(temporary, threads), texts[: config.parity_rows], config.parity_tolerance)
+    digest = _folder_digest(temporary)
+    target = layout.encoder(digest)
+    if not target.root.exists():
+        layout.encoders.mkdir(parents=True, exist_ok=True)
+        sync_folder(temporary.root)
+        temporary.root.rename(target.root)
+    else:
+        shutil.rmtree(temporary.root)
+    return digest
+
+
+def check_text_parity(model: SentenceTransformer, graph: TextEncoder, texts: Sequence[str], tolerance: float) -> float:
+    """Largest difference between torch and graph on raw texts; ParityError above the tolerance."""
+    wanted = model.encode([graph.normalise(text) for text in texts], prompt=graph.spec.prompt or None)
+    return _compare("encoder.onnx", np.asarray(wanted), graph.encode(texts), tolerance)
+
+
+def _encoder_spec(model: SentenceTransformer, name: str, config: Encoder) -> EncoderSpec:
+    modules = list(model)
+    first = modules[0]
+    shared: dict[str, Any] = {
+        "name": name,
+        "dimension": int(model.get_embedding_dimension() or 0),
+        "prompt": config.prompt,
+    }
+    if isinstance(first, HashedNgramEmbedding) and len(modules) == 1:
+        return EncoderSpec(
+            kind="ngrams", normaliser=first.normaliser, ngrams=first.ngrams, max_length=first.spec.length, **shared
+        )
+    for module in modules:
+        kind = type(module)
+        if kind.__name__ not in _KNOWN_MODULES or not kind.__module__.startswith("sentence_transformers."):
+            raise EncoderError(
+                f"the encoder {name!r} has a module {kind.__module__}.{kind.__name__} that cannot be exported; "
+                f"known: {', '.join(_KNOWN_MODULES)} and the catalogue encoder's"
+            )
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    if tokenizer is None:
+        raise EncoderError(f"the encoder {name!r} has no fast tokenizer, which serving needs")
+    return EncoderSpec(
+        kind="tokenizer",
+        normaliser=Normaliser.profile(config.profile).settings(),
+        max_length=int(model.max_seq_length or config.max_length),
+        **shared,
+    )
+
+
+class _TextGraph(nn.Module):
+    """The sentence-transformers modules as one graph of two inputs."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(list(model))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        features = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if isinstance(self.steps[0], HashedNgramEmbedding):
+            # an embedding bag as ONNX knows it: gather and sum; row 0 (padding) is zero
+            sums = nn.functional.embedding(input_ids, self.steps[0].embedding.weight).sum(dim=1)
+            return nn.functional.normalize(sums, dim=-1)
+        for step in self.steps:
+            features = step(features)
+        return features["sentence_embedding"]
+
+
+def _tokens(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    features = model.preprocess(list(texts))
+    return features["input_ids"], features["attention_mask"]
+
+
+def export_towers(model: TwoTower, item_path: Path, buyer_path: Path, text_dimension: int) -> None:
+    """Writes both towers' graphs, any batch size and history length."""
+    model = model.to("cpu").eval()
+    _export(
+        model.item,
+        # a tensor of its own for every input: one that is passed twice becomes one input
+        (torch.randn(2, text_dimension), *(torch.zeros(2, dtype=torch.int64) for _ in range(3))),
+        item_path,
+        {name: {0: "batch"} for name in ("text", "brand", "category", "product")},
+        "vector",
+    )
+    dimension = model.item.projection.out_features
+    kinds = (torch.float32, torch.int64, torch.float32, torch.bool)
+    _export(
+        model.buyer,
+        (torch.randn(2, 3, dimension), *(torch.ones(2, 3).to(kind) for kind in kinds)),
+        buyer_path,
+        {name: {0: "batch", 1: "length"} for name in ("items", "weights", "types", "ages", "mask")},
+        "vector",
+    )
+
+
+def check_item_parity(
+    model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: NDArray[np.int64], tolerance: float
+) -> float:
+    """Largest difference between torch and the item graph on real rows; ParityError above the tolerance."""
+    part = ItemFeatures(*(column[rows] for column in features))
+    with torch.no_grad():
+        wanted = model.eval().items(part).numpy()
+    return _compare("item_tower.onnx", wanted, graph.encode(*(column.numpy() for column in part)), tolerance)
+
+
+def check_buyer_parity(
+    model: TwoTower, graph: BuyerTower, items: Float32, batch: BuyerInputs, tolerance: float
+) -> float:
+    """Largest difference between torch and the buyer graph on real histories; ParityError above the tolerance."""
+    gathered = items[batch.rows]
+    arrays = (gathered, batch.weights, batch.types, batch.ages, batch.mask)
+    with torch.no_grad():
+        wanted = model.buyer.eval()(*(torch.from_numpy(array) for array in arrays)).numpy()
+    return _compare("buyer_tower.onnx", wanted, graph.encode(gathered, batch), tolerance)
+
+
+def _compare(name: str, wanted: Float32, got: Float32, tolerance: float) -> float:
+    difference = float(np.abs(wanted - got).max()) if wanted.size else 0.0
+    # not "difference > tolerance": NaN must fail too
+    if not difference <= tolerance:
+        raise ParityError(
+            f"{name} differs from the trained model by {difference:.2e}, the tolerance is {tolerance:.0e}"
+        )
+    return difference
+
+
+def _export(
+    module: nn.Module, example: tuple[Tensor, ...], path: Path, axes: dict[str, dict[int, str]], output: str
+) -> None:
+    sizes: dict[str, Any] = {}
+    shapes = tuple(
+        {axis: sizes.setdefault(name, torch.export.Dim(name)) for axis, name in one.items()} for one in axes.values()
+    )
+    level = logging.getLogger("torch.onnx").level
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module.eval(), example, str(path), input_names=list(axes), output_names=[output],
+                dynamic_shapes=shapes, external_data=False, dynamo=True, verbose=False, opset_version=18,
+            )  # fmt: skip
+    finally:
+        logging.getLogger("torch.onnx").setLevel(level)
+
+
+def _folder_digest(layout: EncoderLayout) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(layout.root.iterdir()):
+        digest.update(json.dumps(path.name).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,412 @@
+"""The stages of a run: prepare → train → evaluate → embed → index → publish. Each is one function, told what to read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from trainer import baselines, evaluate, export, text_encoder
+from trainer.batches import Sampler
+from trainer.config import Config
+from trainer.dataset import Dataset, load_dataset, tie_hash
+from trainer.errors import DataError
+from trainer.model import ItemFeatures, TwoTower
+from trainer.progress import track
+from trainer.source import find_files, fingerprint
+from trainer.split import Cases, Int64, Split, everything, sample, split_events
+from trainer.train import fit, pick_device
+from twotower.artifact import (
+    Layout,
+    Manifest,
+    Version,
+    VersionLayout,
+    describe,
+    prune,
+    publish,
+    read_pointer,
+    write_version,
+)
+from twotower.catalogue import Product, write_catalogue
+from twotower.encoder import TextEncoder
+from twotower.events import EventSchema, Interaction
+from twotower.history import write_recent
+from twotower.search import VectorIndex
+from twotower.tower import BuyerTower, ItemTower
+from twotower.vocab import Vocab
+
+Float32 = NDArray[np.float32]
+Say = Callable[[str], None]
+_PARITY_HISTORIES = 64
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Every path of one run's work: what a stage leaves for the next. Named by data and configuration."""
+
+    root: Path
+
+    checkpoints = property(lambda self: self.root / "checkpoints")
+    refit_checkpoints = property(lambda self: self.root / "refit")
+    evaluated = property(lambda self: self.root / "evaluated.safetensors")
+    final = property(lambda self: self.root / "model.safetensors")
+    training = property(lambda self: self.root / "training.json")
+    metrics = property(lambda self: self.root / "metrics.json")
+    rejects = property(lambda self: self.root / "rejects.csv")
+    item_tower = property(lambda self: self.root / "item_tower.onnx")
+    buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
+    vocab = property(lambda self: self.root / "vocab.json")
+    embeddings = property(lambda self: self.root / "product_embeddings.npy")
+    ids = property(lambda self: self.root / "product_ids.npy")
+    index = property(lambda self: self.root / "product_index.faiss")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked data, its text vectors, and where this run works."""
+
+    config: Config
+    layout: Layout
+    folder: RunFolder
+    fingerprint: str
+    data: Dataset
+    schema: EventSchema
+    vocab: Vocab
+    features: ItemFeatures
+    encoder_name: str
+    encoder_digest: str
+    split: Split
+    ties: NDArray[np.uint64]
+
+
+def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
+    """sha256 over the contents of the input files and every setting that changes the model."""
+    files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
+    settings = config.digest("seed", "data", "encoder", "model", "training", "evaluation", "index")
+    return hashlib.sha256(json.dumps([*files, settings]).encode()).hexdigest()
+
+
+def check_writable(layout: Layout) -> None:
+    """Makes the artifact folder and proves that it can be written; OSError names it otherwise."""
+    layout.work.mkdir(parents=True, exist_ok=True)
+    probe = layout.work / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(b"x" * 4096)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
+    """Files → checked rows → text vectors."""
+    check_writable(layout)
+    threads = config.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    name = run_fingerprint(config, events, products)
+    work = Path(config.paths.cache) if config.paths.cache else layout.work
+    folder = RunFolder(work / "runs" / name[:16])
+    folder.root.mkdir(parents=True, exist_ok=True)
+    data = load_dataset(events, products, config.data, config.seed, folder.root, say)
+    say(
+        f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers, {len(data.products):,} products{_rejected(data)}"
+    )
+    model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
+    texts = text_encoder.texts_of(data.products)
+    digest = export.export_encoder(
+        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads
+    )
+    graph = TextEncoder.load(layout.encoder(digest), threads)
+    vectors, fresh = text_encoder.encode_cached(graph, digest, texts, work / "text_vectors", config.encoder.batch_size)
+    say(f"text vectors: {fresh:,} encoded, {len(texts) - fresh:,} from the cache")
+    vocab = Vocab.build(data.products.brands, data.products.categories)
+    features = ItemFeatures(
+        torch.from_numpy(vectors),
+        torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
+        torch.tensor([vocab.category_index(category) for category in data.products.categories]),
+        torch.arange(1, len(texts) + 1),
+    )
+    split = split_events(data.events, config.evaluation)
+    return Prepared(
+        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features, encoder_name,
+        digest, split, tie_hash(data.products.ids, config.seed),
+    )  # fmt: skip
+
+
+def train(run: Prepared, say: Say) -> None:
+    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
+    config, split = run.config, run.split
+    say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
+    device = pick_device(config.device)
+    features = ItemFeatures(*(column.to(device) for column in run.features))
+    model = _new_model(run).to(device)
+    sampler = _sampler(run, split.train_stop)
+    cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
+
+    def validate(model: TwoTower) -> float:
+        ranks = _rank(run, _scorer(run, model, features), cases, "validating")
+        return evaluate.metrics(ranks, len(run.data.products))[config.evaluation.metric]
+
+    say(f"training on {sampler.pairs:,} pairs, {device.type}, dimension {config.model.dimension}")
+    fitted = fit(
+        model, features, sampler, config, run.folder.checkpoints, run.fingerprint,
+        epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
+    )  # fmt: skip
+    _save(fitted.weights, run.folder.evaluated)
+    facts: dict[str, Any] = {"curve": fitted.curve, "best_epoch": fitted.best_epoch, "refit": config.training.refit}
+    weights = fitted.weights
+    if config.training.refit:
+        say(f"refitting on all events for {fitted.best_epoch} epochs")
+        everything_sampler = _sampler(run, everything(run.data.events))
+        again = fit(
+            _new_model(run).to(device), features, everything_sampler, config, run.folder.refit_checkpoints,
+            f"refit-{run.fingerprint}", epochs=fitted.best_epoch, validate=None, say=say,
+        )  # fmt: skip
+        weights, facts["refit_curve"] = again.weights, again.curve
+    _save(weights, run.folder.final)
+    _write_json(run.folder.training, facts)
+
+
+def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
+    """Ranks the test targets with the model and with the baselines; writes metrics.json."""
+    _require(run.folder.evaluated, "train")
+    config, data, split = run.config, run.data, run.split
+    cases = sample(split.test, config.evaluation.max_buyers, config.seed)
+    model = _new_model(run)
+    model.load_state_dict(load_file(run.folder.evaluated))
+    weights = _weights(run)
+    count = len(data.products)
+    share = baselines.popularity(data.events, split.train_stop, count, weights)
+    scorers = {
+        "model": _scorer(run, model, run.features),
+        "popularity": baselines.popularity_scorer(share),
+        "item_knn": baselines.item_knn_scorer(data.events, split.train_stop, count),
+    }
+    found: dict[str, Any] = {}
+    for name, scorer in scorers.items():
+        found[name] = evaluate.metrics(_rank(run, scorer, cases, f"testing {name}"), count)
+        say(f"{name}: {evaluate.describe(found[name])}")
+    facts = json.loads(run.folder.training.read_text(encoding="utf-8"))
+    report = {
+        "protocol": {
+            "split": split.method,
+            "why": split.note,
+            "exclude_seen": config.evaluation.exclude_seen,
+            "catalogue": "full",
+            "ties": "seeded hash of the product id",
+            "test_buyers": len(cases),
+            "published_model": "refitted on all events" if config.training.refit else "the evaluated one",
+        },
+        "test": found,
+        "training": facts,
+        "data": asdict(data.summary)
+        | {"events": len(data.events.buyer), "buyers": len(data.buyers), "products": count},
+    }
+    _write_json(run.folder.metrics, report)
+    return report
+
+
+def embed(run: Prepared, say: Say) -> None:
+    """Exports both towers, proves parity with torch on real rows, and encodes the catalogue through the graph."""
+    _require(run.folder.final, "train")
+    config, folder = run.config, run.folder
+    threads = config.threads or os.cpu_count() or 1
+    model = _new_model(run)
+    model.load_state_dict(load_file(folder.final))
+    export.export_towers(model, folder.item_tower, folder.buyer_tower, run.features.text.shape[1])
+    tower = ItemTower(folder.item_tower, threads)
+    draw = np.random.default_rng(config.seed)
+    count = len(run.data.products)
+    rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
+    tolerance = config.encoder.parity_tolerance
+    item = export.check_item_parity(model, tower, run.features, rows, tolerance)
+    vectors = np.empty((count, config.model.dimension), np.float32)
+    for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
+        part = slice(start, start + 4096)
+        vectors[part] = tower.encode(*(column[part].numpy() for column in run.features))
+    # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
+    vectors /= np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+    events = run.data.events
+    buyers = np.sort(draw.choice(len(run.data.buyers), min(len(run.data.buyers), _PARITY_HISTORIES), replace=False))
+    cases = Cases(buyers, events.start[buyers], events.start[buyers + 1], events.start[buyers + 1])
+    batch = evaluate.history_inputs(events, cases, run.schema, config.model.max_history)
+    buyer = export.check_buyer_parity(model, BuyerTower(folder.buyer_tower, threads), vectors, batch, tolerance)
+    say(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
+    np.save(folder.embeddings, vectors, allow_pickle=False)
+    np.save(folder.ids, np.array(run.data.products.ids, dtype=np.str_), allow_pickle=False)
+    run.vocab.save(folder.vocab)
+
+
+def build_index(run: Prepared, say: Say) -> None:
+    """Vectors → FAISS index of the configured kind."""
+    _require(run.folder.embeddings, "embed")
+    vectors = np.load(run.folder.embeddings, allow_pickle=False)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    faiss.write_index(index, str(run.folder.index))
+    say(f"index: IndexFlatIP, {index.ntotal:,} x {index.d}")
+
+
+def publish_run(run: Prepared, say: Say) -> Version:
+    """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT."""
+    for path, stage in ((run.folder.index, "index"), (run.folder.metrics, "evaluate")):
+        _require(path, stage)
+    created = datetime.now(UTC)
+    name = f"{created:%Y%m%dT%H%M%S}-{run.fingerprint[:8]}"
+    version = write_version(run.layout, name, lambda target: _fill(run, target, name, created))
+    _load_as_services_do(version, run.config.threads or 1)
+    publish(run.layout, name)
+    removed = prune(run.layout, run.config.publish.keep_versions)
+    say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
+    return version
+
+
+def up_to_date(layout: Layout, name: str) -> str:
+    """The version in CURRENT if it was made from this very data and configuration, else an empty string."""
+    pointer = read_pointer(layout.current)
+    if pointer is None:
+        return ""
+    path = layout.version(pointer.version).manifest
+    if not path.is_file():
+        return ""
+    return (
+        pointer.version
+        if Manifest.model_validate_json(path.read_bytes()).configuration.get("fingerprint") == name
+        else ""
+    )
+
+
+def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) -> Manifest:
+    folder = run.folder
+    for source in (
+        folder.embeddings,
+        folder.ids,
+        folder.index,
+        folder.item_tower,
+        folder.buyer_tower,
+        folder.vocab,
+        folder.metrics,
+        folder.rejects,
+    ):
+        shutil.copy2(source, target.root / source.name)
+    shutil.copy2(folder.final, target.weights)
+    target.config.write_text(run.config.to_yaml(), encoding="utf-8")
+    _write_products(run, target.products)
+    write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))
+    encoder = run.layout.encoder(run.encoder_digest)
+    data = run.data
+    return Manifest(
+        version=name,
+        created_at=created.isoformat(),
+        encoder=run.encoder_name,
+        encoder_digest=run.encoder_digest,
+        text_dimension=run.features.text.shape[1],
+        dimension=run.config.model.dimension,
+        products=len(data.products),
+        buyers=len(data.buyers),
+        events=len(data.events.buyer),
+        event_weights=run.config.data.event_weights,
+        max_history=run.config.model.max_history,
+        configuration={"fingerprint": run.fingerprint} | run.config.model_dump(),
+        metrics=json.loads(folder.metrics.read_text(encoding="utf-8"))["test"],
+        files={},
+        encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
+    )
+
+
+def _write_products(run: Prepared, path: Path) -> None:
+    data = run.data
+    share = baselines.popularity(data.events, everything(data.events), len(data.products), _weights(run))
+    one = data.products
+    columns = zip(one.ids, range(len(one)), one.titles, one.descriptions, one.brands, one.categories, one.prices, one.currencies, one.in_stock, share.tolist(), strict=True)  # fmt: skip
+    write_catalogue(path, (Product(*record) for record in columns))
+
+
+def _recent(run: Prepared, limit: int) -> Any:
+    events, ids = run.data.events, run.data.products.ids
+    for code, buyer in enumerate(run.data.buyers):
+        stop = int(events.start[code + 1])
+        places = range(max(int(events.start[code]), stop - limit), stop)
+        yield (
+            buyer,
+            [
+                Interaction(ids[events.product[p]], run.data.event_names[events.kind[p] - 1], int(events.time[p]))
+                for p in places
+            ],
+        )
+
+
+def _load_as_services_do(version: Version, threads: int) -> None:
+    version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
+    index = VectorIndex.load(version.layout.index, version.layout.embeddings)
+    ItemTower(version.layout.item_tower, threads)
+    BuyerTower(version.layout.buyer_tower, threads)
+    TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    hits = index.search(np.array(index.vectors[:1]), [1], [np.empty(0, np.int64)])
+    if abs(float(hits[0].scores[0]) - 1) > 1e-3:
+        raise DataError(f"the index does not find the first product by its own vector (score {hits[0].scores[0]:.4f})")
+
+
+def _new_model(run: Prepared) -> TwoTower:
+    torch.manual_seed(run.config.seed)
+    return TwoTower(
+        run.features.text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
+        len(run.data.products), len(run.schema.names), run.config.model, run.config.training.temperature,
+    )  # fmt: skip
+
+
+def _sampler(run: Prepared, train_stop: Int64) -> Sampler:
+    settings = run.config.training
+    return Sampler(
+        run.data.events, train_stop, len(run.data.products), _weights(run), longest=run.config.model.max_history,
+        batch_pairs=settings.batch_pairs, random_negatives=settings.random_negatives,
+        weight_power=settings.event_weight_power, repeat_targets=settings.repeat_targets, seed=run.config.seed,
+    )  # fmt: skip
+
+
+def _weights(run: Prepared) -> Float32:
+    return np.array([0.0, *run.schema.weights.values()], np.float32)
+
+
+def _scorer(run: Prepared, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
+    return evaluate.model_scorer(model, features, run.data, run.schema, run.config.model.max_history)
+
+
+def _rank(run: Prepared, scorer: baselines.Scorer, cases: Cases, name: str) -> evaluate.Ranks:
+    return evaluate.rank_targets(scorer, run.data.events, cases, run.ties, run.config.evaluation.exclude_seen, name)
+
+
+def _require(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise DataError(
+            f"{path.name} is not there for this data and configuration: run `python -m trainer {stage}` first"
+        )
+
+
+def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    temporary = path.with_suffix(".new")
+    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
+    temporary.replace(path)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _rejected(data: Dataset) -> str:
+    total = sum(data.summary.rejected_events.values()) + sum(data.summary.rejected_products.values())
+    return f"; {total:,} rows in rejects.csv" if total else ""

@@ -1,0 +1,244 @@
+"""Input files to lazy tables of text columns with the file and line that each row came from."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import glob
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import polars as pl
+
+from trainer.errors import DataError
+
+_CHUNK = 1 << 20
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+class Table(NamedTuple):
+    """Rows of all files, lazily: `file`, `line` (1 = the header), and the wanted columns as text."""
+
+    frame: pl.LazyFrame
+    files: list[Path]
+
+
+def find_files(patterns: Sequence[str], what: str) -> list[Path]:
+    """The files that paths and globs name, in order, each once. DataError where a pattern names none."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+        if not matches:
+            raise DataError(f"--{what} {pattern}: no such file")
+        for match in matches:
+            if Path(match).is_dir():
+                raise DataError(f"--{what} {match}: is a folder; name its files, for example '{match}/*.csv'")
+            found[Path(match)] = None
+    if not found:
+        raise DataError(f"--{what}: no file is named")
+    return list(found)
+
+
+def open_table(
+    files: Sequence[Path], columns: Mapping[str, str], optional: frozenset[str], delimiter: str, scratch: Path
+) -> Table:
+    """Opens CSV, CSV.gz and Parquet files as one table. `columns` maps our name to the files'.
+
+    Each file is read once from end to end first, so that a wrong encoding, a truncated archive, a wrong delimiter or a
+    missing column is told by name before any work; `scratch` gets the unpacked form of .gz files. Raises DataError.
+    """
+    parts = []
+    for number, path in enumerate(files):
+        if path.suffix == ".parquet":
+            parts.append(_open_parquet(path, columns, optional))
+        else:
+            parts.append(_open_csv(path, columns, optional, delimiter, scratch / f"{number}-{path.name}.csv"))
+    return Table(pl.concat(parts), list(files))
+
+
+def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[str]) -> pl.LazyFrame:
+    try:
+        frame = pl.scan_parquet(path)
+        schema = frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file: {_first_line(error)}") from None
+    _check_columns(path, schema.names(), columns, optional)
+    wanted = [_as_text(theirs, schema[theirs]).alias(ours) for ours, theirs in columns.items() if theirs in schema]
+    return _complete(frame.with_row_index("line", offset=1).select("line", *wanted), path, columns)
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    column = pl.col(name)
+    if isinstance(kind, pl.Datetime):
+        moment = column.dt.convert_time_zone("UTC") if kind.time_zone else column
+        return moment.dt.epoch("ms").cast(pl.String)
+    if isinstance(kind, pl.Date):
+        return column.dt.epoch("ms").cast(pl.String)
+    if isinstance(kind, pl.Struct):
+        return column.struct.json_encode()
+    return column.cast(pl.String)
+
+
+def _open_csv(
+    path: Path, columns: Mapping[str, str], optional: frozenset[str], delimiter: str, unpacked: Path
+) -> pl.LazyFrame:
+    newlines = _check_text(path, unpacked)
+    source = unpacked if path.suffix == ".gz" else path
+    header = _read_header(source, path, columns, delimiter)
+    _check_columns(path, header, columns, optional)
+    frame = pl.scan_csv(source, separator=delimiter, infer_schema=False, row_index_name="line", row_index_offset=2)
+    try:
+        rows = frame.select(pl.len()).collect(engine="streaming").item()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(_ragged(source, path, delimiter, len(header)) or f"{path}: {_first_line(error)}") from None
+    if rows == 0:
+        raise DataError(f"{path} has a header and no rows")
+    if newlines > rows + 1:
+        # a quoted field may hold line breaks: the line of a record is its number plus the breaks before it
+        breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in header)
+        frame = frame.with_columns(line=pl.col("line") + breaks.cum_sum().shift(1, fill_value=0))
+    frame = frame.rename({theirs: f"_{theirs}" for theirs in header})
+    wanted = [pl.col(f"_{theirs}").alias(ours) for ours, theirs in columns.items() if theirs in header]
+    return _complete(frame.select("line", *wanted), path, columns)
+
+
+def _complete(frame: pl.LazyFrame, path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
+    names = frame.collect_schema().names()
+    absent = [pl.lit(None, pl.String).alias(ours) for ours in columns if ours not in names]
+    return frame.with_columns(pl.col("line").cast(pl.Int64), pl.lit(str(path)).alias("file"), *absent).select(
+        "file", "line", *columns
+    )
+
+
+def _check_text(path: Path, unpacked: Path) -> int:
+    """Reads a file once: UTF-8 throughout, and the archive whole. Unpacks .gz. Returns its number of line breaks."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    newlines, empty = 0, True
+    last = b"\n"
+    try:
+        with _open_binary(path) as file, _writer(path, unpacked) as out:
+            while chunk := file.read(_CHUNK):
+                if empty and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise DataError(f"{path} is UTF-16; save it as UTF-8")
+                decoder.decode(chunk)
+                newlines += chunk.count(b"\n")
+                empty, last = False, chunk[-1:]
+                if out is not None:
+                    out.write(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        # the decoder's state holds no more than one character: the bad byte is on the line being read
+        line = newlines + error.object[: error.start].count(b"\n") + 1
+        raise DataError(_wrong_encoding(path, line, error)) from None
+    except EOFError:
+        raise DataError(f"{path} is a truncated .gz file: its end is missing; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is not a sound .gz file: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if empty:
+        raise DataError(f"{path} is empty")
+    return newlines + (last != b"\n")
+
+
+def _wrong_encoding(path: Path, line: int, error: UnicodeDecodeError) -> str:
+    sample = error.object[max(0, error.start - 20) : error.start + 40]
+    message = f"{path} is not UTF-8 (line {line}, byte 0x{error.object[error.start]:02x})"
+    try:
+        shown = sample.decode("windows-1256")
+    except UnicodeDecodeError:
+        return message + "; save it as UTF-8"
+    if any("\u0621" <= character <= "\u064a" for character in shown):
+        message += f"; it reads as Windows-1256, common for Arabic exports: {shown!r}"
+    return f"{message}; convert it: iconv -f WINDOWS-1256 -t UTF-8 {path.name}"
+
+
+def _open_binary(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+class _writer:
+    """The file to unpack into, or None for a file that is not packed."""
+
+    def __init__(self, path: Path, unpacked: Path) -> None:
+        self._target = unpacked if path.suffix == ".gz" else None
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> BinaryIO | None:
+        if self._target is not None:
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._target.open("wb")
+        return self._file
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _read_header(source: Path, path: Path, columns: Mapping[str, str], delimiter: str) -> list[str]:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            header = next(csv.reader(file, delimiter=delimiter), [])
+        except csv.Error as error:
+            raise DataError(f"{path}: the header cannot be read: {error}") from None
+    if not any(header):
+        raise DataError(f"{path} is empty: it has no header")
+    if len(header) == 1:
+        for other in _DELIMITERS:
+            if other != delimiter and len(set(header[0].split(other)) & set(columns.values())) > 1:
+                raise DataError(
+                    f"{path}: the header is one column {header[0]!r}; its delimiter is {other!r}, "
+                    f"not {delimiter!r}: run with --set 'data.delimiter=\"{_shown(other)}\"'"
+                )
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
+    return header
+
+
+def _shown(delimiter: str) -> str:
+    return "\\t" if delimiter == "\t" else delimiter
+
+
+def _check_columns(path: Path, header: Sequence[str], columns: Mapping[str, str], optional: frozenset[str]) -> None:
+    missing = [theirs for ours, theirs in columns.items() if ours not in optional and theirs not in header]
+    if missing:
+        raise DataError(
+            f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it has: "
+            f"{', '.join(header)}; column names are set in the configuration under data"
+        )
+
+
+def _ragged(source: Path, path: Path, delimiter: str, width: int) -> str:
+    with source.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        try:
+            for fields in reader:
+                if len(fields) > width:
+                    return (
+                        f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {width}; "
+                        f"a field that holds {delimiter!r} must stand in quotes"
+                    )
+        except csv.Error as error:
+            return f"{path}, line {reader.line_num}: {error}"
+    return ""
+
+
+def fingerprint(files: Sequence[Path]) -> str:
+    """sha256 over the contents of files, in order."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(str(path.stat().st_size).encode() + b"\n")
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]

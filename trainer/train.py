@@ -1,0 +1,176 @@
+"""The training loop: epochs of InfoNCE steps, validation, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.batches import Batch, Sampler
+from trainer.checkpoint import State, load_checkpoint, save_checkpoint
+from trainer.config import Config
+from trainer.loss import expected_counts, info_nce
+from trainer.model import History, ItemFeatures, TwoTower, drop_ids
+from trainer.progress import track
+
+
+class Fitted(NamedTuple):
+    """The best weights, the epoch they are of (1 = the first), and one record per epoch."""
+
+    weights: dict[str, Tensor]
+    best_epoch: int
+    curve: list[dict[str, float]]
+
+
+def pick_device(name: str) -> torch.device:
+    """The configured device; `auto` takes a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def fit(
+    model: TwoTower,
+    features: ItemFeatures,
+    sampler: Sampler,
+    config: Config,
+    folder: Path,
+    fingerprint: str,
+    *,
+    epochs: int,
+    validate: Callable[[TwoTower], float] | None,
+    say: Callable[[str], None],
+) -> Fitted:
+    """Trains for at most `epochs`, resuming from `folder` where a checkpoint of the same fingerprint lies there.
+
+    With `validate` (higher is better) the best epoch's weights are returned and training stops after `patience` epochs
+    without a better one; without it, the last epoch's. Every random draw of a step comes from (seed, epoch, step)
+    alone, so a resumed training ends in the same weights as an uninterrupted one.
+    """
+    settings = config.training
+    parameters = [
+        value for name, value in model.named_parameters() if settings.learn_temperature or "temperature" not in name
+    ]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    curve: list[dict[str, float]] = []
+    best: dict[str, Tensor] = _copy(model)
+    best_score, best_epoch, losses, epoch, step = -math.inf, 0, [0.0, 0.0], 0, 0
+    resumed = load_checkpoint(folder, fingerprint, model, optimiser)
+    if resumed:
+        state, best = resumed
+        epoch, step, facts = state.epoch, state.step, state.facts
+        curve, best_score, best_epoch, losses = (
+            facts["curve"],
+            facts["best_score"],
+            facts["best_epoch"],
+            facts["losses"],
+        )
+        say(f"resuming after epoch {epoch}, step {step}")
+
+    def checkpoint() -> None:
+        facts = {"curve": curve, "best_score": best_score, "best_epoch": best_epoch, "losses": losses}
+        save_checkpoint(folder, fingerprint, State(epoch, step, facts), model, optimiser, best)
+
+    per_epoch = sampler.steps(0)
+    while epoch < epochs and not (validate and best_epoch and epoch - best_epoch >= settings.patience):
+        started, total = time.monotonic(), sampler.steps(epoch)
+        model.train()
+        batches = _Sized(sampler.epoch(epoch, step), total - step)
+        for batch in track(batches, f"epoch {epoch + 1}", unit="batch"):
+            rate = _learning_rate(
+                settings.learning_rate,
+                settings.warmup_steps,
+                epoch * per_epoch + step,
+                config.training.max_epochs * per_epoch,
+            )
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(_seed(config.seed, epoch, step))
+            loss = step_loss(model, features, batch, sampler, config)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            losses = [losses[0] + float(loss.detach()), losses[1] + 1]
+            step += 1
+            if step % settings.checkpoint_steps == 0 and step < total:
+                checkpoint()
+        seconds = time.monotonic() - started
+        record = {"epoch": epoch + 1, "loss": losses[0] / max(losses[1], 1), "seconds": round(seconds, 2)}
+        score = validate(model) if validate else 0.0
+        if validate:
+            record["validation"] = score
+        epoch, step, losses = epoch + 1, 0, [0.0, 0.0]
+        if not validate or score > best_score:
+            best, best_score, best_epoch = _copy(model), score, epoch
+        record["temperature"] = float(model.log_temperature.detach().exp())
+        curve.append(record)
+        checkpoint()
+        shown = f", validation {config.evaluation.metric} {score:.4f}" if validate else ""
+        say(f"epoch {epoch}: loss {record['loss']:.4f}{shown}, {sampler.pairs / max(seconds, 1e-9):,.0f} pairs/s")
+    return Fitted(best, best_epoch, curve)
+
+
+def step_loss(model: TwoTower, features: ItemFeatures, batch: Batch, sampler: Sampler, config: Config) -> Tensor:
+    """The loss of one batch: item vectors of its products, buyer vectors of every prefix, InfoNCE."""
+    settings, device = config.training, model.log_temperature.device
+    products = torch.from_numpy(batch.products).to(device)
+    chosen = ItemFeatures(*(column[products] for column in features))
+    vectors = model.items(drop_ids(chosen, config.model.attribute_dropout, config.model.product_dropout))  # [U, D]
+    # `embedding` has a deterministic gradient, indexing has not
+    history = History(
+        torch.nn.functional.embedding(torch.from_numpy(batch.items).to(device), vectors),
+        *(torch.from_numpy(column).to(device) for column in (batch.weights, batch.types, batch.ages, batch.mask)),
+    )
+    keep = torch.rand(history.mask.shape, device=device) >= config.model.dropout if config.model.dropout else None
+    prefixes = model.buyer.prefixes(history, keep)  # [W, T, D]
+    window, step = torch.from_numpy(batch.pair_window).to(device), torch.from_numpy(batch.pair_step).to(device)
+    places = window * prefixes.shape[1] + step
+    queries = torch.nn.functional.embedding(places, prefixes.reshape(-1, prefixes.shape[-1]))  # [P, D]
+    candidates = torch.nn.functional.embedding(torch.from_numpy(batch.candidates).to(device), vectors)  # [C, D]
+    masked = torch.from_numpy(batch.false).to(device)[window] if settings.mask_positives else None
+    log_q = None
+    if settings.logq_strength:
+        share = torch.from_numpy(sampler.share).to(device)
+        expected = expected_counts(share, len(places), settings.random_negatives)
+        log_q = (
+            settings.logq_strength
+            * expected.clamp(min=1e-12).log().float()[products[torch.from_numpy(batch.candidates).to(device)]]
+        )
+    weights = torch.from_numpy(batch.pair_weight).to(device)
+    target = torch.from_numpy(batch.target).to(device)
+    return info_nce(queries, candidates, target, model.log_temperature.exp().clamp(min=0.01), masked, log_q, weights)
+
+
+class _Sized:
+    """An iterator of known length, for the progress bar."""
+
+    def __init__(self, items: object, length: int) -> None:
+        self._items, self._length = items, length
+
+    def __iter__(self) -> object:
+        return iter(self._items)  # type: ignore[call-overload]
+
+    def __len__(self) -> int:
+        return self._length
+
+
+def _learning_rate(base: float, warmup: int, step: int, total: int) -> float:
+    """Linear warm-up, then half a cosine down to a tenth over the longest possible training."""
+    if step < warmup:
+        return base * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    return base * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _copy(model: TwoTower) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
