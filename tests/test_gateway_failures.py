@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from conftest import running, until
+from conftest import process, running, until
 from redis_server import RedisServer, free_port
 from stack import Reference, as_json, check_list, event, gateway, stack
 
@@ -107,7 +109,7 @@ async def test_without_the_index_there_are_no_products(tiny: Path, redis: RedisS
             assert response.status_code == 503
             assert response.headers["content-type"] == "application/problem+json"
             assert response.headers["retry-after"] == "1"
-            assert "retrieval service cannot be reached" in response.json()["detail"]
+            assert response.json()["detail"] == "retrieval service cannot be reached"
         assert await readiness(system.client) == (503, "unavailable")
         assert (await system.get("/healthz")).status_code == 200
 
@@ -168,6 +170,7 @@ class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None
+        self.address = ""
 
     async def Popular(self, request: Any, context: Any) -> Any:
         self.metadata.append(dict(context.invocation_metadata()))
@@ -182,10 +185,10 @@ class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
 async def faked(redis: RedisServer, **settings: Any) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
     fake, server = Fake(), grpc.aio.server(interceptors=[rpc.Interceptor()])
     retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(fake, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
+    fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
-        async with gateway(redis_url=redis.url, retrieval_address=f"127.0.0.1:{port}", **settings) as client:
+        async with gateway(redis_url=redis.url, retrieval_address=fake.address, **settings) as client:
             yield fake, client
     finally:
         await server.stop(0)
@@ -196,6 +199,24 @@ async def test_the_request_id_travels_to_the_services(redis: RedisServer) -> Non
         await client.get("/retrieve", params={"buyer_id": "b"}, headers={"X-Request-ID": "from-the-caller"})
         response = await client.get("/retrieve", params={"buyer_id": "b"})
         assert [one[rpc.REQUEST_ID_KEY] for one in fake.metadata] == ["from-the-caller", response.json()["request_id"]]
+
+
+async def test_a_request_under_way_is_answered_before_the_process_ends(redis: RedisServer) -> None:
+    async with faked(redis) as (fake, _):
+        fake.gate.clear()
+        environ = {"PORT": "0", "REDIS_URL": redis.url, "RETRIEVAL_ADDRESS": fake.address}
+        with process(
+            "-m", "gateway", environ={f"TWOTOWER_GATEWAY_{name}": value for name, value in environ.items()}
+        ) as it:
+            line = await asyncio.to_thread(it.wait_for, lambda text: '"listening"' in text)
+            async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+                url = f"http://127.0.0.1:{json.loads(line)['port']}/retrieve?buyer_id=b"
+                asking = asyncio.create_task(client.get(url))
+                await until(lambda: fake.metadata)
+                it.popen.send_signal(signal.SIGTERM)
+                fake.gate.set()
+                assert (await asking).status_code == 200
+            assert await asyncio.to_thread(it.finish) == 0
 
 
 async def test_past_the_deadline_of_a_request_there_is_a_504(redis: RedisServer) -> None:

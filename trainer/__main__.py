@@ -157,7 +157,8 @@ def _demo_data(options: argparse.Namespace) -> int:
 
     made = generate(options.out, options.products, options.buyers, options.events, options.seed)
     print(
-        f"synthetic data: {made.products:,} products in {made.categories} categories, {made.buyers:,} buyers, {made.events:,} events"
+        f"synthetic data: {made.products:,} products in {made.categories} categories, "
+        f"{made.buyers:,} buyers, {made.events:,} events"
     )
     print(f"{made.products_path}\n{made.events_path}")
     return 0

@@ -32,7 +32,8 @@ def popularity(events: Events, train_stop: Int64, products: int, weights: NDArra
     """Each product's share [N] of the training events' weight."""
     chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
     counts = np.bincount(events.product[chosen], weights[events.kind[chosen]], minlength=products)
-    return (counts / max(counts.sum(), 1e-12)).astype(np.float32)
+    share: Float32 = (counts / max(counts.sum(), 1e-12)).astype(np.float32)
+    return share
 
 
 def popularity_scorer(share: Float32) -> Scorer:

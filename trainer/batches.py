@@ -162,4 +162,5 @@ def _owned(events: Events, chosen: NDArray[np.bool_], buyers: int) -> tuple[Int6
 
 def _share(targets: NDArray[np.int32], products: int) -> NDArray[np.float64]:
     counts = np.bincount(targets, minlength=products).astype(np.float64)
-    return counts / max(counts.sum(), 1.0)
+    share: NDArray[np.float64] = counts / max(counts.sum(), 1.0)
+    return share

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from twotower.errors import SettingsError
 
@@ -58,6 +58,12 @@ class Data(Section):
     event_names: dict[str, str]
     event_weights: Annotated[dict[str, Positive], Field(min_length=1)]
     max_reject_share: Annotated[float, Field(ge=0, le=1)]
+
+    @field_validator("delimiter", mode="before")
+    @classmethod
+    def _tab(cls, value: object) -> object:
+        # how a tab is typed on a command line
+        return "\t" if value == "\\t" else value
 
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Data:
@@ -130,6 +136,8 @@ class Training(Section):
     learn_temperature: bool
     random_negatives: Annotated[int, Field(ge=0)]
     logq_strength: Annotated[float, Field(ge=0, le=2)]
+    category_alignment: Annotated[float, Field(ge=0)]
+    category_temperature: Positive
     mask_positives: bool
     event_weight_power: Annotated[float, Field(ge=0, le=2)]
     repeat_targets: bool
@@ -203,7 +211,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(f"configuration {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"configuration {path} is not YAML: {error}") from None
+        raise SettingsError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -234,11 +242,19 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {assignment!r}: write it as section.key=value")
-    try:
-        value: Any = yaml.safe_load(text) if text.strip() else ""
-    except yaml.YAMLError:
-        raise SettingsError(f"--set {assignment!r}: the value is not YAML") from None
-    for part in reversed(key.strip().split(".")):
+    parts = key.strip().split(".")
+    present: Any = content
+    for part in parts:
+        present = present.get(part) if isinstance(present, dict) else None
+    if isinstance(present, str) and text[:1] not in {'"', "'"}:
+        # a text stands as it is typed, "query: " and 007 and | too; quotes are YAML's
+        value: Any = text
+    else:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {assignment!r}: the value is not YAML") from None
+    for part in reversed(parts):
         value = {part: value}
     _lay_over(content, value, f"--set {assignment}")
 

@@ -20,14 +20,9 @@ from numpy.typing import NDArray
 from trainer.config import Data
 from trainer.errors import DataError
 from trainer.source import find_files, open_table
-from twotower.events import DAY_MS, MAX_ID_BYTES
+from twotower.events import BLANK, DAY_MS, EPOCH_TIME, ISO_TIME, MAX_ID_BYTES
 
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
-_ISO = (
-    r"^(\d{4}-\d{2}-\d{2})(?:[Tt ](\d{2}:\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?"
-    r"\s*([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?$"
-)
-_EPOCH = r"^-?\d{1,14}(?:\.\d+)?$"
 
 
 @dataclass(frozen=True)
@@ -246,7 +241,7 @@ def _load_events(
         {"event": list(theirs), "kind": list(theirs.values())}, schema={"event": pl.String, "kind": pl.Int8}
     )
     known = pl.LazyFrame({"product": product_ids, "row": np.arange(len(product_ids), dtype=np.int32)})
-    strip = [pl.col(name).str.strip_chars() for name in ("buyer", "product", "event", "time")]
+    strip = [pl.col(name).str.strip_chars() for name in ("buyer", "product", "event")]
     frame = (
         table.frame.with_columns(strip)
         .join(kinds, on="event", how="left", maintain_order="left")
@@ -259,7 +254,7 @@ def _load_events(
         *_id_checks("product", pl.col("product")),
         _Check("missing event name", "event", pl.col("event").fill_null("") == ""),
         _Check("unknown event name", "event", pl.col("kind").is_null()),
-        _Check("missing time", "time", pl.col("time").fill_null("") == ""),
+        _Check("missing time", "time", pl.col("time").fill_null("").str.strip_chars(BLANK) == ""),
         _Check("unreadable time", "time", pl.col("ms").is_null()),
         _Check("time before 1970", "time", pl.col("ms") < 0),
         _Check("time more than a day ahead", "time", pl.col("ms") > limit),
@@ -284,9 +279,9 @@ def _load_events(
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{files[0]}: {str(error).splitlines()[0]}") from None
     first = accepted.select(pl.struct("buyer", "row", "kind", "ms").is_first_distinct()).to_series()
-    for record in accepted.filter(~first).iter_rows(named=True):
-        what = f"{record['buyer']}, {product_ids[record['row']]}"
-        _reject(writer, counts, Reject(record["file"], record["line"], names["buyer"], what, "exact duplicate event"))
+    for again in accepted.filter(~first).iter_rows(named=True):
+        what = f"{again['buyer']}, {product_ids[again['row']]}"
+        _reject(writer, counts, Reject(again["file"], again["line"], names["buyer"], what, "exact duplicate event"))
     return accepted.filter(first).select("buyer", "row", "kind", "ms"), rows, counts
 
 
@@ -313,13 +308,15 @@ def _problem(checks: Sequence[_Check], names: Mapping[str, str]) -> list[pl.Expr
 
 def time_ms(column: pl.Expr) -> pl.Expr:
     """Milliseconds since 1970 as `twotower.events.parse_time` reads them, null where a text is no time."""
+    column = column.str.strip_chars(BLANK)
     number = column.cast(pl.Float64, strict=False)
     epoch = pl.when(number.abs() >= 1e11).then(number).otherwise(number * 1000).round().cast(pl.Int64, strict=False)
-    part = column.str.extract_groups(_ISO).struct
-    clock = part.field("2").fill_null("00:00") + ":" + part.field("3").fill_null("00")
-    moment = (part.field("1") + "T" + clock).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us")
-    micros = part.field("4").fill_null("0").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64, strict=False)
-    zone = part.field("5")
+    part = column.str.extract_groups(f"^{ISO_TIME}$").struct
+    date = pl.concat_str(*(part.field(place) for place in "123"), separator="-")
+    clock = pl.concat_str(*(part.field(place).fill_null("00") for place in "456"), separator=":")
+    moment = (date + "T" + clock).str.to_datetime("%Y-%m-%dT%H:%M:%S", strict=False, time_unit="us")
+    micros = part.field("7").fill_null("0").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64, strict=False)
+    zone = part.field("8")
     digits = zone.str.slice(1).str.replace(":", "").str.pad_end(4, "0")
     minutes = digits.str.slice(0, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(2, 2).cast(
         pl.Int64, strict=False
@@ -328,7 +325,7 @@ def time_ms(column: pl.Expr) -> pl.Expr:
         pl.when(zone.str.starts_with("+")).then(minutes).when(zone.str.starts_with("-")).then(-minutes).otherwise(0)
     )
     iso = (moment.dt.epoch("us") + micros) // 1000 - offset * 60_000
-    return pl.when(column.str.contains(_EPOCH)).then(epoch).otherwise(iso)
+    return pl.when(column.str.contains(f"^{EPOCH_TIME}$")).then(epoch).otherwise(iso)
 
 
 def load_history(

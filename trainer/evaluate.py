@@ -135,7 +135,8 @@ def history_inputs(events: Events, cases: Cases, schema: EventSchema, longest: i
     sequences = []
     for start, cut in zip(cases.start, cases.cut, strict=True):
         last = slice(max(start, cut - longest), cut)
-        sequences.append(BuyerSequence(events.product[last], events.kind[last], events.time[last]))
+        rows, types = events.product[last].astype(np.int64), events.kind[last].astype(np.int64)
+        sequences.append(BuyerSequence(rows, types, events.time[last]))
     return to_inputs(sequences, schema)
 
 

@@ -34,6 +34,19 @@ def info_nce(
     return (losses * weights).sum() / weights.sum()
 
 
+def category_alignment(content: Tensor, prototypes: Tensor, category: Tensor, temperature: float) -> Tensor:
+    """Mean cross-entropy of each item's category among all categories, by cosine to their prototypes.
+
+    content [B, D] are item vectors of text alone, L2-normalised; prototypes [K, D] of any length; category [B] is 1 to
+    K, and 0 where it is unknown: such items do not count. Zero where no category is known.
+    """
+    known = category > 0
+    if not bool(known.any()):
+        return content.sum() * 0
+    logits = content[known] @ functional.normalize(prototypes, dim=-1).T / temperature  # [B, K]
+    return functional.cross_entropy(logits, category[known] - 1)
+
+
 def expected_counts(share: Tensor, in_batch: int, random: int) -> Tensor:
     """The probability [N] that a product is among a step's distinct candidates.
 

@@ -157,3 +157,9 @@ def drop_ids(features: ItemFeatures, attributes: float, products: float) -> Item
         drop(features.category, attributes),
         drop(features.product, products),
     )
+
+
+def text_alone(features: ItemFeatures) -> ItemFeatures:
+    """The features of items of which only the text is known."""
+    unknown = torch.zeros_like(features.brand)
+    return ItemFeatures(features.text, unknown, unknown, unknown)

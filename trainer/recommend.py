@@ -60,9 +60,8 @@ def recommend(
     with tempfile.TemporaryDirectory() as scratch:
         buyers, history, counts = load_history(events, ids.tolist(), config.data, Path(scratch), rejects)
     if counts:
-        say(
-            f"{sum(counts.values()):,} rows not used ({', '.join(f'{n:,} {why}' for why, n in counts.most_common(3))}): {rejects}"
-        )
+        reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common(3))
+        say(f"{sum(counts.values()):,} rows not used ({reasons}): {rejects}")
     else:
         rejects.unlink()
     say(

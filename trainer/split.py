@@ -22,7 +22,7 @@ class Cases(NamedTuple):
     cut: Int64
     stop: Int64
 
-    def __len__(self) -> int:  # type: ignore[override]
+    def __len__(self) -> int:
         return len(self.buyer)
 
 
@@ -110,7 +110,8 @@ def sample(cases: Cases, limit: int, seed: int) -> Cases:
 def _first_at(events: Events, moment: int) -> Int64:
     """For each buyer, the index of the first event at or after `moment` (its stop where there is none)."""
     earlier = np.concatenate(([0], np.cumsum(events.time < moment)))
-    return events.start[:-1] + (earlier[events.start[1:]] - earlier[events.start[:-1]])
+    first: Int64 = events.start[:-1] + (earlier[events.start[1:]] - earlier[events.start[:-1]])
+    return first
 
 
 def _cases(start: Int64, cut: Int64, stop: Int64) -> Cases:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -114,7 +113,7 @@ def train_catalogue_encoder(
         logits = logits.masked_fill(twins, float("-inf"))
         target = torch.arange(len(rows))
         loss = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         table.step(config.learning_rate * (1 - step / steps))
     with torch.no_grad():
         module.embedding.weight.copy_(table.folded())
@@ -278,13 +277,13 @@ def save_encoder(model: SentenceTransformer, target: Path) -> None:
 
 def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
     """A sentence-transformers folder or hub name, on the CPU. EncoderError within seconds where it is out of reach."""
-    path = Path(name)
-    ways = "train offline with --config trainer/offline.yaml, or give the path of a downloaded folder: --set encoder.name=PATH"
+    ways = (
+        "train offline with --config trainer/offline.yaml, or give the path of a downloaded folder: "
+        "--set encoder.name=PATH"
+    )
     try:
-        if path.is_dir():
-            model = SentenceTransformer(name, device="cpu", local_files_only=True)
-        else:
-            model = _from_hub(name)
+        local = Path(name).is_dir()
+        model = SentenceTransformer(name, device="cpu", local_files_only=True) if local else _from_hub(name)
     except Exception as error:  # hub, network, file and format errors share no base class
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise EncoderError(
@@ -341,7 +340,7 @@ def encode_cached(
 def _replace(path: Path, array: NDArray[Any]) -> None:
     temporary = path.with_suffix(".new.npy")
     np.save(temporary, array, allow_pickle=False)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config import Config
-from trainer.loss import expected_counts, info_nce
-from trainer.model import History, ItemFeatures, TwoTower, drop_ids
+from trainer.loss import category_alignment, expected_counts, info_nce
+from trainer.model import History, ItemFeatures, TwoTower, drop_ids, text_alone
 from trainer.progress import track
+
+Item = TypeVar("Item")
 
 
 class Fitted(NamedTuple):
@@ -94,7 +96,7 @@ def fit(
             torch.manual_seed(_seed(config.seed, epoch, step))
             loss = step_loss(model, features, batch, sampler, config)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             losses = [losses[0] + float(loss.detach()), losses[1] + 1]
             step += 1
@@ -144,17 +146,24 @@ def step_loss(model: TwoTower, features: ItemFeatures, batch: Batch, sampler: Sa
         )
     weights = torch.from_numpy(batch.pair_weight).to(device)
     target = torch.from_numpy(batch.target).to(device)
-    return info_nce(queries, candidates, target, model.log_temperature.exp().clamp(min=0.01), masked, log_q, weights)
+    temperature = model.log_temperature.exp().clamp(min=0.01)
+    loss = info_nce(queries, candidates, target, temperature, masked, log_q, weights)
+    if settings.category_alignment and model.item.category.num_embeddings > 2:
+        content = model.items(text_alone(chosen))
+        loss = loss + settings.category_alignment * category_alignment(
+            content, model.item.category.weight[1:], chosen.category, settings.category_temperature
+        )
+    return loss
 
 
-class _Sized:
+class _Sized(Generic[Item]):
     """An iterator of known length, for the progress bar."""
 
-    def __init__(self, items: object, length: int) -> None:
+    def __init__(self, items: Iterable[Item], length: int) -> None:
         self._items, self._length = items, length
 
-    def __iter__(self) -> object:
-        return iter(self._items)  # type: ignore[call-overload]
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self._items)
 
     def __len__(self) -> int:
         return self._length

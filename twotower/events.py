@@ -15,12 +15,19 @@ DAY_MS = 86_400_000
 # ids are stored as fixed-width strings and sent on every call: an id longer than this is a mistake upstream
 MAX_ID_BYTES = 128
 
-_ISO = re.compile(
-    r"^(\d{4})-(\d{2})-(\d{2})"
-    r"(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?"
-    r"\s*([Zz]|UTC|[+-]\d{2}(?::?\d{2})?)?$"
+# one grammar of times for serving and for training, whose reader is Polars: what both engines of regular expressions
+# take alike, so no \d and no \s. Groups: year, month, day, hour, minute, second, fraction, zone.
+_SIXTY = "[0-5][0-9]"
+_HOURS = "(?:[01][0-9]|2[0-3])"
+ISO_TIME = (
+    "([1-9][0-9]{3})-([0-9]{2})-([0-9]{2})"
+    f"(?:[Tt ]({_HOURS}):({_SIXTY})(?::({_SIXTY})(?:[.,]([0-9]{{1,9}}))?)?)?"
+    f" *([Zz]|UTC|[+-]{_HOURS}(?::?{_SIXTY})?)?"
 )
-_EPOCH = re.compile(r"^-?\d{1,14}(?:\.\d+)?$")
+EPOCH_TIME = r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?"
+# what may stand around a time
+BLANK = " \t\r\n"
+_ISO, _EPOCH = re.compile(ISO_TIME), re.compile(EPOCH_TIME)
 # 10^11 seconds is the year 5138; 10^11 milliseconds is 1973: no shop has events on the wrong side of it
 _MILLISECONDS_FROM = 100_000_000_000
 
@@ -68,11 +75,11 @@ def parse_time(value: str, field: str = "timestamp") -> int:
 
     Raises InvalidInput for anything else, and for times that no calendar holds.
     """
-    text = value.strip()
-    if _EPOCH.match(text):
+    text = value.strip(BLANK)
+    if _EPOCH.fullmatch(text):
         number = float(text)
         return round(number) if abs(number) >= _MILLISECONDS_FROM else round(number * 1000)
-    match = _ISO.match(text)
+    match = _ISO.fullmatch(text)
     if not match:
         raise InvalidInput(field, value, "is neither an ISO-8601 time nor epoch seconds or milliseconds")
     year, month, day, hour, minute, second, fraction, zone = match.groups()

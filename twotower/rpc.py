@@ -244,10 +244,8 @@ async def call(method: Callable[..., Awaitable[Result]], request: object, timeou
 
 def _from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
     message = error.details() or error.code().name
-    detail: dict[str, Any] = {}
-    for key, value in error.trailing_metadata() or ():
-        if key == _DETAIL_KEY:
-            detail = json.loads(value)
+    packed = next((value for key, value in error.trailing_metadata() or () if key == _DETAIL_KEY), None)
+    detail: dict[str, Any] = json.loads(packed) if packed else {}
     match error.code():
         case grpc.StatusCode.FAILED_PRECONDITION if "held" in detail:
             return VersionNotHeld(detail["wanted"], detail["held"])
@@ -264,8 +262,12 @@ def _from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
             return Overloaded(f"{name}: {message}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{name} did not answer in time")
+        case grpc.StatusCode.UNAVAILABLE if packed:
+            return Unavailable(f"{name}: {message}")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            return Unavailable(f"{name} cannot be reached: {message}")
+            # gRPC's own words name addresses of the inside: they are for the log, not for callers
+            log.info("%s cannot be reached: %s", name, message)
+            return Unavailable(f"{name} cannot be reached")
         case _:
             log.error("unexpected status from %s: %s %s", name, error.code(), message)
             return Unavailable(f"{name} failed")

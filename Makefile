@@ -1,0 +1,57 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+# A further package index for torch, e.g. for its CPU builds; the README says more.
+TORCH_INDEX ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+GENERATED := twotower/pb/common_pb2.py
+
+.PHONY: help demo stop status test lint format protos compose-test clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
+
+demo: .venv/run.stamp $(GENERATED) ## install, make demo data, train, start everything, show real answers
+	@$(BIN)/python -m demo up
+
+stop: ## stop what `make demo` started
+	@test -x $(BIN)/python && $(BIN)/python -m demo stop || echo "the demo is not running"
+
+status: ## the demo's processes
+	@$(BIN)/python -m demo status
+
+test: .venv/dev.stamp $(GENERATED) ## everything the tests need, then all tests
+	$(BIN)/python -m pytest -m "not compose" $(ARGS)
+
+compose-test: .venv/dev.stamp $(GENERATED) ## the tests that build images and run containers (needs a Docker engine)
+	$(BIN)/python -m pytest -m compose $(ARGS)
+
+lint: .venv/dev.stamp $(GENERATED) ## format check, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: $(GENERATED) ## the gRPC code, from protos/
+
+$(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
+	PYTHON=$(BIN)/python protos/generate.sh
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml requirements.txt | .venv/bin/python
+	@echo "installing (a few minutes the first time)"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local]" grpcio-tools
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp
+	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev]"
+	@touch $@
+
+clean: stop ## remove the environment and everything the demo made
+	rm -rf .venv .venvs .demo

@@ -1,0 +1,146 @@
+"""`python -m demo up`, `stop` or `status`: what `make demo` and `make stop` run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from demo.client import Client, show
+from demo.settings import DemoSettings
+from demo.supervisor import ask, children, redis_url, supervise
+from twotower.errors import SettingsError, TwoTowerError, Unavailable
+from twotower.settings import read_settings
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class StepFailed(TwoTowerError):
+    """One step of the demo did not succeed; the message says which and where to look."""
+
+
+def main() -> int:
+    """Exit code 0; 1 where a step fails (nothing is left running then); 2 for a wrong setting."""
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("command", choices=("up", "stop", "status", "supervise"))
+    command = parser.parse_args().command
+    try:
+        settings = read_settings(DemoSettings, "demo")
+    except SettingsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    if command == "supervise":
+        return supervise(settings)
+    if command == "up":
+        return _up(settings)
+    answer = ask(settings, command)
+    print(answer if command == "status" and answer else "stopped" if answer else "the demo is not running")
+    return 0
+
+
+def _up(settings: DemoSettings) -> int:
+    was_running = bool(ask(settings, "status"))
+    try:
+        _make_data(settings)
+        _train(settings)
+        if not was_running:
+            _check_ports(settings)
+            _start(settings)
+        _wait_ready(settings)
+        _warm(settings)
+        show(Client(settings.host, settings.gateway_port), settings.address)
+    except (TwoTowerError, OSError, KeyboardInterrupt) as error:
+        print(f"\nerror: {error or 'interrupted'}", file=sys.stderr)
+        if not was_running and ask(settings, "stop"):
+            print("everything that was started has been stopped", file=sys.stderr)
+        return 1
+    print(f"\nThe data are synthetic. Open {settings.address}/docs; stop with `make stop`; logs in {settings.logs}/.")
+    return 0
+
+
+def _make_data(settings: DemoSettings) -> None:
+    sizes = {name: getattr(settings, name) for name in ("products", "buyers", "events", "seed")}
+    stamp = settings.data / "made.json"
+    if stamp.is_file() and json.loads(stamp.read_text()) == sizes:
+        print(f"1/5 data: {settings.data} is up to date")
+        return
+    print("1/5 data: making a synthetic Arabic marketplace")
+    options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
+    _run("data", [sys.executable, "-m", "trainer", "demo-data", "--out", str(settings.data), *options])
+    stamp.write_text(json.dumps(sizes))
+
+
+def _train(settings: DemoSettings) -> None:
+    print("2/5 training", flush=True)
+    command = [sys.executable, "-m", "trainer", "run", "--artifacts", str(settings.artifacts)]
+    command += ["--events", str(settings.data / "events.csv"), "--products", str(settings.data / "products.csv")]
+    command += ["--config", str(_ROOT / "trainer" / "offline.yaml"), *shlex.split(settings.train_args)]
+    _run("training", command)
+
+
+def _run(step: str, command: list[str]) -> None:
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        raise StepFailed(f"{step} failed with exit code {code}; what it said stands above")
+
+
+def _check_ports(settings: DemoSettings) -> None:
+    for child in children(settings):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, child.port))
+            except OSError as error:
+                name = f"TWOTOWER_DEMO_{child.name.upper()}_PORT"
+                raise StepFailed(
+                    f"port {child.port} of {child.name} cannot be used ({error.strerror}); choose another: "
+                    f"{name}=12345 make demo"
+                ) from None
+
+
+def _start(settings: DemoSettings) -> None:
+    print("3/5 starting redis, item_service, buyer_service, retrieval_service, gateway")
+    for log in settings.logs.glob("*.log"):
+        log.unlink()
+    with (settings.logs / "supervisor.log").open("ab") as log:
+        # a session of its own, so that Ctrl-C here or the end of this shell does not end the demo
+        subprocess.Popen(
+            [sys.executable, "-m", "demo", "supervise"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+
+
+def _wait_ready(settings: DemoSettings) -> None:
+    end = time.monotonic() + settings.ready_seconds
+    last = "no answer yet"
+    while time.monotonic() < end:
+        client = Client(settings.host, settings.gateway_port)
+        try:
+            answer = client.get("/readyz")
+            if not answer.get("degraded"):
+                return
+            last = json.dumps(answer["degraded"], ensure_ascii=False)
+        except Unavailable as error:
+            last = str(error)
+        gone = settings.logs / "supervisor.log"
+        if gone.is_file() and gone.stat().st_size and not ask(settings, "status"):
+            raise StepFailed(f"{gone.read_text().strip().splitlines()[-1]}; see {settings.logs}/")
+        time.sleep(0.2)
+    raise StepFailed(f"the system was not ready after {settings.ready_seconds:.0f} s ({last}); see {settings.logs}/")
+
+
+def _warm(settings: DemoSettings) -> None:
+    print("4/5 loading the buyers' last interactions into Redis", flush=True)
+    command = [sys.executable, "-m", "gateway.warm", "--artifacts", str(settings.artifacts)]
+    _run("warm-up", [*command, "--redis", redis_url(settings)])
+    print("5/5 asking the gateway")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

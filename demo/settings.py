@@ -1,0 +1,47 @@
+"""Settings of the demo, read from TWOTOWER_DEMO_*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from twotower.settings import ProcessSettings
+
+
+class DemoSettings(ProcessSettings):
+    """Where the demo lives and listens, and how large it is."""
+
+    folder: Path = Field(Path(".demo"), description="everything the demo writes")
+    host: str = Field("127.0.0.1", description="address that all processes listen on")
+    gateway_port: int = Field(8000, ge=1, le=65535)
+    item_port: int = Field(50051, ge=1, le=65535)
+    buyer_port: int = Field(50052, ge=1, le=65535)
+    retrieval_port: int = Field(50053, ge=1, le=65535)
+    redis_port: int = Field(6399, ge=1, le=65535, description="of the demo's own Redis; unused where REDIS_URL is set")
+    products: int = Field(5000, ge=1)
+    buyers: int = Field(5000, ge=1)
+    events: int = Field(200_000, ge=1)
+    seed: int = Field(7, ge=0)
+    train_args: str = Field("", description="further options of `python -m trainer run`")
+    ready_seconds: float = Field(60.0, gt=0, description="how long the processes may take to become ready")
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def control(self) -> Path:
+        return self.folder / "control.sock"
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.host}:{self.gateway_port}"

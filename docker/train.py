@@ -1,0 +1,97 @@
+"""Entry point of the trainer's container: a command of `python -m trainer`, with the container's paths filled in.
+
+Without a command it is `run`. It reads the files that EVENTS and PRODUCTS name on the host, mounted below /input; where
+neither is set it makes the synthetic demo market and reads that, unless something else has been published already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from trainer.__main__ import main as trainer
+from twotower.artifact import Layout, read_pointer
+from twotower.errors import TwoTowerError
+
+STAGES = ("run", "train", "evaluate", "embed", "index")
+INPUT, LINKS = Path("/input"), Path("/tmp/input")
+# laid over trainer/config.yaml before TRAINER_ARGS and the command line, whose settings win
+CONFIG = Path("/app/trainer/offline.yaml")
+
+
+class UsageError(Exception):
+    """What the user gave cannot be used; the message says what to do."""
+
+
+def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """The trainer's exit code; 2 where EVENTS or PRODUCTS cannot be used."""
+    layout = Layout(Path(environ["TWOTOWER_ARTIFACTS"]))
+    named = bool(words) and not words[0].startswith("-")
+    command, rest = (words[0], list(words[1:])) if named else ("run", list(words))
+    try:
+        if command == "publish":
+            return trainer([command, "--artifacts", str(layout.root), *rest])
+        if command not in STAGES:
+            return trainer(list(words))
+        options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
+        given = {name: environ.get(name.upper(), "") for name in ("events", "products")}
+        if not any(given.values()):
+            return demo(layout, command, options, environ.get("DEMO_ARGS", ""), asked=bool(words))
+        return stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
+    except (TwoTowerError, UsageError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str]) -> int:
+    """One stage of the trainer, or all of them, on these files."""
+    paths = ["--events", files["events"], "--products", files["products"], "--artifacts", str(layout.root)]
+    return trainer([command, *paths, *options])
+
+
+def host_file(name: str, path: str) -> str:
+    """Where the host's file or folder `path` can be read here, under its own name: the ending tells the format."""
+    mounted = INPUT / name
+    if not path:
+        raise UsageError(f"{name.upper()} is not set: set both EVENTS and PRODUCTS, or neither for the demo market")
+    if not os.access(mounted, os.R_OK):
+        raise UsageError(f"{name.upper()}={path} cannot be read by user {os.getuid()}: try chmod a+r on it")
+    if mounted.is_dir():
+        return f"{mounted}/*"
+    link = LINKS / name / Path(path).name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(mounted)
+    return str(link)
+
+
+def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, asked: bool) -> int:
+    """The demo market, made once for each size; a version from other data is never replaced by one from it."""
+    made_here = layout.work / "demo-versions"
+    known = made_here.read_text(encoding="utf-8").split() if made_here.is_file() else []
+    current = read_pointer(layout.current)
+    if current is not None and current.version not in known:
+        print(f"the published version {current.version} is not of the demo market: it stays")
+        print("EVENTS=/path/events.csv PRODUCTS=/path/products.csv docker compose run --rm trainer trains on your files")
+        return 2 if asked else 0
+    folder = layout.work / "demo-data" / hashlib.sha256(size.encode()).hexdigest()[:16]
+    files = {name: str(folder / f"{name}.csv") for name in ("events", "products")}
+    if not all(Path(path).is_file() for path in files.values()):
+        half = folder.with_suffix(".new")
+        if code := trainer(["demo-data", "--out", str(half), *shlex.split(size)]):
+            return code
+        half.rename(folder)
+    print("training on the synthetic demo market", flush=True)
+    code = stage(layout, command, options, files)
+    published = read_pointer(layout.current)
+    if code == 0 and published is not None and published.version not in known:
+        made_here.write_text("".join(f"{name}\n" for name in [*known, published.version]), encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

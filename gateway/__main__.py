@@ -1,0 +1,58 @@
+"""`python -m gateway`: reads the settings and serves HTTP until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+
+from gateway.server import listen, make_server
+from gateway.settings import GatewaySettings
+from twotower import telemetry
+from twotower.errors import SettingsError
+from twotower.settings import read_settings
+
+log = logging.getLogger("gateway")
+
+
+def main() -> None:
+    """Exits 2 for a setting that cannot be used, 1 for a port that is taken, 0 after SIGTERM or SIGINT."""
+    try:
+        settings = read_settings(GatewaySettings, "gateway")
+    except SettingsError as error:
+        sys.exit(_complain(error, 2))
+    telemetry.configure_logging("gateway", settings.log_level)
+    # uvicorn says at INFO what the log lines here say better
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        listener = listen(settings.host, settings.port)
+    except OSError as error:
+        problem = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; is the port taken?"
+        sys.exit(_complain(problem, 1))
+    if settings.metrics_port is not None:
+        try:
+            telemetry.serve_metrics(settings.host, settings.metrics_port)
+        except OSError as error:
+            sys.exit(_complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", 1))
+    server = make_server(settings)
+
+    def stop(*_: object) -> None:
+        # also for a signal that comes before uvicorn listens to them; and it raises each again once it has drained
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    log.info("listening", extra={"host": settings.host, "port": listener.getsockname()[1]})
+    server.run(sockets=[listener])
+    log.info("stopped")
+    if not server.started:
+        sys.exit(1)
+
+
+def _complain(problem: object, code: int) -> int:
+    print(f"gateway: {problem}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Coalescing: calls that arrive while a batch is under way form the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gateway import metrics
+from twotower import telemetry
+from twotower.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+
+log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+# a batch carries the ids of its requests in one header; past this many characters the rest are only counted
+_MAX_ID_CHARACTERS = 512
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment, on the monotonic clock, by which something has to be done."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left; negative once it has passed."""
+        return self.at - time.monotonic()
+
+    def share(self, part: float) -> Deadline:
+        """An earlier deadline after `part` (0 to 1) of the time left, so that the rest stays for what follows."""
+        now = time.monotonic()
+        return Deadline(now + (self.at - now) * part)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one batcher takes on. `max_batch` is in the unit of its `size`, by default calls."""
+
+    max_batch: int = 64
+    max_waiting: int = 1024
+    in_flight: int = 2
+
+
+@dataclass(eq=False)
+class _Call(Generic[Request, Result]):
+    request: Request
+    deadline: Deadline
+    request_id: str
+    future: asyncio.Future[Result]
+    queued: bool = True
+
+
+def _one(_: object) -> int:
+    return 1
+
+
+class Batcher(Generic[Request, Result]):
+    """Sends the calls of many requests as few batches, one result per call.
+
+    `send(group, requests, timeout)` answers with one result per request, in order; an exception in a result's place
+    fails that call alone. An idle batcher sends at once; at most `in_flight` batches of a group are under way, and
+    calls of different groups never share one. A call that gives up, by cancellation or by its deadline, leaves the
+    others as they are. A batch refused as InvalidInput is sent again call by call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        send: Callable[[str, list[Request], float], Awaitable[Sequence[Result | Exception]]],
+        limits: Limits,
+        size: Callable[[Request], int] = _one,
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._limits = limits
+        self._size = size
+        self._queues: dict[str, deque[_Call[Request, Result]]] = {}
+        self._in_flight: dict[str, int] = {}
+        self._flushing: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self._calls_of_batches = metrics.BATCH_CALLS.labels(name)
+
+    @property
+    def waiting(self) -> int:
+        """Calls that are in no batch yet."""
+        return self._waiting
+
+    async def call(self, request: Request, deadline: Deadline, group: str = "") -> Result:
+        """The result of one request. Overloaded, DeadlineExceeded, or what `send` gave for it."""
+        if self._waiting >= self._limits.max_waiting:
+            metrics.REFUSED_CALLS.labels(self._name).inc()
+            raise Overloaded(
+                f"{self._waiting} calls are waiting for {self._name}, the limit is {self._limits.max_waiting}"
+            )
+        remaining = deadline.remaining()
+        if remaining <= 0:
+            raise DeadlineExceeded(f"no time is left to ask {self._name}")
+        loop = asyncio.get_running_loop()
+        call: _Call[Request, Result] = _Call(request, deadline, telemetry.request_id.get(), loop.create_future())
+        self._queues.setdefault(group, deque()).append(call)
+        self._waiting += 1
+        self._schedule(group)
+        timer = loop.call_later(remaining, self._expire, call)
+        try:
+            return await call.future
+        finally:
+            timer.cancel()
+            if call.queued:
+                self._queues[group].remove(call)
+                self._leave(call)
+
+    async def close(self) -> None:
+        """Waits for the batches that are under way, each of which has a deadline."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _schedule(self, group: str) -> None:
+        """Flushes at the end of this turn of the loop: what arrived together travels together, at no added wait."""
+        if group not in self._flushing and self._in_flight.get(group, 0) < self._limits.in_flight:
+            self._flushing.add(group)
+            asyncio.get_running_loop().call_soon(self._flush, group)
+
+    def _flush(self, group: str) -> None:
+        self._flushing.discard(group)
+        queue = self._queues.get(group)
+        while queue and self._in_flight.get(group, 0) < self._limits.in_flight:
+            calls = self._take(queue)
+            self._in_flight[group] = self._in_flight.get(group, 0) + 1
+            task = asyncio.create_task(self._run(group, calls))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if not queue and not self._in_flight.get(group):
+            # groups are model versions, which come and go
+            self._queues.pop(group, None)
+            self._in_flight.pop(group, None)
+
+    def _take(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
+        """The calls of the next batch: as many as fit, at least one."""
+        calls, total = [queue.popleft()], 0
+        total += self._size(calls[0].request)
+        while queue and (total := total + self._size(queue[0].request)) <= self._limits.max_batch:
+            calls.append(queue.popleft())
+        for call in calls:
+            self._leave(call)
+        return calls
+
+    def _leave(self, call: _Call[Request, Result]) -> None:
+        call.queued = False
+        self._waiting -= 1
+
+    async def _run(self, group: str, calls: list[_Call[Request, Result]]) -> None:
+        telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
+        self._calls_of_batches.observe(len(calls))
+        try:
+            results = await self._ask(group, calls)
+            for call, result in zip(calls, results, strict=True):
+                _settle(call, result)
+        finally:
+            for call in calls:
+                _settle(call, Unavailable(f"{self._name} was given up"))
+            self._in_flight[group] -= 1
+            self._flush(group)
+
+    async def _ask(self, group: str, calls: list[_Call[Request, Result]]) -> Sequence[Result | Exception]:
+        timeout = max(call.deadline.remaining() for call in calls)
+        try:
+            results = await self._send(group, [call.request for call in calls], timeout)
+        except InvalidInput as error:
+            if len(calls) == 1:
+                return [error]
+            log.warning("a batch was refused, its calls are sent one by one: %s", error, extra={"batcher": self._name})
+            alone = await asyncio.gather(*(self._ask(group, [call]) for call in calls))
+            return [result for results in alone for result in results]
+        except Exception as error:
+            # each caller raises it, and the edge logs what is not one of ours
+            return [error] * len(calls)
+        if len(results) != len(calls):
+            return [Unavailable(f"{self._name} answered {len(results)} rows for {len(calls)}")] * len(calls)
+        return results
+
+    def _expire(self, call: _Call[Request, Result]) -> None:
+        _settle(call, DeadlineExceeded(f"{self._name} did not answer in time"))
+
+
+def _settle(call: _Call[Request, Result], result: Result | Exception) -> None:
+    if call.future.done():
+        return
+    if isinstance(result, Exception):
+        call.future.set_exception(result)
+    else:
+        call.future.set_result(result)
+
+
+def _join_ids(ids: Sequence[str]) -> str:
+    known = [one for one in dict.fromkeys(ids) if one]
+    text = ",".join(known)
+    if len(text) <= _MAX_ID_CHARACTERS:
+        return text
+    kept = text[:_MAX_ID_CHARACTERS].rsplit(",", 1)[0].split(",")
+    return f"{','.join(kept)},+{len(known) - len(kept)}"

@@ -1,0 +1,213 @@
+"""Each buyer's latest interactions in Redis: one sorted set per buyer, scored by time.
+
+A member is `product NUL event NUL milliseconds`. Ids hold no control characters, so NUL sorts below all of them, and
+members of one score lie in Redis in the order of product and event name: that of `twotower.history.latest`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from gateway import metrics
+from gateway.batching import Batcher, Deadline, Limits
+from gateway.breaker import Breaker
+from gateway.settings import GatewaySettings
+from twotower.errors import Unavailable
+from twotower.events import Interaction
+from twotower.history import latest
+
+log = logging.getLogger(__name__)
+
+KEY_PREFIX = "twotower:history:1:"
+Answer = TypeVar("Answer")
+
+
+class Addition(NamedTuple):
+    """Interactions of one buyer that are to be kept."""
+
+    buyer_id: str
+    interactions: Sequence[Interaction]
+
+
+def connect_redis(settings: GatewaySettings) -> Redis:
+    """A client whose every wait is finite; made inside the running event loop, connects on first use."""
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url,
+        max_connections=settings.redis_connections,
+        timeout=settings.redis_timeout_seconds,
+        socket_timeout=settings.redis_timeout_seconds,
+        socket_connect_timeout=settings.redis_connect_timeout_seconds,
+        health_check_interval=30,
+        # once more, on a fresh connection: the pooled one may have died while it was idle. All commands are idempotent
+        retry=Retry(NoBackoff(), 1),
+        # the protocol and the handshake of Redis 6.2
+        protocol=2,
+        driver_info=None,
+    )
+    return Redis(connection_pool=pool)
+
+
+class RedisHistory:
+    """Reads and adds histories, many buyers at a time.
+
+    Every method raises Unavailable where Redis does not answer or refuses. A cancelled caller never stops a command
+    half-way: its connection goes back to the pool with the whole reply read.
+    """
+
+    def __init__(self, client: Redis, size: int, ttl_days: float, breaker: Breaker) -> None:
+        self._client = client
+        self._size = size
+        self._ttl_seconds = max(1, int(ttl_days * 86_400))
+        self._breaker = breaker
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def read(self, buyer_ids: Sequence[str]) -> list[list[Interaction]]:
+        """Each buyer's newest interactions, oldest first; empty for a buyer without any. One round trip."""
+
+        async def ask() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=False)
+            for buyer_id in buyer_ids:
+                pipeline.zrange(_key(buyer_id), -self._size, -1)
+            return await pipeline.execute(raise_on_error=False)
+
+        replies = await self._guarded(ask)
+        return [_unpack_all(members, buyer_id) for members, buyer_id in zip(replies, buyer_ids, strict=True)]
+
+    async def add(self, additions: Sequence[Addition]) -> list[int | Exception]:
+        """Merges interactions into histories, each capped and given its time to live in the same atomic step.
+
+        An interaction that is kept already changes nothing. Returns how many of each buyer's were written (at most
+        the history's size, a repeated one counted once), or Unavailable in the place of a buyer that Redis refused.
+        """
+        kept = [latest(list(set(one.interactions)), self._size) for one in additions]
+
+        async def ask() -> list[Any]:
+            pipeline = self._client.pipeline(transaction=True)
+            for addition, interactions in zip(additions, kept, strict=True):
+                key = _key(addition.buyer_id)
+                pipeline.zadd(key, {_pack(one): one.timestamp_ms for one in interactions})
+                pipeline.zremrangebyrank(key, 0, -self._size - 1)
+                pipeline.expire(key, self._ttl_seconds)
+            return await pipeline.execute(raise_on_error=False)
+
+        replies = await self._guarded(ask)
+        results: list[int | Exception] = []
+        for row, interactions in enumerate(kept):
+            failed = next((one for one in replies[3 * row : 3 * row + 3] if isinstance(one, Exception)), None)
+            if failed is not None:
+                log.error("Redis refused a write: %s", failed)
+            results.append(len(interactions) if failed is None else Unavailable("Redis refused a write"))
+        return results
+
+    async def ping(self) -> None:
+        """Unavailable where Redis does not answer. Asks even while the breaker is open, and may close it."""
+
+        async def ask() -> bool:
+            return bool(await self._client.ping())
+
+        await self._guarded(ask, always=True)
+
+    async def close(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running)
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _guarded(self, ask: Callable[[], Coroutine[Any, Any, Answer]], *, always: bool = False) -> Answer:
+        if not always:
+            self._breaker.check()
+        task = asyncio.create_task(ask())
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        try:
+            return await asyncio.shield(task)
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            # the breaker logs why; callers need no addresses
+            raise Unavailable("Redis does not answer") from None
+        except RedisError as error:
+            log.error("Redis refused a command: %s", error)
+            raise Unavailable("Redis refused a command") from None
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        """Tells the breaker, also where the caller has gone."""
+        self._running.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (RedisConnectionError, RedisTimeoutError, OSError)):
+            self._breaker.failed(error)
+        elif error is None and not task.cancelled():
+            self._breaker.succeeded()
+        if error is not None:
+            metrics.REDIS_FAILURES.inc()
+        metrics.REDIS_UP.set(not self._breaker.is_open)
+
+
+class HistoryStore:
+    """The histories as requests use them: concurrent reads share one pipeline, and so do concurrent writes."""
+
+    def __init__(self, redis: RedisHistory, limits: Limits) -> None:
+        self.redis = redis
+        self._reads: Batcher[str, list[Interaction]] = Batcher("Redis reads", self._read, limits)
+        self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
+
+    async def read(self, buyer_id: str, deadline: Deadline) -> list[Interaction]:
+        """One buyer's newest interactions, oldest first. Unavailable where Redis is down."""
+        return await self._reads.call(buyer_id, deadline)
+
+    async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
+        """Keeps the interactions of one request, all in one atomic step; returns how many were written."""
+        return await self._writes.call(additions, deadline)
+
+    async def close(self) -> None:
+        await self._reads.close()
+        await self._writes.close()
+        await self.redis.close()
+
+    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[list[Interaction]]:
+        return await self.redis.read(buyer_ids)
+
+    async def _write(self, group: str, requests: list[Sequence[Addition]], timeout: float) -> list[int | Exception]:
+        written = iter(await self.redis.add([one for additions in requests for one in additions]))
+        results: list[int | Exception] = []
+        for additions in requests:
+            counts = [next(written) for _ in additions]
+            failed = next((one for one in counts if isinstance(one, Exception)), None)
+            results.append(failed or sum(one for one in counts if isinstance(one, int)))
+        return results
+
+
+def _key(buyer_id: str) -> str:
+    return KEY_PREFIX + buyer_id
+
+
+def _pack(one: Interaction) -> bytes:
+    return f"{one.product_id}\0{one.event_type}\0{one.timestamp_ms}".encode()
+
+
+def _unpack_all(members: object, buyer_id: str) -> list[Interaction]:
+    """The interactions of one reply; what is none is counted, logged and left out."""
+    if not isinstance(members, list):
+        _unreadable(buyer_id, members)
+        return []
+    found = []
+    for member in members:
+        try:
+            product_id, event_type, timestamp_ms = member.decode().split("\0")
+            found.append(Interaction(product_id, event_type, int(timestamp_ms)))
+        except ValueError:
+            _unreadable(buyer_id, member)
+    return found
+
+
+def _unreadable(buyer_id: str, value: object) -> None:
+    metrics.UNREADABLE_VALUES.inc()
+    log.warning("a value in Redis is no interaction: %.200r", value, extra={"buyer_id": buyer_id})

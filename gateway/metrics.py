@@ -1,0 +1,17 @@
+"""What the gateway counts, beside what `twotower.telemetry` has for every process."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+REQUEST_SECONDS = Histogram("twotower_http_seconds", "Time of a request", ["route", "status"], buckets=_SECONDS)
+ANSWERS = Counter("twotower_answers", "Lists of products answered", ["route", "source"])
+BATCH_CALLS = Histogram("twotower_batch_calls", "Calls that travelled in one batch", ["batcher"], buckets=_ROWS)
+REFUSED_CALLS = Counter("twotower_batch_refused", "Calls refused because too many were waiting", ["batcher"])
+VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a version that all services hold")
+REDIS_UP = Gauge("twotower_redis_up", "1 while Redis answers")
+REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis did not answer or refused")
+UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis that are no interaction, skipped")

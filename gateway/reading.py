@@ -1,0 +1,145 @@
+"""From bytes to checked requests. Every refusal names the field and the value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import ValidationError
+
+from gateway.schemas import Context, Strict
+from twotower.errors import InvalidInput, TwoTowerError
+
+_MAX_LISTED = 20
+_MAX_VALUES = 2000
+_REPEATABLE = ("category", "brand", "exclude")
+Model = TypeVar("Model", bound=Strict)
+
+
+class Malformed(InvalidInput):
+    """The bytes of a request are not what they have to be before any field can be read."""
+
+
+class BodyTooLarge(TwoTowerError):
+    """A request's body is larger than the gateway takes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the body is {size} bytes or more, the limit is {limit}")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": "body"}
+
+
+class QueryTooLarge(TwoTowerError):
+    """A request's query string is longer than the gateway takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the query is longer than {limit} bytes")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": "query"}
+
+
+class InvalidFields(InvalidInput):
+    """One or more fields cannot be used; the error itself is about the first, `errors` lists them all (to 20)."""
+
+    def __init__(self, errors: list[InvalidInput], total: int) -> None:
+        first = errors[0]
+        super().__init__(first.field, "", first.problem)
+        self.value, self.errors, self.total = first.value, errors, total
+        more = f" (and {total - 1} more)" if total > 1 else ""
+        self.args = (f"{first}{more}",)
+
+    def detail(self) -> dict[str, object]:
+        return {**super().detail(), "errors": [one.detail() for one in self.errors], "error_count": self.total}
+
+
+def read_json(body: bytes) -> Any:
+    """The JSON value of a body. Malformed where it is not strict JSON (RFC 8259, UTF-8) or repeats a name."""
+    if not body:
+        raise Malformed("body", "", "is empty, a JSON object is needed")
+    try:
+        value = orjson.loads(body)
+        # orjson keeps the last of two equal names; which one was meant nobody can tell
+        json.loads(body, object_pairs_hook=_once_each)
+    except orjson.JSONDecodeError as error:
+        raise Malformed("body", _around(body, error.pos), f"is not JSON: {error}") from None
+    except RecursionError:
+        raise Malformed("body", _around(body, 0), "is nested too deep") from None
+    return value
+
+
+def read_body(model: type[Model], value: object, context: Context) -> Model:
+    """A checked request. InvalidInput where `value` is no object, InvalidFields naming each field refused."""
+    if not isinstance(value, dict):
+        raise InvalidInput("body", value, "must be a JSON object")
+    return _validate(model, value, context)
+
+
+def read_query(model: type[Model], query: bytes, context: Context) -> Model:
+    """A checked request from a query string, percent-encoded UTF-8."""
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_VALUES)
+    except UnicodeDecodeError:
+        raise Malformed("query", query[:100], "is not UTF-8") from None
+    except ValueError:
+        raise InvalidInput("query", query[:100], f"has more than {_MAX_VALUES} values") from None
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in _REPEATABLE:
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            raise InvalidInput(name, value, "was given more than once")
+        else:
+            values[name] = value
+    return _validate(model, values, context)
+
+
+def _validate(model: type[Model], values: Mapping[str, Any], context: Context) -> Model:
+    try:
+        return model.model_validate(values, context=context)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        known = ", ".join(model.model_fields)
+        raise InvalidFields([_translate(one, known) for one in found[:_MAX_LISTED]], len(found)) from None
+
+
+def _translate(error: Any, known: str) -> InvalidInput:
+    context = error.get("ctx", {})
+    problems = {
+        "missing": "is missing",
+        "extra_forbidden": "is not a known field" + (f"; known: {known}" if len(error["loc"]) == 1 else ""),
+        "string_type": "must be a string",
+        "list_type": "must be a list",
+        "model_type": "must be an object",
+        "too_short": "must not be empty",
+        "too_long": f"has more than {context.get('max_length')} values",
+        "literal_error": f"must be {context.get('expected')}",
+    }
+    refused = InvalidInput(_path(error["loc"]), error["input"], problems.get(error["type"], error["msg"]))
+    if error["type"] == "missing":
+        # pydantic gives the object around it, and there is no value to show
+        refused.value = ""
+        refused.args = (f"{refused.field} is missing",)
+    return refused
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """`("recent_interactions", 3, "timestamp")` as `recent_interactions[3].timestamp`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Malformed("body", twice, "is a name that occurs more than once in one object")
+    return found
+
+
+def _around(body: bytes, position: int) -> str:
+    return body.decode(errors="replace")[max(0, position - 20) : position + 20]

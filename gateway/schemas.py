@@ -1,0 +1,247 @@
+"""What requests and answers look like, and what makes a value one that can be used."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from twotower.errors import InvalidInput
+from twotower.events import EventSchema, Interaction, check_id, check_time, parse_time
+
+MAX_TEXT = 500
+MAX_EXCLUDED = 1000
+MAX_FILTER_VALUES = 100
+_WHOLE = re.compile(r"^-?[0-9]+$")
+
+
+class Context(NamedTuple):
+    """What a request is checked against beside its own shape."""
+
+    events: EventSchema
+    max_k: int
+    max_interactions: int
+
+
+def _refuse(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{problem}", {"problem": problem})
+
+
+def _id(value: str) -> str:
+    try:
+        return check_id(value, "")
+    except InvalidInput as error:
+        raise _refuse(error.problem) from None
+
+
+def _text(value: str) -> str:
+    if not value.strip():
+        raise _refuse("must not be empty")
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise _refuse("must not contain control characters")
+    if len(value) > MAX_TEXT:
+        raise _refuse(f"is {len(value)} characters long, the limit is {MAX_TEXT}")
+    return value
+
+
+def _event(value: str, info: ValidationInfo) -> str:
+    try:
+        return _context(info).events.check(value)
+    except InvalidInput as error:
+        raise _refuse(error.problem) from None
+
+
+def _moment(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise _refuse("must be an ISO-8601 time or epoch seconds or milliseconds")
+    try:
+        return check_time(parse_time(value if isinstance(value, str) else repr(value)))
+    except InvalidInput as error:
+        raise _refuse(error.problem) from None
+
+
+def _interactions(value: object, info: ValidationInfo) -> object:
+    limit = _context(info).max_interactions
+    if isinstance(value, list) and len(value) > limit:
+        raise _refuse(f"has {len(value)} entries, the limit is {limit}")
+    return value
+
+
+def _count(value: object, info: ValidationInfo) -> int:
+    limit = _context(info).max_k
+    if not isinstance(value, str) or not _WHOLE.match(value):
+        raise _refuse("must be a whole number")
+    if value.startswith("-") or not 1 <= int(value[:12]) <= limit:
+        raise _refuse(f"must be between 1 and {limit}")
+    return int(value)
+
+
+def _flag(value: object) -> bool:
+    flags = {"true": True, "1": True, "false": False, "0": False}
+    if not isinstance(value, str) or value.lower() not in flags:
+        raise _refuse("must be true or false")
+    return flags[value.lower()]
+
+
+def _context(info: ValidationInfo) -> Context:
+    if not isinstance(info.context, Context):
+        raise TypeError("a request model needs its Context")
+    return info.context
+
+
+Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_id)]
+Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_text)]
+Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_event)]
+_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
+Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_TIME)]
+Count = Annotated[
+    int, PlainValidator(_count), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
+]
+Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
+
+
+class Strict(BaseModel):
+    """A part of a request or an answer: nothing but the fields named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class InteractionIn(Strict):
+    """One event: ISO-8601 (no zone means UTC) or epoch seconds or milliseconds, from 1970 to a day ahead."""
+
+    product_id: Id = Field(examples=["p123"])
+    event_type: Event = Field(examples=["View"])
+    timestamp: Moment = Field(examples=["2026-01-31T12:00:00Z"])
+
+    def interaction(self) -> Interaction:
+        return Interaction(self.product_id, self.event_type, self.timestamp)
+
+
+class BuyerInteractionIn(InteractionIn):
+    """One event and the buyer whose it is."""
+
+    buyer_id: Id = Field(examples=["b7"])
+
+
+class EncodeBuyerBody(Strict):
+    """A buyer and the interactions that the vector is to be made of."""
+
+    buyer_id: Id = Field(examples=["b7"])
+    recent_interactions: Annotated[list[InteractionIn], BeforeValidator(_interactions), Field(min_length=1)]
+
+
+class InteractionsBody(Strict):
+    """Interactions of any number of buyers, kept all or none."""
+
+    interactions: Annotated[list[BuyerInteractionIn], BeforeValidator(_interactions), Field(min_length=1)]
+
+
+class ListQuery(Strict):
+    """What every list of products can be asked for."""
+
+    k: Count = Field(10, description="how many products")
+    include: Literal["products"] | None = Field(None, description="adds title, brand, category and price")
+    category: list[Text] = Field([], max_length=MAX_FILTER_VALUES, description="any of these categories")
+    brand: list[Text] = Field([], max_length=MAX_FILTER_VALUES, description="any of these brands")
+    in_stock: Flag | None = Field(None, description="only products in stock, or only those out of stock")
+    exclude: list[Id] = Field([], max_length=MAX_EXCLUDED, description="products that may not be in the answer")
+
+
+class RetrieveQuery(ListQuery):
+    """GET /retrieve."""
+
+    buyer_id: Id
+    exclude_seen: Flag = Field(False, description="leave out the products of the buyer's history")
+    fallback: Literal["popular", "none"] = Field("popular", description="what a buyer without known history gets")
+
+
+class SimilarQuery(ListQuery):
+    """GET /similar."""
+
+    product_id: Id
+
+
+class SearchQuery(ListQuery):
+    """GET /search."""
+
+    q: Text
+
+
+class ProductOut(Strict):
+    """What is known of one product."""
+
+    product_id: str
+    title: str
+    brand: str
+    category: str
+    price: float | None
+    currency: str
+    in_stock: bool
+
+
+class ListAnswer(Strict):
+    """Products, best first, and their scores: inner products, or shares of popularity where source is popular."""
+
+    product_ids: list[str]
+    scores: list[float]
+    model_version: str
+    source: Literal["model", "popular"]
+    request_id: str
+    warnings: list[str]
+    products: list[ProductOut] | None = None
+
+
+class EncodeBuyerAnswer(Strict):
+    """A buyer's vector, and what became of the interactions."""
+
+    buyer_id: str
+    buyer_embedding: list[float]
+    dimension: int
+    model_version: str
+    source: Literal["interactions"]
+    used: int
+    stored: int
+    unknown_product_ids: list[str]
+    request_id: str
+    warnings: list[str]
+
+
+class InteractionsAnswer(Strict):
+    """How many interactions were written; a repeat of one kept already counts and changes nothing."""
+
+    stored: int
+    request_id: str
+
+
+class FieldProblem(Strict):
+    """One field that was refused."""
+
+    field: str
+    value: str
+    problem: str
+
+
+class Problem(BaseModel):
+    """RFC 9457. `field`, `value` and `errors` are there where a field was refused."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    field: str | None = None
+    value: str | None = None
+    errors: list[FieldProblem] | None = None

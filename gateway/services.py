@@ -1,0 +1,210 @@
+"""The three services as requests use them: concurrent calls travel in one RPC, rows come back as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.batching import Batcher, Deadline, Limits
+from twotower import rpc, wire
+from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
+from twotower.events import Interaction
+from twotower.pb import (
+    buyer_pb2,
+    buyer_pb2_grpc,
+    common_pb2,
+    item_pb2,
+    item_pb2_grpc,
+    retrieval_pb2,
+    retrieval_pb2_grpc,
+)
+
+# ids in one Lookup: what the largest answer needs, and within every service's limit
+_MAX_LOOKUP = 1000
+
+
+class Vector(NamedTuple):
+    """One vector as it travels: little-endian float32 bytes, and the version whose space it lies in."""
+
+    data: bytes
+    dimension: int
+    version: str
+
+    def floats(self) -> NDArray[np.float32]:
+        """The vector [D]."""
+        return np.frombuffer(self.data, dtype="<f4")
+
+
+class EncodedBuyer(NamedTuple):
+    """A buyer's vector, how many interactions it is made of, and the products that were skipped."""
+
+    vector: Vector
+    used: int
+    unknown_product_ids: list[str]
+
+
+class Hits(NamedTuple):
+    """Products, best first, with their scores [K], and the version that found them."""
+
+    product_ids: list[str]
+    scores: NDArray[np.float32]
+    version: str
+    unknown_filter_values: list[str]
+
+
+class BuyerClient:
+    """BuyerService."""
+
+    def __init__(self, channel: Any, limits: Limits) -> None:
+        self._stub = buyer_pb2_grpc.BuyerServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._encodes: Batcher[Sequence[Interaction], EncodedBuyer] = Batcher("buyer service", self._encode, limits)
+
+    async def encode(self, interactions: Sequence[Interaction], version: str, deadline: Deadline) -> EncodedBuyer:
+        """The vector of one history, of `version` or of the current one where it is empty.
+
+        NotFound where the version knows none of the products, InvalidInput for an event that it does not know.
+        """
+        return await self._encodes.call(interactions, deadline, version)
+
+    async def close(self) -> None:
+        await self._encodes.close()
+
+    async def _encode(
+        self, version: str, histories: list[Sequence[Interaction]], timeout: float
+    ) -> list[EncodedBuyer | Exception]:
+        request = buyer_pb2.EncodeRequest(model_version=version)
+        for history in histories:
+            rows = request.histories.add().interactions
+            for product_id, event_type, timestamp_ms in history:
+                rows.add(product_id=product_id, event_type=event_type, timestamp_ms=timestamp_ms)
+        answer = await rpc.call(self._stub.Encode, request, timeout, "buyer service")
+        vectors = _split(answer.vectors, len(answer.buyers))
+        return [
+            _row_error(buyer.error)
+            if buyer.HasField("error")
+            else EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids))
+            for vector, buyer in zip(vectors, answer.buyers, strict=True)
+        ]
+
+
+class ItemClient:
+    """ItemService."""
+
+    def __init__(self, channel: Any, limits: Limits) -> None:
+        self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
+        self._encodes: Batcher[str, Vector] = Batcher("item service", self._encode, limits)
+
+    async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
+        """The vector of an item of which only a title is known."""
+        return await self._encodes.call(text, deadline, version)
+
+    async def close(self) -> None:
+        await self._encodes.close()
+
+    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[Vector | Exception]:
+        items = [item_pb2.Item(title=text) for text in texts]
+        request = item_pb2.EncodeRequest(items=items, model_version=version)
+        answer = await rpc.call(self._stub.Encode, request, timeout, "item service")
+        vectors = _split(answer.vectors, len(answer.items))
+        return [
+            _row_error(item.error) if item.HasField("error") else vector
+            for vector, item in zip(vectors, answer.items, strict=True)
+        ]
+
+
+class RetrievalClient:
+    """RetrievalService."""
+
+    def __init__(self, channel: Any, limits: Limits) -> None:
+        self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
+        name = "retrieval service"
+        self._searches: Batcher[tuple[Vector, retrieval_pb2.Query], Hits] = Batcher(name, self._search, limits)
+        self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
+        self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
+        by_ids = Limits(_MAX_LOOKUP, limits.max_waiting, limits.in_flight)
+        self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
+
+    async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
+        """The nearest products to a vector, on the vector's own version."""
+        return await self._searches.call((vector, query), deadline, vector.version)
+
+    async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
+        """The most popular products; scores are their shares of all events' weight."""
+        return await self._populars.call(query, deadline, version)
+
+    async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
+        """The stored vector of a product, None where it is unknown."""
+        return await self._vectors.call(product_id, deadline, version)
+
+    async def lookup(self, product_ids: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
+        """What is known of each product, in order."""
+        return await self._lookups.call(product_ids, deadline, version) if product_ids else []
+
+    async def close(self) -> None:
+        for batcher in (self._searches, self._populars, self._vectors, self._lookups):
+            await batcher.close()
+
+    async def _search(
+        self, version: str, calls: list[tuple[Vector, retrieval_pb2.Query]], timeout: float
+    ) -> list[Hits | Exception]:
+        vectors = common_pb2.Vectors(
+            data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
+        )
+        request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls])
+        answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+        return [_hits(hits, answer.model_version) for hits in answer.hits]
+
+    async def _popular(
+        self, version: str, queries: list[retrieval_pb2.Query], timeout: float
+    ) -> list[Hits | Exception]:
+        request = retrieval_pb2.PopularRequest(queries=queries, model_version=version)
+        answer = await rpc.call(self._stub.Popular, request, timeout, "retrieval service")
+        return [_hits(hits, answer.model_version) for hits in answer.hits]
+
+    async def _vectors_of(self, version: str, ids: list[str], timeout: float) -> Sequence[Vector | None]:
+        request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)
+        answer = await rpc.call(self._stub.Vectors, request, timeout, "retrieval service")
+        unknown = set(answer.unknown_product_ids)
+        vectors = _split(answer.vectors, len(ids))
+        return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
+
+    async def _lookup(
+        self, version: str, calls: list[Sequence[str]], timeout: float
+    ) -> list[list[retrieval_pb2.Product]]:
+        request = retrieval_pb2.LookupRequest(product_ids=[one for ids in calls for one in ids], model_version=version)
+        answer = await rpc.call(self._stub.Lookup, request, timeout, "retrieval service")
+        products = list(answer.products)
+        if len(products) != len(request.product_ids):
+            raise Unavailable(f"Lookup answered {len(products)} products for {len(request.product_ids)}")
+        ends = np.cumsum([len(ids) for ids in calls]).tolist()
+        return [products[end - len(ids) : end] for ids, end in zip(calls, ends, strict=True)]
+
+
+def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
+    """One Vector per row. Unavailable where the message holds another number of them."""
+    data, dimension, version = vectors.data, vectors.dimension, vectors.model_version
+    size = 4 * dimension
+    if len(data) != rows * size or not dimension:
+        raise Unavailable(f"a service answered {len(data)} bytes for {rows} vectors of {dimension} dimensions")
+    return [Vector(data[row * size : (row + 1) * size], dimension, version) for row in range(rows)]
+
+
+def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
+    scores = wire.unpack_scores(hits.scores)
+    return Hits(list(hits.product_ids), scores, version, list(hits.unknown_filter_values))
+
+
+def _row_error(error: common_pb2.RowError) -> TwoTowerError:
+    """The exception that a service raised for one row."""
+    match error.kind:
+        case "NotFound":
+            return NotFound(error.message, error.field)
+        case "InvalidInput":
+            invalid = InvalidInput(error.field, "", error.message)
+            invalid.args = (error.message,)
+            return invalid
+        case _:
+            return Unavailable(error.message)
