@@ -106,8 +106,8 @@ def _check_ports(settings: DemoSettings) -> None:
 
 def _start(settings: DemoSettings) -> None:
     print("3/5 starting redis, item_service, buyer_service, retrieval_service, gateway")
-    for log in settings.logs.glob("*.log"):
-        log.unlink()
+    for old in settings.logs.glob("*.log"):
+        old.unlink()
     with (settings.logs / "supervisor.log").open("ab") as log:
         # a session of its own, so that Ctrl-C here or the end of this shell does not end the demo
         subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -39,8 +40,10 @@ class DemoSettings(ProcessSettings):
         return self.folder / "logs"
 
     @property
-    def control(self) -> Path:
-        return self.folder / "control.sock"
+    def control(self) -> str:
+        """Where the supervisor is told things; the shortest form, since a socket's path may have 107 bytes at most."""
+        path = self.folder.resolve() / "control.sock"
+        return min(str(path), os.path.relpath(path), key=len)
 
     @property
     def address(self) -> str:

@@ -76,7 +76,7 @@ def ask(settings: DemoSettings, command: str) -> str:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_STOP_SECONDS * 2)
         try:
-            client.connect(str(settings.control))
+            client.connect(settings.control)
         except (FileNotFoundError, ConnectionRefusedError):
             return ""
         client.sendall(command.encode())
@@ -89,7 +89,8 @@ def ask(settings: DemoSettings, command: str) -> str:
 
 def supervise(settings: DemoSettings) -> int:
     """Runs until told to stop or until a child ends for good. Returns 0, or 1 where a child could not be kept up."""
-    settings.control.unlink(missing_ok=True)
+    control = Path(settings.control)
+    control.unlink(missing_ok=True)
     running = children(settings)
     stopping = False
 
@@ -101,7 +102,7 @@ def supervise(settings: DemoSettings) -> int:
     signal.signal(signal.SIGINT, on_signal)
     failed = ""
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(settings.control))
+        server.bind(settings.control)
         server.listen()
         server.settimeout(0.2)
         try:
@@ -112,7 +113,7 @@ def supervise(settings: DemoSettings) -> int:
                 stopping = _answer(server, running) or stopping
         finally:
             _stop(running)
-            settings.control.unlink(missing_ok=True)
+            control.unlink(missing_ok=True)
     if failed:
         print(failed, file=sys.stderr, flush=True)
     return 1 if failed else 0

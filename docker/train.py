@@ -6,7 +6,6 @@ neither is set it makes the synthetic demo market and reads that, unless somethi
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import sys
@@ -18,7 +17,7 @@ from twotower.artifact import Layout, read_pointer
 from twotower.errors import TwoTowerError
 
 STAGES = ("run", "train", "evaluate", "embed", "index")
-INPUT, LINKS = Path("/input"), Path("/tmp/input")
+INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
 # laid over trainer/config.yaml before TRAINER_ARGS and the command line, whose settings win
 CONFIG = Path("/app/trainer/offline.yaml")
 
@@ -70,7 +69,7 @@ def host_file(name: str, path: str) -> str:
 
 
 def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, asked: bool) -> int:
-    """The demo market, made once for each size; a version from other data is never replaced by one from it."""
+    """The demo market of this size; a version from other data is never replaced by one from it."""
     made_here = layout.work / "demo-versions"
     known = made_here.read_text(encoding="utf-8").split() if made_here.is_file() else []
     current = read_pointer(layout.current)
@@ -78,13 +77,10 @@ def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, ask
         print(f"the published version {current.version} is not of the demo market: it stays")
         print("EVENTS=/path/events.csv PRODUCTS=/path/products.csv docker compose run --rm trainer trains on your files")
         return 2 if asked else 0
-    folder = layout.work / "demo-data" / hashlib.sha256(size.encode()).hexdigest()[:16]
-    files = {name: str(folder / f"{name}.csv") for name in ("events", "products")}
-    if not all(Path(path).is_file() for path in files.values()):
-        half = folder.with_suffix(".new")
-        if code := trainer(["demo-data", "--out", str(half), *shlex.split(size)]):
-            return code
-        half.rename(folder)
+    # the same size gives the same files, so making them again costs seconds and trains nothing again
+    if code := trainer(["demo-data", "--out", str(DEMO), *shlex.split(size)]):
+        return code
+    files = {name: str(DEMO / f"{name}.csv") for name in ("events", "products")}
     print("training on the synthetic demo market", flush=True)
     code = stage(layout, command, options, files)
     published = read_pointer(layout.current)

@@ -7,7 +7,7 @@ import csv
 import glob
 import gzip
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -17,6 +17,16 @@ from trainer.errors import DataError
 
 _CHUNK = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
+# a quote that is never closed makes one field of the rest of the file: it must not end in an error about its size
+_LONGEST_FIELD = 1 << 30
+# what files that are no text begin with
+_SIGNATURES = {
+    b"\x1f\x8b": "a .gz file: give it a name that ends in .gz",
+    b"PK\x03\x04": "a zip or Excel file: export it as CSV",
+    b"PAR1": "a Parquet file: give it a name that ends in .parquet",
+    codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
+}
 
 
 class Table(NamedTuple):
@@ -66,6 +76,9 @@ def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[st
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is not a Parquet file: {_first_line(error)}") from None
     _check_columns(path, schema.names(), columns, optional)
+    for theirs in columns.values():
+        if theirs in schema and schema[theirs].is_nested() and not isinstance(schema[theirs], pl.Struct):
+            raise DataError(f"{path}: the column {theirs} holds {schema[theirs]}, wanted text, a number or a time")
     wanted = [_as_text(theirs, schema[theirs]).alias(ours) for ours, theirs in columns.items() if theirs in schema]
     return _complete(frame.with_row_index("line", offset=1).select("line", *wanted), path, columns)
 
@@ -79,7 +92,11 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
         return column.dt.epoch("ms").cast(pl.String)
     if isinstance(kind, pl.Struct):
         return column.struct.json_encode()
-    return column.cast(pl.String)
+    if kind.is_float():
+        # whole numbers as they are written elsewhere: 85048, not 85048.0
+        whole = column.cast(pl.Int64, strict=False)
+        return pl.when(whole.cast(kind) == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+    return column.cast(pl.String, strict=False)
 
 
 def _open_csv(
@@ -90,16 +107,22 @@ def _open_csv(
     header = _read_header(source, path, columns, delimiter)
     _check_columns(path, header, columns, optional)
     frame = pl.scan_csv(source, separator=delimiter, infer_schema=False, row_index_name="line", row_index_offset=2)
+    breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in header)
     try:
-        rows = frame.select(pl.len()).collect(engine="streaming").item()
+        # every field is asked for: a mere count of rows would not see a ragged one
+        rows, broken = frame.select(pl.len(), breaks.sum().alias("broken")).collect(engine="streaming").row(0)
     except pl.exceptions.PolarsError as error:
-        raise DataError(_ragged(source, path, delimiter, len(header)) or f"{path}: {_first_line(error)}") from None
+        problem = _malformed(source, path, delimiter, len(header), None)
+        raise DataError(problem or f"{path}: {_first_line(error)}") from None
+    if (broken or newlines > rows + 1) and (problem := _malformed(source, path, delimiter, len(header), rows)):
+        raise DataError(problem)
     if rows == 0:
         raise DataError(f"{path} has a header and no rows")
-    if newlines > rows + 1:
+    if broken:
         # a quoted field may hold line breaks: the line of a record is its number plus the breaks before it
-        breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in header)
         frame = frame.with_columns(line=pl.col("line") + breaks.cum_sum().shift(1, fill_value=0))
+    # a blank line is no row
+    frame = frame.filter(pl.any_horizontal(pl.col(header).is_not_null()))
     frame = frame.rename({theirs: f"_{theirs}" for theirs in header})
     wanted = [pl.col(f"_{theirs}").alias(ours) for ours, theirs in columns.items() if theirs in header]
     return _complete(frame.select("line", *wanted), path, columns)
@@ -121,8 +144,8 @@ def _check_text(path: Path, unpacked: Path) -> int:
     try:
         with _open_binary(path) as file, _writer(path, unpacked) as out:
             while chunk := file.read(_CHUNK):
-                if empty and chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                    raise DataError(f"{path} is UTF-16; save it as UTF-8")
+                if empty:
+                    _check_signature(path, chunk)
                 decoder.decode(chunk)
                 newlines += chunk.count(b"\n")
                 empty, last = False, chunk[-1:]
@@ -144,6 +167,17 @@ def _check_text(path: Path, unpacked: Path) -> int:
     return newlines + (last != b"\n")
 
 
+def _check_signature(path: Path, start: bytes) -> None:
+    for signature, what in _SIGNATURES.items():
+        if start.startswith(signature):
+            raise DataError(f"{path} is {what}")
+    line = start[:4096].split(b"\n", 1)[0]
+    if b"\0" in line:
+        raise DataError(f"{path} holds NUL characters, as UTF-16 does; save it as UTF-8")
+    if b"\r" in line[:-1]:
+        raise DataError(f"{path} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
+
+
 def _wrong_encoding(path: Path, line: int, error: UnicodeDecodeError) -> str:
     sample = error.object[max(0, error.start - 20) : error.start + 40]
     message = f"{path} is not UTF-8 (line {line}, byte 0x{error.object[error.start]:02x})"
@@ -151,9 +185,12 @@ def _wrong_encoding(path: Path, line: int, error: UnicodeDecodeError) -> str:
         shown = sample.decode("windows-1256")
     except UnicodeDecodeError:
         return message + "; save it as UTF-8"
-    if any("\u0621" <= character <= "\u064a" for character in shown):
-        message += f"; it reads as Windows-1256, common for Arabic exports: {shown!r}"
-    return f"{message}; convert it: iconv -f WINDOWS-1256 -t UTF-8 {path.name}"
+    if not any("\u0621" <= character <= "\u064a" for character in shown):
+        return message + "; save it as UTF-8"
+    return (
+        f"{message}; it reads as Windows-1256, common for Arabic exports: {shown!r}; "
+        f"convert it: iconv -f WINDOWS-1256 -t UTF-8 {path.name}"
+    )
 
 
 def _open_binary(path: Path) -> BinaryIO:
@@ -185,7 +222,7 @@ def _read_header(source: Path, path: Path, columns: Mapping[str, str], delimiter
         except csv.Error as error:
             raise DataError(f"{path}: the header cannot be read: {error}") from None
     if not any(header):
-        raise DataError(f"{path} is empty: it has no header")
+        raise DataError(f"{path}: its first line is blank; it must name the columns")
     if len(header) == 1:
         for other in _DELIMITERS:
             if other != delimiter and len(set(header[0].split(other)) & set(columns.values())) > 1:
@@ -212,19 +249,43 @@ def _check_columns(path: Path, header: Sequence[str], columns: Mapping[str, str]
         )
 
 
-def _ragged(source: Path, path: Path, delimiter: str, width: int) -> str:
-    with source.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
-        try:
+def _malformed(source: Path, path: Path, delimiter: str, width: int, rows: int | None) -> str:
+    """What is wrong with a CSV file, by the line where it starts; "" where nothing is found.
+
+    A stray quote makes Polars join lines: there are other than `rows` records then, as the csv module reads them.
+    """
+    limit = csv.field_size_limit(_LONGEST_FIELD)
+    stray, records, start, raw = 0, 0, 1, [""]
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(_kept(file, raw), delimiter=delimiter, strict=True)
             for fields in reader:
                 if len(fields) > width:
                     return (
-                        f"{path}, line {reader.line_num}: {len(fields)} fields, the header has {width}; "
+                        f"{path}, line {start}: {len(fields)} fields, the header has {width}; "
                         f"a field that holds {delimiter!r} must stand in quotes"
                     )
-        except csv.Error as error:
-            return f"{path}, line {reader.line_num}: {error}"
+                if not stray and raw[0].count('"') % 2:
+                    stray = start
+                records, start, raw[0] = records + 1, reader.line_num + 1, ""
+    except csv.Error as error:
+        return f"{path}, line {start}: {error}; {_QUOTES}"
+    finally:
+        csv.field_size_limit(limit)
+    if stray or (rows is not None and records != rows + 1):
+        where = f", line {stray}" if stray else f" has {records - 1:,} rows or {rows:,}, as its quotes are read"
+        return f"{path}{where}: a quotation mark inside a field; {_QUOTES}"
     return ""
+
+
+_QUOTES = "a field that holds quotation marks must stand in quotes itself, with each of them doubled"
+
+
+def _kept(lines: Iterable[str], raw: list[str]) -> Iterator[str]:
+    """The lines as they are; `raw` gathers them for the record that is being read."""
+    for line in lines:
+        raw[0] += line
+        yield line
 
 
 def fingerprint(files: Sequence[Path]) -> str:
