@@ -17,6 +17,8 @@ if [ "$1" != trainer ]; then
   find "$venv" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
   find "$venv" -name '*.pyi' -delete
 fi
-# the root file system is read-only when they run, so bytecode is made here; its sources never change
+# the root file system is read-only when they run, so bytecode is made here, of sources that never change; a few files
+# of torch are written for later versions of Python and stay as they are
 find "$venv" -type d -name __pycache__ -prune -exec rm -rf {} +
-"$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$venv/lib" || true
+"$venv/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$venv/lib" >/dev/null || true
+"$venv/bin/python" -c 'import grpc, numpy, pydantic'

@@ -75,7 +75,7 @@ def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, ask
     current = read_pointer(layout.current)
     if current is not None and current.version not in known:
         print(f"the published version {current.version} is not of the demo market: it stays")
-        print("EVENTS=/path/events.csv PRODUCTS=/path/products.csv docker compose run --rm trainer trains on your files")
+        print("to train on your files: EVENTS=events.csv PRODUCTS=products.csv docker compose run --rm trainer")
         return 2 if asked else 0
     # the same size gives the same files, so making them again costs seconds and trains nothing again
     if code := trainer(["demo-data", "--out", str(DEMO), *shlex.split(size)]):

@@ -110,11 +110,13 @@ def load_dataset(
     with rejects.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(REJECT_COLUMNS)
-        say("reading products")
-        catalogue, product_rows, product_counts = _load_products(product_files, config, work, writer)
-        say(f"{len(catalogue):,} products; reading events")
-        frame, event_rows, event_counts = _load_events(event_files, catalogue.ids, config, work, writer)
-    shutil.rmtree(work / "unpacked", ignore_errors=True)
+        try:
+            say("reading products")
+            catalogue, product_rows, product_counts = _load_products(product_files, config, work, writer)
+            say(f"{len(catalogue):,} products; reading events")
+            frame, event_rows, event_counts = _load_events(event_files, catalogue.ids, config, work, writer)
+        finally:
+            shutil.rmtree(work / "unpacked", ignore_errors=True)
     summary = Summary(event_rows, product_rows, dict(event_counts), dict(product_counts))
     _stop_above(config.max_reject_share, "products", product_rows, product_counts, rejects)
     _stop_above(config.max_reject_share, "events", event_rows, event_counts, rejects)
@@ -152,7 +154,10 @@ def _load_products(files: Sequence[Path], config: Data, work: Path, writer: Any)
     counts: Counter[str] = Counter()
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     seen: set[str] = set()
-    frame = table.frame.with_columns(_problem(checks, names), id=ident).collect(engine="streaming")
+    try:
+        frame = table.frame.with_columns(_problem(checks, names), id=ident).collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise _unreadable(files, error) from None
     for record in frame.iter_rows(named=True):
         rows += 1
         if record["reason"] is None and record["id"] in seen:
@@ -277,12 +282,17 @@ def _load_events(
             .collect(engine="streaming")
         )
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{files[0]}: {str(error).splitlines()[0]}") from None
+        raise _unreadable(files, error) from None
     first = accepted.select(pl.struct("buyer", "row", "kind", "ms").is_first_distinct()).to_series()
     for again in accepted.filter(~first).iter_rows(named=True):
         what = f"{again['buyer']}, {product_ids[again['row']]}"
         _reject(writer, counts, Reject(again["file"], again["line"], names["buyer"], what, "exact duplicate event"))
     return accepted.filter(first).select("buyer", "row", "kind", "ms"), rows, counts
+
+
+def _unreadable(files: Sequence[Path], error: Exception) -> DataError:
+    first = str(error).strip().split("\n", 1)[0]
+    return DataError(f"{', '.join(map(str, files[:3]))}: cannot be read ({first})")
 
 
 def _id_checks(ours: str, column: pl.Expr) -> list[_Check]:

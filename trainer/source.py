@@ -73,9 +73,12 @@ def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[st
     try:
         frame = pl.scan_parquet(path)
         schema = frame.collect_schema()
+        rows = frame.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is not a Parquet file: {_first_line(error)}") from None
     _check_columns(path, schema.names(), columns, optional)
+    if not rows:
+        raise DataError(f"{path} has no rows")
     for theirs in columns.values():
         if theirs in schema and schema[theirs].is_nested() and not isinstance(schema[theirs], pl.Struct):
             raise DataError(f"{path}: the column {theirs} holds {schema[theirs]}, wanted text, a number or a time")
@@ -107,23 +110,24 @@ def _open_csv(
     header = _read_header(source, path, columns, delimiter)
     _check_columns(path, header, columns, optional)
     frame = pl.scan_csv(source, separator=delimiter, infer_schema=False, row_index_name="line", row_index_offset=2)
+    # a blank line is no row
+    filled = pl.any_horizontal(pl.col(header).is_not_null())
     breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in header)
     try:
         # every field is asked for: a mere count of rows would not see a ragged one
-        rows, broken = frame.select(pl.len(), breaks.sum().alias("broken")).collect(engine="streaming").row(0)
+        asked = frame.select(pl.len(), filled.sum().alias("filled"), breaks.sum().alias("broken"))
+        rows, records, broken = asked.collect(engine="streaming").row(0)
     except pl.exceptions.PolarsError as error:
         problem = _malformed(source, path, delimiter, len(header), None)
         raise DataError(problem or f"{path}: {_first_line(error)}") from None
     if (broken or newlines > rows + 1) and (problem := _malformed(source, path, delimiter, len(header), rows)):
         raise DataError(problem)
-    if rows == 0:
+    if not records:
         raise DataError(f"{path} has a header and no rows")
     if broken:
         # a quoted field may hold line breaks: the line of a record is its number plus the breaks before it
         frame = frame.with_columns(line=pl.col("line") + breaks.cum_sum().shift(1, fill_value=0))
-    # a blank line is no row
-    frame = frame.filter(pl.any_horizontal(pl.col(header).is_not_null()))
-    frame = frame.rename({theirs: f"_{theirs}" for theirs in header})
+    frame = frame.filter(filled).rename({theirs: f"_{theirs}" for theirs in header})
     wanted = [pl.col(f"_{theirs}").alias(ours) for ours, theirs in columns.items() if theirs in header]
     return _complete(frame.select("line", *wanted), path, columns)
 
