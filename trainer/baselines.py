@@ -16,6 +16,8 @@ Float32 = NDArray[np.float32]
 Scorer = Callable[[Cases], Float32]
 
 _LAST, _DECAY = 50, 0.8
+# pairs of products that one buyer has, summed over buyers: what the item-to-item matrix may grow to
+MOST_PAIRS = 300_000_000
 
 
 def training_matrix(events: Events, train_stop: Int64, products: int) -> sparse.csr_matrix:
@@ -39,6 +41,12 @@ def popularity(events: Events, train_stop: Int64, products: int, weights: NDArra
 def popularity_scorer(share: Float32) -> Scorer:
     """Everyone gets the same."""
     return lambda cases: np.broadcast_to(share, (len(cases), len(share)))
+
+
+def item_pairs(events: Events, train_stop: Int64, products: int) -> int:
+    """An upper bound on the entries of the item-to-item matrix, above which `item_knn_scorer` should be left out."""
+    sizes = np.minimum(train_stop - events.start[:-1], products).astype(np.float64)
+    return int(min(float((sizes**2).sum()), float(products) ** 2))
 
 
 def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:

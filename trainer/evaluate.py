@@ -19,7 +19,8 @@ from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 CUTS = (10, 20, 100)
-_CHUNK = 256
+# scores held at once: cases times products
+_SCORES = 32_000_000
 
 
 class Ranks(NamedTuple):
@@ -39,8 +40,9 @@ def rank_targets(
     """
     tie_rank = np.argsort(np.argsort(ties))
     case_of, ranks, tops = [], [], []
-    for first in track(range(0, len(cases), _CHUNK), name, unit="chunk"):
-        part = Cases(*(column[first : first + _CHUNK] for column in cases))
+    chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
+    for first in track(range(0, len(cases), chunk), name, unit="chunk"):
+        part = Cases(*(column[first : first + chunk] for column in cases))
         scores = np.array(scorer(part), np.float32)  # [b, N], a copy that may be changed
         row, product = _targets(events, part)
         if exclude_seen:
@@ -156,10 +158,18 @@ def _seen(events: Events, cases: Cases, products: int) -> NDArray[np.bool_]:
 
 
 def _top(scores: Float32, tie_rank: Int64, k: int) -> Int64:
-    k = min(k, scores.shape[1])
-    best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.lexsort((tie_rank[best], -np.take_along_axis(scores, best, axis=1)))
-    return np.take_along_axis(best, order, axis=1)
+    """The best `k` products [B, k] of each row, best first; ties by `tie_rank`, at the last place too."""
+    size = scores.shape[1]
+    k = min(k, size)
+    least = np.partition(scores, size - k, axis=1)[:, size - k]  # the k-th best score of each row
+    tops = np.empty((len(scores), k), np.int64)
+    for row, level in enumerate(least):
+        better, level_with = np.flatnonzero(scores[row] > level), np.flatnonzero(scores[row] == level)
+        wanted = k - len(better)
+        first = level_with[np.argpartition(tie_rank[level_with], wanted - 1)[:wanted]]
+        chosen = np.concatenate((better, first))
+        tops[row] = chosen[np.lexsort((tie_rank[chosen], -scores[row, chosen]))]
+    return tops
 
 
 def describe(found: dict[str, Any]) -> str:

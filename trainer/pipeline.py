@@ -191,8 +191,11 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
     scorers = {
         "model": _scorer(run, model, run.features),
         "popularity": baselines.popularity_scorer(share),
-        "item_knn": baselines.item_knn_scorer(data.events, split.train_stop, count),
     }
+    if (pairs := baselines.item_pairs(data.events, split.train_stop, count)) <= baselines.MOST_PAIRS:
+        scorers["item_knn"] = baselines.item_knn_scorer(data.events, split.train_stop, count)
+    else:
+        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {baselines.MOST_PAIRS:,}")
     found: dict[str, Any] = {}
     for name, scorer in scorers.items():
         found[name] = evaluate.metrics(_rank(run, scorer, cases, f"testing {name}"), count)

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -172,8 +173,10 @@ class _Views:
     """Noised views of product texts, as n-gram ids."""
 
     def __init__(self, products: Products, module: HashedNgramEmbedding, draw: random.Random, limit: int) -> None:
-        chosen = range(len(products))
-        rows = sorted(draw.sample(chosen, limit)) if len(chosen) > limit else list(chosen)
+        texts = zip(products.titles, products.descriptions, strict=True)
+        # a product without any text has nothing to learn from
+        chosen = [row for row, (title, text) in enumerate(texts) if module.normalise(item_text(title, text))]
+        rows = sorted(draw.sample(chosen, limit)) if len(chosen) > limit else chosen
         self._draw = draw
         self._spec = module.spec
         fold = module.normalise
@@ -187,7 +190,7 @@ class _Views:
     def _inverse_document_frequency(self) -> Tensor:
         counts = np.zeros(self._spec.buckets, np.int64)
         for text in self._texts:
-            counts[np.unique(self._spec.ids(text))] += 1
+            counts[np.unique(np.array(self._spec.ids(text), np.int64))] += 1
         return torch.from_numpy(np.log((1 + len(self._texts)) / (1 + counts)).astype(np.float32) + 0.1)
 
     def ids(self, text: str) -> list[int]:
@@ -316,10 +319,11 @@ def encode_cached(
     keys_file, vectors_file = folder / f"{digest[:32]}.keys.npy", folder / f"{digest[:32]}.vectors.npy"
     known: dict[bytes, int] = {}
     stored: Float32 = np.empty((0, encoder.spec.dimension), np.float32)
-    if keys_file.is_file() and vectors_file.is_file():
-        keys, stored = np.load(keys_file, allow_pickle=False), np.load(vectors_file, mmap_mode="r", allow_pickle=False)
-        if len(keys) == len(stored):
-            known = {bytes(key): row for row, key in enumerate(keys)}
+    # a cache that is not there, or was cut off, is made anew
+    with suppress(OSError, ValueError, EOFError):
+        keys, vectors = np.load(keys_file, allow_pickle=False), np.load(vectors_file, mmap_mode="r", allow_pickle=False)
+        if vectors.shape == (len(keys), encoder.spec.dimension):
+            known, stored = {bytes(key): row for row, key in enumerate(keys)}, vectors
     wanted = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
     fresh = list({key: row for row, key in enumerate(wanted) if key not in known}.items())
     computed = np.empty((len(fresh), encoder.spec.dimension), np.float32)

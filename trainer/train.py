@@ -15,6 +15,7 @@ from torch import Tensor
 from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config import Config
+from trainer.errors import DataError
 from trainer.loss import category_alignment, expected_counts, info_nce
 from trainer.model import History, ItemFeatures, TwoTower, drop_ids, text_alone
 from trainer.progress import track
@@ -98,7 +99,12 @@ def fit(
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            losses = [losses[0] + float(loss.detach()), losses[1] + 1]
+            if not math.isfinite(value := float(loss.detach())):
+                raise DataError(
+                    f"training diverged: the loss of epoch {epoch + 1}, step {step + 1} is {value}; "
+                    "lower training.learning_rate"
+                )
+            losses = [losses[0] + value, losses[1] + 1]
             step += 1
             if step % settings.checkpoint_steps == 0 and step < total:
                 checkpoint()
