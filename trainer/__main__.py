@@ -29,6 +29,8 @@ exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the config
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; errors are one line on standard error."""
+    # read when torch is imported: threads that spin while they wait slow down whatever shares the cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = _parser().parse_args(arguments)
     try:
         result: int = options.run(options)

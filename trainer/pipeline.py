@@ -1,4 +1,4 @@
-"""The stages of a run: prepare → train → evaluate → embed → index → publish. Each is one function, told what to read."""
+"""The stages of a run: prepare → train → evaluate → embed → index → publish. Each is one function."""
 
 from __future__ import annotations
 
@@ -119,9 +119,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     folder = RunFolder(work / "runs" / name[:16])
     folder.root.mkdir(parents=True, exist_ok=True)
     data = load_dataset(events, products, config.data, config.seed, folder.root, say)
-    say(
-        f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers, {len(data.products):,} products{_rejected(data)}"
-    )
+    say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
     texts = text_encoder.texts_of(data.products)
     digest = export.export_encoder(
@@ -332,7 +330,10 @@ def _write_products(run: Prepared, path: Path) -> None:
     data = run.data
     share = baselines.popularity(data.events, everything(data.events), len(data.products), _weights(run))
     one = data.products
-    columns = zip(one.ids, range(len(one)), one.titles, one.descriptions, one.brands, one.categories, one.prices, one.currencies, one.in_stock, share.tolist(), strict=True)  # fmt: skip
+    columns = zip(
+        one.ids, range(len(one)), one.titles, one.descriptions, one.brands, one.categories, one.prices,
+        one.currencies, one.in_stock, share.tolist(), strict=True,
+    )  # fmt: skip
     write_catalogue(path, (Product(*record) for record in columns))
 
 
