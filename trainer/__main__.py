@@ -40,12 +40,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _fail(str(error), 2)
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        return _fail(f"{error.strerror or error}{place}", 1)
+        return _fail(f"{error.strerror or error} ({error.filename or _place(options)})", 1)
     except MemoryError:
         return _fail("out of memory", 1)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except Exception as error:  # a full disk alone comes as a dozen classes: SQLite's, FAISS's, safetensors'
+        if options.traceback:
+            raise
+        reason = str(error).strip().split("\n", 1)[0]
+        hint = f"working in {_place(options)}; `python -m trainer --traceback {options.command} ...` shows where"
+        return _fail(f"{type(error).__name__}: {reason} ({hint})", 1)
+
+
+def _place(options: argparse.Namespace) -> Path:
+    """The folder that a command writes to."""
+    folder: Path = getattr(options, "artifacts", None) or options.out
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--traceback", action="store_true", help="show where an unexpected error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo_data(commands)
     for name, help_text in (

@@ -301,7 +301,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         folder.rejects,
     ):
         shutil.copy2(source, target.root / source.name)
-    shutil.copy2(folder.final, target.weights)
+    shutil.copyfile(folder.final, target.weights)  # not its mode: safetensors lets its owner alone read
     target.config.write_text(run.config.to_yaml(), encoding="utf-8")
     _write_products(run, target.products)
     write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))

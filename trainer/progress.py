@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -15,35 +14,27 @@ Item = TypeVar("Item")
 _EVERY = 10.0
 
 
-class track(Generic[Item]):
-    """Iterates over `items`, showing rate and time left; usable as a context manager as well."""
+def track(items: Iterable[Item], name: str, unit: str = "it", total: int | None = None) -> Iterator[Item]:
+    """Iterates over `items`, showing rate and time left on standard error.
 
-    def __init__(self, items: Iterable[Item], name: str, unit: str = "it") -> None:
-        self._items, self._name, self._unit = items, name, unit
-        self._total = len(items) if isinstance(items, Sized) else None
+    `total` is how many there are, where `items` cannot say. A stage of less than a few seconds shows nothing.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    if sys.stderr.isatty():
+        yield from tqdm(items, desc=name, unit=unit, total=total, leave=False, delay=1)
+    else:
+        yield from _plain(items, name, unit, total)
 
-    def __enter__(self) -> track[Item]:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
-
-    def __iter__(self) -> Iterator[Item]:
-        if sys.stderr.isatty():
-            yield from tqdm(self._items, desc=self._name, unit=self._unit, total=self._total, leave=False)
-            return
-        yield from self._plain()
-
-    def _plain(self) -> Iterator[Item]:
-        started = shown = time.monotonic()
-        for done, item in enumerate(self._items, start=1):
-            yield item
-            now = time.monotonic()
-            if now - shown >= _EVERY:
-                shown = now
-                rate = done / (now - started)
-                of = f" of {self._total:,}" if self._total else ""
-                left = f", {(self._total - done) / rate:.0f} s left" if self._total else ""
-                print(f"{self._name}: {done:,}{of} {self._unit}, {rate:.1f}/s{left}", file=sys.stderr, flush=True)
+def _plain(items: Iterable[Item], name: str, unit: str, total: int | None) -> Iterator[Item]:
+    started = shown = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= _EVERY:
+            shown = now
+            rate = done / (now - started)
+            of = f" of {total:,}" if total else ""
+            left = f", {max(0, total - done) / rate:.0f} s left" if total else ""
+            print(f"{name}: {done:,}{of} {unit}, {rate:.1f}/s{left}", file=sys.stderr, flush=True)

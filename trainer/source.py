@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 import polars as pl
 
 from trainer.errors import DataError
+from trainer.progress import track
 
 _CHUNK = 1 << 20
 _DELIMITERS = (",", ";", "\t", "|")
@@ -147,7 +148,9 @@ def _check_text(path: Path, unpacked: Path) -> int:
     last = b"\n"
     try:
         with _open_binary(path) as file, _writer(path, unpacked) as out:
-            while chunk := file.read(_CHUNK):
+            # how much a .gz file unpacks to is not known before
+            total = None if path.suffix == ".gz" else -(-path.stat().st_size // _CHUNK)
+            for chunk in track(iter(lambda: file.read(_CHUNK), b""), f"checking {path.name}", "MiB", total):
                 if empty:
                     _check_signature(path, chunk)
                 decoder.decode(chunk)

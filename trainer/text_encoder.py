@@ -292,7 +292,8 @@ def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
         raise EncoderError(
             f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {reason}); {ways}"
         ) from None
-    if model.max_seq_length is None or model.max_seq_length > max_length:
+    # n-grams are no tokens: a catalogue encoder keeps the length that it was trained with
+    if not isinstance(model[0], HashedNgramEmbedding) and (model.max_seq_length or max_length + 1) > max_length:
         model.max_seq_length = max_length
     return model
 
@@ -327,10 +328,9 @@ def encode_cached(
     wanted = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
     fresh = list({key: row for row, key in enumerate(wanted) if key not in known}.items())
     computed = np.empty((len(fresh), encoder.spec.dimension), np.float32)
-    with track(range(0, len(fresh), chunk), "encoding texts", unit="chunk") as starts:
-        for start in starts:
-            part = fresh[start : start + chunk]
-            computed[start : start + len(part)] = encoder.encode([texts[row] for _, row in part], batch_size)
+    for start in track(range(0, len(fresh), chunk), "encoding texts", unit="chunk"):
+        part = fresh[start : start + chunk]
+        computed[start : start + len(part)] = encoder.encode([texts[row] for _, row in part], batch_size)
     place = {key: row for row, (key, _) in enumerate(fresh)}
     vectors = np.stack([computed[place[key]] if key in place else stored[known[key]] for key in wanted])
     if fresh:

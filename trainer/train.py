@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -84,8 +84,7 @@ def fit(
     while epoch < epochs and not (validate and best_epoch and epoch - best_epoch >= settings.patience):
         started, total = time.monotonic(), sampler.steps(epoch)
         model.train()
-        batches = _Sized(sampler.epoch(epoch, step), total - step)
-        for batch in track(batches, f"epoch {epoch + 1}", unit="batch"):
+        for batch in track(sampler.epoch(epoch, step), f"epoch {epoch + 1}", unit="batch", total=total - step):
             rate = _learning_rate(
                 settings.learning_rate,
                 settings.warmup_steps,
@@ -160,19 +159,6 @@ def step_loss(model: TwoTower, features: ItemFeatures, batch: Batch, sampler: Sa
             content, model.item.category.weight[1:], chosen.category, settings.category_temperature
         )
     return loss
-
-
-class _Sized(Generic[Item]):
-    """An iterator of known length, for the progress bar."""
-
-    def __init__(self, items: Iterable[Item], length: int) -> None:
-        self._items, self._length = items, length
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return self._length
 
 
 def _learning_rate(base: float, warmup: int, step: int, total: int) -> float:
