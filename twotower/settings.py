@@ -39,7 +39,7 @@ class ServiceSettings(ProcessSettings):
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
     poll_seconds: float = Field(2.0, gt=0, description="how often CURRENT is looked at")
     drain_seconds: float = Field(10.0, ge=0, description="time that running calls get after SIGTERM")
-    max_connection_age_seconds: float = Field(300.0, gt=0, description="age at which clients reconnect")
+    max_connection_age_seconds: float = Field(60.0, gt=0, description="age at which clients reconnect")
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)

@@ -59,6 +59,8 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # it reports each faster build of the library that this processor or package lacks
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 def serve_metrics(host: str, port: int) -> int:
