@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import csv
+import functools
 import gzip
 import io
 import json
@@ -11,6 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -122,6 +126,20 @@ def trainer(*arguments: str, prefix: Sequence[str] = (), **environ: str) -> subp
         [*prefix, sys.executable, "-m", "trainer", *arguments],
         cwd=ROOT, env={**kept, **environ}, capture_output=True, text=True, encoding="utf-8", timeout=300, check=False,
     )  # fmt: skip
+
+
+@functools.cache
+def small_run() -> tuple[Shop, Path]:
+    """The shop and the artifact folder of one whole run, made once for all tests: read them, never write to them."""
+    from trainer.__main__ import main
+
+    folder = Path(tempfile.mkdtemp(prefix="small-shop-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shop = write_shop(folder)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        code = main(run_arguments(shop, folder / "artifacts"))
+    assert code == 0, said.getvalue()
+    return shop, folder / "artifacts"
 
 
 def copy_artifacts(source: Path, target: Path) -> Path:
