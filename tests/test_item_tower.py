@@ -1,0 +1,121 @@
+"""The item tower: what goes into a vector, what an unknown index adds, and the same numbers in torch and ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainer.config import Model, load_config
+from trainer.export import check_item_parity, export_towers
+from trainer.model import ItemFeatures, ItemTower, TwoTower, drop_ids
+from twotower import tower
+
+TEXT, BRANDS, CATEGORIES, PRODUCTS = 5, 3, 2, 4
+
+
+def model_config(*assignments: str) -> Model:
+    return load_config([], ["model.dimension=8", *[f"model.{one}" for one in assignments]]).model
+
+
+def item_tower(*assignments: str, text: int = TEXT, seed: int = 0) -> ItemTower:
+    torch.manual_seed(seed)
+    made = ItemTower(text, BRANDS, CATEGORIES, PRODUCTS, model_config(*assignments))
+    with torch.no_grad():
+        for table in (made.brand, made.category, made.product):
+            # as large as the text, so that each part is seen
+            table.weight[1:] = torch.randn(len(table.weight) - 1, 8)
+    return made.eval()
+
+
+def index(*values: int) -> Tensor:
+    return torch.tensor(values)
+
+
+def texts(count: int) -> Tensor:
+    return torch.randn(count, TEXT, generator=torch.Generator().manual_seed(1))
+
+
+def test_vectors_have_length_one() -> None:
+    made = item_tower()(texts(6) * 100, index(0, 1, 2, 3, 0, 1), index(0, 1, 2, 0, 1, 2), index(0, 1, 2, 3, 4, 0))
+    assert made.shape == (6, 8)
+    np.testing.assert_allclose(made.norm(dim=1).detach().numpy(), 1, atol=1e-6)
+
+
+def test_a_vector_is_the_normalised_sum_of_its_parts() -> None:
+    made = item_tower()
+    text = texts(1)
+    parts = (
+        made.projection.weight @ functional.normalize(text[0], dim=0)
+        + made.brand.weight[3] + made.category.weight[1] + made.product.weight[2]
+    )  # fmt: skip
+    found = made(text, index(3), index(1), index(2))[0]
+    torch.testing.assert_close(found, parts / parts.norm())
+
+
+def test_an_unknown_brand_category_or_product_adds_nothing() -> None:
+    made = item_tower()
+    alone = functional.normalize(functional.normalize(texts(1), dim=-1) @ made.projection.weight.T, dim=-1)
+    torch.testing.assert_close(made(texts(1), index(0), index(0), index(0)), alone)
+    for table in (made.brand, made.category, made.product):
+        assert not table.weight[0].any()
+
+
+def test_unknown_stays_unknown_through_a_training_step() -> None:
+    made = item_tower().train()
+    optimiser = torch.optim.AdamW(made.parameters(), lr=0.1, weight_decay=0.1)
+    (1 - made(texts(2), index(0, 1), index(0, 1), index(0, 1)).sum()).backward()
+    optimiser.step()
+    for table in (made.brand, made.category, made.product):
+        assert not table.weight[0].any()
+        assert table.weight[1].any()
+
+
+@pytest.mark.parametrize("name", ["brand", "category", "product"])
+def test_an_embedding_that_is_switched_off_does_not_matter(name: str) -> None:
+    made = item_tower(f"{name}_embedding=false")
+    known = {one: index(0, 0) for one in ("brand", "category", "product")}
+    known[name] = index(1, 2)
+    torch.testing.assert_close(made(texts(2), **known), made(texts(2), index(0, 0), index(0, 0), index(0, 0)))
+
+
+def test_the_length_of_a_text_vector_does_not_matter() -> None:
+    made = item_tower()
+    one = made(texts(3), index(1, 1, 1), index(1, 1, 1), index(1, 1, 1))
+    torch.testing.assert_close(made(texts(3) * 7, index(1, 1, 1), index(1, 1, 1), index(1, 1, 1)), one)
+
+
+def test_before_training_items_are_as_near_as_their_texts() -> None:
+    text = torch.randn(5, 8, generator=torch.Generator().manual_seed(2))
+    made = item_tower(text=8)
+    zero = index(0, 0, 0, 0, 0)
+    found = made(text, zero, zero, zero)
+    torch.testing.assert_close(found @ found.T, functional.normalize(text, dim=1) @ functional.normalize(text, dim=1).T)
+
+
+def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:
+    torch.manual_seed(0)
+    count = 20_000
+    features = ItemFeatures(torch.ones(count, 1), *(torch.ones(count, dtype=torch.int64) for _ in range(3)))
+    kept = drop_ids(features, 0.3, 0.5)
+    assert float(kept.brand.float().mean()) == pytest.approx(0.7, abs=0.02)
+    assert float(kept.category.float().mean()) == pytest.approx(0.7, abs=0.02)
+    assert float(kept.product.float().mean()) == pytest.approx(0.5, abs=0.02)
+    # independent of one another
+    assert float((kept.brand * kept.category).float().mean()) == pytest.approx(0.49, abs=0.02)
+    assert kept.text is features.text
+    assert drop_ids(features, 0.0, 0.0) == features
+
+
+def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    made = TwoTower(TEXT, BRANDS, CATEGORIES, PRODUCTS, 3, model_config(), 0.07).eval()
+    export_towers(made, tmp_path / "item.onnx", tmp_path / "buyer.onnx", TEXT)
+    graph = tower.ItemTower(tmp_path / "item.onnx", 1)
+    features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3))
+    for rows in (np.arange(5), np.array([3]), np.array([1, 1, 1])):
+        assert check_item_parity(made, graph, features, rows, 1e-5) <= 1e-6

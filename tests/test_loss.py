@@ -1,0 +1,150 @@
+"""The loss by hand, against a slow reference, and in the cases where its answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.loss import expected_counts, info_nce
+
+# cosines of two buyers with three candidates, as rows of logits at temperature 1
+QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+CANDIDATES = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, -1.0]])
+# row 0: 0.6, 1.0, 0.0; row 1: 0.8, 0.0, -1.0
+TARGET = torch.tensor([1, 0])
+FIRST = -math.log(math.e**1.0 / (math.e**0.6 + math.e**1.0 + math.e**0.0))
+SECOND = -math.log(math.e**0.8 / (math.e**0.8 + math.e**0.0 + math.e**-1.0))
+
+
+def test_two_buyers_and_three_candidates_by_hand() -> None:
+    assert pytest.approx(0.7120, abs=1e-4) == FIRST
+    assert pytest.approx(0.4791, abs=1e-4) == SECOND
+    assert float(info_nce(QUERIES, CANDIDATES, TARGET, 1.0)) == pytest.approx((FIRST + SECOND) / 2)
+
+
+def test_weights_are_those_of_a_weighted_mean() -> None:
+    loss = info_nce(QUERIES, CANDIDATES, TARGET, 1.0, weights=torch.tensor([3.0, 1.0]))
+    assert float(loss) == pytest.approx((3 * FIRST + SECOND) / 4)
+
+
+def test_a_masked_candidate_is_no_negative_and_a_masked_target_still_counts() -> None:
+    masked = torch.tensor([[True, True, False], [False, False, False]])
+    alone = -math.log(math.e**1.0 / (math.e**1.0 + math.e**0.0))
+    loss = info_nce(QUERIES, CANDIDATES, TARGET, 1.0, masked)
+    assert float(loss) == pytest.approx((alone + SECOND) / 2)
+    assert masked[0, 1]  # the caller's mask is left as it was
+
+
+def test_a_pair_with_no_negative_left_costs_nothing_and_has_a_finite_gradient() -> None:
+    queries = QUERIES.clone().requires_grad_()
+    masked = torch.ones(2, 3, dtype=torch.bool)
+    loss = info_nce(queries, CANDIDATES, TARGET, 0.07, masked)
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert queries.grad is not None and bool(torch.isfinite(queries.grad).all())
+
+
+def test_temperature_divides_the_cosines() -> None:
+    sharp = -math.log(math.e**2.0 / (math.e**1.2 + math.e**2.0 + math.e**0.0))
+    sharper = -math.log(math.e**1.6 / (math.e**1.6 + math.e**0.0 + math.e**-2.0))
+    loss = info_nce(QUERIES, CANDIDATES, TARGET, 0.5)
+    assert float(loss) == pytest.approx((sharp + sharper) / 2, rel=1e-6)
+
+
+def test_a_popular_negative_counts_less_after_the_correction() -> None:
+    # candidate 0 is drawn ten times as often as candidate 2: the gradient that pushes buyer 0 off it must shrink
+    def push(log_q: torch.Tensor | None) -> torch.Tensor:
+        queries = QUERIES[:1].clone().requires_grad_()
+        cosines = queries @ CANDIDATES.T
+        cosines.retain_grad()
+        # the identity as candidates: the query's own coordinates are the cosines
+        info_nce(cosines, torch.eye(3), torch.tensor([1]), 1.0, log_q=log_q).backward()
+        assert cosines.grad is not None
+        return cosines.grad[0]
+
+    plain, corrected = push(None), push(torch.tensor([0.5, 0.05, 0.05]).log())
+    assert corrected[0] / corrected[2] == pytest.approx(float(plain[0] / plain[2]) / 10, rel=1e-5)
+
+
+def test_the_correction_makes_a_popularity_sample_unbiased() -> None:
+    """With each negative weighted by 1 / how often it is drawn, the sampled sum is the full sum, on average."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=50)
+    often = rng.uniform(0.1, 0.9, size=50)
+    full = np.exp(scores).sum()
+    sums = []
+    for _ in range(4000):
+        drawn = rng.random(50) < often
+        sums.append(np.exp(scores[drawn] - np.log(often[drawn])).sum())
+    assert np.mean(sums) == pytest.approx(full, rel=0.03)
+
+
+def test_the_whole_catalogue_as_candidates_is_a_plain_softmax() -> None:
+    torch.manual_seed(0)
+    queries = torch.nn.functional.normalize(torch.randn(5, 4), dim=-1)
+    items = torch.nn.functional.normalize(torch.randn(9, 4), dim=-1)
+    target = torch.tensor([0, 8, 3, 3, 5])
+    # all nine are drawn for certain: the correction is nothing
+    sure = expected_counts(torch.full((9,), 1 / 9), 100, 9).log()
+    wanted = -torch.log_softmax(queries @ items.T / 0.07, dim=1)[torch.arange(5), target].mean()
+    assert float(info_nce(queries, items, target, 0.07, log_q=sure.float())) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def slow(
+    cosines: list[list[float]], target: list[int], temperature: float, masked: list[list[bool]], log_q: list[float],
+    weights: list[float],
+) -> float:  # fmt: skip
+    total = 0.0
+    for row, own in enumerate(target):
+        terms = {
+            column: cosines[row][column] / temperature - log_q[column]
+            for column in range(len(log_q))
+            if column == own or not masked[row][column]
+        }
+        top = max(terms.values())
+        total += weights[row] * (top + math.log(sum(math.exp(one - top) for one in terms.values())) - terms[own])
+    return total / sum(weights)
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 10_000), st.floats(0.05, 1.0))
+@settings(max_examples=100, deadline=None)
+def test_the_loss_equals_a_slow_reference(pairs: int, columns: int, seed: int, temperature: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    queries = torch.nn.functional.normalize(torch.randn(pairs, 3, generator=draw), dim=-1)
+    items = torch.nn.functional.normalize(torch.randn(columns, 3, generator=draw), dim=-1)
+    target = torch.randint(columns, (pairs,), generator=draw)
+    masked = torch.rand(pairs, columns, generator=draw) < 0.4
+    log_q = torch.rand(columns, generator=draw).add(0.01).log()
+    weights = torch.rand(pairs, generator=draw) + 0.1
+    found = info_nce(queries, items, target, temperature, masked, log_q, weights)
+    wanted = slow(
+        (queries.double() @ items.double().T).tolist(), target.tolist(), temperature, masked.tolist(), log_q.tolist(),
+        weights.tolist(),
+    )  # fmt: skip
+    assert float(found) == pytest.approx(wanted, rel=1e-4, abs=1e-5)
+
+
+def test_expected_counts_by_hand() -> None:
+    share = torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64)
+    # two of four drawn uniformly: 1/2 each; two in-batch draws of share 1/2: 1 - e^-1
+    found = expected_counts(share, 2, 2)
+    taken = 1 - math.exp(-1.0) * 0.5
+    assert found.tolist() == pytest.approx([taken, taken, 0.5, 0.5])
+    assert expected_counts(share, 0, 0).tolist() == [0.0] * 4
+    assert expected_counts(share, 5, 9).tolist() == [1.0] * 4
+
+
+def test_expected_counts_are_how_often_a_product_is_a_candidate() -> None:
+    rng = np.random.default_rng(3)
+    share = rng.dirichlet(np.ones(30))
+    seen = np.zeros(30)
+    for _ in range(5000):
+        drawn = np.concatenate((rng.choice(30, 20, p=share), rng.choice(30, 5, replace=False)))
+        seen[np.unique(drawn)] += 1
+    found = expected_counts(torch.from_numpy(share), 20, 5).numpy()
+    np.testing.assert_allclose(found, seen / 5000, atol=0.03)

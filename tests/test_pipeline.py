@@ -1,0 +1,352 @@
+"""A whole run on a small shop: what a version holds, what is done again and what is not, and rolling back."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import load_file
+from small_shop import (
+    EVENT_COLUMNS,
+    PRODUCT_COLUMNS,
+    copy_artifacts,
+    event_rows,
+    product_rows,
+    run_arguments,
+    small_run,
+    write_csv,
+    write_shop,
+)
+
+from trainer.__main__ import main
+from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
+from twotower.encoder import TextEncoder
+from twotower.history import read_recent
+from twotower.search import VectorIndex
+from twotower.text import item_text
+from twotower.tower import ItemTower
+from twotower.vocab import Vocab
+
+Capture = pytest.CaptureFixture[str]
+
+
+def current(artifacts: Path) -> Version:
+    layout = Layout(artifacts)
+    pointer = read_pointer(layout.current)
+    assert pointer is not None
+    return open_version(layout, pointer.version, pointer.manifest_sha256)
+
+
+@pytest.fixture
+def version() -> Version:
+    return current(small_run()[1])
+
+
+FILES = {
+    "product_embeddings.npy", "product_ids.npy", "product_index.faiss", "item_tower.onnx", "buyer_tower.onnx",
+    "vocab.json", "products.sqlite", "recent_interactions.jsonl.gz", "model.safetensors", "config.yaml", "metrics.json",
+}  # fmt: skip
+# beside what the design lists
+MORE = {"rejects.csv", "report.html"}
+
+
+def test_a_version_holds_the_files_of_the_design_and_their_hashes(version: Version) -> None:
+    found = {path.name for path in version.layout.root.iterdir()}
+    assert found - MORE == FILES | {"manifest.json"}
+    assert set(version.manifest.files) == found - {"manifest.json"}
+    for folder, entries in (
+        (version.layout.root, version.manifest.files),
+        (version.encoder.root, version.manifest.encoder_files),
+    ):
+        for name, entry in entries.items():
+            raw = (folder / name).read_bytes()
+            assert (entry.sha256, entry.size) == (hashlib.sha256(raw).hexdigest(), len(raw))
+    assert set(version.manifest.encoder_files) == {"encoder.json", "encoder.onnx"}
+
+
+def test_the_manifest_says_what_the_version_is(version: Version) -> None:
+    manifest = version.manifest
+    assert (manifest.products, manifest.buyers, manifest.events) == (60, 80, 900)
+    assert (manifest.dimension, manifest.text_dimension, manifest.max_history) == (16, 32, 50)
+    assert manifest.encoder == "catalogue"
+    assert manifest.event_weights == {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
+    assert 0 <= manifest.metrics["model"]["recall@10"] <= 1
+    assert yaml.safe_load(version.layout.config.read_text())["model"]["dimension"] == 16
+    assert manifest.configuration["training"]["max_epochs"] == 2
+
+
+def test_vectors_ids_and_index_share_their_rows(version: Version) -> None:
+    ids = np.load(version.layout.ids, allow_pickle=False)
+    vectors = np.load(version.layout.embeddings, allow_pickle=False)
+    assert ids.tolist() == [f"p{row}" for row in range(60)]
+    assert vectors.dtype == np.float32 and vectors.shape == (60, 16)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    index = VectorIndex.load(version.layout.index, version.layout.embeddings)
+    hits = index.search(vectors, [1] * 60, [np.empty(0, np.int64)] * 60)
+    for row, hit in enumerate(hits):
+        np.testing.assert_allclose(vectors[hit.rows[0]], vectors[row], atol=1e-6)
+
+
+def test_the_item_tower_gives_the_stored_vector_of_every_row(version: Version) -> None:
+    encoder = TextEncoder.load(version.encoder, 1)
+    vocab = Vocab.load(version.layout.vocab)
+    rows = product_rows()
+    content = [json.loads(row[3]) for row in rows]
+    found = ItemTower(version.layout.item_tower, 1).encode(
+        encoder.encode([item_text(row[1], row[2]) for row in rows]),
+        np.array([vocab.brand_index(one["brand"]) for one in content]),
+        np.array([vocab.category_index(one["category"]) for one in content]),
+        np.arange(1, 61),
+    )
+    np.testing.assert_allclose(found, np.load(version.layout.embeddings), atol=1e-4)
+
+
+def test_products_are_stored_raw_with_their_share_of_all_events(version: Version) -> None:
+    rows = sqlite3.connect(version.layout.products).execute("SELECT * FROM products ORDER BY row").fetchall()
+    weights = {"View": 1, "AddToCart": 5, "Purchase": 10}
+    total = {f"p{row}": 0 for row in range(60)}
+    for _, product, kind, _ in event_rows():
+        total[product] += weights[kind]
+    for place, (row, source) in enumerate(zip(rows, product_rows(), strict=True)):
+        content = json.loads(source[3])
+        assert row[:9] == (
+            source[0], place, source[1], source[2], content["brand"], content["category"], content["price"], "SAR",
+            int(content.get("in_stock", True)),
+        )  # fmt: skip
+        assert row[9] == pytest.approx(total[source[0]] / sum(total.values()), rel=1e-5)
+
+
+def test_recent_interactions_are_each_buyers_last(version: Version) -> None:
+    found = dict(read_recent(version.layout.recent))
+    assert set(found) == {f"b{buyer}" for buyer in range(80)}
+    for buyer in ("b0", "b79"):
+        wanted = sorted((int(r[3]) * 1000, r[1], r[2]) for r in event_rows() if r[0] == buyer)[-50:]
+        assert [(one.timestamp_ms, one.product_id, one.event_type) for one in found[buyer]] == wanted
+    with gzip.open(version.layout.recent) as file:
+        assert len(file.readlines()) == 80
+
+
+def test_metrics_compare_the_model_with_baselines_and_name_the_protocol(version: Version) -> None:
+    report = json.loads(version.layout.metrics.read_text())
+    assert set(report["test"]) >= {"model", "popularity", "item_knn"}
+    for name in report["test"]:
+        assert {"recall@10", "recall@20", "ndcg@10", "mrr@10", "coverage@10"} <= set(report["test"][name])
+    assert report["protocol"]["split"] == "leave_last_out"
+    assert report["protocol"]["published_model"] == "refitted on all events"
+    assert report["data"]["event_rows"] == 900 and report["data"]["buyers"] == 80
+
+
+def test_the_published_weights_are_the_refitted_ones(version: Version) -> None:
+    (run,) = (small_run()[1] / "work" / "runs").iterdir()
+    assert version.layout.weights.read_bytes() == (run / "model.safetensors").read_bytes()
+    evaluated, final = load_file(run / "evaluated.safetensors"), load_file(run / "model.safetensors")
+    assert any(not np.array_equal(evaluated[name], final[name]) for name in final)
+
+
+def test_nothing_in_a_version_is_pickled(version: Version) -> None:
+    for path in version.layout.root.iterdir():
+        assert path.suffix not in {".pkl", ".pt", ".bin", ".pickle"}
+        assert not path.read_bytes().startswith((b"\x80\x04", b"\x80\x05"))
+
+
+def test_a_second_run_says_that_it_is_up_to_date(tmp_path: Path, capsys: Capture) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    before = (artifacts / "CURRENT").read_text()
+    assert main(run_arguments(shop, artifacts)) == 0
+    assert capsys.readouterr().out.startswith(f"up to date: {before.split()[0]} was made from this data")
+    # the contents count, not the names
+    other = write_shop(tmp_path / "elsewhere")
+    assert main(run_arguments(other, artifacts)) == 0
+    assert "up to date" in capsys.readouterr().out
+    assert (artifacts / "CURRENT").read_text() == before
+    assert len(list_versions(Layout(artifacts))) == 1
+
+
+def test_a_changed_title_encodes_that_text_alone_and_makes_a_new_version(tmp_path: Path, capsys: Capture) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    before = (artifacts / "CURRENT").read_text()
+    encoder = next((artifacts / "work" / "encoders").iterdir())
+    rows = product_rows()
+    rows[5][1] = "خاتم جديد"
+    products = write_csv(tmp_path / "products.csv", PRODUCT_COLUMNS, rows)
+    # the catalogue encoder would be trained anew: a frozen one is used here
+    arguments = run_arguments(shop._replace(products=products), artifacts, settings=[f"encoder.name={encoder}"])
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "text vectors: 60 encoded" in said  # another encoder, as far as the cache can tell
+    assert (artifacts / "CURRENT").read_text() != before
+    assert (artifacts / "PREVIOUS").read_text() == before
+    rows[6][1] = "خاتم آخر"
+    write_csv(products, PRODUCT_COLUMNS, rows)
+    assert main(arguments) == 0
+    assert "text vectors: 1 encoded, 59 from the cache" in capsys.readouterr().out
+
+
+def test_a_run_made_again_by_force_gives_the_same_model(tmp_path: Path) -> None:
+    shop, made = small_run()
+    artifacts = tmp_path / "artifacts"
+    assert main(run_arguments(shop, artifacts)) == 0
+    one, two = current(made), current(artifacts)
+    for name in ("product_embeddings.npy", "model.safetensors", "recent_interactions.jsonl.gz", "vocab.json"):
+        assert one.manifest.files[name].sha256 == two.manifest.files[name].sha256, name
+    assert one.manifest.encoder_digest == two.manifest.encoder_digest
+    time.sleep(1.0)  # versions are named by the second
+    assert main(run_arguments(shop, artifacts, "--force")) == 0
+    assert len(list_versions(Layout(artifacts))) == 2
+
+
+def test_each_stage_is_a_command_and_says_which_comes_before_it(tmp_path: Path, capsys: Capture) -> None:
+    shop, artifacts = small_run()[0], tmp_path / "artifacts"
+
+    def stage(name: str) -> int:
+        return main(run_arguments(shop, artifacts, command=name))
+
+    for name, before in (("evaluate", "train"), ("embed", "train"), ("index", "embed"), ("publish", "index")):
+        assert stage(name) == 2
+        told = capsys.readouterr().err
+        assert f"run `python -m trainer {before}` first" in told and told.count("\n") == 1
+    assert stage("train") == 0
+    assert stage("embed") == 0
+    assert stage("index") == 0
+    capsys.readouterr()
+    assert stage("publish") == 2
+    assert "run `python -m trainer evaluate` first" in capsys.readouterr().err
+    assert stage("evaluate") == 0
+    assert not (artifacts / "CURRENT").exists()
+    assert stage("publish") == 0
+    one, two = current(small_run()[1]), current(artifacts)
+    for name in ("product_embeddings.npy", "model.safetensors"):
+        assert one.manifest.files[name].sha256 == two.manifest.files[name].sha256
+
+
+def test_without_refit_the_evaluated_model_is_published(tmp_path: Path) -> None:
+    shop = small_run()[0]
+    artifacts = tmp_path / "artifacts"
+    assert main(run_arguments(shop, artifacts, settings=["training.refit=false"])) == 0
+    (run,) = (artifacts / "work" / "runs").iterdir()
+    version = current(artifacts)
+    assert version.layout.weights.read_bytes() == (run / "evaluated.safetensors").read_bytes()
+    report = json.loads(version.layout.metrics.read_text())
+    assert report["protocol"]["published_model"] == "the evaluated one"
+
+
+def made_again(artifacts: Path, name: str) -> str:
+    """A copy of the only version under another name, a little newer each time."""
+    layout = Layout(artifacts)
+    first = current(artifacts)
+    folder = layout.version(name)
+    if not folder.root.exists():
+        import shutil
+
+        shutil.copytree(first.layout.root, folder.root)
+        manifest = first.manifest.model_copy(update={"version": name, "created_at": f"2099-{name[-2:]}"})
+        folder.manifest.write_text(manifest.model_dump_json())
+    return name
+
+
+def test_publish_rolls_back_and_forward_and_lists(tmp_path: Path, capsys: Capture) -> None:
+    artifacts = copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    old = current(artifacts).name
+    new = made_again(artifacts, "v-01")
+
+    def listed() -> list[str]:
+        capsys.readouterr()
+        assert main(["publish", "--list", "--artifacts", str(artifacts)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert listed() == [f"{old} CURRENT", new]
+    assert main(["publish", new, "--artifacts", str(artifacts)]) == 0
+    assert capsys.readouterr().out == f"published {new}\n"
+    assert listed() == [f"{old} PREVIOUS", f"{new} CURRENT"]
+    assert main(["publish", old, "--artifacts", str(artifacts)]) == 0
+    assert listed() == [f"{old} CURRENT", f"{new} PREVIOUS"]
+    before = (artifacts / "CURRENT").read_text()
+    capsys.readouterr()
+    assert main(["publish", "nope", "--artifacts", str(artifacts)]) == 2
+    assert "there is no version 'nope'" in capsys.readouterr().err
+    (artifacts / "versions" / new / "item_tower.onnx").write_bytes(b"x")
+    assert main(["publish", new, "--artifacts", str(artifacts)]) == 2
+    assert "item_tower.onnx has 1 bytes, its manifest says" in capsys.readouterr().err
+    assert (artifacts / "CURRENT").read_text() == before
+    assert main(["publish", "--artifacts", str(artifacts)]) == 2
+    assert "publish needs a VERSION, or --events and --products" in capsys.readouterr().err
+
+
+def test_old_versions_are_pruned_but_never_current_or_previous(tmp_path: Path) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    first = current(artifacts).name
+    path = artifacts / "versions" / first / "manifest.json"
+    # made a second time within the second or not: the oldest ones go
+    for name in ("v-01", "v-02", "v-03"):
+        made_again(artifacts, name)
+        manifest = artifacts / "versions" / name / "manifest.json"
+        content = json.loads(manifest.read_text()) | {"created_at": f"1999-{name[-2:]}"}
+        manifest.write_text(json.dumps(content))
+    assert path.is_file()
+    assert main(run_arguments(shop, artifacts, "--force", settings=["publish.keep_versions=2", "seed=8"])) == 0
+    left = list_versions(Layout(artifacts))
+    newest = current(artifacts).name
+    assert left == [first, newest]
+    assert (artifacts / "PREVIOUS").read_text().split()[0] == first
+    encoders = {path.name for path in (artifacts / "encoders").iterdir()}
+    assert encoders == {open_version(Layout(artifacts), name).manifest.encoder_digest for name in left}
+
+
+def test_services_load_what_was_published(version: Version) -> None:
+    from buyer_service.encoder import load as load_buyer
+    from buyer_service.settings import BuyerSettings
+    from item_service.encoder import load as load_item
+    from item_service.settings import ItemSettings
+    from retrieval_service.index import load as load_index
+    from retrieval_service.settings import RetrievalSettings
+
+    load_item(version, ItemSettings())
+    load_buyer(version, BuyerSettings())
+    load_index(version, RetrievalSettings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "events"),
+    [
+        (["model.buyer_tower=weighted_average", "model.half_life_days=30"], 300),
+        (["model.brand_embedding=false", "model.category_embedding=false", "model.product_embedding=false"], 300),
+        (["model.dimension=32"], 300),
+        (["evaluation.split=global_time", "evaluation.test_days=10"], 900),
+        ([], 81),  # nearly every buyer has one event: there is nothing to train on
+        (["training.random_negatives=0", "training.logq_strength=0.5", "training.repeat_targets=true"], 300),
+    ],
+)  # fmt: skip
+def test_other_settings_and_poor_data_give_a_version_too(tmp_path: Path, settings: list[str], events: int) -> None:
+    shop = write_shop(tmp_path, events=events)
+    assert main(run_arguments(shop, tmp_path / "artifacts", settings=[*settings, "training.max_epochs=1"])) == 0
+    vectors = np.load(current(tmp_path / "artifacts").layout.embeddings)
+    assert np.isfinite(vectors).all()
+
+
+def test_parquet_and_many_files_give_the_same_version(tmp_path: Path) -> None:
+    import polars as pl
+
+    rows = event_rows()
+    pieces = [write_csv(tmp_path / f"events-{one}.csv.gz", EVENT_COLUMNS, rows[one::3]) for one in range(2)]
+    last = tmp_path / "events-2.parquet"
+    columns = dict(zip(EVENT_COLUMNS, map(list, zip(*rows[2::3], strict=True)), strict=True))
+    pl.DataFrame(columns).write_parquet(last)
+    products = write_csv(tmp_path / "products.csv", PRODUCT_COLUMNS, product_rows())
+    shop = small_run()[0]._replace(products=products)
+    arguments = run_arguments(shop, tmp_path / "artifacts")
+    arguments[arguments.index("--events") + 1] = str(tmp_path / "events-*")
+    assert main(arguments) == 0
+    assert len(pieces) == 2 and last.exists()
+    one, two = current(small_run()[1]), current(tmp_path / "artifacts")
+    for name in ("product_embeddings.npy", "model.safetensors", "recent_interactions.jsonl.gz"):
+        assert one.manifest.files[name].sha256 == two.manifest.files[name].sha256, name

@@ -1,0 +1,222 @@
+"""The catalogue encoder and the cache of text vectors."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from small_shop import product_rows
+
+from trainer.config import CatalogueEncoderConfig, load_config
+from trainer.dataset import Products
+from trainer.errors import EncoderError
+from trainer.text_encoder import (
+    encode_cached,
+    load_pretrained,
+    noised,
+    open_encoder,
+    save_encoder,
+    texts_of,
+    train_catalogue_encoder,
+)
+from twotower.encoder import EncoderSpec
+from twotower.text import Normaliser
+
+FULL = Normaliser.profile("full")
+RAW = ["أسـورة <b>ذهب</b> ٢١", "IPHONE 15&nbsp;برو", "", "  عطـرٌ\u200f\n", "5W-30 زيت محرك"]
+
+
+def products(count: int = 60) -> Products:
+    rows = product_rows(count)
+    empty = [""] * count
+    return Products(
+        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], empty,
+        [("مجوهرات", "عطور", "سيارات", "تمور")[place % 4] for place in range(count)], [None] * count, empty,
+        [True] * count,
+    )  # fmt: skip
+
+
+def settings_of(*assignments: str) -> CatalogueEncoderConfig:
+    small = ["dimension=32", "buckets=4096", "batch_size=32", "steps=20"]
+    return load_config([], [f"encoder.catalogue.{one}" for one in (*small, *assignments)]).encoder.catalogue
+
+
+@pytest.fixture(scope="module")
+def trained() -> SentenceTransformer:
+    return train_catalogue_encoder(products(), settings_of(), FULL, 7)
+
+
+def cosine(model: SentenceTransformer, one: str, two: str) -> float:
+    left, right = model.encode([one, two])
+    return float(left @ right)
+
+
+def test_the_saved_folder_is_used_as_any_other_and_normalises_by_itself(
+    trained: SentenceTransformer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    save_encoder(trained, folder)
+    loaded = SentenceTransformer(str(folder))
+    vectors = loaded.encode(RAW)
+    np.testing.assert_allclose(vectors, loaded.encode([FULL(text) for text in RAW]), atol=1e-7)
+    np.testing.assert_allclose(vectors, trained.encode(RAW), atol=1e-7)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1, 1, 0, 1, 1], atol=1e-6)
+    assert vectors.shape == (5, 32) and loaded.get_embedding_dimension() == 32
+    assert sorted(path.suffix for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}) == []
+    save_encoder(trained, folder)  # over what is there
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+def test_spellings_of_one_text_have_one_vector(trained: SentenceTransformer) -> None:
+    assert cosine(trained, "أسورة ذهب ٢١", "اسوره  ذهـب 21") == pytest.approx(1, abs=1e-6)
+
+
+def test_a_text_is_nearer_to_its_misspelling_than_to_another_category(trained: SentenceTransformer) -> None:
+    titles = products().titles
+    misspelt = [title.replace("ا", "", 1).replace("د", "ذ", 1) for title in titles]
+    own = np.mean([cosine(trained, *pair) for pair in zip(titles, misspelt, strict=True)])
+    other = np.mean([cosine(trained, title, titles[(place + 1) % 60]) for place, title in enumerate(titles)])
+    assert own > other + 0.3
+    assert cosine(trained, "خاتم ذهب", "بطارية سيارة") < 0.3
+
+
+def test_training_pulls_a_noised_title_towards_its_own_product() -> None:
+    draw = random.Random(3)
+    titles = [FULL(title) for title in products().titles]
+    queries = [noised(title, draw) for title in titles]
+    scores = []
+    for steps in (0, 40):
+        model = train_catalogue_encoder(products(), settings_of(f"steps={steps}"), FULL, 7)
+        similar = model.encode(queries) @ model.encode(titles).T
+        own = np.diag(similar)
+        scores.append(float((own - (similar.sum(axis=1) - own) / (len(titles) - 1)).mean()))
+    assert scores[1] > scores[0] + 0.02
+
+
+def test_the_same_seed_gives_the_same_encoder() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        return train_catalogue_encoder(products(), settings_of("steps=3"), FULL, seed)[0].embedding.weight
+
+    assert torch.equal(weights(7), weights(7))
+    assert not torch.equal(weights(7), weights(8))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_catalogue_of_hardly_any_products_has_an_encoder(count: int) -> None:
+    model = train_catalogue_encoder(products(count), settings_of("steps=2"), FULL, 7)
+    assert np.isfinite(model.encode(["خاتم ذهب"])).all()
+
+
+def test_products_without_any_text_do_not_break_the_training() -> None:
+    blank = products(8)
+    for row in range(0, 8, 2):
+        blank.titles[row] = blank.descriptions[row] = ""
+    model = train_catalogue_encoder(blank, settings_of("steps=5"), FULL, 7)
+    assert np.isfinite(model.encode(texts_of(blank))).all()
+
+
+def test_padding_has_the_zero_vector(trained: SentenceTransformer) -> None:
+    assert not trained[0].embedding.weight[0].any()
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters=" \t\n"), min_size=1, max_size=8), max_size=6), st.integers(0, 99)
+)
+@settings(max_examples=200, deadline=None)
+def test_noising_never_raises_and_never_empties_a_text(words: list[str], seed: int) -> None:
+    text = FULL(" ".join(words))
+    made = noised(text, random.Random(seed))
+    assert bool(made.strip()) or not text
+
+
+def test_noising_changes_texts_but_keeps_their_numbers() -> None:
+    draw = random.Random(1)
+    text = "زيت محرك تخليقي 4000 كامل 5"
+    made = [noised(text, draw) for _ in range(200)]
+    assert sum(one != text for one in made) > 150
+    assert sum("4000" in one for one in made) > 150
+
+
+class Counting:
+    """A text encoder that counts what it is asked; its vectors are the lengths of the texts."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.spec = EncoderSpec(kind="ngrams", name="x", dimension=2, normaliser={}, max_length=9)
+
+    def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+        self.asked += texts
+        return np.array([[len(text), 1] for text in texts], np.float32).reshape(-1, 2)
+
+
+def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
+    encoder = Counting()
+
+    def encode(digest: str, *texts: str) -> tuple[list[float], int]:
+        vectors, fresh = encode_cached(encoder, digest, texts, tmp_path / "cache", 64)  # type: ignore[arg-type]
+        assert vectors.shape == (len(texts), 2)
+        return vectors[:, 0].tolist(), fresh
+
+    assert encode("e1", "a", "bb", "a") == ([1, 2, 1], 2)
+    assert encode("e1", "bb", "a") == ([2, 1], 0)
+    assert encode("e1", "a", "ccc", "bb") == ([1, 3, 2], 1)
+    assert encoder.asked == ["a", "bb", "ccc"]
+    # another encoder has vectors of its own
+    assert encode("e2", "a") == ([1], 1)
+    assert encode("e1", "ccc") == ([3], 0)
+
+
+def test_a_cache_cut_off_between_its_two_files_is_made_again(tmp_path: Path) -> None:
+    encoder = Counting()
+    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    (keys,) = tmp_path.glob("*.keys.npy")
+    np.save(keys, np.load(keys)[:1])
+    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
+
+
+@pytest.mark.parametrize("which", ["keys", "vectors"])
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, which: str, left: int) -> None:
+    encoder = Counting()
+    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    (path,) = tmp_path.glob(f"*.{which}.npy")
+    path.write_bytes(path.read_bytes()[:left])
+    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
+
+
+def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path) -> None:
+    config = load_config([], ["encoder.name=catalogue", "encoder.catalogue.steps=2", "encoder.catalogue.buckets=512"])
+    said: list[str] = []
+    one, name = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
+    assert name == "catalogue" and len(said) == 1
+    two, _ = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
+    assert len(said) == 1
+    np.testing.assert_array_equal(one.encode(RAW), two.encode(RAW))
+    open_encoder(config.encoder, products(), 8, tmp_path, said.append)
+    open_encoder(config.encoder, products(59), 7, tmp_path, said.append)
+    assert len(said) == 3
+
+
+def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out() -> None:
+    # there is no network here: the name is asked for real
+    with pytest.raises(EncoderError) as caught:
+        load_pretrained("paraphrase-multilingual-MiniLM-L12-v2", 128)
+    message = str(caught.value)
+    assert "'paraphrase-multilingual-MiniLM-L12-v2' cannot be loaded" in message
+    assert "--config trainer/offline.yaml" in message and "--set encoder.name=PATH" in message
+    assert "\n" not in message
+
+
+def test_a_folder_that_is_no_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text("[]x")
+    with pytest.raises(EncoderError, match=f"{tmp_path}.* cannot be loaded"):
+        load_pretrained(str(tmp_path), 128)
