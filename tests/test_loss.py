@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.loss import expected_counts, info_nce
+from trainer.loss import category_alignment, expected_counts, info_nce
 
 # cosines of two buyers with three candidates, as rows of logits at temperature 1
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -148,3 +148,23 @@ def test_expected_counts_are_how_often_a_product_is_a_candidate() -> None:
         seen[np.unique(drawn)] += 1
     found = expected_counts(torch.from_numpy(share), 20, 5).numpy()
     np.testing.assert_allclose(found, seen / 5000, atol=0.03)
+
+
+def test_category_alignment_by_hand() -> None:
+    content = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    # of any length: only their direction counts
+    prototypes = torch.tensor([[5.0, 0.0], [0.0, 0.5]])
+    category = torch.tensor([1, 1, 0])
+    # cosines 1, 0 and 0, 1 at temperature 0.5; the third item's category is unknown
+    first = -math.log(math.exp(2) / (math.exp(2) + 1))
+    second = -math.log(1 / (1 + math.exp(2)))
+    loss = category_alignment(content, prototypes, category, 0.5)
+    assert float(loss) == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_category_alignment_is_nothing_without_categories() -> None:
+    content = torch.randn(3, 4, requires_grad=True)
+    loss = category_alignment(content, torch.randn(2, 4), torch.zeros(3, dtype=torch.long), 0.5)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert content.grad is not None and float(content.grad.abs().max()) == 0

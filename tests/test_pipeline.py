@@ -25,6 +25,7 @@ from small_shop import (
     write_shop,
 )
 
+from trainer import pipeline
 from trainer.__main__ import main
 from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
 from twotower.encoder import TextEncoder
@@ -350,3 +351,64 @@ def test_parquet_and_many_files_give_the_same_version(tmp_path: Path) -> None:
     one, two = current(small_run()[1]), current(tmp_path / "artifacts")
     for name in ("product_embeddings.npy", "model.safetensors", "recent_interactions.jsonl.gz"):
         assert one.manifest.files[name].sha256 == two.manifest.files[name].sha256, name
+
+
+def test_force_trains_anew(tmp_path: Path, capsys: Capture) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    assert main(run_arguments(shop, artifacts, "--force")) == 0
+    said = capsys.readouterr().out
+    assert "epoch 1:" in said
+    assert "resuming" not in said
+
+
+def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    before = list_versions(Layout(artifacts))
+    for _ in range(2):
+        assert main(run_arguments(shop, artifacts, command="publish")) == 0
+    assert len(list_versions(Layout(artifacts))) == len(before) + 2
+
+
+def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
+    with pipeline.working_alone(Layout(artifacts)):
+        assert main(run_arguments(shop, artifacts)) == 2
+    assert f"another trainer is working in {artifacts}" in capsys.readouterr().err
+
+
+def test_a_version_that_services_could_not_load_never_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    layout = Layout(artifacts)
+    before, pointer = list_versions(layout), layout.current.read_text()
+    add = pipeline.faiss.IndexFlatIP.add
+    monkeypatch.setattr(pipeline.faiss.IndexFlatIP, "add", lambda index, vectors: add(index, vectors[1:]))
+    assert main(run_arguments(shop, artifacts, command="index")) == 0
+    assert main(run_arguments(shop, artifacts, command="publish")) == 2
+    assert "the index holds 59 x 16" in capsys.readouterr().err
+    assert (list_versions(layout), layout.current.read_text()) == (before, pointer)
+    assert not [path for path in layout.work.iterdir() if path.name.startswith("version-")]
+
+
+def test_a_damaged_old_version_does_not_fail_a_run(tmp_path: Path) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    layout = Layout(artifacts)
+    old = list_versions(layout)[0]
+    assert main(run_arguments(shop, artifacts, command="publish")) == 0
+    layout.version(old).manifest.write_text("{}")
+    assert main(run_arguments(shop, artifacts, command="publish")) == 0
+
+
+def test_the_trainers_own_folders_do_not_grow_for_ever(tmp_path: Path) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
+    for seed in range(4):
+        settings = [f"seed={seed}", "publish.keep_versions=2", "training.max_epochs=1"]
+        assert main(run_arguments(shop, artifacts, settings=settings)) == 0
+    work = Layout(artifacts).work
+    assert [len(list((work / name).iterdir())) for name in ("runs", "encoders", "text_vectors")] == [2, 2, 4]
+
+
+def test_a_model_with_little_to_learn_from_says_so(version: Version) -> None:
+    # the small shop has some hundred pairs
+    assert any("training pairs: products are placed by their text" in note for note in version.manifest.notes)

@@ -8,8 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twotower.errors import TwoTowerError
+
+if TYPE_CHECKING:
+    from trainer.config import Config
+    from twotower.artifact import Layout
 
 _EXAMPLES = """\
 examples:
@@ -186,11 +191,20 @@ def _stage(options: argparse.Namespace) -> int:
     from trainer import pipeline
     from twotower.artifact import Layout
 
-    say = _timed_say()
     layout = Layout(options.artifacts)
-    if options.command == "run" and not options.force:
+    with pipeline.working_alone(layout):
+        return _run_stages(options, config, layout)
+
+
+def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> int:
+    from trainer import pipeline
+
+    say = _timed_say()
+    if options.command == "run":
         name = pipeline.run_fingerprint(config, options.events, options.products)
-        if published := pipeline.up_to_date(layout, name):
+        if options.force:
+            pipeline.forget(config, layout, name)
+        elif published := pipeline.up_to_date(layout, name):
             print(f"up to date: {published} was made from this data and configuration (--force trains again)")
             return 0
     run = pipeline.prepare(config, layout, options.events, options.products, say)

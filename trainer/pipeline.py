@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +53,8 @@ from twotower.vocab import Vocab
 Float32 = NDArray[np.float32]
 Say = Callable[[str], None]
 _PARITY_HISTORIES = 64
+# fewer (history, next product) pairs than this are said to be few
+_FEW_PAIRS = 1000
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,13 @@ def check_writable(layout: Layout) -> None:
 
 def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
     """Files → checked rows → text vectors."""
-    check_writable(layout)
     threads = config.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     name = run_fingerprint(config, events, products)
-    work = Path(config.paths.cache) if config.paths.cache else layout.work
-    folder = RunFolder(work / "runs" / name[:16])
+    work, folder = _work(config, layout), _run_folder(config, layout, name)
     folder.root.mkdir(parents=True, exist_ok=True)
+    os.utime(folder.root)
     data = load_dataset(events, products, config.data, config.seed, folder.root, say)
     say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
@@ -127,7 +131,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     )
     graph = TextEncoder.load(layout.encoder(digest), threads)
     vectors, fresh = text_encoder.encode_cached(graph, digest, texts, work / "text_vectors", config.encoder.batch_size)
-    say(f"text vectors: {fresh:,} encoded, {len(texts) - fresh:,} from the cache")
+    say(f"text vectors: {fresh:,} encoded, {len(set(texts)) - fresh:,} from the cache")
     vocab = Vocab.build(data.products.brands, data.products.categories)
     features = ItemFeatures(
         torch.from_numpy(vectors),
@@ -157,12 +161,20 @@ def train(run: Prepared, say: Say) -> None:
         return evaluate.metrics(ranks, len(run.data.products))[config.evaluation.metric]
 
     say(f"training on {sampler.pairs:,} pairs, {device.type}, dimension {config.model.dimension}")
+    notes = _thin(sampler.pairs, len(cases))
+    for note in notes:
+        say(f"warning: {note}")
     fitted = fit(
         model, features, sampler, config, run.folder.checkpoints, run.fingerprint,
         epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
     )  # fmt: skip
     _save(fitted.weights, run.folder.evaluated)
-    facts: dict[str, Any] = {"curve": fitted.curve, "best_epoch": fitted.best_epoch, "refit": config.training.refit}
+    facts: dict[str, Any] = {
+        "curve": fitted.curve,
+        "best_epoch": fitted.best_epoch,
+        "refit": config.training.refit,
+        "notes": notes,
+    }
     weights = fitted.weights
     if config.training.refit:
         say(f"refitting on all events for {fitted.best_epoch} epochs")
@@ -174,6 +186,16 @@ def train(run: Prepared, say: Say) -> None:
         weights, facts["refit_curve"] = again.weights, again.curve
     _save(weights, run.folder.final)
     _write_json(run.folder.training, facts)
+
+
+def _thin(pairs: int, validation: int) -> list[str]:
+    """What a user must know of a model that had little to learn from; it goes into the manifest."""
+    notes = []
+    if pairs < _FEW_PAIRS:
+        notes.append(f"only {pairs:,} training pairs: products are placed by their text, and hardly by what buyers did")
+    if not validation:
+        notes.append("no buyer has enough events to validate on: training ran for training.max_epochs")
+    return notes
 
 
 def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
@@ -264,13 +286,62 @@ def publish_run(run: Prepared, say: Say) -> Version:
     for path, stage in ((run.folder.index, "index"), (run.folder.metrics, "evaluate")):
         _require(path, stage)
     created = datetime.now(UTC)
-    name = f"{created:%Y%m%dT%H%M%S}-{run.fingerprint[:8]}"
-    version = write_version(run.layout, name, lambda target: _fill(run, target, name, created))
-    _load_as_services_do(version, run.config.threads or 1)
+    name = _version_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
+    version = write_version(
+        run.layout,
+        name,
+        fill=lambda target: _fill(run, target, name, created),
+        check=lambda written: _load_as_services_do(written, run.config.threads or 1),
+    )
     publish(run.layout, name)
-    removed = prune(run.layout, run.config.publish.keep_versions)
+    keep = run.config.publish.keep_versions
+    removed = prune(run.layout, keep)
+    work = run.folder.root.parent.parent
+    # a pair of files holds the vectors of one encoder
+    for folder, count in ((work / "runs", keep), (work / "encoders", keep), (work / "text_vectors", 2 * keep)):
+        _keep_newest(folder, count)
     say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return version
+
+
+def _version_name(layout: Layout, wanted: str) -> str:
+    """`wanted`, or with a number behind it where a version was made in the same second."""
+    names = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not layout.version(name).root.exists())
+
+
+def _keep_newest(folder: Path, keep: int) -> None:
+    """Removes all but the `keep` entries of one of the trainer's own folders that were used last."""
+    if folder.is_dir():
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-keep]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+@contextmanager
+def working_alone(layout: Layout) -> Iterator[None]:
+    """Holds the artifact folder's lock. DataError where another trainer works in it."""
+    check_writable(layout)
+    with (layout.work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another trainer is working in {layout.root}; wait for it, or name another folder"
+            ) from None
+        yield
+
+
+def forget(config: Config, layout: Layout, name: str) -> None:
+    """Removes what earlier stages left for this data and configuration, so that they start anew."""
+    shutil.rmtree(_run_folder(config, layout, name).root, ignore_errors=True)
+
+
+def _run_folder(config: Config, layout: Layout, name: str) -> RunFolder:
+    return RunFolder(_work(config, layout) / "runs" / name[:16])
+
+
+def _work(config: Config, layout: Layout) -> Path:
+    return Path(config.paths.cache) if config.paths.cache else layout.work
 
 
 def up_to_date(layout: Layout, name: str) -> str:
@@ -321,6 +392,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         max_history=run.config.model.max_history,
         configuration={"fingerprint": run.fingerprint} | run.config.model_dump(),
         metrics=json.loads(folder.metrics.read_text(encoding="utf-8"))["test"],
+        notes=json.loads(folder.training.read_text(encoding="utf-8"))["notes"],
         files={},
         encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
     )

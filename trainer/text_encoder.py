@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -264,6 +265,7 @@ def open_encoder(
         say(f"training the catalogue encoder on {len(products):,} product texts")
         model = train_catalogue_encoder(products, config.catalogue, Normaliser.profile(config.profile), seed)
         save_encoder(model, target)
+    os.utime(target)
     return SentenceTransformer(str(target), device="cpu", trust_remote_code=True), "catalogue"
 
 

@@ -240,11 +240,17 @@ def verify(version: Version) -> None:
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
 
 
-def write_version(layout: Layout, name: str, fill: Callable[[VersionLayout], Manifest]) -> Version:
-    """Writes a version folder so that nobody ever sees half of it.
+def write_version(
+    layout: Layout,
+    name: str,
+    fill: Callable[[VersionLayout], Manifest],
+    check: Callable[[Version], None] = lambda version: None,
+) -> Version:
+    """Writes a version folder so that nobody ever sees half of it, or one that cannot be used.
 
     `fill` writes every file into a temporary folder and returns the manifest (its `files` are filled in here); the
-    folder is fsynced and renamed into `versions/`. On any error the temporary folder is removed.
+    folder is fsynced, given to `check`, which raises where it should not be there, and renamed into `versions/`. On any
+    error the temporary folder is removed.
     """
     if not _NAME.match(name):
         raise ValueError(f"{name!r} is not a version name")
@@ -261,6 +267,7 @@ def write_version(layout: Layout, name: str, fill: Callable[[VersionLayout], Man
         manifest = manifest.model_copy(update={"files": files})
         temporary.manifest.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
         sync_folder(temporary.root)
+        check(Version(manifest, temporary, layout.encoder(manifest.encoder_digest)))
         temporary.root.rename(layout.version(name).root)
         _sync(layout.versions)
     except BaseException:
@@ -303,12 +310,20 @@ def prune(layout: Layout, keep: int) -> list[str]:
         shutil.rmtree(leaving, ignore_errors=True)
         layout.version(name).root.rename(leaving)
         shutil.rmtree(leaving)
-    used = {open_version(layout, name).manifest.encoder_digest for name in list_versions(layout)}
+    _prune_encoders(layout)
+    return removed
+
+
+def _prune_encoders(layout: Layout) -> None:
+    """Removes the encoders that no version names; none of them where one version cannot say what it names."""
+    try:
+        used = {open_version(layout, name).manifest.encoder_digest for name in list_versions(layout)}
+    except CorruptArtifact:
+        return
     if layout.encoders.is_dir():
         for folder in layout.encoders.iterdir():
             if folder.name not in used:
                 shutil.rmtree(folder)
-    return removed
 
 
 def sync_folder(folder: Path) -> None:
