@@ -80,7 +80,7 @@ COPY --from=trainer-libraries /opt/venv /opt/venv
 COPY docker/train.py docker/
 COPY --from=protos /src/twotower twotower
 COPY trainer trainer
-# a pretrained encoder that is fetched once is kept beside the trainer's other caches
-ENV TWOTOWER_ARTIFACTS=/artifacts HF_HOME=/artifacts/work/huggingface
+# a pretrained encoder that is fetched once is kept in the volume
+ENV TWOTOWER_ARTIFACTS=/artifacts HF_HOME=/artifacts/huggingface
 STOPSIGNAL SIGINT
 ENTRYPOINT ["python", "/app/docker/train.py"]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tiny_artifact import write_object_array
 
 from twotower import search
 from twotower.errors import CorruptArtifact, InvalidInput
@@ -173,9 +174,9 @@ def test_files_that_cannot_be_read_are_corrupt(tmp_path: Path, content: bytes) -
     assert VectorIndex.load(good_index, good_vectors).size == 2
 
 
-def test_pickled_vectors_are_never_loaded(tmp_path: Path) -> None:
+def test_vectors_of_objects_are_never_loaded(tmp_path: Path) -> None:
     index = faiss.IndexFlatIP(3)
     faiss.write_index(index, str(tmp_path / "i.faiss"))
-    np.save(tmp_path / "v.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    write_object_array(tmp_path / "v.npy")
     with pytest.raises(CorruptArtifact):
         VectorIndex.load(tmp_path / "i.faiss", tmp_path / "v.npy")

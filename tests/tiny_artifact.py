@@ -304,3 +304,10 @@ def _model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+def write_object_array(path: Path) -> None:
+    """A .npy file whose header promises Python objects: reading it would run whatever its bytes say."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+        file.write(b"not an object")

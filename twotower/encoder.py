@@ -28,7 +28,8 @@ class EncoderSpec(BaseModel):
     name: str
     dimension: int
     normaliser: dict[str, bool]
-    template: str = "{title} {description}"
+    # how `text.item_text` puts an item's text together; another template would need another reader
+    template: Literal["{title} {description}"] = "{title} {description}"
     prompt: str = ""
     max_length: int
     ngrams: dict[str, int] | None = None
@@ -50,13 +51,7 @@ class TextEncoder:
     def load(cls, layout: EncoderLayout, threads: int) -> TextEncoder:
         """Reads the three files of an encoder folder, which must have been checked before."""
         spec = EncoderSpec.model_validate_json(layout.spec.read_bytes())
-        graph = Graph(
-            layout.graph,
-            {"input_ids": 2, "attention_mask": 2},
-            "text_vector",
-            threads,
-            extra={"token_type_ids"},
-        )
+        graph = Graph(layout.graph, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads)
         return cls(spec, load_tokenizer(spec, layout.tokenizer), graph)
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:

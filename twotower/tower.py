@@ -18,18 +18,10 @@ Float32 = NDArray[np.float32]
 class Graph:
     """An ONNX graph with one output. `inputs` gives each input's name and number of axes.
 
-    Inputs named in `extra` are filled with zeros of the first input's shape where the graph has them. CorruptArtifact
-    where the file is not such a graph.
+    CorruptArtifact where the file is not such a graph.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        inputs: Mapping[str, int],
-        output: str,
-        threads: int,
-        extra: frozenset[str] | set[str] = frozenset(),
-    ) -> None:
+    def __init__(self, path: Path, inputs: Mapping[str, int], output: str, threads: int) -> None:
         import onnxruntime  # heavy, and not in the retrieval service's image
 
         options = onnxruntime.SessionOptions()
@@ -43,22 +35,16 @@ class Graph:
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes for a bad file
             raise CorruptArtifact(f"{path} is not a graph that ONNX Runtime can run: {error}") from error
         found = {one.name: len(one.shape) for one in self._session.get_inputs()}
-        self._zeros = sorted(set(found) & set(extra))
-        wanted = {**inputs, **{name: found[name] for name in self._zeros}}
-        if found != wanted:
-            raise CorruptArtifact(f"{path} has inputs {found}, wanted {wanted}")
+        if found != dict(inputs):
+            raise CorruptArtifact(f"{path} has inputs {found}, wanted {dict(inputs)}")
         outputs = [one.name for one in self._session.get_outputs()]
         if outputs != [output]:
             raise CorruptArtifact(f"{path} has outputs {outputs}, wanted [{output!r}]")
-        self._inputs = dict(inputs)
         self._output = output
 
     def run(self, values: Mapping[str, NDArray[Any]]) -> Float32:
         """The graph's output for inputs that share their first axis."""
-        feed = dict(values)
-        for name in self._zeros:
-            feed[name] = np.zeros_like(next(iter(values.values())))
-        result: Float32 = self._session.run([self._output], feed)[0]
+        result: Float32 = self._session.run([self._output], dict(values))[0]
         return result
 
 
