@@ -17,6 +17,7 @@ from trainer.config import Config, load_config
 from trainer.dataset import Events
 from trainer.errors import DataError
 from trainer.evaluate import metrics, model_scorer, rank_targets
+from trainer.loss import category_alignment
 from trainer.model import ItemFeatures, TwoTower
 from trainer.split import Split, leave_last_out
 from trainer.train import Fitted, fit, pick_device, step_loss
@@ -250,6 +251,29 @@ def test_masking_and_correction_change_the_loss() -> None:
     assert len(set(values.values())) == 3
     # fewer negatives, a smaller loss
     assert values["training.mask_positives=true"] < values["training.mask_positives=false"]
+
+
+def test_titles_alone_are_aligned_to_their_categories_too() -> None:
+    still = ("model.attribute_dropout=0", "model.product_dropout=0", "model.dropout=0")
+    chosen = config(*still)
+    one, made = model(chosen), sampler(chosen)
+    batch = next(made.epoch(0))
+
+    def loss(titles: torch.Tensor | None, weight: float = 1.0) -> float:
+        asked = config(*still, f"training.category_alignment={weight}")
+        return float(step_loss(one, FEATURES, batch, made, asked, titles).detach())
+
+    def alignment(text: torch.Tensor) -> float:
+        rows = torch.from_numpy(batch.products)
+        unknown = torch.zeros(len(rows), dtype=torch.long)
+        content = one.item(text[rows], unknown, unknown, unknown)
+        prototypes, temperature = one.item.category.weight[1:], chosen.training.category_temperature
+        return float(category_alignment(content, prototypes, FEATURES.category[rows], temperature).detach())
+
+    titles = FEATURES.text.roll(1, dims=0)
+    base = loss(None, weight=0)
+    assert loss(None) == pytest.approx(base + alignment(FEATURES.text), rel=1e-5)
+    assert loss(titles) == pytest.approx(base + (alignment(FEATURES.text) + alignment(titles)) / 2, rel=1e-5)
 
 
 def test_the_device_is_chosen_by_itself() -> None:

@@ -159,7 +159,7 @@ def drop_ids(features: ItemFeatures, attributes: float, products: float) -> Item
     )
 
 
-def text_alone(features: ItemFeatures) -> ItemFeatures:
-    """The features of items of which only the text is known."""
-    unknown = torch.zeros_like(features.brand)
-    return ItemFeatures(features.text, unknown, unknown, unknown)
+def text_alone(text: Tensor) -> ItemFeatures:
+    """The features of items of which only the text [B, E] is known."""
+    unknown = torch.zeros(len(text), dtype=torch.long, device=text.device)
+    return ItemFeatures(text, unknown, unknown, unknown)

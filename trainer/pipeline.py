@@ -90,6 +90,7 @@ class Prepared:
     schema: EventSchema
     vocab: Vocab
     features: ItemFeatures
+    titles: torch.Tensor | None
     encoder_name: str
     encoder_digest: str
     split: Split
@@ -130,19 +131,25 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         model, encoder_name, config.encoder, [text for text in texts if text], layout, threads
     )
     graph = TextEncoder.load(layout.encoder(digest), threads)
-    vectors, fresh = text_encoder.encode_cached(graph, digest, texts, work / "text_vectors", config.encoder.batch_size)
-    say(f"text vectors: {fresh:,} encoded, {len(set(texts)) - fresh:,} from the cache")
     vocab = Vocab.build(data.products.brands, data.products.categories)
+    titles: list[str] = []
+    if config.training.category_alignment and len(vocab.category) > 1:
+        # a title alone is as short as what a shopper types: the item tower learns from it too
+        titles = [title or text for title, text in zip(data.products.titles, texts, strict=True)]
+    every = [*texts, *titles]
+    vectors, fresh = text_encoder.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
+    say(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
     features = ItemFeatures(
-        torch.from_numpy(vectors),
+        torch.from_numpy(vectors[: len(texts)]),
         torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
         torch.tensor([vocab.category_index(category) for category in data.products.categories]),
         torch.arange(1, len(texts) + 1),
     )
     split = split_events(data.events, config.evaluation)
     return Prepared(
-        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features, encoder_name,
-        digest, split, tie_hash(data.products.ids, config.seed),
+        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
+        torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, split,
+        tie_hash(data.products.ids, config.seed),
     )  # fmt: skip
 
 
@@ -152,6 +159,7 @@ def train(run: Prepared, say: Say) -> None:
     say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
     device = pick_device(config.device)
     features = ItemFeatures(*(column.to(device) for column in run.features))
+    titles = None if run.titles is None else run.titles.to(device)
     model = _new_model(run).to(device)
     sampler = _sampler(run, split.train_stop)
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
@@ -166,7 +174,7 @@ def train(run: Prepared, say: Say) -> None:
         say(f"warning: {note}")
     fitted = fit(
         model, features, sampler, config, run.folder.checkpoints, run.fingerprint,
-        epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
+        titles=titles, epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
     )  # fmt: skip
     _save(fitted.weights, run.folder.evaluated)
     facts: dict[str, Any] = {
@@ -181,7 +189,7 @@ def train(run: Prepared, say: Say) -> None:
         everything_sampler = _sampler(run, everything(run.data.events))
         again = fit(
             _new_model(run).to(device), features, everything_sampler, config, run.folder.refit_checkpoints,
-            f"refit-{run.fingerprint}", epochs=fitted.best_epoch, validate=None, say=say,
+            f"refit-{run.fingerprint}", titles=titles, epochs=fitted.best_epoch, validate=None, say=say,
         )  # fmt: skip
         weights, facts["refit_curve"] = again.weights, again.curve
     _save(weights, run.folder.final)

@@ -46,6 +46,7 @@ def fit(
     folder: Path,
     fingerprint: str,
     *,
+    titles: Tensor | None = None,
     epochs: int,
     validate: Callable[[TwoTower], float] | None,
     say: Callable[[str], None],
@@ -55,6 +56,8 @@ def fit(
     With `validate` (higher is better) the best epoch's weights are returned and training stops after `patience` epochs
     without a better one; without it, the last epoch's. Every random draw of a step comes from (seed, epoch, step)
     alone, so a resumed training ends in the same weights as an uninterrupted one.
+
+    `titles` [N, E] are the text vectors of the titles alone: short, as shoppers type, and aligned to categories too.
     """
     settings = config.training
     parameters = [
@@ -94,7 +97,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             torch.manual_seed(_seed(config.seed, epoch, step))
-            loss = step_loss(model, features, batch, sampler, config)
+            loss = step_loss(model, features, batch, sampler, config, titles)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -123,8 +126,15 @@ def fit(
     return Fitted(best, best_epoch, curve)
 
 
-def step_loss(model: TwoTower, features: ItemFeatures, batch: Batch, sampler: Sampler, config: Config) -> Tensor:
-    """The loss of one batch: item vectors of its products, buyer vectors of every prefix, InfoNCE."""
+def step_loss(
+    model: TwoTower,
+    features: ItemFeatures,
+    batch: Batch,
+    sampler: Sampler,
+    config: Config,
+    titles: Tensor | None = None,
+) -> Tensor:
+    """The loss of one batch: InfoNCE of the vectors of every prefix, and the alignment of texts to categories."""
     settings, device = config.training, model.log_temperature.device
     products = torch.from_numpy(batch.products).to(device)
     chosen = ItemFeatures(*(column[products] for column in features))
@@ -154,9 +164,11 @@ def step_loss(model: TwoTower, features: ItemFeatures, batch: Batch, sampler: Sa
     temperature = model.log_temperature.exp().clamp(min=0.01)
     loss = info_nce(queries, candidates, target, temperature, masked, log_q, weights)
     if settings.category_alignment and model.item.category.num_embeddings > 2:
-        content = model.items(text_alone(chosen))
+        texts = [chosen.text] if titles is None else [chosen.text, titles[products]]
+        content = model.items(text_alone(torch.cat(texts)))
+        category = chosen.category.repeat(len(texts))
         loss = loss + settings.category_alignment * category_alignment(
-            content, model.item.category.weight[1:], chosen.category, settings.category_temperature
+            content, model.item.category.weight[1:], category, settings.category_temperature
         )
     return loss
 
