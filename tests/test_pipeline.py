@@ -27,6 +27,7 @@ from small_shop import (
 
 from trainer import pipeline
 from trainer.__main__ import main
+from trainer.config import load_config
 from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
 from twotower.encoder import TextEncoder
 from twotower.history import read_recent
@@ -413,3 +414,12 @@ def test_the_trainers_own_folders_do_not_grow_for_ever(tmp_path: Path) -> None:
 def test_a_model_with_little_to_learn_from_says_so(version: Version) -> None:
     # the small shop has some hundred pairs
     assert any("training pairs: products are placed by their text" in note for note in version.manifest.notes)
+
+
+def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = write_shop(tmp_path)
+    asked = load_config(), [str(shop.events)], [str(shop.products)]
+    before = pipeline.run_fingerprint(*asked)
+    assert pipeline.run_fingerprint(*asked) == before
+    monkeypatch.setattr(pipeline, "_code", lambda: "of another release")
+    assert pipeline.run_fingerprint(*asked) != before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.resources
 import itertools
 import json
 import os
@@ -53,6 +54,11 @@ from twotower.vocab import Vocab
 Float32 = NDArray[np.float32]
 Say = Callable[[str], None]
 _PARITY_HISTORIES = 64
+# the modules whose every change may change a model
+_MODEL_CODE = {
+    "trainer": ("batches", "dataset", "loss", "model", "split", "text_encoder", "train"),
+    "twotower": ("events", "history", "ngrams", "text", "vocab"),
+}
 # fewer (history, next product) pairs than this are said to be few
 _FEW_PAIRS = 1000
 
@@ -98,10 +104,21 @@ class Prepared:
 
 
 def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
-    """sha256 over the contents of the input files and every setting that changes the model."""
+    """sha256 over the input files, every setting that changes the model, and the code that makes it.
+
+    With new code a checkpoint of the old one is not resumed, and a version made by it is not up to date.
+    """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
     settings = config.digest("seed", "data", "encoder", "model", "training", "evaluation", "index")
-    return hashlib.sha256(json.dumps([*files, settings]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*files, settings, _code()]).encode()).hexdigest()
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for package, names in _MODEL_CODE.items():
+        for name in names:
+            digest.update(importlib.resources.files(package).joinpath(f"{name}.py").read_bytes())
+    return digest.hexdigest()
 
 
 def check_writable(layout: Layout) -> None:
