@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -25,6 +25,9 @@ test: .venv/dev.stamp $(GENERATED) ## everything the tests need, then all tests
 
 compose-test: .venv/dev.stamp $(GENERATED) ## the tests that build images and run containers (needs a Docker engine)
 	$(BIN)/python -m pytest -m compose $(ARGS)
+
+bench-items: .venv/dev.stamp $(GENERATED) ## item encoding beside sentence-transformers
+	$(BIN)/python benchmarks/items.py $(ARGS)
 
 lint: .venv/dev.stamp $(GENERATED) ## format check, lint, types, import contracts
 	$(BIN)/ruff format --check .

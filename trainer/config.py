@@ -98,6 +98,8 @@ class Encoder(Section):
     prompt: str
     max_length: Annotated[int, Field(ge=8, le=8192)]
     batch_size: Count
+    quantisation: Literal["none", "int8", "auto"]
+    quantisation_texts: Count
     parity_rows: Count
     parity_tolerance: Positive
     catalogue: CatalogueEncoderConfig

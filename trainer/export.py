@@ -7,7 +7,8 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,41 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from trainer.config import Encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.model import ItemFeatures, TwoTower
+from trainer.quantise import quantise_graph
 from trainer.text_encoder import HashedNgramEmbedding
 from twotower.artifact import EncoderLayout, Layout, sync_folder
-from twotower.encoder import EncoderSpec, TextEncoder
+from twotower.encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
 from twotower.history import BuyerInputs
 from twotower.text import Normaliser
 from twotower.tower import BuyerTower, ItemTower
 
 Float32 = NDArray[np.float32]
+Say = Callable[[str], None]
+# an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these
+MEAN_COSINE = 0.99
+MIN_COSINE = 0.98
 # what the exported text graph can hold; any other module is refused by name
 _KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 
 
 def export_encoder(
-    model: SentenceTransformer, name: str, config: Encoder, texts: Sequence[str], layout: Layout, threads: int
+    model: SentenceTransformer,
+    name: str,
+    config: Encoder,
+    texts: Sequence[str],
+    layout: Layout,
+    threads: int,
+    say: Say = lambda line: None,
 ) -> str:
     """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already.
 
-    EncoderError names a module that cannot be exported; ParityError where the graph differs from torch on `texts`.
+    EncoderError names a module that cannot be exported, or says how far int8 is from float32 where that is too far;
+    ParityError where the graph differs from torch on `texts`.
     """
     temporary = EncoderLayout(layout.work / "encoder-export")
     shutil.rmtree(temporary.root, ignore_errors=True)
@@ -47,14 +61,17 @@ def export_encoder(
     if spec.kind == "tokenizer":
         model.tokenizer.backend_tokenizer.save(str(temporary.tokenizer))
     example = _tokens(model, ["خاتم ذهب", "زيت محرك 5W-30"])
-    _export(
-        _TextGraph(model),
-        example,
-        temporary.graph,
-        {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}},
-        "text_vector",
-    )
+    with _plain_attention(model):
+        _export(
+            _TextGraph(model),
+            example,
+            temporary.graph,
+            {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}},
+            "text_vector",
+        )
     check_text_parity(model, TextEncoder.load(temporary, threads), texts[: config.parity_rows], config.parity_tolerance)
+    if spec.kind == "tokenizer" and config.quantisation != "none":
+        _quantise(temporary, spec, config, texts, threads, say)
     digest = _folder_digest(temporary)
     target = layout.encoder(digest)
     if not target.root.exists():
@@ -70,6 +87,71 @@ def check_text_parity(model: SentenceTransformer, graph: TextEncoder, texts: Seq
     """Largest difference between torch and graph on raw texts; ParityError above the tolerance."""
     wanted = model.encode([graph.normalise(text) for text in texts], prompt=graph.spec.prompt or None)
     return _compare("encoder.onnx", np.asarray(wanted), graph.encode(texts), tolerance)
+
+
+def _quantise(
+    layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: Sequence[str], threads: int, say: Say
+) -> None:
+    """Puts the int8 graph in the place of the float32 one, and its cosines into the specification.
+
+    Where the cosines are too low `int8` is an EncoderError, and `auto` keeps the float32 graph.
+    """
+    exact = TextEncoder.load(layout, threads)
+    int8_graph = layout.graph.with_name("int8.onnx")
+    products = quantise_graph(layout.graph, int8_graph)
+    quick = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_graph), threads)
+    sample = [
+        texts[row] for row in np.linspace(0, len(texts) - 1, min(len(texts), config.quantisation_texts), dtype=int)
+    ]
+    found = measure_int8(exact, quick, sample)
+    close = found.mean_cosine >= MEAN_COSINE and found.min_cosine >= MIN_COSINE
+    told = f"cosine to float32 {found.mean_cosine:.4f} in the mean, {found.min_cosine:.4f} at least, on {found.texts} texts"
+    if products and close:
+        _check_alone(quick, sample[: config.parity_rows], config.parity_tolerance)
+        int8_graph.replace(layout.graph)
+        layout.spec.write_text(spec.model_copy(update={"int8": found}).model_dump_json(indent=1), encoding="utf-8")
+        say(f"text encoder: int8, {told}")
+        return
+    wanted = f"{told}; wanted {MEAN_COSINE} and {MIN_COSINE}" if products else "it has no product of tokens and weights"
+    if config.quantisation == "int8":
+        raise EncoderError(f"the encoder {spec.name!r} cannot be int8: {wanted}; set encoder.quantisation=auto or none")
+    int8_graph.unlink()
+    say(f"text encoder: kept float32, int8 would not do: {wanted}")
+
+
+def measure_int8(exact: TextEncoder, quick: TextEncoder, texts: Sequence[str]) -> Quantised:
+    """Cosines of the vectors of two graphs of one encoder, over raw texts."""
+    pair = [one.encode(texts).astype(np.float64) for one in (exact, quick)]  # 2 x [N, E]
+    wanted, got = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in pair)
+    cosines = (wanted * got).sum(axis=1)
+    probe = [float(value) for value in quick.encode([PROBE])[0]]
+    return Quantised(mean_cosine=float(cosines.mean()), min_cosine=float(cosines.min()), texts=len(texts), probe=probe)
+
+
+def _check_alone(encoder: TextEncoder, texts: Sequence[str], tolerance: float) -> None:
+    """ParityError where a text's vector depends on the texts beside it: then no stored vector could be met again."""
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    difference = float(np.abs(alone - encoder.encode(texts)).max())
+    if not difference <= tolerance:
+        raise ParityError(
+            f"the int8 graph gives a text another vector alone than in a batch (by {difference:.2e}, allowed "
+            f"{tolerance:.0e}); set encoder.quantisation=none"
+        )
+
+
+@contextmanager
+def _plain_attention(model: SentenceTransformer) -> Iterator[None]:
+    """A transformer's attention written out: the fused kind guards against rows of NaN in six nodes a layer."""
+    inner = getattr(model[0], "auto_model", None)
+    if not isinstance(inner, PreTrainedModel):
+        yield
+        return
+    before = inner.config._attn_implementation
+    inner.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        inner.set_attn_implementation(before)
 
 
 def _encoder_spec(model: SentenceTransformer, name: str, config: Encoder) -> EncoderSpec:

@@ -56,7 +56,7 @@ Say = Callable[[str], None]
 _PARITY_HISTORIES = 64
 # the modules whose every change may change a model
 _MODEL_CODE = {
-    "trainer": ("batches", "dataset", "loss", "model", "split", "text_encoder", "train"),
+    "trainer": ("batches", "dataset", "loss", "model", "quantise", "split", "text_encoder", "train"),
     "twotower": ("events", "history", "ngrams", "text", "vocab"),
 }
 # fewer (history, next product) pairs than this are said to be few
@@ -145,7 +145,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
     texts = text_encoder.texts_of(data.products)
     digest = export.export_encoder(
-        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads
+        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads, say
     )
     graph = TextEncoder.load(layout.encoder(digest), threads)
     vocab = Vocab.build(data.products.brands, data.products.categories)

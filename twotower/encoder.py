@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +12,32 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from twotower.artifact import EncoderLayout
+from twotower.errors import CorruptArtifact
 from twotower.ngrams import NgramSpec, pad
 from twotower.text import Normaliser
 from twotower.tower import Graph
 
 Float32 = NDArray[np.float32]
+
+# places (texts x longest text) of one batch: a transformer's activations of about this many stay in the caches
+_BATCH_PLACES = {"tokenizer": 512, "ngrams": 16_384}
+# with letters, digits and both scripts
+PROBE = "خاتم ذهب عيار 21 gold ring"
+_PROBE_TOLERANCE = 1e-4
+# above this share of padding a batch of its own is cheaper
+_MOST_PADDING = 0.2
+
+
+class Quantised(BaseModel):
+    """How near an int8 graph is to the float32 one that it was made from: cosines over texts of the catalogue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean_cosine: float
+    min_cosine: float
+    texts: int
+    # the vector of PROBE as the machine that made the graph computes it
+    probe: list[float]
 
 
 class EncoderSpec(BaseModel):
@@ -33,43 +55,96 @@ class EncoderSpec(BaseModel):
     prompt: str = ""
     max_length: int
     ngrams: dict[str, int] | None = None
+    # None: the graph is the float32 one; otherwise its matrices are int8, and this near
+    int8: Quantised | None = None
 
 
 class TextEncoder:
     """Texts to vectors [B, E], exactly as the trainer's encoder gives them.
 
-    `texts` are raw: normalisation and prompt are applied here. Batches are cut by length so that padding is little.
+    `texts` are raw: normalisation and prompt are applied here. Batches hold texts of about one length, at most a fifth
+    of them padding; up to `threads` batches run at a time, each on one thread, so their number changes no vector.
     """
 
-    def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: Graph) -> None:
+    def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: Graph, threads: int = 1) -> None:
         self.spec = spec
         self.normalise = Normaliser(**spec.normaliser)
         self._tokenizer = tokenizer
         self._graph = graph
+        self._threads = threads
 
     @classmethod
     def load(cls, layout: EncoderLayout, threads: int) -> TextEncoder:
-        """Reads the three files of an encoder folder, which must have been checked before."""
+        """Reads the three files of an encoder folder, which must have been checked before.
+
+        CorruptArtifact where this machine computes an int8 graph otherwise than the one that made it.
+        """
         spec = EncoderSpec.model_validate_json(layout.spec.read_bytes())
-        graph = Graph(layout.graph, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads)
-        return cls(spec, load_tokenizer(spec, layout.tokenizer), graph)
+        encoder = cls(spec, load_tokenizer(spec, layout.tokenizer), text_graph(layout.graph), threads)
+        if spec.int8 is not None:
+            encoder._check_arithmetic(spec.int8, layout.graph)
+        return encoder
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
         """Vectors [B, E] of raw texts, in their order."""
         tokens = [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        batches = list(cut_batches([len(one) for one in tokens], batch_size, _BATCH_PLACES[self.spec.kind]))
         vectors = np.empty((len(tokens), self.spec.dimension), np.float32)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+
+        def run(rows: list[int]) -> None:
             ids, mask = pad([tokens[row] for row in rows])
             vectors[rows] = self._graph.run({"input_ids": ids, "attention_mask": mask})
+
+        if self._threads == 1 or len(batches) == 1:
+            for rows in batches:
+                run(rows)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                # the longest first, so that no thread is left with one at the end
+                for _ in pool.map(run, reversed(batches)):
+                    pass
         return vectors
+
+    def _check_arithmetic(self, int8: Quantised, path: Path) -> None:
+        # x86 processors without VNNI add pairs of 8-bit products in 16 bits and cut them off
+        difference = float(np.abs(self.encode([PROBE])[0] - np.array(int8.probe, np.float32)).max())
+        if not difference <= _PROBE_TOLERANCE:
+            raise CorruptArtifact(
+                f"{path} gives other vectors on this processor than where it was made (by {difference:.1e}, allowed "
+                f"{_PROBE_TOLERANCE:.0e}); train with encoder.quantisation=none"
+            )
 
     def _tokenize(self, text: str) -> Sequence[int]:
         if isinstance(self._tokenizer, NgramSpec):
             return self._tokenizer.ids(text)
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
+
+
+def text_graph(path: Path) -> Graph:
+    """The graph of a text encoder. One thread: TextEncoder runs several batches at a time instead."""
+    return Graph(path, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads=1)
+
+
+def cut_batches(lengths: Sequence[int], most_texts: int, most_places: int) -> Iterator[list[int]]:
+    """The rows of every batch, shortest texts first.
+
+    A batch has at most `most_texts` rows, `most_places` places (rows x its longest) unless it is a single text, and a
+    fifth of its places at most are padding.
+    """
+    batch: list[int] = []
+    filled = 0
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[row]
+        places = (len(batch) + 1) * length
+        padding = places - filled - length
+        if batch and (len(batch) == most_texts or places > most_places or padding > _MOST_PADDING * places):
+            yield batch
+            batch, filled = [], 0
+        batch.append(row)
+        filled += length
+    if batch:
+        yield batch
 
 
 def load_tokenizer(spec: EncoderSpec, path: Path) -> Any:
