@@ -1,12 +1,12 @@
 """Item encoding beside SentenceTransformer.encode, on the same texts and the same cores, in one run.
 
-Usage:  make bench-items, or  .venv/bin/python benchmarks/items.py [--texts 192] [--rounds 3] [--tokens 47] [--threads 2]
+Usage:  make bench-items [ARGS='--texts 192 --rounds 3 --tokens 47 --threads 2']
 
 The texts are synthetic (`trainer demo-data`), cut after the word with which they reach `--tokens` tokens; `--tokens 0`
-takes them whole. The pretrained encoder is all-MiniLM-L6-v2, which the tests' dependencies bring along. It is exported as a
-run of the trainer does, once with encoder.quantisation=none and once with auto. The ways are measured interleaved, in
-rounds; the table gives the median rate and the ratio to SentenceTransformer.encode of the same round with its spread.
-The catalogue encoder is measured on the whole texts. The last line is one JSON object.
+takes them whole. The pretrained encoder is all-MiniLM-L6-v2, which the tests' dependencies bring along. It is exported
+as a run of the trainer does, once with encoder.quantisation=none and once with auto. The ways are measured interleaved,
+in rounds; the table gives the median rate and the ratio to SentenceTransformer.encode of the same round with its
+spread. The catalogue encoder is measured on the whole texts. The last line is one JSON object.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from trainer.export import check_text_parity, export_encoder
 from trainer.text_encoder import HashedNgramEmbedding
 from twotower.artifact import Layout
 from twotower.encoder import TextEncoder
+from twotower.errors import CorruptArtifact
 from twotower.ngrams import NgramSpec
 from twotower.text import Normaliser
 
@@ -94,13 +95,53 @@ def test_a_transformer_with_a_dense_layer_and_a_prompt_comes_back_as_torch_has_i
     model = SentenceTransformer(
         modules=[body, Pooling(384, pooling_mode="mean"), Dense(384, 24), Normalize()], device="cpu"
     )
-    config = encoder_config("name=x", "prompt=query: ", "max_length=32")
+    config = encoder_config("name=x", "prompt=query: ", "max_length=32", "quantisation=none")
     layout = Layout(tmp_path)
     loaded = TextEncoder.load(layout.encoder(export_encoder(model, "x", config, TEXTS, layout, 1)), 1)
     light = Normaliser.profile("light")
     wanted = model.encode([f"query: {light(text)}" for text in TEXTS])
     np.testing.assert_allclose(loaded.encode(TEXTS), wanted, atol=1e-4)
-    assert loaded.spec.max_length == 32 and loaded.spec.prompt == "query: "
+    assert loaded.spec.max_length == 32 and loaded.spec.prompt == "query: " and loaded.spec.int8 is None
+
+
+def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SentenceTransformer(str(MINI), device="cpu")
+    model.max_seq_length = 32
+    layout, said = Layout(tmp_path), []
+    titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
+
+    def exported(quantisation: str) -> TextEncoder:
+        config = encoder_config("name=x", f"quantisation={quantisation}")
+        digest = export_encoder(model, "x", config, titles, layout, 1, said.append)
+        return TextEncoder.load(layout.encoder(digest), 1)
+
+    exact, quick = exported("none"), exported("int8")
+    assert exact.spec.int8 is None and quick.spec.int8 is not None
+    assert said == [
+        f"text encoder: int8, cosine to float32 {quick.spec.int8.mean_cosine:.4f} in the mean, "
+        f"{quick.spec.int8.min_cosine:.4f} at least, on 4 texts"
+    ]
+    cosines = (quick.encode(titles) * model.encode(titles)).sum(axis=1)
+    assert cosines.min() == pytest.approx(quick.spec.int8.min_cosine, abs=1e-4) and cosines.min() >= 0.98
+    # a quarter of the size, the word vectors apart
+    sizes = [(layout.encoder(folder.name).graph).stat().st_size for folder in layout.encoders.iterdir()]
+    assert 20e6 < max(sizes) - min(sizes)
+    wrong = quick.spec.int8.model_copy(update={"probe": [0.0] * 384})
+    files = next(
+        layout.encoder(one.name) for one in layout.encoders.iterdir() if b"probe" in (one / "encoder.json").read_bytes()
+    )
+    files.spec.write_text(quick.spec.model_copy(update={"int8": wrong}).model_dump_json())
+    with pytest.raises(
+        CorruptArtifact, match=r"other vectors on this processor .* train with encoder.quantisation=none"
+    ):
+        TextEncoder.load(files, 1)
+    monkeypatch.setattr(export, "MIN_COSINE", 0.9999)
+    with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
+        exported("int8")
+    assert exported("auto").spec.int8 is None
+    assert said[-1].startswith("text encoder: kept float32, int8 would not do: cosine to float32 0.99")
 
 
 @pytest.mark.parametrize("unknown", ["LayerNorm", "WordWeights"])

@@ -105,7 +105,8 @@ def _quantise(
     ]
     found = measure_int8(exact, quick, sample)
     close = found.mean_cosine >= MEAN_COSINE and found.min_cosine >= MIN_COSINE
-    told = f"cosine to float32 {found.mean_cosine:.4f} in the mean, {found.min_cosine:.4f} at least, on {found.texts} texts"
+    cosines = f"{found.mean_cosine:.4f} in the mean, {found.min_cosine:.4f} at least"
+    told = f"cosine to float32 {cosines}, on {found.texts} texts"
     if products and close:
         _check_alone(quick, sample[: config.parity_rows], config.parity_tolerance)
         int8_graph.replace(layout.graph)

@@ -103,7 +103,7 @@ class _Writer:
         self.node("Reshape", [scaled, self._shape(weight.shape[1])], output)
 
     def _quantised_rows(self, name: str) -> str:
-        """uint8 [B · L, K] of a float tensor [B, L, K], and beside it `<result>_column`, each row's scale [B · L, 1]."""
+        """uint8 [rows, K] of a float tensor [B, L, K], and beside it `<result>_column`, each row's scale [rows, 1]."""
         rows = self.rows[name] = f"{name}_int8"
         flat = self.node("Flatten", [name], f"{rows}_flat", axis=2)
         size = self.node("Abs", [flat], f"{rows}_abs")

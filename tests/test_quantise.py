@@ -1,0 +1,61 @@
+"""int8 graphs, against the same arithmetic written in numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from trainer.quantise import quantise_graph, quantise_weight
+from twotower.tower import Graph
+
+
+def write_graph(path: Path, weight: np.ndarray) -> None:
+    """table [9, K] gathered by ids, times a constant, summed over the tokens; and a product without tokens behind it."""
+    table = np.random.default_rng(1).normal(size=(9, weight.shape[0])).astype(np.float32)
+    table[0] = 0  # a row of zeros has no scale of its own
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["tokens"]),
+        helper.make_node("MatMul", ["tokens", "weight"], ["hidden"]),
+        helper.make_node("ReduceSum", ["hidden", "axis"], ["pooled"], keepdims=0),
+        helper.make_node("MatMul", ["pooled", "square"], ["vector"]),
+    ]
+    constants = {
+        "table": table, "weight": weight, "axis": np.array([1]), "square": np.eye(weight.shape[1], dtype=np.float32),
+    }  # fmt: skip
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", weight.shape[1]])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        value_info=[
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", "length", width])
+            for name, width in (("tokens", weight.shape[0]), ("hidden", weight.shape[1]))
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+
+
+def test_weights_worked_out_by_hand() -> None:
+    values, scale = quantise_weight(np.array([[1.27, 0, -3], [-0.635, 0, 1]], np.float32))
+    np.testing.assert_allclose(scale[[0, 2]], [0.01, 3 / 127], rtol=1e-6)
+    # 1 / (3 / 127) = 42.3; a column of zeros stays one
+    assert values.dtype == np.int8 and values.tolist() == [[127, 0, -127], [-64, 0, 42]]
+
+
+def test_a_graph_computes_rows_by_columns(tmp_path: Path) -> None:
+    weight = np.random.default_rng(2).normal(size=(16, 5)).astype(np.float32)
+    write_graph(tmp_path / "float.onnx", weight)
+    assert quantise_graph(tmp_path / "float.onnx", tmp_path / "int8.onnx") == 1
+    ids = np.array([[1, 2, 0], [7, 8, 3]])
+    table = numpy_helper.to_array(onnx.load(tmp_path / "float.onnx").graph.initializer[0])
+    rows = table[ids]  # [2, 3, 16]
+    steps = np.maximum(np.abs(rows).max(axis=-1, keepdims=True), 1e-12) / 127
+    whole, scale = quantise_weight(weight)
+    wanted = ((np.rint(rows / steps) @ whole.astype(np.float64)) * steps * scale).sum(axis=1)
+    found = Graph(tmp_path / "int8.onnx", {"input_ids": 2}, "vector", 1).run({"input_ids": ids})
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    np.testing.assert_allclose(found, rows.sum(axis=1) @ weight, atol=0.15)
