@@ -13,7 +13,7 @@ from twotower.tower import Graph
 
 
 def write_graph(path: Path, weight: np.ndarray) -> None:
-    """table [9, K] gathered by ids, times a constant, summed over the tokens; and a product without tokens behind it."""
+    """Rows of a table [9, K], times a constant, summed over the tokens; and a product without tokens behind it."""
     table = np.random.default_rng(1).normal(size=(9, weight.shape[0])).astype(np.float32)
     table[0] = 0  # a row of zeros has no scale of its own
     nodes = [
