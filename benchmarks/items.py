@@ -1,6 +1,6 @@
 """Item encoding beside SentenceTransformer.encode, on the same texts and the same cores, in one run.
 
-Usage:  make bench-items [ARGS='--texts 192 --rounds 3 --tokens 47 --threads 2']
+Usage:  make bench-items [ARGS='--texts 192 --rounds 9 --tokens 47 --threads 2']
 
 The texts are synthetic (`trainer demo-data`), cut after the word with which they reach `--tokens` tokens; `--tokens 0`
 takes them whole. The pretrained encoder is all-MiniLM-L6-v2, which the tests' dependencies bring along. It is exported
@@ -40,7 +40,7 @@ BASE = "SentenceTransformer.encode"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=192)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--tokens", type=int, default=47, help="of a text, special tokens counted; 0 = whole texts")
     parser.add_argument("--threads", type=int, default=2, help="of torch and of ONNX Runtime alike")
     options = parser.parse_args()
