@@ -217,6 +217,9 @@ def test_a_bad_model_is_kept_back_and_published_only_by_force(tmp_path: Path, ca
     assert told.err.startswith(f"error: {bad} was kept back (gate: ndcg@10 ") and told.out.splitlines()[-1] == force
     assert pointed(artifacts).name == good.name
 
+    assert main(["publish", "--force", *shop.arguments, "--artifacts", str(artifacts)]) == 2
+    assert "publish --force needs a VERSION" in capsys.readouterr().err
+
     # 4. where nothing is served it is published, with the warning
     fresh = copy_artifacts(artifacts, tmp_path / "fresh")
     (fresh / "CURRENT").unlink()

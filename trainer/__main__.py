@@ -252,6 +252,8 @@ def _publish(options: argparse.Namespace) -> int:
         publish(layout, options.version)
         print(f"published {options.version}")
         return 0
+    if options.force:
+        return _fail("publish --force needs a VERSION: one that the gate kept back", 2)
     if not options.events or not options.products:
         return _fail("publish needs a VERSION, or --events and --products to find what the stages made", 2)
     return _stage(options)
