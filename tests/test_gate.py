@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from small_shop import (
     EVENT_COLUMNS,
     NOON,
     PRODUCT_COLUMNS,
+    ROOT,
     Shop,
     copy_artifacts,
     product_rows,
@@ -233,3 +236,21 @@ def test_a_bad_model_is_kept_back_and_published_only_by_force(tmp_path: Path, ca
     assert pointed(without).manifest.gate == "off"
     assert main(["publish", bad, "--force", "--artifacts", str(artifacts)]) == 0
     assert pointed(artifacts).name == bad
+
+
+def test_a_demo_goes_on_with_what_is_served_where_the_new_model_is_kept_back(tmp_path: Path) -> None:
+    import demo.__main__ as demo
+
+    kept_back = [sys.executable, "-c", "import sys; sys.exit(3)"]
+    assert demo._run("training", kept_back, fine=(0, 3)) == 3
+    with pytest.raises(demo.StepFailed, match="training failed with exit code 3"):
+        demo._run("training", kept_back)
+
+
+def test_a_container_that_nobody_asked_for_anything_does_not_hold_up_the_services() -> None:
+    spec = importlib.util.spec_from_file_location("container", ROOT / "docker" / "train.py")
+    assert spec is not None and spec.loader is not None
+    container = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(container)
+    assert [container.goes_on(code, asked=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
+    assert [container.goes_on(code, asked=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
