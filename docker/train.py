@@ -17,6 +17,8 @@ from twotower.artifact import Layout, read_pointer
 from twotower.errors import TwoTowerError
 
 STAGES = ("run", "train", "evaluate", "embed", "index")
+# the trainer's exit code where its publish gate kept a version back, so that another one is served
+KEPT_BACK = 3
 INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
 # laid over trainer/config.yaml before TRAINER_ARGS and the command line, whose settings win
 CONFIG = Path("/app/trainer/offline.yaml")
@@ -40,10 +42,16 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
         given = {name: environ.get(name.upper(), "") for name in ("events", "products")}
         if not any(given.values()):
             return demo(layout, command, options, environ.get("DEMO_ARGS", ""), asked=bool(words))
-        return stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
+        code = stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
+        return goes_on(code, asked=bool(words))
     except (TwoTowerError, UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def goes_on(code: int, *, asked: bool) -> int:
+    """0 for a version that was kept back where nobody asked for it: `up` starts the services on the one in CURRENT."""
+    return 0 if code == KEPT_BACK and not asked else code
 
 
 def stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str]) -> int:
@@ -86,7 +94,7 @@ def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, ask
     published = read_pointer(layout.current)
     if code == 0 and published is not None and published.version not in known:
         made_here.write_text("".join(f"{name}\n" for name in [*known, published.version]), encoding="utf-8")
-    return code
+    return goes_on(code, asked=asked)
 
 
 if __name__ == "__main__":

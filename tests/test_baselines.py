@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.baselines import item_knn_scorer, popularity, popularity_scorer, training_matrix
+from trainer.baselines import buyer_counts, ease_scorer, item_knn_scorer, popularity, popularity_scorer, training_matrix
 from trainer.dataset import Events
 from trainer.split import Cases
 
@@ -77,3 +77,35 @@ def test_item_neighbours_look_at_the_last_fifty_alone() -> None:
     found = item_knn_scorer(events, np.array([2, 3, 0]), 4)(everyone(events))
     assert found[1, 1] == 0
     assert found[2, 1] > 0
+
+
+@given(LOGS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_ease_equals_a_slow_reference(logs: list[list[int]], data: st.DataObject) -> None:
+    events = events_of(logs)
+    trained = [data.draw(st.integers(0, len(log))) for log in logs]
+    found = ease_scorer(events, events.start[:-1] + np.array(trained), PRODUCTS, 2.0)(everyone(events))
+    taken = np.zeros((len(logs), PRODUCTS))
+    asked = np.zeros((len(logs), PRODUCTS))
+    for buyer, (log, stop) in enumerate(zip(logs, trained, strict=True)):
+        taken[buyer, log[:stop]] = 1
+        asked[buyer, log[:-1]] = 1
+    inverse = np.linalg.inv(taken.T @ taken + 2.0 * np.eye(PRODUCTS))
+    weights = np.eye(PRODUCTS) - inverse / np.diag(inverse)
+    np.testing.assert_allclose(found, asked @ weights, atol=1e-4)
+
+
+def test_ease_is_the_least_squares_solution_without_a_diagonal_whatever_the_block() -> None:
+    # more products than one block of the mirrored triangle
+    draw = np.random.default_rng(0)
+    events = events_of([draw.integers(1500, size=20).tolist() for _ in range(60)])
+    found = ease_scorer(events, events.start[1:], 1500, 5.0)(everyone(events))
+    taken = training_matrix(events, events.start[1:], 1500).toarray().astype(np.float64)
+    inverse = np.linalg.inv(taken.T @ taken + 5.0 * np.eye(1500))
+    asked = training_matrix(events, events.start[1:] - 1, 1500).toarray()
+    np.testing.assert_allclose(found, asked @ (np.eye(1500) - inverse / np.diag(inverse)), atol=1e-4)
+
+
+def test_buyers_of_a_product_are_counted_once() -> None:
+    events = events_of([[0, 0, 1], [0, 2]])
+    assert buyer_counts(events, np.array([3, 4]), 4).tolist() == [2, 1, 0, 0]

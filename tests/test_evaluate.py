@@ -20,7 +20,9 @@ from trainer.evaluate import (
     describe,
     history_inputs,
     item_vectors,
+    list_metrics,
     metrics,
+    only_trained,
     rank_targets,
 )
 from trainer.model import ItemFeatures, TwoTower
@@ -234,3 +236,40 @@ def test_a_buyers_vector_is_that_of_the_latest_of_his_history_alone() -> None:
             torch.from_numpy(items[batch.rows]), *(torch.from_numpy(column) for column in batch[1:])
         ).numpy()
     np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_what_is_recommended_by_hand() -> None:
+    events = events_of([[0, 1], [1, 2, 0], [2, 2]])
+    scores = np.array([[0, 3, 2, 1], [0, 3, 2, 1], [0, 3, 2, 1]], np.float32)
+    ties = np.arange(4).astype(np.uint64)
+    ranks = rank_targets(fixed(scores), events, cases_of(events, [1, 1, 1]), ties, True)
+    found = list_metrics(ranks, np.array([6, 2, 0, 0]))
+    # the third buyer has no target; the ten are all four products
+    assert found["popularity@10"].tolist() == [2.0, 2.0]
+    assert found["new@10"].tolist() == [0.5, 0.5]
+
+
+def test_ranks_without_lists_are_the_same_ranks() -> None:
+    draw = np.random.default_rng(5)
+    events = events_of([draw.integers(30, size=8).tolist() for _ in range(20)])
+    scores = draw.integers(4, size=(20, 30)).astype(np.float32)
+    asked = fixed(scores), events, cases_of(events, [4] * 20), tie_hash([f"p{one}" for one in range(30)], 7), True
+    whole, bare = rank_targets(*asked), rank_targets(*asked, lists=False)
+    assert bare.top.shape == (20, 0)
+    for one, two in ((whole.case, bare.case), (whole.rank, bare.rank), (whole.product, bare.product)):
+        assert one.tolist() == two.tolist()
+
+
+def test_a_target_that_a_scorer_does_not_know_counts_as_missed() -> None:
+    events = events_of([[0, 1, 2]])
+    scores = np.array([[5, -np.inf, 3, 2]], np.float32)
+    ranks = rank_targets(fixed(scores), events, cases_of(events, [1]), np.array([0, 9, 2, 3], np.uint64), True)
+    # product 0 was seen; product 1 is known to nobody: both are last, in the order of their ties
+    assert (ranks.product.tolist(), ranks.rank.tolist()) == ([1, 2], [3, 0])
+
+
+def test_products_that_nothing_has_trained_are_unknown() -> None:
+    _, features = tiny_model()
+    known = only_trained(features, np.array([True, False, True, True, False, True]))
+    assert known.product.tolist() == [1, 0, 3, 4, 0, 6]
+    assert known.text is features.text and features.product.tolist() == [1, 2, 3, 4, 5, 6]

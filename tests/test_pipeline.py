@@ -140,9 +140,81 @@ def test_metrics_compare_the_model_with_baselines_and_name_the_protocol(version:
     assert set(report["test"]) >= {"model", "popularity", "item_knn"}
     for name in report["test"]:
         assert {"recall@10", "recall@20", "ndcg@10", "mrr@10", "coverage@10"} <= set(report["test"][name])
+    assert {"popularity@10", "new@10", "cases"} <= set(report["test"]["ease"])
     assert report["protocol"]["split"] == "leave_last_out"
+    assert report["protocol"]["tested_model"] == "refitted on every event that the test does not ask for"
     assert report["protocol"]["published_model"] == "refitted on all events"
     assert report["data"]["event_rows"] == 900 and report["data"]["buyers"] == 80
+
+
+def test_metrics_hold_intervals_slices_similarity_and_the_gate(version: Version) -> None:
+    report = json.loads(version.layout.metrics.read_text())
+    for name, found in report["test"].items():
+        for metric in ("recall@10", "ndcg@100", "mrr@20", "popularity@10", "new@10"):
+            low, high = report["intervals"][name][metric]
+            assert low <= found[metric] <= high
+    assert set(report["compared"]) == {"popularity", "item_knn", "ease"}
+    one = report["compared"]["item_knn"]["ndcg@10"]
+    wanted = report["test"]["model"]["ndcg@10"] - report["test"]["item_knn"]["ndcg@10"]
+    assert one["difference"] == pytest.approx(wanted) and one["low"] <= one["difference"] <= one["high"]
+    assert {"history length", "target popularity", "category", "script", "products", "buyers"} == set(report["slices"])
+    for labels in report["slices"].values():
+        assert sum(label["targets"] for label in labels.values()) == report["test"]["model"]["cases"]
+    assert set(report["slices"]["category"]) == {"مجوهرات", "عطور", "سيارات", "تمور"}
+    label = report["slices"]["script"]["Arabic"]
+    assert set(label) == {"cases", "targets", "model", "interval", "popularity", "item_knn", "ease"}
+    for found in (report["similarity"], report["similarity"]["text_only"]):
+        assert found["same_category_mean"] > found["cross_category_mean"] and 0.5 < found["auc"] <= 1
+    assert report["gate"] == {"verdict": "off", "metric": "ndcg@10", "reasons": [], "served": None}
+    assert version.manifest.gate == "off"
+
+
+def test_the_tested_model_learned_from_all_but_what_the_test_asks_for(version: Version) -> None:
+    (run,) = (small_run()[1] / "work" / "runs").iterdir()
+    facts = json.loads((run / "training.json").read_text())
+    # 900 events of 80 buyers, each with three and more: one is asked for in the test, two while validating
+    assert len(facts["tested_curve"]) == len(facts["refit_curve"]) == facts["best_epoch"]
+    newest = max(int(row[3]) for row in event_rows()) * 1000
+    assert facts["newest_event_ms"] == version.manifest.newest_event_ms == newest
+
+
+def test_a_product_without_training_events_has_no_vector_of_its_own(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path)
+    rows = [row for row in event_rows() if row[1] not in {"p3", "p59"}]
+    write_csv(shop.events, EVENT_COLUMNS, rows)
+    assert main(run_arguments(shop, tmp_path / "artifacts", settings=["training.max_epochs=1"])) == 0
+    version = current(tmp_path / "artifacts")
+    table = load_file(version.layout.weights)["item.product.weight"]
+    known = np.ones(60, np.bool_)
+    known[[3, 59]] = False
+    assert (table[1:][known] != table[0]).any(axis=1).all()
+    assert (table[1:][~known] == table[0]).all()
+    report = json.loads(version.layout.metrics.read_text())
+    assert report["test"]["popularity"]["new@10"] == 0.0
+
+
+def test_hidden_products_are_tested_as_new_ones_and_published_as_known(tmp_path: Path) -> None:
+    shop = write_shop(tmp_path)
+    settings = ["evaluation.hidden_products=0.1", "training.max_epochs=1"]
+    assert main(run_arguments(shop, tmp_path / "artifacts", settings=settings)) == 0
+    version = current(tmp_path / "artifacts")
+    report = json.loads(version.layout.metrics.read_text())
+    assert report["protocol"]["hidden_products"] == 6
+    hidden, warm = (report["slices"]["hidden products"][label] for label in ("hidden", "warm"))
+    assert hidden["targets"] + warm["targets"] == report["test"]["model"]["cases"]
+    assert report["slices"]["products"]["cold: never in training"] == hidden
+    # among 60 products all are within the first hundred; nothing but its text speaks for a hidden one
+    assert hidden["model"]["recall@100"] == 1.0 and hidden["item_knn"]["recall@10"] < warm["item_knn"]["recall@10"]
+    (run,) = (tmp_path / "artifacts" / "work" / "runs").iterdir()
+    for name, unknown in (("evaluated", 6), ("model", 0)):
+        table = load_file(run / f"{name}.safetensors")["item.product.weight"]
+        assert (table[1:] == table[0]).all(axis=1).sum() == unknown, name
+
+
+def test_hidden_products_need_a_refit(tmp_path: Path, capsys: Capture) -> None:
+    settings = ["evaluation.hidden_products=0.1", "training.refit=false"]
+    assert main(run_arguments(small_run()[0], tmp_path, settings=settings)) == 2
+    assert "evaluation.hidden_products=0.1 with training.refit=false" in capsys.readouterr().err
 
 
 def test_the_published_weights_are_the_refitted_ones(version: Version) -> None:

@@ -11,12 +11,16 @@ from trainer.config import Evaluation, load_config
 from trainer.dataset import Events
 from trainer.split import (
     Cases,
+    draw_hidden,
     everything,
     global_time,
+    hide,
     leave_last_out,
     sample,
     split_events,
     time_signs,
+    trained_products,
+    training_counts,
 )
 from twotower.events import DAY_MS
 
@@ -52,6 +56,7 @@ def test_leave_last_out_by_hand() -> None:
     assert split.method == "leave_last_out" and split.note == "why"
     # buyer 1 has two events: both train, none is tested
     assert split.train_stop.tolist() == [2, 6, 7]
+    assert split.test_stop.tolist() == [3, 6, 8]
     assert listed(split.validation) == [(0, 0, 2, 3), (2, 6, 7, 8)]
     assert listed(split.test) == [(0, 0, 3, 4), (2, 6, 8, 9)]
 
@@ -60,6 +65,7 @@ def test_global_time_by_hand() -> None:
     # the newest event is of day 9: the test is days 7.. (7 included), validation days 5 and 6
     split = global_time(events_of(THREE_BUYERS), 2, "why")
     assert split.train_stop.tolist() == [2, 5, 7]
+    assert split.test_stop.tolist() == [2, 6, 8]
     assert listed(split.validation) == [(1, 4, 5, 6), (2, 6, 7, 8)]
     assert listed(split.test) == [(0, 0, 2, 4), (2, 6, 8, 9)]
 
@@ -93,6 +99,9 @@ def test_no_target_is_seen_before_it_is_asked_for(rows: Rows, days: int) -> None
                 assert events.time[start:cut].max() < events.time[cut:stop].min()
             # what is asked was not trained on
             assert split.train_stop[buyer] <= cut
+    # the tested model learns from all but what is asked, so from the whole of every history
+    for buyer, _, cut, _ in listed(split.test):
+        assert split.test_stop[buyer] == cut
     # and validation is not the test
     asked = {int(place) for _, _, cut, stop in listed(split.test) for place in range(cut, stop)}
     assert asked.isdisjoint(place for _, _, cut, stop in listed(split.validation) for place in range(cut, stop))
@@ -184,3 +193,62 @@ def test_a_sample_is_drawn_once_for_a_seed_and_keeps_the_order() -> None:
     assert all(row == (row[0], row[0] + 1, row[0] + 2, row[0] + 3) for row in listed(some))
     assert listed(sample(cases, 10, 7)) == listed(some) != listed(sample(cases, 10, 8))
     assert sample(cases, 100, 7) is cases
+
+
+def test_hidden_products_have_no_past_and_are_asked_for_where_they_are_new() -> None:
+    rows: Rows = [
+        (0, 10, 1), (0, 11, 2), (0, 12, 3), (0, 11, 8), (0, 13, 9),
+        (1, 11, 1), (1, 10, 2), (1, 11, 9),
+        (2, 11, 1), (2, 10, 8), (2, 11, 9),
+        (3, 10, 1), (3, 12, 2), (3, 11, 9),
+    ]  # fmt: skip
+    events = events_of(rows)
+    split = global_time(events, 2, "")  # the test is days 7.., validation days 5 and 6
+    hidden = np.isin(np.arange(14), [11, 13])
+    left, moved = hide(events, split, hidden, True)
+    # buyer 0's 11 was known, 13 is new; buyer 1's too; buyer 2 has no history left; buyer 3 meets 11 for the first time
+    kept = [rows[place] for place in (0, 2, 4, 6, 9, 11, 12, 13)]
+    assert left.product.tolist() == [row[1] for row in kept] and left.buyer.tolist() == [row[0] for row in kept]
+    assert left.time.tolist() == [row[2] * DAY_MS for row in kept]
+    assert left.start.tolist() == [0, 3, 4, 5, 8]
+    assert listed(moved.test) == [(0, 0, 2, 3), (3, 5, 7, 8)]
+    assert moved.train_stop.tolist() == moved.test_stop.tolist() == [2, 4, 4, 7]
+    # where products may be recommended again they are asked for again
+    left, moved = hide(events, split, hidden, False)
+    assert left.product.tolist() == [10, 12, 11, 13, 10, 11, 10, 11, 10, 12, 11]
+    assert listed(moved.test) == [(0, 0, 2, 4), (1, 4, 5, 6), (3, 8, 10, 11)]
+
+
+@given(ROWS, st.sampled_from([0, 2]), st.lists(st.integers(0, 5), max_size=3), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_no_model_under_test_ever_meets_a_hidden_product(rows: Rows, days: int, names: list[int], seen: bool) -> None:
+    events = events_of(whole(rows))
+    split = global_time(events, days, "") if days else leave_last_out(events, "")
+    hidden = np.isin(np.arange(6), names)
+    left, moved = hide(events, split, hidden, seen)
+    for stop in (moved.train_stop, moved.test_stop):
+        assert not (training_counts(left, stop, 6) > 0)[hidden].any()
+    for cases in (moved.validation, moved.test):
+        for buyer, start, cut, stop in listed(cases):
+            assert left.start[buyer] == start < cut < stop <= left.start[buyer + 1]
+            assert not hidden[left.product[start:cut]].any()
+    for _, _, cut, stop in listed(moved.validation):
+        assert not hidden[left.product[cut:stop]].any()
+    if not hidden.any():
+        assert all(np.array_equal(one, two) for one, two in zip(left, events, strict=True))
+        assert listed(moved.test) == listed(split.test)
+
+
+def test_products_are_hidden_at_random_and_the_same_for_a_seed() -> None:
+    hidden = draw_hidden(200, 0.1, 7)
+    assert hidden.sum() == 20 and not hidden[:20].all()
+    assert np.array_equal(hidden, draw_hidden(200, 0.1, 7)) and not np.array_equal(hidden, draw_hidden(200, 0.1, 8))
+    assert not draw_hidden(200, 0.0, 7).any()
+
+
+def test_trained_products_by_hand() -> None:
+    events = events_of(THREE_BUYERS)
+    stop = np.array([2, 5, 8])  # of buyer 1 one event alone
+    assert np.flatnonzero(trained_products(events, stop, 16)).tolist() == [10, 11, 14]
+    assert training_counts(events, stop, 16)[[10, 11, 14]].tolist() == [3, 1, 1]
+    assert training_counts(events, stop, 16, least=2)[[10, 11, 14]].tolist() == [2, 1, 1]

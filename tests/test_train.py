@@ -76,10 +76,7 @@ def model(chosen: Config, seed: int = 0) -> TwoTower:
 
 
 def validation(one: TwoTower) -> float:
-    class Data:
-        events = EVENTS
-
-    scorer = model_scorer(one, FEATURES, Data, SCHEMA, 4)  # type: ignore[arg-type]
+    scorer = model_scorer(one, FEATURES, EVENTS, SCHEMA, 4)
     return metrics(rank_targets(scorer, EVENTS, SPLIT.validation, TIES, True), PRODUCTS)["ndcg@10"]
 
 

@@ -24,7 +24,7 @@ def test_help_names_every_command_with_an_example_and_the_exit_codes() -> None:
         assert f"\n    {name} " in done.stdout
     assert "python -m trainer run --events" in done.stdout
     assert "--config trainer/offline.yaml" in done.stdout
-    assert "exit codes:" in done.stdout
+    assert "exit codes:" in done.stdout and "3 the publish gate kept the new version back" in done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

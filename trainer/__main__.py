@@ -28,7 +28,9 @@ The stages of `run` are commands of their own (train, evaluate, embed, index, pu
 and finds what the stages before it left by the contents of the files and the configuration. A stage that was
 interrupted goes on from its last checkpoint.
 
-exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the configuration or the command is wrong.
+exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the configuration or the command is wrong;
+3 the publish gate kept the new version back: it clearly loses to popularity, item-kNN or the served version, CURRENT
+stays as it was, and `publish VERSION --force` publishes it all the same.
 """
 
 
@@ -91,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="publish what the stages made, or roll back or forward to VERSION")
     publish.add_argument("version", nargs="?", default="", metavar="VERSION", help="a version that exists already")
     publish.add_argument("--list", action="store_true", help="list the versions and stop")
+    publish.add_argument("--force", action="store_true", help="publish VERSION although the gate kept it back")
     _add_data(publish, required=False)
     publish.set_defaults(run=_publish)
     _add_encoder(commands)
@@ -207,6 +210,9 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         elif published := pipeline.up_to_date(layout, name):
             print(f"up to date: {published} was made from this data and configuration (--force trains again)")
             return 0
+        elif refused := pipeline.refused_before(config, layout, name):
+            print(f"up to date: {refused} was made from this data and configuration (--force trains again)")
+            return _kept_back(layout, refused)
     run = pipeline.prepare(config, layout, options.events, options.products, say)
     stages: dict[str, Callable[[pipeline.Prepared, Callable[[str], None]], object]] = {
         "train": pipeline.train,
@@ -216,33 +222,55 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         "publish": pipeline.publish_run,
     }
     for name in stages if options.command == "run" else [options.command]:
-        stages[name](run, say)
+        made = stages[name](run, say)
+        if isinstance(made, pipeline.Published) and made.refused:
+            return _kept_back(layout, made.version.name)
     return 0
 
 
+def _kept_back(layout: Layout, version: str) -> int:
+    from trainer.gate import force_line
+
+    print(f"kept back by the publish gate: {version}. To publish it all the same:\n{force_line(version, layout.root)}")
+    return 3
+
+
 def _publish(options: argparse.Namespace) -> int:
-    from twotower.artifact import Layout, list_versions, publish, read_pointer
+    from twotower.artifact import Layout, list_versions, open_version, publish
 
     layout = Layout(options.artifacts)
     if options.list:
-        current, previous = read_pointer(layout.current), read_pointer(layout.previous)
         for name in list_versions(layout):
-            mark = (
-                "CURRENT"
-                if current and name == current.version
-                else "PREVIOUS"
-                if previous and name == previous.version
-                else ""
-            )
-            print(f"{name} {mark}".rstrip())
+            print(f"{name} {_mark(layout, name)}".rstrip())
         return 0
     if options.version:
+        manifest = open_version(layout, options.version).manifest
+        if manifest.gate == "refused" and not options.force:
+            reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
+            print(f"error: {options.version} was kept back ({reasons})", file=sys.stderr)
+            return _kept_back(layout, options.version)
         publish(layout, options.version)
         print(f"published {options.version}")
         return 0
+    if options.force:
+        return _fail("publish --force needs a VERSION: one that the gate kept back", 2)
     if not options.events or not options.products:
         return _fail("publish needs a VERSION, or --events and --products to find what the stages made", 2)
     return _stage(options)
+
+
+def _mark(layout: Layout, name: str) -> str:
+    """What `publish --list` says of a version beside its name."""
+    from twotower.artifact import open_version, read_pointer
+    from twotower.errors import CorruptArtifact
+
+    for path in (layout.current, layout.previous):
+        if (pointer := read_pointer(path)) and pointer.version == name:
+            return path.name
+    try:
+        return "kept back by the gate" if open_version(layout, name).manifest.gate == "refused" else ""
+    except CorruptArtifact:
+        return "damaged"
 
 
 def _encoder(options: argparse.Namespace) -> int:

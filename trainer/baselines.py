@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import lapack
 
 from trainer.dataset import Events
+from trainer.errors import DataError
 from trainer.split import Cases, Int64
 
 Float32 = NDArray[np.float32]
@@ -36,6 +38,12 @@ def popularity(events: Events, train_stop: Int64, products: int, weights: NDArra
     counts = np.bincount(events.product[chosen], weights[events.kind[chosen]], minlength=products)
     share: Float32 = (counts / max(counts.sum(), 1e-12)).astype(np.float32)
     return share
+
+
+def buyer_counts(events: Events, train_stop: Int64, products: int) -> Float32:
+    """How many buyers have a training event with each product [N]: as a baseline stronger than counting events."""
+    counts: Float32 = np.asarray(training_matrix(events, train_stop, products).sum(axis=0), np.float32).ravel()
+    return counts
 
 
 def popularity_scorer(share: Float32) -> Scorer:
@@ -68,3 +76,41 @@ def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
         return np.asarray((histories @ similar).todense(), np.float32)
 
     return score
+
+
+def ease_scorer(events: Events, train_stop: Int64, products: int, l2: float) -> Scorer:
+    """A linear autoencoder with a zero diagonal in closed form (Steck 2019, "Embarrassingly Shallow Autoencoders").
+
+    Histories are sets: order and repetition do not count. Holds two products by products matrices in float32.
+    """
+    matrix = training_matrix(events, train_stop, products)
+    gram = np.asarray((matrix.T @ matrix).todense(), np.float32)
+    gram[np.diag_indices(products)] += np.float32(l2)
+    # symmetric, so its transpose is itself in the order that LAPACK overwrites in place
+    factor, failed = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
+    inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed or singular:
+        raise DataError(f"EASE: the item matrix is singular with evaluation.ease_l2={l2}; raise it")
+    _mirror(inverse)
+    weights = inverse  # [N, N]
+    weights /= -np.diag(inverse).copy()
+    weights[np.diag_indices(products)] = 0
+
+    def score(cases: Cases) -> Float32:
+        sizes = cases.cut - cases.start
+        rows = np.repeat(np.arange(len(cases)), sizes)
+        columns = np.concatenate([events.product[a:b] for a, b in zip(cases.start, cases.cut, strict=True)])
+        histories = sparse.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=(len(cases), products))
+        histories.data[:] = 1  # duplicates were summed
+        return np.asarray(histories @ weights, np.float32)
+
+    return score
+
+
+def _mirror(matrix: Float32, block: int = 1024) -> None:
+    """Copies the lower triangle onto the upper one, in place: LAPACK fills one."""
+    for start in range(0, len(matrix), block):
+        stop = start + block
+        matrix[start:stop, stop:] = matrix[stop:, start:stop].T
+        own = matrix[start:stop, start:stop]
+        own[:] = np.tril(own) + np.tril(own, -1).T

@@ -154,6 +154,10 @@ class Evaluation(Section):
     max_buyers: Count
     exclude_seen: bool
     metric: Literal["ndcg@10", "recall@10"]
+    hidden_products: Share
+    ease_max_products: Annotated[int, Field(ge=0)]
+    ease_l2: Positive
+    resamples: Annotated[int, Field(ge=100)]
 
 
 class Index(Section):
@@ -161,6 +165,8 @@ class Index(Section):
 
 
 class Publish(Section):
+    gate: bool
+    max_drop: Share
     keep_versions: Count
     recent_interactions: Annotated[int, Field(ge=1, le=1000)]
 
@@ -181,6 +187,16 @@ class Config(Section):
     index: Index
     publish: Publish
     paths: Paths
+
+    @model_validator(mode="after")
+    def _hidden_products_are_found_again(self) -> Config:
+        if self.evaluation.hidden_products and not self.training.refit:
+            share = self.evaluation.hidden_products
+            raise ValueError(
+                f"evaluation.hidden_products={share} with training.refit=false would publish a model "
+                "that was never shown those products: set training.refit=true"
+            )
+        return self
 
     def digest(self, *sections: str) -> str:
         """sha256 over the named sections (all of them where none is named)."""

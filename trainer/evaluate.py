@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
-from trainer.dataset import Dataset, Events
+from trainer.dataset import Events
 from trainer.model import History, ItemFeatures, TwoTower
 from trainer.progress import track
 from trainer.split import Cases
@@ -24,44 +24,49 @@ _SCORES = 32_000_000
 
 
 class Ranks(NamedTuple):
-    """Ranks [P] of targets (0 = best) and the case each belongs to; `top` [B, 10] are the best products."""
+    """Ranks [P] of targets (0 = best), the case and the product of each; `top` [B, 10] are the best products."""
 
     case: Int64
     rank: Int64
     top: Int64
+    product: Int64
 
 
 def rank_targets(
-    scorer: Scorer, events: Events, cases: Cases, ties: NDArray[np.uint64], exclude_seen: bool, name: str = "evaluating"
+    scorer: Scorer,
+    events: Events,
+    cases: Cases,
+    ties: NDArray[np.uint64],
+    exclude_seen: bool,
+    name: str = "evaluating",
+    *,
+    lists: bool = True,
 ) -> Ranks:
     """Ranks every target among all products. Ties in score go by `ties`, a seeded hash of the product.
 
-    With `exclude_seen`, products of the history are ranked last, and targets among them are left out.
+    With `exclude_seen`, products of the history are ranked last, and targets among them are left out. Without `lists`
+    there is no `top`, which takes half of the time.
     """
-    tie_rank = np.argsort(np.argsort(ties))
-    case_of, ranks, tops = [], [], []
+    # columns stand in the order of ties: of two equal scores the one further left wins
+    order = np.argsort(ties, kind="stable")
+    place = np.empty(len(ties), np.int64)
+    place[order] = np.arange(len(ties))
+    k = min(CUTS[0], len(ties)) if lists else 0
     chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
+    found = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
     for first in track(range(0, len(cases), chunk), name, unit="chunk"):
         part = Cases(*(column[first : first + chunk] for column in cases))
-        scores = np.array(scorer(part), np.float32)  # [b, N], a copy that may be changed
+        scores = np.asarray(scorer(part), np.float32)[:, order]  # [b, N], a copy that may be changed
         row, product = _targets(events, part)
         if exclude_seen:
-            seen = _seen(events, part, scores.shape[1])
-            scores[seen] = -np.inf
-            fresh = ~seen[row, product]
+            seen_row, seen_product = _seen(events, part)
+            scores[seen_row, place[seen_product]] = -np.inf
+            # not by the score: a scorer may give minus infinity to what it does not know
+            fresh = ~np.isin(row * len(ties) + product, seen_row * len(ties) + seen_product)
             row, product = row[fresh], product[fresh]
-        own = scores[row, product][:, None]
-        better = scores[row] > own
-        level = (scores[row] == own) & (tie_rank[None, :] < tie_rank[product][:, None])
-        case_of.append(row + first)
-        ranks.append((better | level).sum(axis=1))
-        tops.append(_top(scores, tie_rank, CUTS[0]))
-    empty = np.empty(0, np.int64)
-    return Ranks(
-        np.concatenate([empty, *case_of]),
-        np.concatenate([empty, *ranks]),
-        np.concatenate(tops) if tops else np.empty((0, CUTS[0]), np.int64),
-    )
+        ranks = _ranks(scores, row, place[product])
+        found.append(Ranks(row + first, ranks, order[_top(scores, k)], product))
+    return Ranks(*(np.concatenate(column) for column in zip(*found, strict=True)))
 
 
 def metrics(ranks: Ranks, products: int) -> dict[str, float]:
@@ -97,14 +102,28 @@ def case_metrics(ranks: Ranks) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def model_scorer(model: TwoTower, features: ItemFeatures, data: Dataset, schema: EventSchema, longest: int) -> Scorer:
+def list_metrics(ranks: Ranks, counts: Int64) -> dict[str, NDArray[np.float64]]:
+    """What is recommended, for each case that has a target [C]: `popularity@10`, the mean number of training events
+    (`counts` [N]) of the ten products, and `new@10`, the share of them without any."""
+    top = counts[ranks.top[np.unique(ranks.case)]]  # [C, 10]
+    return {"popularity@10": top.mean(axis=1), "new@10": (top == 0).mean(axis=1)}
+
+
+def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema: EventSchema, longest: int) -> Scorer:
     """Scores [B, N] of a trained model: buyer vectors of the histories times all item vectors."""
     items = item_vectors(model, features)
 
     def score(cases: Cases) -> Float32:
-        return buyer_vectors(model, items, data.events, cases, schema, longest) @ items.T
+        return buyer_vectors(model, items, events, cases, schema, longest) @ items.T
 
     return score
+
+
+def only_trained(features: ItemFeatures, trained: NDArray[np.bool_]) -> ItemFeatures:
+    """Features in which products that are not `trained` [N] are unknown: nothing has placed their own vectors, they
+    stand where they were drawn or where negatives pushed them."""
+    product = features.product * torch.from_numpy(trained).to(features.product.device)
+    return features._replace(product=product)
 
 
 @torch.no_grad()
@@ -150,26 +169,36 @@ def _targets(events: Events, cases: Cases) -> tuple[Int64, Int64]:
     return pairs[0], pairs[1]
 
 
-def _seen(events: Events, cases: Cases, products: int) -> NDArray[np.bool_]:
-    seen = np.zeros((len(cases), products), np.bool_)
-    for row, (start, cut) in enumerate(zip(cases.start, cases.cut, strict=True)):
-        seen[row, events.product[start:cut]] = True
-    return seen
+def _seen(events: Events, cases: Cases) -> tuple[Int64, Int64]:
+    """(row, product) of every event of the histories."""
+    rows = np.repeat(np.arange(len(cases)), cases.cut - cases.start)
+    products = [events.product[start:cut] for start, cut in zip(cases.start, cases.cut, strict=True)]
+    return rows, np.concatenate(products)
 
 
-def _top(scores: Float32, tie_rank: Int64, k: int) -> Int64:
-    """The best `k` products [B, k] of each row, best first; ties by `tie_rank`, at the last place too."""
-    size = scores.shape[1]
-    k = min(k, size)
-    least = np.partition(scores, size - k, axis=1)[:, size - k]  # the k-th best score of each row
-    tops = np.empty((len(scores), k), np.int64)
-    for row, level in enumerate(least):
-        better, level_with = np.flatnonzero(scores[row] > level), np.flatnonzero(scores[row] == level)
-        wanted = k - len(better)
-        first = level_with[np.argpartition(tie_rank[level_with], wanted - 1)[:wanted]]
-        chosen = np.concatenate((better, first))
-        tops[row] = chosen[np.lexsort((tie_rank[chosen], -scores[row, chosen]))]
-    return tops
+def _ranks(scores: Float32, row: Int64, column: Int64) -> Int64:
+    """How many products are better [P] than each target; of equal ones, those further left are."""
+    ranks = np.empty(len(row), np.int64)
+    step = max(1, _SCORES // max(scores.shape[1], 1))
+    for start in range(0, len(row), step):
+        part = slice(start, start + step)
+        whole, own = scores[row[part]], scores[row[part], column[part]][:, None]
+        level = (whole == own) & (np.arange(scores.shape[1]) < column[part][:, None])
+        ranks[part] = ((whole > own) | level).sum(axis=1)
+    return ranks
+
+
+def _top(scores: Float32, k: int) -> Int64:
+    """The columns of the best `k` scores [B, k], best first; of equal ones those further left."""
+    if not k:
+        return np.empty((len(scores), 0), np.int64)
+    least = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]  # the k-th best of each row
+    better, level = scores > least, scores == least
+    wanted = k - better.sum(axis=1, keepdims=True)
+    chosen = better | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= wanted))
+    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
 
 
 def describe(found: dict[str, Any]) -> str:

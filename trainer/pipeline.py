@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -22,22 +22,35 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
-from trainer import baselines, evaluate, export, text_encoder
+from trainer import baselines, comparison, evaluate, export, gate, similarity, slices, text_encoder
 from trainer.batches import Sampler
 from trainer.config import Config
-from trainer.dataset import Dataset, load_dataset, tie_hash
+from trainer.dataset import Dataset, Events, load_dataset, tie_hash
 from trainer.errors import DataError
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model import ItemFeatures, TwoTower, text_alone
 from trainer.progress import track
 from trainer.source import find_files, fingerprint
-from trainer.split import Cases, Int64, Split, everything, sample, split_events
-from trainer.train import fit, pick_device
+from trainer.split import (
+    Cases,
+    Int64,
+    Split,
+    draw_hidden,
+    everything,
+    hide,
+    sample,
+    split_events,
+    trained_products,
+    training_counts,
+)
+from trainer.train import Fitted, fit, pick_device
 from twotower.artifact import (
     Layout,
     Manifest,
     Version,
     VersionLayout,
     describe,
+    list_versions,
+    open_version,
     prune,
     publish,
     read_pointer,
@@ -45,6 +58,7 @@ from twotower.artifact import (
 )
 from twotower.catalogue import Product, write_catalogue
 from twotower.encoder import TextEncoder
+from twotower.errors import CorruptArtifact
 from twotower.events import EventSchema, Interaction
 from twotower.history import write_recent
 from twotower.search import VectorIndex
@@ -70,11 +84,13 @@ class RunFolder:
     root: Path
 
     checkpoints = property(lambda self: self.root / "checkpoints")
+    tested_checkpoints = property(lambda self: self.root / "refit-tested")
     refit_checkpoints = property(lambda self: self.root / "refit")
     evaluated = property(lambda self: self.root / "evaluated.safetensors")
     final = property(lambda self: self.root / "model.safetensors")
     training = property(lambda self: self.root / "training.json")
     metrics = property(lambda self: self.root / "metrics.json")
+    per_case = property(lambda self: self.root / "per_case.npz")
     rejects = property(lambda self: self.root / "rejects.csv")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
@@ -86,7 +102,11 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Checked data, its text vectors, and where this run works."""
+    """Checked data, its text vectors, and where this run works.
+
+    `events` are what the validated and the tested model may see, and what `split` refers to: those of `data`, less the
+    past of the `hidden` [N] products.
+    """
 
     config: Config
     layout: Layout
@@ -99,7 +119,9 @@ class Prepared:
     titles: torch.Tensor | None
     encoder_name: str
     encoder_digest: str
+    events: Events
     split: Split
+    hidden: NDArray[np.bool_]
     ties: NDArray[np.uint64]
 
 
@@ -162,10 +184,14 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         torch.tensor([vocab.category_index(category) for category in data.products.categories]),
         torch.arange(1, len(texts) + 1),
     )
-    split = split_events(data.events, config.evaluation)
+    known, split = data.events, split_events(data.events, config.evaluation)
+    hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
+    if hidden.any():
+        known, split = hide(known, split, hidden, config.evaluation.exclude_seen)
+        say(f"{hidden.sum():,} products are hidden from the tested model")
     return Prepared(
         config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
-        torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, split,
+        torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,
         tie_hash(data.products.ids, config.seed),
     )  # fmt: skip
 
@@ -178,12 +204,13 @@ def train(run: Prepared, say: Say) -> None:
     features = ItemFeatures(*(column.to(device) for column in run.features))
     titles = None if run.titles is None else run.titles.to(device)
     model = _new_model(run).to(device)
-    sampler = _sampler(run, split.train_stop)
+    sampler = _sampler(run, run.events, split.train_stop)
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
+    known = evaluate.only_trained(features, _paired(run, run.events, split.train_stop))
 
     def validate(model: TwoTower) -> float:
-        ranks = _rank(run, _scorer(run, model, features), cases, "validating")
-        return evaluate.metrics(ranks, len(run.data.products))[config.evaluation.metric]
+        ranks = _rank(run, _scorer(run, model, known), cases, "validating", lists=False)
+        return float(evaluate.case_metrics(ranks)[config.evaluation.metric].mean()) if len(ranks.case) else 0.0
 
     say(f"training on {sampler.pairs:,} pairs, {device.type}, dimension {config.model.dimension}")
     notes = _thin(sampler.pairs, len(cases))
@@ -193,24 +220,55 @@ def train(run: Prepared, say: Say) -> None:
         model, features, sampler, config, run.folder.checkpoints, run.fingerprint,
         titles=titles, epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
     )  # fmt: skip
-    _save(fitted.weights, run.folder.evaluated)
     facts: dict[str, Any] = {
         "curve": fitted.curve,
         "best_epoch": fitted.best_epoch,
         "refit": config.training.refit,
         "notes": notes,
     }
-    weights = fitted.weights
-    if config.training.refit:
-        say(f"refitting on all events for {fitted.best_epoch} epochs")
-        everything_sampler = _sampler(run, everything(run.data.events))
-        again = fit(
-            _new_model(run).to(device), features, everything_sampler, config, run.folder.refit_checkpoints,
-            f"refit-{run.fingerprint}", titles=titles, epochs=fitted.best_epoch, validate=None, say=say,
+
+    def refit(name: str, events: Events, stop: Int64, folder: Path) -> Fitted:
+        return fit(
+            _new_model(run).to(device), features, _sampler(run, events, stop), config, folder,
+            f"{name}-{run.fingerprint}", titles=titles, epochs=fitted.best_epoch, validate=None, say=say,
         )  # fmt: skip
-        weights, facts["refit_curve"] = again.weights, again.curve
-    _save(weights, run.folder.final)
+
+    tested = final = fitted.weights
+    tested_stop = final_stop = split.train_stop
+    tested_events = final_events = run.events
+    if config.training.refit:
+        say(f"refitting for {fitted.best_epoch} epochs on all that the test does not ask for")
+        tested_stop = split.test_stop
+        again = refit("tested", tested_events, tested_stop, run.folder.tested_checkpoints)
+        tested, facts["tested_curve"] = again.weights, again.curve
+        say(f"refitting for {fitted.best_epoch} epochs on all events, to be published")
+        final_events, final_stop = run.data.events, everything(run.data.events)
+        again = refit("refit", final_events, final_stop, run.folder.refit_checkpoints)
+        final, facts["refit_curve"] = again.weights, again.curve
+    _save(_forget_untrained(tested, _paired(run, tested_events, tested_stop)), run.folder.evaluated)
+    _save(_forget_untrained(final, _paired(run, final_events, final_stop)), run.folder.final)
+    facts["newest_event_ms"] = _newest(final_events, final_stop)
     _write_json(run.folder.training, facts)
+
+
+def _paired(run: Prepared, events: Events, stop: Int64) -> NDArray[np.bool_]:
+    """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
+    return trained_products(events, stop, len(run.data.products), least=2)
+
+
+def _newest(events: Events, stop: Int64) -> int | None:
+    """The time of the newest training event."""
+    times = events.time[np.arange(len(events.buyer)) < stop[events.buyer]]
+    return int(times.max()) if len(times) else None
+
+
+def _forget_untrained(weights: dict[str, torch.Tensor], trained: NDArray[np.bool_]) -> dict[str, torch.Tensor]:
+    """Weights in which the vector of every product that is not `trained` [N] is that of the unknown product, so that
+    services, which ask for each product's own, get what was evaluated."""
+    table = weights["item.product.weight"].clone()
+    if len(table) > 1:  # one row alone: product_embedding is off
+        table[1:][torch.from_numpy(~trained).to(table.device)] = table[0]
+    return weights | {"item.product.weight": table}
 
 
 def _thin(pairs: int, validation: int) -> list[str]:
@@ -224,45 +282,108 @@ def _thin(pairs: int, validation: int) -> list[str]:
 
 
 def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
-    """Ranks the test targets with the model and with the baselines; writes metrics.json."""
+    """Ranks the test targets with the model and with the baselines; writes metrics.json, the gate's verdict in it."""
     _require(run.folder.evaluated, "train")
-    config, data, split = run.config, run.data, run.split
-    cases = sample(split.test, config.evaluation.max_buyers, config.seed)
+    config, count = run.config, len(run.data.products)
+    settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
+    cases = _test_cases(run)
     model = _new_model(run)
     model.load_state_dict(load_file(run.folder.evaluated))
-    weights = _weights(run)
-    count = len(data.products)
-    share = baselines.popularity(data.events, split.train_stop, count, weights)
-    scorers = {
-        "model": _scorer(run, model, run.features),
-        "popularity": baselines.popularity_scorer(share),
-    }
-    if (pairs := baselines.item_pairs(data.events, split.train_stop, count)) <= baselines.MOST_PAIRS:
-        scorers["item_knn"] = baselines.item_knn_scorer(data.events, split.train_stop, count)
-    else:
-        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {baselines.MOST_PAIRS:,}")
-    found: dict[str, Any] = {}
-    for name, scorer in scorers.items():
-        found[name] = evaluate.metrics(_rank(run, scorer, cases, f"testing {name}"), count)
-        say(f"{name}: {evaluate.describe(found[name])}")
-    facts = json.loads(run.folder.training.read_text(encoding="utf-8"))
+    features = evaluate.only_trained(run.features, _paired(run, run.events, stop))
+    scorers = {"model": _scorer(run, model, features)}
+    scorers |= comparison.fitted_baselines(run.events, stop, count, settings, say)
+    ranks = {name: _rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
+    counts = training_counts(run.events, stop, count)
+    values = comparison.per_case(ranks, counts)
+    found = comparison.means(ranks, values, count)
+    for name, one in found.items():
+        say(f"{name}: {evaluate.describe(one)}")
+    own, compared = comparison.intervals(values, settings.resamples, config.seed)
+    comparison.save_per_case(run.folder.per_case, np.unique(ranks["model"].case), values, settings.metric)
+    data = run.data
     report = {
-        "protocol": {
-            "split": split.method,
-            "why": split.note,
-            "exclude_seen": config.evaluation.exclude_seen,
-            "catalogue": "full",
-            "ties": "seeded hash of the product id",
-            "test_buyers": len(cases),
-            "published_model": "refitted on all events" if config.training.refit else "the evaluated one",
-        },
+        "protocol": _protocol(run, cases),
         "test": found,
-        "training": facts,
+        "intervals": own,
+        "compared": compared,
+        "slices": slices.slice_report(
+            ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
+        ),
+        "similarity": _similarity(run, model, features),
+        "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
         "data": asdict(data.summary)
         | {"events": len(data.events.buyer), "buyers": len(data.buyers), "products": count},
     }
-    _write_json(run.folder.metrics, report)
+    verdict = _gate(run, _beside_served(run, found["model"], say))
+    say(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
+    _write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
     return report
+
+
+def _test_cases(run: Prepared) -> Cases:
+    return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
+
+
+def _protocol(run: Prepared, cases: Cases) -> dict[str, Any]:
+    """How the figures were measured, for a reader."""
+    config = run.config
+    return {
+        "split": run.split.method,
+        "why": run.split.note,
+        "test_days": config.evaluation.test_days if run.split.method == "global_time" else None,
+        "exclude_seen": config.evaluation.exclude_seen,
+        "catalogue": "full",
+        "ties": "seeded hash of the product id",
+        "test_buyers": len(cases),
+        "tested_model": "refitted on every event that the test does not ask for"
+        if config.training.refit
+        else "trained without the validation events",
+        "baselines": "fitted on the same events as the tested model",
+        "published_model": "refitted on all events" if config.training.refit else "the evaluated one",
+        "hidden_products": int(run.hidden.sum()),
+        "intervals": f"95 %, bootstrap over buyers, {config.evaluation.resamples} resamples",
+        "seed": config.seed,
+    }
+
+
+def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
+    """How well whole vectors, and those of the text alone, tell categories apart."""
+    category = run.features.category.cpu().numpy()
+    whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
+    texts = evaluate.item_vectors(model, text_alone(run.features.text))
+    return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
+
+
+def _gate(run: Prepared, served: dict[str, Any] | None) -> gate.Verdict:
+    """The gate's verdict on the tested model; `served` says how it does beside the served version."""
+    config = run.config
+    if not config.publish.gate:
+        return gate.Verdict("off", config.evaluation.metric, [], None)
+    _, values = comparison.load_per_case(run.folder.per_case)
+    draws, limit = config.evaluation.resamples, config.publish.max_drop
+    return gate.judge(values, config.evaluation.metric, served, limit, draws, config.seed)
+
+
+def _beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str, Any] | None:
+    """The tested model beside the version that is served now; None where there is none, or no gate."""
+    config, settings = run.config, run.config.evaluation
+    served = gate.find_served(run.layout) if config.publish.gate else None
+    if served is None:
+        return None
+    places, values = comparison.load_per_case(run.folder.per_case)
+    cases = Cases(*(column[places] for column in _test_cases(run)))
+
+    def measure(scorer: baselines.Scorer, chosen: Cases) -> tuple[Int64, NDArray[np.float64]]:
+        ranks = _rank(run, scorer, chosen, "testing the served version", lists=False)
+        return np.unique(ranks.case), evaluate.case_metrics(ranks)[settings.metric]
+
+    facts = gate.compare_with_served(
+        served, run.events, cases, run.data.products.ids, run.data.event_names, values["model"], measure,
+        least=settings.min_test_buyers, draws=settings.resamples, seed=config.seed,
+        threads=config.threads or os.cpu_count() or 1, ours=ours, metric=settings.metric,
+    )  # fmt: skip
+    say(f"served version {served.name}: {facts['how']}")
+    return facts
 
 
 def embed(run: Prepared, say: Say) -> None:
@@ -279,6 +400,7 @@ def embed(run: Prepared, say: Say) -> None:
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
     tolerance = config.encoder.parity_tolerance
     item = export.check_item_parity(model, tower, run.features, rows, tolerance)
+    # products that nothing has trained have the unknown product's weights here: see `_forget_untrained`
     vectors = np.empty((count, config.model.dimension), np.float32)
     for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
         part = slice(start, start + 4096)
@@ -306,10 +428,18 @@ def build_index(run: Prepared, say: Say) -> None:
     say(f"index: IndexFlatIP, {index.ntotal:,} x {index.d}")
 
 
-def publish_run(run: Prepared, say: Say) -> Version:
-    """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT."""
+class Published(NamedTuple):
+    """The version that was written, and whether the gate kept it from being named in CURRENT."""
+
+    version: Version
+    refused: bool
+
+
+def publish_run(run: Prepared, say: Say) -> Published:
+    """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT if it may be."""
     for path, stage in ((run.folder.index, "index"), (run.folder.metrics, "evaluate")):
         _require(path, stage)
+    verdict = _current_verdict(run, say)
     created = datetime.now(UTC)
     name = _version_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
     version = write_version(
@@ -318,15 +448,31 @@ def publish_run(run: Prepared, say: Say) -> Version:
         fill=lambda target: _fill(run, target, name, created),
         check=lambda written: _load_as_services_do(written, run.config.threads or 1),
     )
-    publish(run.layout, name)
+    if not verdict.refused:
+        publish(run.layout, name)
     keep = run.config.publish.keep_versions
     removed = prune(run.layout, keep)
     work = run.folder.root.parent.parent
     # a pair of files holds the vectors of one encoder
     for folder, count in ((work / "runs", keep), (work / "encoders", keep), (work / "text_vectors", 2 * keep)):
         _keep_newest(folder, count)
-    say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
-    return version
+    for reason in verdict.reasons:
+        say(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
+    said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"
+    say(said + (f"; removed {', '.join(removed)}" if removed else ""))
+    return Published(version, verdict.refused)
+
+
+def _current_verdict(run: Prepared, say: Say) -> gate.Verdict:
+    """The verdict in metrics.json, beside what is served and with what is set by now."""
+    report = json.loads(run.folder.metrics.read_text(encoding="utf-8"))
+    facts = report["gate"]["served"]
+    served = gate.find_served(run.layout)
+    if (served.name if served else "") != (facts["version"] if facts else ""):
+        facts = _beside_served(run, report["test"]["model"], say)
+    verdict = _gate(run, facts)
+    _write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
+    return verdict
 
 
 def _version_name(layout: Layout, wanted: str) -> str:
@@ -384,6 +530,25 @@ def up_to_date(layout: Layout, name: str) -> str:
     )
 
 
+def refused_before(config: Config, layout: Layout, name: str) -> str:
+    """The newest version that the gate kept back, if it was made from this very data and configuration and nothing
+    that decided has changed since: the served version, and the settings of the gate."""
+    pointer = read_pointer(layout.current)
+    for version in reversed(list_versions(layout)):
+        try:
+            opened = open_version(layout, version)
+        except CorruptArtifact:  # it was not published, and will not be
+            continue
+        made = opened.manifest.configuration
+        if made.get("fingerprint") == name and opened.manifest.gate == "refused" and pointer is not None:
+            same = {key: made["publish"][key] for key in ("gate", "max_drop")} == config.publish.model_dump(
+                include={"gate", "max_drop"}
+            )
+            served = json.loads(opened.layout.metrics.read_text(encoding="utf-8"))["gate"]["served"]["version"]
+            return version if same and served == pointer.version else ""
+    return ""
+
+
 def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) -> Manifest:
     folder = run.folder
     for source in (
@@ -403,6 +568,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
     write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))
     encoder = run.layout.encoder(run.encoder_digest)
     data = run.data
+    report = json.loads(folder.metrics.read_text(encoding="utf-8"))
     return Manifest(
         version=name,
         created_at=created.isoformat(),
@@ -416,8 +582,10 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         event_weights=run.config.data.event_weights,
         max_history=run.config.model.max_history,
         configuration={"fingerprint": run.fingerprint} | run.config.model_dump(),
-        metrics=json.loads(folder.metrics.read_text(encoding="utf-8"))["test"],
-        notes=json.loads(folder.training.read_text(encoding="utf-8"))["notes"],
+        metrics=report["test"],
+        notes=[*report["training"]["notes"], *(f"gate: {reason}" for reason in report["gate"]["reasons"])],
+        gate=report["gate"]["verdict"],
+        newest_event_ms=report["training"]["newest_event_ms"],
         files={},
         encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
     )
@@ -468,10 +636,10 @@ def _new_model(run: Prepared) -> TwoTower:
     )  # fmt: skip
 
 
-def _sampler(run: Prepared, train_stop: Int64) -> Sampler:
+def _sampler(run: Prepared, events: Events, train_stop: Int64) -> Sampler:
     settings = run.config.training
     return Sampler(
-        run.data.events, train_stop, len(run.data.products), _weights(run), longest=run.config.model.max_history,
+        events, train_stop, len(run.data.products), _weights(run), longest=run.config.model.max_history,
         batch_pairs=settings.batch_pairs, random_negatives=settings.random_negatives,
         weight_power=settings.event_weight_power, repeat_targets=settings.repeat_targets, seed=run.config.seed,
     )  # fmt: skip
@@ -482,11 +650,12 @@ def _weights(run: Prepared) -> Float32:
 
 
 def _scorer(run: Prepared, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
-    return evaluate.model_scorer(model, features, run.data, run.schema, run.config.model.max_history)
+    return evaluate.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)
 
 
-def _rank(run: Prepared, scorer: baselines.Scorer, cases: Cases, name: str) -> evaluate.Ranks:
-    return evaluate.rank_targets(scorer, run.data.events, cases, run.ties, run.config.evaluation.exclude_seen, name)
+def _rank(run: Prepared, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
+    exclude_seen = run.config.evaluation.exclude_seen
+    return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 def _require(path: Path, stage: str) -> None:

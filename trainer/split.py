@@ -27,10 +27,16 @@ class Cases(NamedTuple):
 
 
 class Split(NamedTuple):
-    """`train_stop` [buyers]: each buyer's training events are start..train_stop. `note` says why this method."""
+    """Which events may teach which model, and whom each is asked about.
+
+    `train_stop` [buyers]: while validating, each buyer's training events are start..train_stop. `test_stop` [buyers]:
+    the model and the baselines that are tested learn from start..test_stop, which is every event but those that the
+    test asks for. `note` says why this method.
+    """
 
     method: str
     train_stop: Int64
+    test_stop: Int64
     validation: Cases
     test: Cases
     note: str
@@ -69,11 +75,13 @@ def leave_last_out(events: Events, note: str) -> Split:
     start, stop = events.start[:-1], events.start[1:]
     chosen = np.flatnonzero(stop - start >= 3)
     first, last = start[chosen], stop[chosen]
-    train_stop = stop.copy()
+    train_stop, test_stop = stop.copy(), stop.copy()
     train_stop[chosen] = last - 2
+    test_stop[chosen] = last - 1
     return Split(
         "leave_last_out",
         train_stop,
+        test_stop,
         Cases(chosen, first, last - 2, last - 1),
         Cases(chosen, first, last - 1, last),
         note,
@@ -88,6 +96,7 @@ def global_time(events: Events, days: float, note: str) -> Split:
     return Split(
         "global_time",
         at_before,
+        at_cut,
         _cases(events.start[:-1], at_before, at_cut),
         _cases(events.start[:-1], at_cut, events.start[1:]),
         note,
@@ -97,6 +106,59 @@ def global_time(events: Events, days: float, note: str) -> Split:
 def everything(events: Events) -> Int64:
     """`train_stop` of a refit: every event trains."""
     return events.start[1:].copy()
+
+
+def draw_hidden(products: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """True [N] for a random `share` of the products."""
+    hidden = np.zeros(products, np.bool_)
+    count = round(products * share)
+    hidden[np.random.default_rng((seed, products)).choice(products, count, replace=False)] = True
+    return hidden
+
+
+def hide(events: Events, split: Split, hidden: NDArray[np.bool_], exclude_seen: bool) -> tuple[Events, Split]:
+    """Events and split as if nobody had ever met the `hidden` [N] products before the test asks for them.
+
+    Their events are gone from training, from validation and from every history, and stay as test targets; with
+    `exclude_seen` only where the buyer really meets the product for the first time. Cases without a history or a target
+    left are dropped.
+    """
+    place = np.arange(len(events.buyer))
+    early = place < split.test_stop[events.buyer]
+    gone = hidden[events.product] & early
+    if exclude_seen:
+        pair = events.buyer.astype(np.int64) * len(hidden) + events.product
+        gone |= hidden[events.product] & ~early & np.isin(pair, pair[gone])
+    before = np.concatenate(([0], np.cumsum(~gone)))
+    kept = np.flatnonzero(~gone)
+
+    def moved(cases: Cases) -> Cases:
+        start, cut, stop = (before[column] for column in (cases.start, cases.cut, cases.stop))
+        usable = (cut > start) & (stop > cut)
+        return Cases(cases.buyer[usable], start[usable], cut[usable], stop[usable])
+
+    left = Events(
+        events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], before[events.start]
+    )  # fmt: skip
+    return left, split._replace(
+        train_stop=before[split.train_stop],
+        test_stop=before[split.test_stop],
+        validation=moved(split.validation),
+        test=moved(split.test),
+    )
+
+
+def trained_products(events: Events, train_stop: Int64, products: int, least: int = 1) -> NDArray[np.bool_]:
+    """True [N] for products with a training event of a buyer who has at least `least` of them (2 make a pair)."""
+    counts = training_counts(events, train_stop, products, least)
+    return counts > 0
+
+
+def training_counts(events: Events, train_stop: Int64, products: int, least: int = 1) -> Int64:
+    """Each product's number of training events [N], of buyers who have at least `least` of them."""
+    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
+    chosen &= (train_stop - events.start[:-1] >= least)[events.buyer]
+    return np.bincount(events.product[chosen], minlength=products).astype(np.int64)
 
 
 def sample(cases: Cases, limit: int, seed: int) -> Cases:

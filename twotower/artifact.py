@@ -121,6 +121,10 @@ class Manifest(BaseModel):
     metrics: dict[str, Any]
     # why a version was kept back from CURRENT or published with a warning
     notes: list[str] = []
+    # what the publish gate said: passed, warned, refused or off; empty in versions older than it
+    gate: str = ""
+    # the newest event that the published model was trained on
+    newest_event_ms: int | None = None
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]
 

@@ -1,0 +1,96 @@
+"""The test of a model beside its baselines: every figure of metrics.json but those of the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer import baselines
+from trainer.config import Evaluation
+from trainer.dataset import Events
+from trainer.evaluate import Ranks, case_metrics, list_metrics, metrics
+from trainer.intervals import interval, resampled_means
+from trainer.split import Int64
+
+Float64 = NDArray[np.float64]
+# system → metric → one value for each test case that has a target
+PerCase = dict[str, dict[str, Float64]]
+
+
+def fitted_baselines(
+    events: Events, test_stop: Int64, products: int, config: Evaluation, say: Callable[[str], None]
+) -> dict[str, baselines.Scorer]:
+    """The baselines of evaluation, fitted on what the tested model was; those that are too large are left out aloud."""
+    scorers = {"popularity": baselines.popularity_scorer(baselines.buyer_counts(events, test_stop, products))}
+    if (pairs := baselines.item_pairs(events, test_stop, products)) <= baselines.MOST_PAIRS:
+        scorers["item_knn"] = baselines.item_knn_scorer(events, test_stop, products)
+    else:
+        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {baselines.MOST_PAIRS:,}")
+    if products <= config.ease_max_products:
+        scorers["ease"] = baselines.ease_scorer(events, test_stop, products, config.ease_l2)
+    else:
+        limit = config.ease_max_products
+        say(f"ease is left out: {products:,} products, evaluation.ease_max_products is {limit:,}")
+    return scorers
+
+
+def per_case(ranks: Mapping[str, Ranks], counts: Int64) -> PerCase:
+    """Every metric of every system, case by case: the cases are the same for all."""
+    return {name: case_metrics(one) | list_metrics(one, counts) for name, one in ranks.items()}
+
+
+def means(ranks: Mapping[str, Ranks], values: PerCase, products: int) -> dict[str, dict[str, float]]:
+    """The figures of each system: means over cases, coverage of the top 10, and the number of cases."""
+    return {
+        name: {metric: float(one.mean()) if len(one) else 0.0 for metric, one in values[name].items()}
+        | {metric: one for metric, one in metrics(ranks[name], products).items() if metric in {"coverage@10", "cases"}}
+        for name in ranks
+    }
+
+
+def intervals(values: PerCase, draws: int, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """95 % intervals of each system's means, and of the model less each baseline on the same resampled buyers.
+
+    Both are empty where no case has a target.
+    """
+    names, measured = list(values), list(values["model"])
+    if not len(values["model"][measured[0]]):
+        return {}, {}
+    stacked = np.stack([values[name][metric] for name in names for metric in measured], axis=1)
+    found = resampled_means(stacked, draws, seed).reshape(draws, len(names), len(measured))
+    centre = stacked.mean(axis=0).reshape(len(names), len(measured))
+    own = {
+        name: {metric: interval(found[:, i, j]) for j, metric in enumerate(measured)} for i, name in enumerate(names)
+    }
+    model = names.index("model")
+    compared: dict[str, Any] = {}
+    for i, name in enumerate(names):
+        for j, metric in enumerate(measured):
+            if i == model:
+                continue
+            low, high = interval(found[:, model, j] - found[:, i, j])
+            difference = float(centre[model, j] - centre[i, j])
+            compared.setdefault(name, {})[metric] = {"difference": difference, "low": low, "high": high}
+    return own, compared
+
+
+def save_per_case(path: Path, places: Int64, values: PerCase, metric: str) -> None:
+    """One metric of every system, case by case, for the gate; `places` [C] are the cases among those of the test."""
+    temporary = path.with_suffix(".new.npz")
+    np.savez(
+        temporary,
+        places=places,
+        names=np.array(list(values)),
+        values=np.stack([one[metric] for one in values.values()]),
+    )
+    temporary.replace(path)
+
+
+def load_per_case(path: Path) -> tuple[Int64, dict[str, Float64]]:
+    """What `save_per_case` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        return file["places"], dict(zip(file["names"].tolist(), file["values"], strict=True))

@@ -1,0 +1,209 @@
+"""Which model may replace the one that is served: it must not lose to the simple baselines, nor to what is served."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.baselines import Scorer
+from trainer.dataset import Events
+from trainer.intervals import Difference, paired_difference
+from trainer.split import Cases, Int64
+from twotower.artifact import Layout, Version, open_version, read_pointer
+from twotower.errors import CorruptArtifact, NotFound
+from twotower.events import EventSchema
+from twotower.history import BuyerSequence, to_inputs
+from twotower.tower import BuyerTower
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+# a model must not lose to these; EASE is reported and keeps nothing back, for it cannot be served as a vector
+RIVALS = ("popularity", "item_knn")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says. `reasons` are of a failure; `served` tells what was served and how it was compared."""
+
+    verdict: Literal["passed", "warned", "refused", "off"]
+    metric: str
+    reasons: list[str]
+    served: dict[str, Any] | None
+
+    @property
+    def refused(self) -> bool:
+        return self.verdict == "refused"
+
+
+class Served(NamedTuple):
+    """The version that CURRENT names, or why it cannot be scored."""
+
+    name: str
+    version: Version | None
+    problem: str
+
+
+def force_line(version: str, artifacts: object) -> str:
+    """The command that publishes a version which the gate kept back."""
+    return f"python -m trainer publish {version} --force --artifacts {shlex.quote(str(artifacts))}"
+
+
+def judge(
+    values: Mapping[str, Float64], metric: str, served: dict[str, Any] | None, max_drop: float, draws: int, seed: int
+) -> Verdict:
+    """Decides on `values`: the metric of the model and of each baseline, case by case [C].
+
+    A loss counts only where the paired 95 % interval lies wholly below zero; to the served version, only above a drop
+    of `max_drop` of its figure. Where nothing is served, a model that fails is published with a warning.
+    """
+    reasons = []
+    for name in RIVALS:
+        if name in values and len(values["model"]):
+            found = paired_difference(values["model"], values[name], draws, seed)
+            if found.high < 0:
+                figures = f"{values['model'].mean():.4f} against {values[name].mean():.4f}"
+                reasons.append(f"{metric} {figures} of {name}, {_shown(found)}")
+    if served and served.get("compared_on", 0):
+        found = Difference(served["difference"], served["low"], served["high"])
+        if found.high < 0 and -found.difference > max_drop * served["served"]:
+            figures = f"{served['model']:.4f} against {served['served']:.4f}"
+            share = f"a drop of {-found.difference / served['served']:.1%}, publish.max_drop is {max_drop:.1%}"
+            reasons.append(f"{metric} {figures} of the served version {served['version']}: {share}, {_shown(found)}")
+    if not reasons:
+        return Verdict("passed", metric, [], served)
+    return Verdict("refused" if served else "warned", metric, reasons, served)
+
+
+def _shown(found: Difference) -> str:
+    return f"difference {found.difference:.4f} (95 % interval {found.low:.4f} to {found.high:.4f})"
+
+
+def find_served(layout: Layout) -> Served | None:
+    """What CURRENT names; None where it names nothing, or is damaged and so about to be repaired by publishing."""
+    try:
+        pointer = read_pointer(layout.current)
+    except CorruptArtifact:
+        return None
+    if pointer is None:
+        return None
+    try:
+        version = open_version(layout, pointer.version, pointer.manifest_sha256)
+        version.check(version.layout.embeddings, version.layout.ids, version.layout.buyer_tower)
+    except (CorruptArtifact, NotFound) as error:
+        return Served(pointer.version, None, str(error))
+    return Served(pointer.version, version, "")
+
+
+def newer_cases(events: Events, cases: Cases, moment: int) -> NDArray[np.bool_]:
+    """True [B] for cases whose every target is newer than `moment`, a served version's newest training event."""
+    # a buyer's events are sorted by time: the first target is the oldest
+    newer: NDArray[np.bool_] = events.time[cases.cut] > moment
+    return newer
+
+
+def served_rows(version: Version, product_ids: list[str]) -> Int64:
+    """For each of today's products [N] its row in the served version, -1 where that does not have it."""
+    row_of = {name: row for row, name in enumerate(np.load(version.layout.ids, allow_pickle=False).tolist())}
+    return np.array([row_of.get(name, -1) for name in product_ids], np.int64)
+
+
+class Known(NamedTuple):
+    """Today's products [N] and event kinds [K + 1] as the served version numbers them: -1 and 0 where it lacks them."""
+
+    rows: Int64
+    kinds: Int64
+
+    def events(self, events: Events) -> NDArray[np.bool_]:
+        """True [M] for the events that the served version can read."""
+        readable: NDArray[np.bool_] = (self.rows[events.product] >= 0) & (self.kinds[events.kind] > 0)
+        return readable
+
+
+def known_to(version: Version, product_ids: list[str], event_names: list[str]) -> Known:
+    """How the served version numbers today's products and event names."""
+    row_of = {name: row for row, name in enumerate(np.load(version.layout.ids, allow_pickle=False).tolist())}
+    codes = {name: code for code, name in enumerate(version.manifest.event_weights, start=1)}
+    return Known(
+        np.array([row_of.get(name, -1) for name in product_ids], np.int64),
+        np.array([0, *(codes.get(name, 0) for name in event_names)], np.int64),
+    )
+
+
+def known_history(events: Events, cases: Cases, known: Known) -> NDArray[np.bool_]:
+    """True [B] for cases of whose history the served version can read something."""
+    before = np.concatenate(([0], np.cumsum(known.events(events))))
+    found: NDArray[np.bool_] = before[cases.cut] > before[cases.start]
+    return found
+
+
+def served_scorer(version: Version, known: Known, events: Events, threads: int) -> Scorer:
+    """Scores [B, N] of the served version through its own files, as its services would answer.
+
+    What it does not know is skipped in histories; products that it lacks are never recommended.
+    """
+    vectors = np.load(version.layout.embeddings, allow_pickle=False)
+    tower = BuyerTower(version.layout.buyer_tower, threads)
+    schema = EventSchema(version.manifest.event_weights)
+    readable = known.events(events)
+    here = np.flatnonzero(known.rows >= 0)
+    items = vectors[known.rows[here]].T
+
+    def sequence(start: int, cut: int) -> BuyerSequence:
+        places = (start + np.flatnonzero(readable[start:cut]))[-version.manifest.max_history :]
+        rows, kinds = known.rows[events.product[places]], known.kinds[events.kind[places]]
+        return BuyerSequence(rows, kinds, events.time[places])
+
+    def score(cases: Cases) -> Float32:
+        batch = to_inputs([sequence(*bounds) for bounds in zip(cases.start, cases.cut, strict=True)], schema)
+        scores = np.full((len(cases), len(known.rows)), -np.inf, np.float32)
+        scores[:, here] = tower.encode(vectors[batch.rows], batch) @ items
+        return scores
+
+    return score
+
+
+def compare_with_served(
+    served: Served, events: Events, cases: Cases, product_ids: list[str], event_names: list[str],
+    model: Float64, measure: Callable[[Scorer, Cases], tuple[Int64, Float64]], *,
+    least: int, draws: int, seed: int, threads: int, ours: Mapping[str, float], metric: str,
+) -> dict[str, Any]:  # fmt: skip
+    """How the model [C] does beside the served version, on the cases that version cannot have seen, if there are
+    `least` of them; else only what each recorded of itself, which is no comparison and decides nothing.
+
+    `cases` [C] are those of `model`; `measure` gives of a scorer the places of the cases that have a target, and their
+    metric. `ours` are the model's own test figures.
+    """
+    facts: dict[str, Any] = {"version": served.name, "metric": metric, "compared_on": 0}
+    if served.version is None:
+        return facts | {"how": f"not compared: {served.problem}"}
+    manifest = served.version.manifest
+    recorded = (
+        manifest.metrics.get("model", {}).get(metric) if isinstance(manifest.metrics.get("model"), dict) else None
+    )
+    own = facts | {"recorded_model": ours.get(metric), "recorded_served": recorded}
+    if manifest.newest_event_ms is None:
+        return own | {"how": "not compared: its manifest does not say how new its newest event was"}
+    known = known_to(served.version, product_ids, event_names)
+    usable = newer_cases(events, cases, manifest.newest_event_ms) & known_history(events, cases, known)
+    count = int(usable.sum())
+    if count < least:
+        how = f"only {count} test cases are newer than what it was trained on, evaluation.min_test_buyers is {least}"
+        return own | {"how": f"not compared: {how}; the recorded figures are of different tests"}
+    chosen = Cases(*(column[usable] for column in cases))
+    place, other = measure(served_scorer(served.version, known, events, threads), chosen)
+    mine = model[usable][place]
+    found = paired_difference(mine, other, draws, seed)
+    return own | {
+        "how": f"both ranked the same {len(other)} test cases, all newer than what it was trained on",
+        "compared_on": len(other),
+        "model": float(mine.mean()),
+        "served": float(other.mean()),
+        "difference": found.difference,
+        "low": found.low,
+        "high": found.high,
+    }

@@ -1,0 +1,55 @@
+"""Do vectors tell categories apart? Similarity of product pairs inside a category and across categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from trainer.split import Int64
+
+Float32 = NDArray[np.float32]
+PAIRS = 20_000
+
+
+def draw_pairs(category: Int64, pairs: int, seed: int) -> tuple[Int64, Int64]:
+    """`pairs` random pairs [P, 2] of different products of one category, and as many across categories.
+
+    `category` [N], 0 = unknown: such products are left out. Both are empty where either cannot be drawn.
+    """
+    known = np.flatnonzero(category)
+    order = known[np.argsort(category[known], kind="stable")]
+    codes, start, size = np.unique(category[order], return_index=True, return_counts=True)
+    shared = np.flatnonzero((size >= 2)[np.searchsorted(codes, category[order])])
+    if len(codes) < 2 or not len(shared):
+        return np.empty((0, 2), np.int64), np.empty((0, 2), np.int64)
+    draw = np.random.default_rng(seed)
+    group = np.searchsorted(codes, category[order])
+    one = draw.choice(shared, pairs)
+    # a place of the same category, and the next one around where it is the very same
+    other = draw.integers(size[group[one]] - 1) + 1
+    same = np.stack((order[one], order[start[group[one]] + (one - start[group[one]] + other) % size[group[one]]]), 1)
+    one = draw.integers(len(order), size=pairs)
+    # a place outside the category: those after it, around the end
+    outside = len(order) - size[group[one]]
+    two = (start[group[one]] + size[group[one]] + draw.integers(outside)) % len(order)
+    return same, np.stack((order[one], order[two]), axis=1)
+
+
+def separation(vectors: Float32, category: Int64, seed: int, pairs: int = PAIRS) -> dict[str, Any]:
+    """Mean cosine of both kinds of pairs of unit `vectors` [N, D], and the AUC: how often a pair of one category is
+    more alike than a pair of two. None where there are no two categories, or no two products of one."""
+    same, cross = draw_pairs(category, pairs, seed)
+    if not len(same):
+        return {"same_category_mean": None, "cross_category_mean": None, "auc": None, "pairs": 0}
+    inside, across = ((vectors[pair[:, 0]] * vectors[pair[:, 1]]).sum(axis=1) for pair in (same, cross))
+    ranks = rankdata(np.concatenate((inside, across)))[: len(inside)]
+    auc = (ranks.sum() - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(across))
+    return {
+        "same_category_mean": float(inside.mean()),
+        "cross_category_mean": float(across.mean()),
+        "auc": float(auc),
+        "pairs": len(inside),
+    }
