@@ -8,11 +8,11 @@ from functools import partial
 
 import grpc
 
-from buyer_service.encoder import BuyerEncoder, load
+from buyer_service.encoder import BuyerEncoder, Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower import rpc, wire
 from twotower.artifact import Layout
-from twotower.events import Interaction
+from twotower.errors import InvalidInput
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
@@ -67,5 +67,13 @@ def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeReques
     )
 
 
-def _history(message: buyer_pb2.History) -> list[Interaction]:
-    return [Interaction(one.product_id, one.event_type, one.timestamp_ms) for one in message.interactions]
+def _history(message: buyer_pb2.History) -> Columns | InvalidInput:
+    if message.packed:
+        try:
+            return Columns(*wire.unpack_columns(message.packed))
+        except InvalidInput as error:
+            return error
+    rows = message.interactions
+    return Columns(
+        [one.product_id for one in rows], [one.event_type for one in rows], [one.timestamp_ms for one in rows]
+    )

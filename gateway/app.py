@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import openapi, reading
+from gateway.access import AccessLog
 from gateway.batching import Limits
 from gateway.breaker import Breaker
 from gateway.edge import Edge
@@ -54,10 +55,13 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """The gateway. Nothing is connected before its lifespan starts."""
     routes = Routes(settings)
     table = routes.table()
+    access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            if access is not None:
+                stack.callback(access.flush)
             yield {"live": connect(settings, stack)}
 
     # /docs from files of its own: a shop's network may not let the browser reach a CDN
@@ -70,9 +74,10 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_middleware(
         Edge,
-        routes=frozenset(spec.path for spec in table),
+        handlers={(spec.method, spec.path): spec.handler for spec in table},
+        on_error=_on_error,
         on_failure=_failed,
-        log_all=settings.access_log,
+        access=access,
     )
     return app
 

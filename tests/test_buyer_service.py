@@ -11,12 +11,12 @@ from conftest import check_process, check_wrong_setting, running
 from numpy.typing import NDArray
 from tiny_artifact import HALF_LIFE_DAYS, build_version
 
-from buyer_service.encoder import load
+from buyer_service.encoder import Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower import errors, rpc, telemetry, wire
 from twotower.artifact import Layout, Version, open_version
 from twotower.errors import CorruptArtifact
-from twotower.events import DAY_MS, Interaction
+from twotower.events import DAY_MS
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
 
 Stub = buyer_pb2_grpc.BuyerServiceStub
@@ -222,8 +222,8 @@ def test_vectors_of_another_shape_than_the_manifest_says_are_refused(artifacts: 
 
 def test_the_vectors_are_mapped_not_copied(tiny: Path) -> None:
     encoder = load(opened(tiny), BuyerSettings())
-    assert isinstance(encoder._vectors, np.memmap)
-    assert encoder.encode([[Interaction("p0", "View", 0)]]).rows[0].used == 1
+    assert isinstance(encoder._vectors.base, np.memmap)
+    assert encoder.encode([Columns(["p0"], ["View"], [0])]).rows[0].used == 1
 
 
 async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path) -> None:
