@@ -51,7 +51,7 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
 ]
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
+def create_app(settings: GatewaySettings) -> Edge:
     """The gateway. Nothing is connected before its lifespan starts."""
     routes = Routes(settings)
     table = routes.table()
@@ -62,7 +62,9 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             if access is not None:
                 stack.callback(access.flush)
-            yield {"live": connect(settings, stack)}
+            live = connect(settings, stack)
+            telemetry.settle_memory()
+            yield {"live": live}
 
     # /docs from files of its own: a shop's network may not let the browser reach a CDN
     app = FastAPIOffline(title="Two-tower gateway", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
@@ -72,14 +74,14 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.openapi = lambda: described  # type: ignore[method-assign]
     app.add_exception_handler(TwoTowerError, _on_error)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_middleware(
-        Edge,
+    # outside of all that the framework lays around its router
+    return Edge(
+        app,
         handlers={(spec.method, spec.path): spec.handler for spec in table},
         on_error=_on_error,
         on_failure=_failed,
         access=access,
     )
-    return app
 
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
@@ -89,7 +91,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels
-    limits = Limits(settings.max_batch, settings.max_waiting, settings.batches_in_flight)
+    limits = Limits(
+        settings.max_batch, settings.max_waiting, settings.batches_in_flight, settings.batch_patience_seconds
+    )
     redis = RedisHistory(
         connect_redis(settings),
         settings.history_size,

@@ -50,6 +50,8 @@ def make_server(settings: GatewaySettings) -> uvicorn.Server:
         ws="none",
         lifespan="on",
         access_log=False,
+        # nobody asks for the client's address, so nobody need find out what a proxy says of it
+        proxy_headers=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),

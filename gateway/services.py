@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ class RetrievalClient:
         self._searches: Batcher[tuple[Vector, retrieval_pb2.Query], Hits] = Batcher(name, self._search, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
-        by_ids = Limits(_MAX_LOOKUP, limits.max_waiting, limits.in_flight)
+        by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:

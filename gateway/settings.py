@@ -45,5 +45,8 @@ class GatewaySettings(ProcessSettings):
 
     max_batch: int = Field(64, ge=1, le=1024, description="most calls that travel in one RPC or Redis pipeline")
     max_waiting: int = Field(1024, ge=1, description="calls that may wait for one service before requests are refused")
-    batches_in_flight: int = Field(2, ge=1, le=64, description="batches under way to one service at the same time")
+    batches_in_flight: int = Field(4, ge=1, le=64, description="most batches under way to one service at the same time")
+    batch_patience_seconds: float = Field(
+        0.02, ge=0, le=1, description="time that a batch is waited for before a further one that is not full may leave"
+    )
     access_log: bool = Field(True, description="one log line per request")
