@@ -35,10 +35,10 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. OSError where the port is taken or the host is not of this machine."""
+def listen(host: str, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket, or one of several on the same port. OSError where the port is taken or not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
+    return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
 
 
 def make_server(settings: GatewaySettings) -> uvicorn.Server:

@@ -19,6 +19,7 @@ class GatewaySettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="a further port for /metrics alone")
     item_address: str = Field("127.0.0.1:50051", min_length=1, description="host:port or gRPC target of the items")
     buyer_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port or gRPC target of the buyers")
