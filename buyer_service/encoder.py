@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -102,17 +103,19 @@ class BuyerEncoder:
         except InvalidInput as error:
             return _Read(EncodedRow(error, [], 0), _EMPTY)
         unknown: list[str] = []
-        # by time, then product, then event name: the order of `twotower.history.latest`
-        known = sorted(zip(history.times, history.products, history.events, rows, codes, strict=True))
-        if None in rows:
+        times = list(history.times)
+        if None in rows or any(map(operator.ge, times, times[1:])):
+            # by time, then product, then event name: the order of `twotower.history.latest`
+            known = sorted(zip(history.times, history.products, history.events, rows, codes, strict=True))
             unknown = list(dict.fromkeys(p for p, row in zip(history.products, rows, strict=True) if row is None))
             known = [one for one in known if one[3] is not None]
-        if not known:
-            nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
-            return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
-        times, _, _, used, kinds = zip(*known[-self._max_history :], strict=True)
-        sequence = BuyerSequence(np.array(used, np.int64), np.array(kinds, np.int64), np.array(times, np.int64))
-        return _Read(EncodedRow(None, unknown, len(used)), sequence)
+            if not known:
+                nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
+                return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
+            times, _, _, rows, codes = map(list, zip(*known, strict=True))
+        last = slice(-self._max_history, None)
+        sequence = BuyerSequence(*(np.array(one[last], np.int64) for one in (rows, codes, times)))
+        return _Read(EncodedRow(None, unknown, len(sequence.rows)), sequence)
 
     def _check(self, history: Columns, rows: Sequence[int | None], codes: Sequence[int | None]) -> None:
         count = len(history.products)
@@ -174,6 +177,7 @@ def _warm(version: Version, encoder: BuyerEncoder, rows: dict[str, int]) -> None
         [names[step % len(names)] for step in steps],
         [step * 1000 for step in steps],
     )
-    encoded = encoder.encode([history, Columns(*(column[:1] for column in history))])
+    newest = Columns(history.products[-1:], history.events[-1:], history.times[-1:])
+    encoded = encoder.encode([history, newest])
     if not np.isfinite(encoded.vectors).all():
         raise CorruptArtifact(f"{version.layout.buyer_tower} gives numbers that are not finite")

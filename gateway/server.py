@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from typing import Any
 
 import orjson
 import uvicorn
@@ -16,8 +18,39 @@ from gateway.settings import GatewaySettings
 _KEPT_URL = 65_000
 
 
+class _Joined:
+    """A transport that sends what is written in one turn of the event loop at once, at its end."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._transport.write(b"".join(waiting))
+
+
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, but a URL of any length takes little memory, and what is not HTTP gets a problem document."""
+    """uvicorn's protocol, but a URL of any length takes little memory, and what is not HTTP gets a problem document.
+
+    The head and the body of an answer, which uvicorn writes one by one, go out in one packet.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(_Joined(transport))  # type: ignore[arg-type]
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url[: _KEPT_URL - len(self.url)])
