@@ -69,8 +69,8 @@ def main() -> int:
     parser.add_argument("--svg", type=Path, help="where to draw latency against load (needs the extra `bench`)")
     options = parser.parse_args()
     with ExitStack() as stack:
-        targets, check = start(options, stack)
-        agreement = check()
+        targets = start(options, stack)
+        agreement = same_ids(targets[CHAIN].port, targets[TUNED].port, options.buyers)
         wanted = {name: target for name, target in targets.items() if not options.only or name in options.only}
         found: dict[tuple[str, int], list[Measured]] = {}
         for _ in range(options.rounds):
@@ -97,8 +97,10 @@ def add_market_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=Path(".demo/bench"), help="for the market and the logs")
 
 
-def start(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, Target], Callable[[], float]]:
-    """Everything running and warm; and a function that compares the chain's answers with a monolith's."""
+def start(
+    options: argparse.Namespace, stack: ExitStack, monoliths: Sequence[str] = tuple(MONOLITHS)
+) -> dict[str, Target]:
+    """Everything that is driven, running and warm."""
     settings = _settings(options.folder)
     size = market.Size(options.products, options.dimension, options.buyers, options.history, options.index)
     print(f"a synthetic market: {size.name}", flush=True)
@@ -107,17 +109,16 @@ def start(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, Targ
     warm(settings)
     histories = dict(read_recent(version.layout.recent))
     asyncio.run(_fill_lists(redis_url(settings), histories))
-    redis = {"redis": chain["redis"]}
     retrieves = [get(f"/retrieve?buyer_id={one}&k={K}") for one in histories]
     encodes = [post("/encode_buyer", _body(one, history)) for one, history in list(histories.items())[:500]]
     targets = {
         CHAIN: Target(settings.gateway_port, retrieves, chain),
         ENCODE: Target(settings.gateway_port, encodes, chain),
     }
-    for name, (kind, workers) in MONOLITHS.items():
-        port, pid = stack.enter_context(monolith(kind, workers, settings))
-        targets[name] = Target(port, retrieves, {"monolith": pid, **redis})
-    return targets, lambda: same_ids(targets[CHAIN].port, targets[TUNED].port, list(histories)[:200])
+    for name in monoliths:
+        port, pid = stack.enter_context(monolith(*MONOLITHS[name], settings))
+        targets[name] = Target(port, retrieves, {"monolith": pid, "redis": chain["redis"]})
+    return targets
 
 
 def _settings(folder: Path) -> DemoSettings:
@@ -185,15 +186,15 @@ def ask(port: int, path: str) -> dict[str, Any]:
         return found
 
 
-def same_ids(one: int, other: int, buyers: Sequence[str]) -> float:
+def same_ids(one: int, other: int, buyers: int) -> float:
     """Mean share of ids that two ports have in common; 1.0 where every answer holds the same products."""
     shares = []
-    for buyer in buyers:
-        path = f"/retrieve?buyer_id={buyer}&k={K}"
+    for buyer in range(min(buyers, 200)):
+        path = f"/retrieve?buyer_id={market.buyer_id(buyer)}&k={K}"
         first, second = (set(ask(port, path)["product_ids"]) for port in (one, other))
         shares.append(len(first & second) / max(len(first), len(second)))
     mean = statistics.fmean(shares)
-    print(f"same products in the answers of chain and monolith, {len(buyers)} buyers: {mean:.4f}", flush=True)
+    print(f"same products in the answers of chain and monolith, {len(shares)} buyers: {mean:.4f}", flush=True)
     return mean
 
 
