@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-serving soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -35,6 +35,12 @@ lint: .venv/dev.stamp $(GENERATED) ## format check, lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench-serving: .venv/bench.stamp $(GENERATED) ## the services beside two monoliths: speed, latency, CPU (ARGS="--products 100000 --index HNSW32")
+	$(BIN)/python -m benchmarks.serving --svg docs/serving.svg $(ARGS)
+
+soak: .venv/bench.stamp $(GENERATED) ## 100,000 requests: no error, flat memory (ARGS="--requests 1000000")
+	$(BIN)/python -m benchmarks.soak $(ARGS)
+
 format: .venv/dev.stamp ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -54,6 +60,10 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/dev.stamp: .venv/run.stamp
 	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev]"
+	@touch $@
+
+.venv/bench.stamp: .venv/run.stamp
+	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,bench]"
 	@touch $@
 
 clean: stop ## remove the environment and everything the demo made

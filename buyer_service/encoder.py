@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from buyer_service.settings import BuyerSettings
 from twotower.artifact import Version
 from twotower.catalogue import read_product_rows
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
-from twotower.events import EventSchema, Interaction, check_id
-from twotower.history import BuyerSequence, latest, to_inputs
+from twotower.events import EventSchema, check_id
+from twotower.history import BuyerSequence, to_inputs
 from twotower.tower import BuyerTower
 
 Float32 = NDArray[np.float32]
@@ -36,9 +37,22 @@ class EncodedBuyers(NamedTuple):
     rows: list[EncodedRow]
 
 
+class Columns(NamedTuple):
+    """One history, in any order: products, event names and times in milliseconds, of one length."""
+
+    products: Sequence[str]
+    events: Sequence[str]
+    times: Sequence[int]
+
+
 class _Read(NamedTuple):
     row: EncodedRow
     sequence: BuyerSequence
+
+
+# what 64 bits hold
+_LATEST_MS = (1 << 63) - 1
+_EMPTY = BuyerSequence(*(np.empty(0, np.int64) for _ in range(3)))
 
 
 class BuyerEncoder:
@@ -65,8 +79,8 @@ class BuyerEncoder:
         self._max_history = max_history
         self._max_interactions = max_interactions
 
-    def encode(self, histories: Sequence[Sequence[Interaction]]) -> EncodedBuyers:
-        """Vectors of a batch, in its order. A history that cannot be encoded has an error in its own row alone."""
+    def encode(self, histories: Sequence[Columns | InvalidInput]) -> EncodedBuyers:
+        """Vectors of a batch, in its order. A history that cannot be used has an error in its own row alone."""
         read = [self._read(history) for history in histories]
         vectors = np.zeros((len(histories), self._vectors.shape[1]), np.float32)
         good = [place for place, one in enumerate(read) if one.row.error is None]
@@ -79,37 +93,47 @@ class BuyerEncoder:
             vectors[places] = self._tower.encode(items, inputs)
         return EncodedBuyers(vectors, [one.row for one in read])
 
-    def _read(self, history: Sequence[Interaction]) -> _Read:
+    def _read(self, history: Columns | InvalidInput) -> _Read:
+        if isinstance(history, InvalidInput):
+            return _Read(EncodedRow(history, [], 0), _EMPTY)
+        rows = [self._rows.get(one) for one in history.products]
+        codes = [self._schema.codes.get(one) for one in history.events]
         try:
-            self._check(history)
+            self._check(history, rows, codes)
         except InvalidInput as error:
-            return _Read(EncodedRow(error, [], 0), self._sequence([]))
-        known = [one for one in history if one.product_id in self._rows]
-        unknown = list(dict.fromkeys(one.product_id for one in history if one.product_id not in self._rows))
-        if not known:
-            nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
-            return _Read(EncodedRow(nothing, unknown, 0), self._sequence([]))
-        used = latest(known, self._max_history)
-        return _Read(EncodedRow(None, unknown, len(used)), self._sequence(used))
+            return _Read(EncodedRow(error, [], 0), _EMPTY)
+        unknown: list[str] = []
+        times = list(history.times)
+        if None in rows or any(map(operator.ge, times, times[1:])):
+            # by time, then product, then event name: the order of `twotower.history.latest`
+            known = sorted(zip(history.times, history.products, history.events, rows, codes, strict=True))
+            unknown = list(dict.fromkeys(p for p, row in zip(history.products, rows, strict=True) if row is None))
+            known = [one for one in known if one[3] is not None]
+            if not known:
+                nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
+                return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
+            times, _, _, rows, codes = map(list, zip(*known, strict=True))
+        last = slice(-self._max_history, None)
+        sequence = BuyerSequence(*(np.array(one[last], np.int64) for one in (rows, codes, times)))
+        return _Read(EncodedRow(None, unknown, len(sequence.rows)), sequence)
 
-    def _check(self, history: Sequence[Interaction]) -> None:
-        if not history:
+    def _check(self, history: Columns, rows: Sequence[int | None], codes: Sequence[int | None]) -> None:
+        count = len(history.products)
+        if not count:
             raise InvalidInput("interactions", [], "must hold at least one interaction")
-        if len(history) > self._max_interactions:
-            raise InvalidInput("interactions", len(history), f"interactions, the limit is {self._max_interactions}")
-        for one in history:
-            check_id(one.product_id, "product_id")
-            self._schema.check(one.event_type)
-            # how far ahead a time may lie is the gateway's to say: here only the differences count
-            if one.timestamp_ms < 0:
-                raise InvalidInput("timestamp_ms", one.timestamp_ms, "is before 1970-01-01")
-
-    def _sequence(self, used: Sequence[Interaction]) -> BuyerSequence:
-        return BuyerSequence(
-            np.array([self._rows[one.product_id] for one in used], np.int64),
-            np.array([self._schema.codes[one.event_type] for one in used], np.int64),
-            np.array([one.timestamp_ms for one in used], np.int64),
-        )
+        if count > self._max_interactions:
+            raise InvalidInput("interactions", count, f"interactions, the limit is {self._max_interactions}")
+        # the catalogue's ids were checked when it was made
+        for product, row in zip(history.products, rows, strict=True):
+            if row is None:
+                check_id(product, "product_id")
+        if None in codes:
+            self._schema.check(history.events[codes.index(None)])
+        # how far ahead a time may lie is the gateway's to say: here only the differences count
+        if min(history.times) < 0:
+            raise InvalidInput("timestamp_ms", min(history.times), "is before 1970-01-01")
+        if max(history.times) > _LATEST_MS:
+            raise InvalidInput("timestamp_ms", max(history.times), f"is more than {_LATEST_MS}")
 
 
 def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
@@ -134,7 +158,8 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
 def _map(version: Version) -> Float32:
     path, wanted = version.layout.embeddings, (version.manifest.products, version.manifest.dimension)
     try:
-        vectors: Float32 = np.load(path, mmap_mode="r", allow_pickle=False)
+        # a view without the class of a mapped file, whose every index operation costs a microsecond more
+        vectors: Float32 = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from error
     if vectors.shape != wanted or vectors.dtype != np.float32:
@@ -146,10 +171,13 @@ def _warm(version: Version, encoder: BuyerEncoder, rows: dict[str, int]) -> None
     """Runs one full-length history, over every event name and the last product."""
     first, last = next(iter(rows)), next(reversed(rows))
     names = list(version.manifest.event_weights)
-    history = [
-        Interaction(last if step % 2 else first, names[step % len(names)], step * 1000)
-        for step in range(version.manifest.max_history)
-    ]
-    encoded = encoder.encode([history, history[:1]])
+    steps = range(version.manifest.max_history)
+    history = Columns(
+        [last if step % 2 else first for step in steps],
+        [names[step % len(names)] for step in steps],
+        [step * 1000 for step in steps],
+    )
+    newest = Columns(history.products[-1:], history.events[-1:], history.times[-1:])
+    encoded = encoder.encode([history, newest])
     if not np.isfinite(encoded.vectors).all():
         raise CorruptArtifact(f"{version.layout.buyer_tower} gives numbers that are not finite")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import sys
+from collections.abc import Sequence
 
+from gateway import workers
 from gateway.server import listen, make_server
 from gateway.settings import GatewaySettings
 from twotower import telemetry
@@ -15,7 +18,7 @@ from twotower.settings import read_settings
 log = logging.getLogger("gateway")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     """Exits 2 for a setting that cannot be used, 1 for a port that is taken, 0 after SIGTERM or SIGINT."""
     try:
         settings = read_settings(GatewaySettings, "gateway")
@@ -24,16 +27,37 @@ def main() -> None:
     telemetry.configure_logging("gateway", settings.log_level)
     # uvicorn says at INFO what the log lines here say better
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    try:
-        listener = listen(settings.host, settings.port)
-    except OSError as error:
-        problem = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; is the port taken?"
-        sys.exit(_complain(problem, 1))
+    if arguments[:1] == ["--worker"]:
+        listener, alive = map(int, arguments[1:])
+        workers.watch_parent(alive)
+        _serve(settings, socket.socket(fileno=listener), "worker listening")
+        return
+    listeners = _listen(settings)
+    if settings.workers > 1:
+        try:
+            sys.exit(workers.run(settings, listeners))
+        except OSError as error:
+            sys.exit(_complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", 1))
     if settings.metrics_port is not None:
         try:
             telemetry.serve_metrics(settings.host, settings.metrics_port)
         except OSError as error:
             sys.exit(_complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", 1))
+    _serve(settings, listeners[0], "listening")
+    log.info("stopped")
+
+
+def _listen(settings: GatewaySettings) -> list[socket.socket]:
+    try:
+        if settings.workers > 1:
+            return workers.listen_shared(settings.host, settings.port, settings.workers)
+        return [listen(settings.host, settings.port)]
+    except OSError as error:
+        problem = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; is the port taken?"
+        sys.exit(_complain(problem, 1))
+
+
+def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> None:
     server = make_server(settings)
 
     def stop(*_: object) -> None:
@@ -42,9 +66,8 @@ def main() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    log.info("listening", extra={"host": settings.host, "port": listener.getsockname()[1]})
+    log.info(message, extra={"host": settings.host, "port": listener.getsockname()[1]})
     server.run(sockets=[listener])
-    log.info("stopped")
     if not server.started:
         sys.exit(1)
 
@@ -55,4 +78,4 @@ def _complain(problem: object, code: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

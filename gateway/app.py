@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import openapi, reading
+from gateway.access import AccessLog
 from gateway.batching import Limits
 from gateway.breaker import Breaker
 from gateway.edge import Edge
@@ -50,15 +51,20 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
 ]
 
 
-def create_app(settings: GatewaySettings) -> FastAPI:
+def create_app(settings: GatewaySettings) -> Edge:
     """The gateway. Nothing is connected before its lifespan starts."""
     routes = Routes(settings)
     table = routes.table()
+    access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            yield {"live": connect(settings, stack)}
+            if access is not None:
+                stack.callback(access.flush)
+            live = connect(settings, stack)
+            telemetry.settle_memory()
+            yield {"live": live}
 
     # /docs from files of its own: a shop's network may not let the browser reach a CDN
     app = FastAPIOffline(title="Two-tower gateway", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
@@ -68,13 +74,14 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.openapi = lambda: described  # type: ignore[method-assign]
     app.add_exception_handler(TwoTowerError, _on_error)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_middleware(
-        Edge,
-        routes=frozenset(spec.path for spec in table),
+    # outside of all that the framework lays around its router
+    return Edge(
+        app,
+        handlers={(spec.method, spec.path): spec.handler for spec in table},
+        on_error=_on_error,
         on_failure=_failed,
-        log_all=settings.access_log,
+        access=access,
     )
-    return app
 
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
@@ -84,7 +91,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels
-    limits = Limits(settings.max_batch, settings.max_waiting, settings.batches_in_flight)
+    limits = Limits(
+        settings.max_batch, settings.max_waiting, settings.batches_in_flight, settings.batch_patience_seconds
+    )
     redis = RedisHistory(
         connect_redis(settings),
         settings.history_size,

@@ -45,11 +45,17 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one batcher takes on. `max_batch` is in the unit of its `size`, by default calls."""
+    """How much one batcher takes on. `max_batch` is in the unit of its `size`, by default calls.
+
+    A further batch, of at most `in_flight`, leaves beside one under way only where `max_batch` calls wait for it or
+    where the others have been under way for `patience` seconds: two half batches cost more than a whole one, and a
+    replica that has gone slow must not hold those who come later.
+    """
 
     max_batch: int = 64
     max_waiting: int = 1024
-    in_flight: int = 2
+    in_flight: int = 4
+    patience: float = 0.02
 
 
 @dataclass(eq=False)
@@ -61,6 +67,11 @@ class _Call(Generic[Request, Result]):
     queued: bool = True
 
 
+@dataclass(eq=False)
+class _Late:
+    is_late: bool = False
+
+
 def _one(_: object) -> int:
     return 1
 
@@ -69,9 +80,9 @@ class Batcher(Generic[Request, Result]):
     """Sends the calls of many requests as few batches, one result per call.
 
     `send(group, requests, timeout)` answers with one result per request, in order; an exception in a result's place
-    fails that call alone. An idle batcher sends at once; at most `in_flight` batches of a group are under way, and
-    calls of different groups never share one. A call that gives up, by cancellation or by its deadline, leaves the
-    others as they are. A batch refused as InvalidInput is sent again call by call.
+    fails that call alone. An idle batcher sends at once; while a batch is under way the next one gathers (see
+    Limits); calls of different groups never share one. A call that gives up, by cancellation or by its deadline, leaves
+    the others as they are. A batch refused as InvalidInput is sent again call by call.
     """
 
     def __init__(
@@ -87,6 +98,8 @@ class Batcher(Generic[Request, Result]):
         self._size = size
         self._queues: dict[str, deque[_Call[Request, Result]]] = {}
         self._in_flight: dict[str, int] = {}
+        # of those in flight, the ones that have outlasted the patience
+        self._slow: dict[str, int] = {}
         self._flushing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
@@ -128,14 +141,20 @@ class Batcher(Generic[Request, Result]):
 
     def _schedule(self, group: str) -> None:
         """Flushes at the end of this turn of the loop: what arrived together travels together, at no added wait."""
-        if group not in self._flushing and self._in_flight.get(group, 0) < self._limits.in_flight:
+        if group not in self._flushing and self._may_start(group):
             self._flushing.add(group)
             asyncio.get_running_loop().call_soon(self._flush, group)
+
+    def _may_start(self, group: str) -> bool:
+        under_way = self._in_flight.get(group, 0)
+        if under_way >= self._limits.in_flight:
+            return False
+        return under_way == self._slow.get(group, 0) or len(self._queues.get(group, ())) >= self._limits.max_batch
 
     def _flush(self, group: str) -> None:
         self._flushing.discard(group)
         queue = self._queues.get(group)
-        while queue and self._in_flight.get(group, 0) < self._limits.in_flight:
+        while queue and self._may_start(group):
             calls = self._take(queue)
             self._in_flight[group] = self._in_flight.get(group, 0) + 1
             task = asyncio.create_task(self._run(group, calls))
@@ -143,8 +162,8 @@ class Batcher(Generic[Request, Result]):
             task.add_done_callback(self._tasks.discard)
         if not queue and not self._in_flight.get(group):
             # groups are model versions, which come and go
-            self._queues.pop(group, None)
-            self._in_flight.pop(group, None)
+            for kept in (self._queues, self._in_flight, self._slow):
+                kept.pop(group, None)
 
     def _take(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
         """The calls of the next batch: as many as fit, at least one."""
@@ -163,6 +182,8 @@ class Batcher(Generic[Request, Result]):
     async def _run(self, group: str, calls: list[_Call[Request, Result]]) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
+        late = _Late()
+        timer = asyncio.get_running_loop().call_later(self._limits.patience, self._lose_patience, group, late)
         try:
             results = await self._ask(group, calls)
             for call, result in zip(calls, results, strict=True):
@@ -170,8 +191,15 @@ class Batcher(Generic[Request, Result]):
         finally:
             for call in calls:
                 _settle(call, Unavailable(f"{self._name} was given up"))
+            timer.cancel()
             self._in_flight[group] -= 1
+            self._slow[group] = self._slow.get(group, 0) - late.is_late
             self._flush(group)
+
+    def _lose_patience(self, group: str, late: _Late) -> None:
+        late.is_late = True
+        self._slow[group] = self._slow.get(group, 0) + 1
+        self._flush(group)
 
     async def _ask(self, group: str, calls: list[_Call[Request, Result]]) -> Sequence[Result | Exception]:
         timeout = max(call.deadline.remaining() for call in calls)

@@ -22,6 +22,7 @@ from gateway import metrics
 from gateway.batching import Batcher, Deadline, Limits
 from gateway.breaker import Breaker
 from gateway.settings import GatewaySettings
+from twotower import wire
 from twotower.errors import Unavailable
 from twotower.events import Interaction
 from twotower.history import latest
@@ -29,6 +30,7 @@ from twotower.history import latest
 log = logging.getLogger(__name__)
 
 KEY_PREFIX = "twotower:history:1:"
+_JOINT = wire.SEPARATOR.encode()
 Answer = TypeVar("Answer")
 
 
@@ -71,8 +73,8 @@ class RedisHistory:
         self._breaker = breaker
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def read(self, buyer_ids: Sequence[str]) -> list[list[Interaction]]:
-        """Each buyer's newest interactions, oldest first; empty for a buyer without any. One round trip."""
+    async def read(self, buyer_ids: Sequence[str]) -> list[str]:
+        """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip."""
 
         async def ask() -> list[Any]:
             pipeline = self._client.pipeline(transaction=False)
@@ -81,7 +83,7 @@ class RedisHistory:
             return await pipeline.execute(raise_on_error=False)
 
         replies = await self._guarded(ask)
-        return [_unpack_all(members, buyer_id) for members, buyer_id in zip(replies, buyer_ids, strict=True)]
+        return [_packed(members, buyer_id) for members, buyer_id in zip(replies, buyer_ids, strict=True)]
 
     async def add(self, additions: Sequence[Addition]) -> list[int | Exception]:
         """Merges interactions into histories, each capped and given its time to live in the same atomic step.
@@ -95,7 +97,7 @@ class RedisHistory:
             pipeline = self._client.pipeline(transaction=True)
             for addition, interactions in zip(additions, kept, strict=True):
                 key = _key(addition.buyer_id)
-                pipeline.zadd(key, {_pack(one): one.timestamp_ms for one in interactions})
+                pipeline.zadd(key, {wire.pack_interaction(one): one.timestamp_ms for one in interactions})
                 pipeline.zremrangebyrank(key, 0, -self._size - 1)
                 pipeline.expire(key, self._ttl_seconds)
             return await pipeline.execute(raise_on_error=False)
@@ -156,11 +158,11 @@ class HistoryStore:
 
     def __init__(self, redis: RedisHistory, limits: Limits) -> None:
         self.redis = redis
-        self._reads: Batcher[str, list[Interaction]] = Batcher("Redis reads", self._read, limits)
+        self._reads: Batcher[str, str] = Batcher("Redis reads", self._read, limits)
         self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
 
-    async def read(self, buyer_id: str, deadline: Deadline) -> list[Interaction]:
-        """One buyer's newest interactions, oldest first. Unavailable where Redis is down."""
+    async def read(self, buyer_id: str, deadline: Deadline) -> str:
+        """One buyer's newest interactions, oldest first, packed. Unavailable where Redis is down."""
         return await self._reads.call(buyer_id, deadline)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
@@ -172,7 +174,7 @@ class HistoryStore:
         await self._writes.close()
         await self.redis.close()
 
-    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[list[Interaction]]:
+    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[str]:
         return await self.redis.read(buyer_ids)
 
     async def _write(self, group: str, requests: list[Sequence[Addition]], timeout: float) -> list[int | Exception]:
@@ -189,23 +191,28 @@ def _key(buyer_id: str) -> str:
     return KEY_PREFIX + buyer_id
 
 
-def _pack(one: Interaction) -> bytes:
-    return f"{one.product_id}\0{one.event_type}\0{one.timestamp_ms}".encode()
-
-
-def _unpack_all(members: object, buyer_id: str) -> list[Interaction]:
-    """The interactions of one reply; what is none is counted, logged and left out."""
+def _packed(members: object, buyer_id: str) -> str:
+    """One reply as a packed history; a value that is no interaction is counted, logged and left out."""
     if not isinstance(members, list):
         _unreadable(buyer_id, members)
-        return []
-    found = []
+        return ""
+    try:
+        text = _JOINT.join(members).decode()
+        if wire.is_history(text):
+            return text
+    except UnicodeDecodeError:
+        pass  # the loop below finds out which
+    good = []
     for member in members:
         try:
-            product_id, event_type, timestamp_ms = member.decode().split("\0")
-            found.append(Interaction(product_id, event_type, int(timestamp_ms)))
-        except ValueError:
+            one = member.decode()
+        except UnicodeDecodeError:
+            one = ""
+        if one and wire.SEPARATOR not in one and wire.is_history(one):
+            good.append(one)
+        else:
             _unreadable(buyer_id, member)
-    return found
+    return wire.SEPARATOR.join(good)
 
 
 def _unreadable(buyer_id: str, value: object) -> None:

@@ -11,6 +11,7 @@ from gateway.batching import Deadline
 from gateway.history import Addition, HistoryStore
 from gateway.schemas import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from gateway.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
+from twotower import wire
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -48,9 +49,9 @@ class BuyerEncoding(NamedTuple):
 
 
 class KnownBuyer(NamedTuple):
-    """What Redis said of a buyer: the history, oldest first, or the reason why it could not be read."""
+    """What Redis said of a buyer: the history, oldest first, packed; or the reason why it could not be read."""
 
-    history: list[Interaction]
+    history: str
     failure: TwoTowerError | None
 
 
@@ -72,7 +73,7 @@ class Pipeline:
         """
         interactions = latest(list(set(given)), self.history_size)
         try:
-            encoded = await self.buyers.encode(interactions, "", deadline)
+            encoded = await self.buyers.encode(wire.pack_history(interactions), "", deadline)
         except NotFound:
             products = list(dict.fromkeys(one.product_id for one in interactions))
             problem = "none of these products is known to the model; nothing was stored"
@@ -94,7 +95,7 @@ class Pipeline:
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
         """The products nearest to a buyer's stored history, or the popular ones where there is none to go by."""
         known = await self._read(query.buyer_id, deadline)
-        seen = {one.product_id for one in known.history} if query.exclude_seen else set()
+        seen = set(wire.unpack_columns(known.history)[0]) if query.exclude_seen else set()
         ask = _query(query, seen)
 
         async def attempt(version: str) -> ProductList:
@@ -136,7 +137,7 @@ class Pipeline:
         try:
             return KnownBuyer(await self.history.read(buyer_id, deadline.share(_FIRST_SHARE)), None)
         except (Unavailable, DeadlineExceeded) as error:
-            return KnownBuyer([], error)
+            return KnownBuyer("", error)
 
     async def _buyer_vector(
         self, query: RetrieveQuery, known: KnownBuyer, version: str, deadline: Deadline

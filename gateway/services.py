@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from gateway.batching import Batcher, Deadline, Limits
 from twotower import rpc, wire
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
-from twotower.events import Interaction
 from twotower.pb import (
     buyer_pb2,
     buyer_pb2_grpc,
@@ -60,26 +60,22 @@ class BuyerClient:
 
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = buyer_pb2_grpc.BuyerServiceStub(channel)  # type: ignore[no-untyped-call]
-        self._encodes: Batcher[Sequence[Interaction], EncodedBuyer] = Batcher("buyer service", self._encode, limits)
+        self._encodes: Batcher[str, EncodedBuyer] = Batcher("buyer service", self._encode, limits)
 
-    async def encode(self, interactions: Sequence[Interaction], version: str, deadline: Deadline) -> EncodedBuyer:
-        """The vector of one history, of `version` or of the current one where it is empty.
+    async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
+        """The vector of one packed history, of `version` or of the current one where it is empty.
 
         NotFound where the version knows none of the products, InvalidInput for an event that it does not know.
         """
-        return await self._encodes.call(interactions, deadline, version)
+        return await self._encodes.call(history, deadline, version)
 
     async def close(self) -> None:
         await self._encodes.close()
 
-    async def _encode(
-        self, version: str, histories: list[Sequence[Interaction]], timeout: float
-    ) -> list[EncodedBuyer | Exception]:
-        request = buyer_pb2.EncodeRequest(model_version=version)
-        for history in histories:
-            rows = request.histories.add().interactions
-            for product_id, event_type, timestamp_ms in history:
-                rows.add(product_id=product_id, event_type=event_type, timestamp_ms=timestamp_ms)
+    async def _encode(self, version: str, histories: list[str], timeout: float) -> list[EncodedBuyer | Exception]:
+        request = buyer_pb2.EncodeRequest(
+            model_version=version, histories=[buyer_pb2.History(packed=history) for history in histories]
+        )
         answer = await rpc.call(self._stub.Encode, request, timeout, "buyer service")
         vectors = _split(answer.vectors, len(answer.buyers))
         return [
@@ -124,7 +120,7 @@ class RetrievalClient:
         self._searches: Batcher[tuple[Vector, retrieval_pb2.Query], Hits] = Batcher(name, self._search, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
-        by_ids = Limits(_MAX_LOOKUP, limits.max_waiting, limits.in_flight)
+        by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:

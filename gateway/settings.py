@@ -19,6 +19,7 @@ class GatewaySettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 takes a free one")
+    workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="a further port for /metrics alone")
     item_address: str = Field("127.0.0.1:50051", min_length=1, description="host:port or gRPC target of the items")
     buyer_address: str = Field("127.0.0.1:50052", min_length=1, description="host:port or gRPC target of the buyers")
@@ -45,5 +46,8 @@ class GatewaySettings(ProcessSettings):
 
     max_batch: int = Field(64, ge=1, le=1024, description="most calls that travel in one RPC or Redis pipeline")
     max_waiting: int = Field(1024, ge=1, description="calls that may wait for one service before requests are refused")
-    batches_in_flight: int = Field(2, ge=1, le=64, description="batches under way to one service at the same time")
+    batches_in_flight: int = Field(4, ge=1, le=64, description="most batches under way to one service at the same time")
+    batch_patience_seconds: float = Field(
+        0.02, ge=0, le=1, description="time that a batch is waited for before a further one that is not full may leave"
+    )
     access_log: bool = Field(True, description="one log line per request")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from conftest import until
 
 from gateway.batching import Batcher, Deadline, Limits
 from twotower import telemetry
@@ -38,7 +40,7 @@ class Service:
             self.running -= 1
         return [2 * number for number in numbers]
 
-    def batcher(self, **limits: int) -> Batcher[int, int]:
+    def batcher(self, **limits: Any) -> Batcher[int, int]:
         return Batcher("doubling", self.send, Limits(**{"in_flight": 1, **limits}))
 
 
@@ -99,6 +101,38 @@ async def test_no_more_batches_are_under_way_than_allowed() -> None:
     service.gate.set()
     await asyncio.gather(*calls)
     assert service.most_running == 2
+
+
+async def test_a_further_batch_leaves_early_only_when_it_is_full() -> None:
+    service = Service(open_gate=False)
+    batcher = service.batcher(max_batch=3, in_flight=2, patience=3600)
+    calls = [asyncio.create_task(batcher.call(1, LATER))]
+    await settle()
+    calls += [asyncio.create_task(batcher.call(number, LATER)) for number in (2, 3)]
+    await settle()
+    assert service.batches == [("", [1])]
+    calls.append(asyncio.create_task(batcher.call(4, LATER)))
+    await settle()
+    assert service.batches == [("", [1]), ("", [2, 3, 4])]
+    service.gate.set()
+    assert await asyncio.gather(*calls) == [2, 4, 6, 8]
+
+
+async def test_a_batch_that_takes_long_does_not_hold_those_who_come_later() -> None:
+    service = Service(open_gate=False)
+    batcher = service.batcher(in_flight=2, patience=0.01)
+    calls = [asyncio.create_task(batcher.call(1, LATER))]
+    await settle()
+    calls.append(asyncio.create_task(batcher.call(2, LATER)))
+    await until(lambda: len(service.batches) == 2)
+    assert service.batches == [("", [1]), ("", [2])]
+    # no more than allowed, however slow they are
+    calls.append(asyncio.create_task(batcher.call(3, LATER)))
+    await asyncio.sleep(0.05)
+    assert service.running == 2
+    service.gate.set()
+    assert await asyncio.gather(*calls) == [2, 4, 6]
+    assert not batcher._slow
 
 
 async def test_groups_never_share_a_batch_nor_wait_for_each_other() -> None:

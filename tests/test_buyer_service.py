@@ -11,7 +11,7 @@ from conftest import check_process, check_wrong_setting, running
 from numpy.typing import NDArray
 from tiny_artifact import HALF_LIFE_DAYS, build_version
 
-from buyer_service.encoder import load
+from buyer_service.encoder import Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower import errors, rpc, telemetry, wire
 from twotower.artifact import Layout, Version, open_version
@@ -99,6 +99,25 @@ async def test_unknown_products_are_skipped_named_once_and_take_no_place(stub: S
     assert list(answer.buyers[0].unknown_product_ids) == ["x2", "x1"]
     assert answer.buyers[0].used == MAX_HISTORY
     assert not answer.buyers[0].HasField("error")
+
+
+async def test_a_packed_history_gives_the_vector_of_its_interactions(stub: Stub) -> None:
+    events = [("p3", "View", 40 * DAY_MS), ("x", "View", 50 * DAY_MS), ("p4", "Purchase", 10 * DAY_MS)]
+    packed = buyer_pb2.History(packed=wire.pack_history([Interaction(*one) for one in events]))
+    broken = buyer_pb2.History(packed="p3\0View")
+    answer = await encode(stub, history(*events), packed, broken)
+    vectors = wire.unpack(answer.vectors)
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert answer.buyers[0] == answer.buyers[1]
+    assert (answer.buyers[2].error.kind, answer.buyers[2].error.field) == ("InvalidInput", "packed")
+    assert not vectors[2].any()
+
+
+async def test_events_of_one_moment_are_taken_in_the_order_of_redis(stub: Stub) -> None:
+    # one more than is used, all at one time: the first by product, then event, is left out
+    events = [(f"p{10 + row}", "View", DAY_MS) for row in range(MAX_HISTORY + 1)]
+    vectors = wire.unpack((await encode(stub, history(*events[::-1]), history(*events[1:]))).vectors)
+    np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
 async def test_a_history_of_unknown_products_is_an_error_of_its_row_alone(
@@ -222,8 +241,8 @@ def test_vectors_of_another_shape_than_the_manifest_says_are_refused(artifacts: 
 
 def test_the_vectors_are_mapped_not_copied(tiny: Path) -> None:
     encoder = load(opened(tiny), BuyerSettings())
-    assert isinstance(encoder._vectors, np.memmap)
-    assert encoder.encode([[Interaction("p0", "View", 0)]]).rows[0].used == 1
+    assert isinstance(encoder._vectors.base, np.memmap)
+    assert encoder.encode([Columns(["p0"], ["View"], [0])]).rows[0].used == 1
 
 
 async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path) -> None:

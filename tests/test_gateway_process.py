@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -57,7 +60,7 @@ def test_it_stops_on_sigint_too() -> None:
 
 def test_the_access_log_can_be_left_out() -> None:
     with started(TWOTOWER_GATEWAY_ACCESS_LOG="false") as (running, address):
-        assert httpx.get(f"{address}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{address}/healthz", trust_env=False, timeout=60).status_code == 200
         running.popen.send_signal(signal.SIGTERM)
         running.finish()
     assert not [line for line in running.lines if "/healthz" in line]
@@ -67,7 +70,47 @@ def test_metrics_on_a_port_of_their_own_as_well() -> None:
     port = free_port()
     with started(TWOTOWER_GATEWAY_METRICS_PORT=str(port)) as (_, address):
         for where in (address, f"http://127.0.0.1:{port}"):
-            assert "twotower_http_seconds" in httpx.get(f"{where}/metrics", trust_env=False).text
+            assert "twotower_http_seconds" in httpx.get(f"{where}/metrics", trust_env=False, timeout=60).text
+
+
+def test_several_workers_share_a_port_count_together_and_drain() -> None:
+    port = free_port()
+    environ = {"TWOTOWER_GATEWAY_WORKERS": "2", "TWOTOWER_GATEWAY_METRICS_PORT": str(port)}
+    with started(**environ) as (running, address):
+        asked = 0
+        while len(workers_of(running.popen.pid)) < 2 or asked < 40:
+            # a connection each: the kernel gives them to either worker
+            assert httpx.get(f"{address}/healthz", trust_env=False, timeout=60).status_code == 200
+            asked += 1
+        wanted = f'twotower_http_seconds_count{{route="/healthz",status="200"}} {float(asked)}'
+        for where in (address, f"http://127.0.0.1:{port}"):
+            assert wanted in httpx.get(f"{where}/metrics", trust_env=False, timeout=60).text
+        # one that is killed is replaced, and what it had counted stays counted
+        killed = workers_of(running.popen.pid)[0]
+        os.kill(killed, signal.SIGKILL)
+        running.wait_for(lambda text: "a worker ended with exit code -9" in text)
+        while killed in workers_of(running.popen.pid) or len(workers_of(running.popen.pid)) < 2:
+            time.sleep(0.01)
+        assert wanted in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        running.popen.send_signal(signal.SIGTERM)
+        assert running.finish() == 0
+    assert "a worker did not stop" not in "\n".join(running.lines)
+
+
+def test_workers_end_with_their_parent() -> None:
+    with started(TWOTOWER_GATEWAY_WORKERS="2") as (running, address):
+        httpx.get(f"{address}/healthz", trust_env=False, timeout=60)
+        workers = workers_of(running.popen.pid)
+        running.popen.send_signal(signal.SIGKILL)
+        # its output, which they share, closes when the last of its workers has ended
+        assert running.finish() == -signal.SIGKILL
+    assert len(workers) == 2
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that a gateway has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in children]
 
 
 @pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])

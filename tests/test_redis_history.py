@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from gateway.batching import Deadline, Limits
 from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, HistoryStore, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
+from twotower import wire
 from twotower.errors import Unavailable
 from twotower.events import Interaction
 from twotower.history import latest
@@ -53,6 +54,10 @@ async def history(server: RedisServer, raw: Any) -> AsyncIterator[RedisHistory]:
     await opened.close()
 
 
+async def read(history: RedisHistory, buyers: Sequence[str]) -> list[list[Interaction]]:
+    return [wire.unpack_history(one) for one in await history.read(buyers)]
+
+
 def events(*times: int) -> list[Interaction]:
     return [Interaction(f"p{time}", "View", time) for time in times]
 
@@ -60,17 +65,17 @@ def events(*times: int) -> list[Interaction]:
 async def test_what_is_added_is_read_oldest_first(history: RedisHistory) -> None:
     given = [Interaction("خاتم ذهب", "Purchase", 3), Interaction("a", "View", 1), Interaction("b", "AddToCart", 2)]
     assert await history.add([Addition("مشترٍ", given)]) == [3]
-    assert await history.read(["مشترٍ", "nobody"]) == [[given[1], given[2], given[0]], []]
+    assert await read(history, ["مشترٍ", "nobody"]) == [[given[1], given[2], given[0]], []]
 
 
 async def test_a_repeated_event_changes_nothing_and_another_time_is_another_event(history: RedisHistory) -> None:
     one = Interaction("p", "View", 1000)
     for _ in range(3):
         assert await history.add([Addition("b", [one, one])]) == [1]
-    assert await history.read(["b"]) == [[one]]
+    assert await read(history, ["b"]) == [[one]]
     others = [one._replace(timestamp_ms=2000), one._replace(event_type="Purchase"), one._replace(product_id="q")]
     await history.add([Addition("b", others)])
-    assert len((await history.read(["b"]))[0]) == 4
+    assert len((await read(history, ["b"]))[0]) == 4
 
 
 async def test_only_the_newest_are_kept_whatever_the_order_of_writing(server: RedisServer, raw: Any) -> None:
@@ -79,11 +84,11 @@ async def test_only_the_newest_are_kept_whatever_the_order_of_writing(server: Re
     random.Random(7).shuffle(times)
     for time in times:
         await history.add([Addition("b", events(time))])
-    assert await history.read(["b"]) == [events(16, 17, 18, 19, 20)]
+    assert await read(history, ["b"]) == [events(16, 17, 18, 19, 20)]
     assert raw.zcard(KEY_PREFIX + "b") == 5
     # older ones than all that is kept do not displace any
     await history.add([Addition("b", events(1, 2, 3))])
-    assert await history.read(["b"]) == [events(16, 17, 18, 19, 20)]
+    assert await read(history, ["b"]) == [events(16, 17, 18, 19, 20)]
     await history.close()
 
 
@@ -112,7 +117,7 @@ async def test_cap_and_time_to_live_come_in_one_transaction(server: RedisServer,
 async def test_many_histories_are_read_in_one_round_trip_and_in_order(history: RedisHistory) -> None:
     await history.add([Addition(f"b{number}", events(number + 1)) for number in range(50)])
     names = [f"b{number}" for number in range(49, -1, -1)]
-    assert await history.read(names) == [events(number + 1) for number in range(49, -1, -1)]
+    assert await read(history, names) == [events(number + 1) for number in range(49, -1, -1)]
 
 
 async def test_two_gateways_never_lose_each_others_writes(server: RedisServer, raw: Any) -> None:
@@ -127,7 +132,7 @@ async def test_two_gateways_never_lose_each_others_writes(server: RedisServer, r
     for start in range(0, len(writes), 20):
         await asyncio.gather(*writes[start : start + 20])
     wanted = events(*range(1, 51), *range(101, 151))
-    assert await one.read(buyers) == await two.read(buyers) == [wanted, wanted]
+    assert await read(one, buyers) == await read(two, buyers) == [wanted, wanted]
     await one.close()
     await two.close()
 
@@ -139,7 +144,7 @@ async def test_unreadable_values_are_counted_and_skipped(history: RedisHistory, 
         raw.zadd(KEY_PREFIX + "b", {member: 1})
     raw.set(KEY_PREFIX + "c", "of another kind")
     before = metrics.UNREADABLE_VALUES._value.get()
-    assert await history.read(["b", "c", "b"]) == [[good], [], [good]]
+    assert await read(history, ["b", "c", "b"]) == [[good], [], [good]]
     assert metrics.UNREADABLE_VALUES._value.get() == before + 11
 
 
@@ -148,7 +153,7 @@ async def test_a_key_that_cannot_be_written_fails_its_own_buyer_alone(history: R
     added = await history.add([Addition("good", events(1)), Addition("bad", events(1)), Addition("fine", events(2))])
     assert (added[0], added[2]) == (1, 1)
     assert isinstance(added[1], Unavailable)
-    assert await history.read(["good", "fine"]) == [events(1), events(2)]
+    assert await read(history, ["good", "fine"]) == [events(1), events(2)]
 
 
 async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisServer, raw: Any) -> None:
@@ -162,7 +167,7 @@ async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisSe
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await history.read(["b"]) == [events(2)]
+        assert await read(history, ["b"]) == [events(2)]
     await history.close()
 
 
@@ -173,7 +178,7 @@ async def test_requests_share_pipelines_and_get_their_own_answers(server: RedisS
     writes = [store.add([Addition(f"b{number}", events(number + 1))], later) for number in range(30)]
     assert await asyncio.gather(*writes) == [1] * 30
     reads = [store.read(f"b{number}", later) for number in range(30)]
-    assert await asyncio.gather(*reads) == [events(number + 1) for number in range(30)]
+    assert await asyncio.gather(*reads) == [wire.pack_history(events(number + 1)) for number in range(30)]
     assert raw.info("commandstats")["cmdstat_multi"]["calls"] <= 3
     await store.close()
 
@@ -193,7 +198,7 @@ async def test_without_redis_every_call_says_so_and_most_at_once(server: RedisSe
         other.start()
         await history.ping()
         assert not breaker.is_open
-        assert await history.read(["b"]) == [[]]
+        assert await read(history, ["b"]) == [[]]
         await history.close()
 
 
@@ -239,7 +244,7 @@ async def apply(server: RedisServer, size: int, writes: list[tuple[str, list[Int
     try:
         for buyer, given in writes:
             await history.add([Addition(buyer, given)])
-        return await history.read(["a", "b"])
+        return await read(history, ["a", "b"])
     finally:
         await history.close()
 

@@ -364,3 +364,21 @@ async def test_a_running_service_refuses_a_corrupt_version_and_takes_the_next_go
 async def test_vectors_on_the_wire_are_normalised(item: item_pb2_grpc.ItemServiceStub) -> None:
     vectors = wire.unpack((await item.Encode(RING)).vectors)
     assert abs(float((vectors**2).sum()) - 1.0) < 1e-6
+
+
+async def test_small_work_is_done_at_once_and_never_overtakes_what_waits() -> None:
+    workers, open_gate = rpc.Workers(1, 4), threading.Event()
+    done: list[str] = []
+    try:
+        assert await workers.run_small(threading.get_ident) == threading.get_ident()
+        first = asyncio.create_task(workers.run(open_gate.wait, 60))
+        await until(lambda: workers._waiting == 1)
+        small = asyncio.create_task(workers.run_small(done.append, "small"))
+        await asyncio.sleep(0)
+        assert not done
+        open_gate.set()
+        await asyncio.gather(first, small)
+        assert done == ["small"]
+    finally:
+        open_gate.set()
+        workers.close()

@@ -18,6 +18,7 @@ from gateway import warm
 from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
+from twotower import wire
 from twotower.artifact import Layout, open_version
 from twotower.events import Interaction
 from twotower.history import latest, read_recent
@@ -42,7 +43,7 @@ def history_of(server: RedisServer, buyer: str, add: list[Interaction] | None = 
         history = RedisHistory(connect_redis(GatewaySettings(redis_url=server.url)), 50, 90, Breaker("Redis", 1))
         if add:
             await history.add([Addition(buyer, add)])
-        found = (await history.read([buyer]))[0]
+        found = wire.unpack_history((await history.read([buyer]))[0])
         await history.close()
         return found
 

@@ -1,4 +1,4 @@
-"""Vectors to bytes and back."""
+"""Vectors and histories to what travels, and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from twotower import wire
 from twotower.errors import InvalidInput, NotFound
+from twotower.events import Interaction
 from twotower.pb import common_pb2
 
 
@@ -70,3 +71,26 @@ def test_a_batch_must_hold_a_row_and_no_more_than_the_limit() -> None:
         wire.check_batch(0, 2, "items")
     with pytest.raises(InvalidInput, match="items 3: rows in one call, the limit is 2"):
         wire.check_batch(3, 2, "items")
+
+
+NAMES = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"]), min_size=1, max_size=8)
+
+
+def test_a_packed_history_is_text_with_nul_and_record_separators() -> None:
+    history = [Interaction("p1", "View", 5), Interaction("خاتم", "Purchase", 70)]
+    assert wire.pack_history(history) == "p1\0View\x005\x1eخاتم\0Purchase\x0070"
+    assert wire.unpack_columns(wire.pack_history(history)) == (["p1", "خاتم"], ["View", "Purchase"], [5, 70])
+
+
+@given(st.lists(st.builds(Interaction, NAMES, NAMES, st.integers(0, 10**15)), max_size=5))
+def test_histories_come_back_as_they_were_packed(history: list[Interaction]) -> None:
+    packed = wire.pack_history(history)
+    assert wire.is_history(packed)
+    assert wire.unpack_history(packed) == history
+
+
+@pytest.mark.parametrize("text", ["p", "p\0View", "p\0View\0soon", "p\0View\x001\x1e", "p\0View\x001\x002"])
+def test_what_is_no_packed_history_is_refused(text: str) -> None:
+    assert not wire.is_history(text)
+    with pytest.raises(InvalidInput, match="packed"):
+        wire.unpack_columns(text)

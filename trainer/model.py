@@ -108,7 +108,9 @@ class BuyerTower(nn.Module):
     def _logits(self, items: Tensor, weights: Tensor, types: Tensor) -> Tensor:
         logits = weights.clamp(min=1e-9).log()
         if self.attention:
-            logits = logits + items @ self.query + self.type_bias[types]
+            # a matrix of one column: ONNX Runtime takes eight times as long for a product with a plain vector
+            match = functional.linear(items, self.query[None]).squeeze(-1)  # [B, T]
+            logits = logits + match + self.type_bias[types]
         return logits
 
     def _place(self, place: Tensor) -> Tensor:

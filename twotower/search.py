@@ -20,6 +20,9 @@ _SPARE = 8
 # two sums of the same products may differ by this share of the query's length: BLAS, FAISS and numpy add in
 # different orders, and the order depends on the size of the batch
 _ROUNDING = 2e-6
+# FAISS scores a flat index by BLAS from this many floats of queries on (queries x dimensions): a batch of 32 queries of
+# 384 dimensions takes a quarter of the time then, a single query would take four times as long
+_BLAS_FROM = 2304
 # rows gathered at once: a copy of a share of the vectors, never of all of them
 _CHUNK = 16_384
 
@@ -48,7 +51,10 @@ class VectorIndex:
         import faiss  # only the retrieval service and the trainer have it
 
         try:
-            return cls(faiss.read_index(str(index)), np.load(embeddings, mmap_mode="r", allow_pickle=False))
+            faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
+            # a view without the class of a mapped file, whose every index operation costs a microsecond more
+            vectors = np.asarray(np.load(embeddings, mmap_mode="r", allow_pickle=False))
+            return cls(faiss.read_index(str(index)), vectors)
         except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
             raise CorruptArtifact(f"{index.name} or {embeddings.name} cannot be read: {error}") from error
 

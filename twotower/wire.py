@@ -1,14 +1,22 @@
-"""Vectors to and from the bytes that travel in a protobuf message. The only place that knows the byte order."""
+"""Vectors and histories to and from what travels in a protobuf message. The only place that knows the byte order."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.errors import InvalidInput, NotFound
+from twotower.events import Interaction
 from twotower.pb import common_pb2
 
 Float32 = NDArray[np.float32]
+# stands between the interactions of one packed history, as NUL stands between the parts of one interaction
+SEPARATOR = "\x1e"
+_PART = "[^\0\x1e]+"
+_PACKED = re.compile(f"{_PART}\0{_PART}\0[0-9]{{1,18}}(?:\x1e{_PART}\0{_PART}\0[0-9]{{1,18}})*")
 
 
 def pack(vectors: Float32, model_version: str) -> common_pb2.Vectors:
@@ -50,3 +58,37 @@ def pack_scores(scores: Float32) -> bytes:
 def unpack_scores(data: bytes) -> Float32:
     """The scores [K] that `pack_scores` wrote."""
     return np.frombuffer(data, dtype="<f4")
+
+
+def pack_interaction(one: Interaction) -> str:
+    """`product NUL event NUL milliseconds`: in Redis, and in a packed history."""
+    return f"{one.product_id}\0{one.event_type}\0{one.timestamp_ms}"
+
+
+def pack_history(interactions: Sequence[Interaction]) -> str:
+    """Interactions as one text, in their order."""
+    return SEPARATOR.join(map(pack_interaction, interactions))
+
+
+def is_history(text: str) -> bool:
+    """Whether `unpack_history` can read a text; the empty one is a history of nothing."""
+    return not text or _PACKED.fullmatch(text) is not None
+
+
+def unpack_history(text: str) -> list[Interaction]:
+    """What `pack_history` wrote. InvalidInput for any other text."""
+    return [Interaction(*one) for one in zip(*unpack_columns(text), strict=True)]
+
+
+def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:
+    """Products, event names and milliseconds of a packed history, in its order. InvalidInput for any other text."""
+    if not text:
+        return [], [], []
+    parts = text.replace(SEPARATOR, "\0").split("\0")
+    try:
+        times = [int(one) for one in parts[2::3]]
+    except ValueError:
+        times = []
+    if 3 * len(times) != len(parts):
+        raise InvalidInput("packed", text[:200], "is not a packed history")
+    return parts[0::3], parts[1::3], times

@@ -1,0 +1,171 @@
+"""A synthetic version of any size, without training: what the serving benchmarks run on.
+
+The vectors are drawn, not learned: unit vectors around random centres, so that an approximate index finds
+neighbourhoods as it does in a catalogue. The buyer tower has the real graph with random weights. Speed depends on
+sizes, and those are real; what is recommended here means nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from trainer.config import load_config
+from trainer.export import export_towers
+from trainer.model import TwoTower
+from twotower.artifact import SCHEMA, Layout, Manifest, Version, VersionLayout, open_version, publish, write_version
+from twotower.catalogue import Product, write_catalogue
+from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
+from twotower.history import write_recent
+
+_NEWEST_MS = 1_780_000_000_000
+_PER_CENTRE = 200
+_TEXT = 8
+
+
+class Size(NamedTuple):
+    """How large a market is; `index` is a description as FAISS's factory takes it."""
+
+    products: int
+    dimension: int
+    buyers: int
+    history: int
+    index: str
+    seed: int = 7
+
+    @property
+    def name(self) -> str:
+        index = self.index.replace(",", "-")
+        return f"synthetic-{self.products}-{self.dimension}-{self.buyers}-{self.history}-{index}-{self.seed}"
+
+
+def product_id(row: int) -> str:
+    return f"P{row:07d}"
+
+
+def buyer_id(row: int) -> str:
+    return f"B{row:06d}"
+
+
+def make(artifacts: Path, size: Size) -> Version:
+    """The version of this size, published; made where it is not there yet."""
+    layout = Layout(artifacts)
+    if not layout.version(size.name).manifest.is_file():
+        write_version(layout, size.name, lambda files: _fill(files, size))
+    publish(layout, size.name)
+    return open_version(layout, size.name)
+
+
+def _fill(files: VersionLayout, size: Size) -> Manifest:
+    import faiss
+
+    generator = np.random.default_rng(size.seed)
+    centre_of = generator.integers(0, max(1, size.products // _PER_CENTRE), size.products)
+    vectors = _vectors(centre_of, size.dimension, generator)
+    np.save(files.embeddings, vectors)
+    np.save(files.ids, np.array([product_id(row) for row in range(size.products)]))
+    index = faiss.index_factory(size.dimension, size.index, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    if "HNSW" in size.index:
+        # about .99 of the true hundred at 100,000 products; kept in the file, so that all who read it search alike
+        faiss.downcast_index(index).hnsw.efSearch = 150
+    faiss.write_index(index, str(files.index))
+    write_catalogue(files.products, _products(size.products))
+    write_recent(files.recent, _histories(centre_of, size, generator))
+    _towers(files, size)
+    return Manifest(
+        schema_version=SCHEMA,
+        version=size.name,
+        created_at="2026-01-01T00:00:00+00:00",
+        encoder="none",
+        encoder_digest="none",
+        text_dimension=_TEXT,
+        dimension=size.dimension,
+        products=size.products,
+        buyers=size.buyers,
+        events=size.buyers * size.history,
+        event_weights=dict(DEFAULT_WEIGHTS),
+        max_history=size.history,
+        configuration={"synthetic": True, **size._asdict()},
+        metrics={},
+        files={},
+        encoder_files={},
+    )
+
+
+def _vectors(centre_of: NDArray[np.int64], dimension: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """Unit vectors [N, D]; two of one centre have a cosine of about .5."""
+    centres = generator.normal(size=(centre_of.max() + 1, dimension)).astype(np.float32)
+    vectors = generator.normal(size=(len(centre_of), dimension)).astype(np.float32)
+    vectors += centres[centre_of]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def _products(count: int) -> list[Product]:
+    return [
+        Product(
+            id=product_id(row),
+            row=row,
+            title=f"منتج تجريبي {row}",
+            description="",
+            brand=f"علامة {row % 50}",
+            category=f"فئة {row % 20}",
+            price=10.0 + row % 500,
+            currency="SAR",
+            in_stock=row % 10 != 0,
+            popularity=1.0 / count,
+        )
+        for row in range(count)
+    ]
+
+
+def _histories(
+    centre_of: NDArray[np.int64], size: Size, generator: np.random.Generator
+) -> list[tuple[str, list[Interaction]]]:
+    """Each buyer's events lie around three centres, as a shopper's do."""
+    rows_of = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
+    names = list(DEFAULT_WEIGHTS)
+    found = []
+    for buyer in range(size.buyers):
+        pool = np.concatenate([rows_of[one] for one in generator.integers(0, len(rows_of), 3)] + [np.arange(3)])
+        rows = generator.choice(pool, size.history)
+        kinds = generator.choice(len(names), size.history, p=[0.8, 0.15, 0.05])
+        ages = np.sort(generator.integers(0, 90 * DAY_MS, size.history))[::-1]
+        found.append(
+            (
+                buyer_id(buyer),
+                [
+                    Interaction(product_id(row), names[kind], _NEWEST_MS - int(age))
+                    for row, kind, age in zip(rows.tolist(), kinds.tolist(), ages.tolist(), strict=True)
+                ],
+            )
+        )
+    return found
+
+
+def _towers(files: VersionLayout, size: Size) -> None:
+    """The attention tower of the default configuration, its weights drawn at random: as ONNX and for torch."""
+    torch.manual_seed(size.seed)
+    changes = {
+        "dimension": size.dimension,
+        "max_history": size.history,
+        "buyer_tower": "attention",
+        "product_embedding": False,
+    }
+    config = load_config().model.model_copy(update=changes)
+    model = TwoTower(_TEXT, 1, 1, 1, len(DEFAULT_WEIGHTS), config, 0.05).eval()
+    with torch.no_grad():
+        for name, values in model.buyer.named_parameters():
+            values.normal_(std=0.5 / size.dimension**0.5 if values.dim() == 2 else 0.3)
+            # row 0 of a table of events is padding
+            if name == "type_bias":
+                values[0] = 0
+    export_towers(model, files.item_tower, files.buyer_tower, _TEXT)
+    save_file({name: values.contiguous() for name, values in model.buyer.state_dict().items()}, files.weights)
