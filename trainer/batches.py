@@ -16,11 +16,12 @@ Int64 = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """One step. W windows of T interactions each predict the next; C candidates are shared by all P pairs.
+    """One step. W windows of T interactions each predict what came later; C candidates are shared by all P pairs.
 
     `products` [U] are the distinct products of the step; `items` [W, T] and `candidates` [C] are places in it.
     `pair_window`, `pair_step`, `target`, `pair_weight` [P]: where each pair's history ends, its column among the
-    candidates, and its weight. `false` [W, C]: candidates that the window's buyer took at some time.
+    candidates, and its weight. `barred` [W, M]: candidates that the window's buyer took at some time, repeated to fill
+    the row.
     """
 
     products: Int64
@@ -34,11 +35,15 @@ class Batch(NamedTuple):
     pair_step: Int64
     target: Int64
     pair_weight: NDArray[np.float32]
-    false: NDArray[np.bool_]
+    barred: Int64
 
 
 class Sampler:
-    """Cuts the training events into windows and serves each epoch's batches, the same for the same (seed, epoch)."""
+    """Cuts the training events into windows and serves each epoch's batches, the same for the same (seed, epoch).
+
+    A target's history are the buyer's events of earlier times: what was bought together does not tell of itself.
+    Where the catalogue holds at most `full_softmax` products, all of them are candidates at every step.
+    """
 
     def __init__(
         self,
@@ -50,21 +55,24 @@ class Sampler:
         longest: int,
         batch_pairs: int,
         random_negatives: int,
+        full_softmax: int,
         weight_power: float,
         repeat_targets: bool,
         seed: int,
     ) -> None:
         self.events, self.products, self.seed = events, products, seed
+        self.full = products <= full_softmax
         self._weights = event_weights
         self._pair_weights = np.where(event_weights > 0, event_weights, 1.0) ** weight_power
         self._batch_pairs, self._random = batch_pairs, min(random_negatives, products)
         trained = np.arange(len(events.buyer)) < train_stop[events.buyer]
         first = _first_of_buyer(events, products)
         self._is_target = trained & (np.ones_like(first) if repeat_targets else first)
-        self._is_target[events.start[:-1]] = False
+        self._before = _first_of_moment(events)
         self.windows = _windows(events.start[:-1], train_stop, longest)
+        self._is_target &= self._before > _window_of(self.windows, len(events.buyer))
         before = np.concatenate(([0], np.cumsum(self._is_target)))
-        counts = before[self.windows[:, 1]] - before[self.windows[:, 0] + 1]
+        counts = before[self.windows[:, 2]] - before[self.windows[:, 1]]
         self.windows, self._pairs = self.windows[counts > 0], counts[counts > 0]
         self.pairs = int(self._pairs.sum())
         self.share = _share(events.product[self._is_target], products)
@@ -92,19 +100,27 @@ class Sampler:
 
     def _batch(self, windows: Int64, draw: np.random.Generator) -> Batch:
         events = self.events
-        length = int((windows[:, 1] - windows[:, 0]).max()) - 1
-        place = windows[:, :1] + np.arange(length)  # [W, T]
-        mask = place < windows[:, 1:] - 1
-        place = np.where(mask, place, windows[:, :1])
-        pair_window, pair_step = np.nonzero(mask & self._is_target[place + mask])
-        next_event = place[pair_window, pair_step] + 1
-        positives = events.product[next_event].astype(np.int64)
-        random = draw.choice(self.products, self._random, replace=False) if self._random else np.empty(0, np.int64)
-        candidates = np.unique(np.concatenate((positives, random)))
+        start, first, stop = windows.T
+        window, target = _ranges(first, stop)
+        chosen = self._is_target[target]
+        window, target = window[chosen], target[chosen]
+        last = self._before[target] - 1  # the newest event that a target's history holds
+        # events after the last history tell nothing
+        end = np.maximum.reduceat(last, np.flatnonzero(np.diff(window, prepend=-1))) + 1
+        length = int((end - start).max())
+        place = start[:, None] + np.arange(length)  # [W, T]
+        mask = place < end[:, None]
+        place = np.where(mask, place, start[:, None])
+        positives = events.product[target].astype(np.int64)
         rows = events.product[place].astype(np.int64)
-        products = np.unique(np.concatenate((candidates, rows[mask])))
+        if self.full:
+            candidates = products = np.arange(self.products)
+        else:
+            random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
+            candidates = np.unique(np.concatenate((positives, random)))
+            products = np.unique(np.concatenate((candidates, rows[mask])))
         types = np.where(mask, events.kind[place], 0).astype(np.int64)
-        newest = events.time[windows[:, 1] - 2][:, None]
+        newest = events.time[end - 1][:, None]
         ages = np.where(mask, (newest - events.time[place]) / DAY_MS, 0).astype(np.float32)
         return Batch(
             products=products,
@@ -114,35 +130,63 @@ class Sampler:
             ages=ages,
             mask=mask,
             candidates=np.searchsorted(products, candidates),
-            pair_window=pair_window,
-            pair_step=pair_step,
+            pair_window=window,
+            pair_step=last - start[window],
             target=np.searchsorted(candidates, positives),
-            pair_weight=self._pair_weights[events.kind[next_event]].astype(np.float32),
-            false=self._false(events.buyer[windows[:, 0]], candidates),
+            pair_weight=self._pair_weights[events.kind[target]].astype(np.float32),
+            barred=self._barred(events.buyer[start], candidates),
         )
 
-    def _false(self, buyers: NDArray[np.int32], candidates: Int64) -> NDArray[np.bool_]:
-        column = np.full(self.products, -1, np.int64)
-        column[candidates] = np.arange(len(candidates))
-        start, stop = self._owned_start[buyers], self._owned_start[buyers + 1]
-        sizes = stop - start
-        window = np.repeat(np.arange(len(buyers)), sizes)
-        inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        columns = column[self._owned[np.repeat(start, sizes) + inside]]
-        false = np.zeros((len(buyers), len(candidates)), np.bool_)
-        false[window[columns >= 0], columns[columns >= 0]] = True
-        return false
+    def _barred(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
+        window, owned = _ranges(self._owned_start[buyers], self._owned_start[buyers + 1])
+        products = self._owned[owned]
+        columns = np.searchsorted(candidates, products).clip(max=len(candidates) - 1)
+        there = candidates[columns] == products
+        window, columns = window[there], columns[there]
+        counts = np.bincount(window, minlength=len(buyers))  # at least one: the target is a candidate
+        inside = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+        barred = np.repeat(columns[np.cumsum(counts) - counts][:, None], counts.max(), axis=1)
+        barred[window, inside] = columns
+        return barred
+
+
+def _ranges(start: Int64, stop: Int64) -> tuple[Int64, Int64]:
+    """The numbers start..stop of every row, one after another, and the row of each."""
+    sizes = stop - start
+    row = np.repeat(np.arange(len(start)), sizes)
+    inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return row, start[row] + inside
+
+
+def _first_of_moment(events: Events) -> Int64:
+    """For each event [M], the first event of the same buyer at the same time."""
+    new = np.ones(len(events.buyer), np.bool_)
+    new[1:] = (np.diff(events.buyer) != 0) | (np.diff(events.time) != 0)
+    places = np.where(new, np.arange(len(new)), 0)
+    return np.maximum.accumulate(places) if len(places) else places
 
 
 def _windows(start: Int64, stop: Int64, longest: int) -> Int64:
-    """Ranges [W, 2] of at most `longest` + 1 events, each buyer's overlapping by one: every event but the first of a
-    buyer is a target exactly once."""
+    """Windows [W, 3]: where the history begins, the first target, and behind the last one.
+
+    Every event but the first of a buyer is a target exactly once, `longest` of them to a window; behind the first
+    window of a buyer the history begins half a window earlier, so that no target has hardly any.
+    """
     sizes = np.maximum(stop - start - 1, 0)
     counts = -(-sizes // longest)
     buyer = np.repeat(np.arange(len(start)), counts)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    first = start[buyer] + inside * longest
-    return np.stack((first, np.minimum(first + longest + 1, stop[buyer])), axis=1)
+    first = start[buyer] + 1 + inside * longest
+    begin = np.maximum(first - 1 - longest // 2, start[buyer])
+    return np.stack((begin, first, np.minimum(first + longest, stop[buyer])), axis=1)
+
+
+def _window_of(windows: Int64, events: int) -> Int64:
+    """Where the history of each event's window begins [M]; beyond every event where it is in none."""
+    begin = np.full(events, events, np.int64)
+    window, event = _ranges(windows[:, 1], windows[:, 2])
+    begin[event] = windows[window, 0]
+    return begin
 
 
 def _first_of_buyer(events: Events, products: int) -> NDArray[np.bool_]:

@@ -55,6 +55,7 @@ class Data(Section):
     event_columns: EventColumns
     product_columns: ProductColumns
     metadata_paths: MetadataPaths
+    attribute_paths: list[Annotated[str, Field(min_length=1)]]
     event_names: dict[str, str]
     event_weights: Annotated[dict[str, Positive], Field(min_length=1)]
     max_reject_share: Annotated[float, Field(ge=0, le=1)]
@@ -116,8 +117,10 @@ class Encoder(Section):
 
 class Model(Section):
     dimension: Annotated[int, Field(ge=8, le=4096)]
+    heads: Annotated[int, Field(ge=0, le=64)]
     brand_embedding: bool
     category_embedding: bool
+    attribute_embedding: bool
     product_embedding: bool
     attribute_dropout: Share
     product_dropout: Share
@@ -125,10 +128,23 @@ class Model(Section):
     half_life_days: Annotated[float, Field(ge=0)]
     max_history: Annotated[int, Field(ge=1, le=1000)]
     dropout: Share
+    vector_dropout: Share
+
+    @property
+    def head_count(self) -> int:
+        return self.heads or max(1, self.dimension // 128)
+
+    @model_validator(mode="after")
+    def _heads_are_alike(self) -> Model:
+        if self.dimension % self.head_count:
+            raise ValueError(f"dimension {self.dimension} cannot be cut into heads={self.head_count} equal parts")
+        return self
 
 
 class Training(Section):
+    start: Literal["auto", "softmax", "linear"]
     max_epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
     patience: Count
     batch_pairs: Annotated[int, Field(ge=2)]
     learning_rate: Positive
@@ -136,15 +152,27 @@ class Training(Section):
     warmup_steps: Annotated[int, Field(ge=0)]
     temperature: Annotated[float, Field(gt=0, le=1)]
     learn_temperature: bool
+    full_softmax: Annotated[int, Field(ge=0)]
     random_negatives: Annotated[int, Field(ge=0)]
     logq_strength: Annotated[float, Field(ge=0, le=2)]
     category_alignment: Annotated[float, Field(ge=0)]
     category_temperature: Positive
+    alignment_products: Count
+    precision: Literal["auto", "float32", "bfloat16"]
     mask_positives: bool
     event_weight_power: Annotated[float, Field(ge=0, le=2)]
     repeat_targets: bool
     checkpoint_steps: Count
     refit: bool
+
+
+class Linear(Section):
+    products: Annotated[int, Field(ge=2)]
+    l2: Positive
+    half_lives_days: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    trends: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    trend_half_life_days: Positive
+    validation_buyers: Count
 
 
 class Evaluation(Section):
@@ -183,6 +211,7 @@ class Config(Section):
     encoder: Encoder
     model: Model
     training: Training
+    linear: Linear
     evaluation: Evaluation
     index: Index
     publish: Publish

@@ -22,6 +22,7 @@ from trainer.errors import DataError
 from trainer.source import find_files, open_table
 from twotower.events import BLANK, DAY_MS, EPOCH_TIME, ISO_TIME, MAX_ID_BYTES
 
+_MOST_ATTRIBUTES = 32
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
 
 
@@ -37,6 +38,7 @@ class Products:
     prices: list[float | None]
     currencies: list[str]
     in_stock: list[bool]
+    attributes: list[tuple[str, ...]]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -145,12 +147,27 @@ def tie_hash(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
     return np.frombuffer(digests, "<u8")
 
 
+def attribute_codes(attributes: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+    """Codes [N, A] of each product's attributes, in no order that means anything, 0 = none.
+
+    An attribute of a single product tells nothing that the product does not; of one product at most 32 count.
+    """
+    counts = Counter(name for names in attributes for name in set(names))
+    codes = {name: code for code, name in enumerate((name for name in counts if counts[name] > 1), start=1)}
+    kept = [[codes[name] for name in names if name in codes][:_MOST_ATTRIBUTES] for names in attributes]
+    found = np.zeros((len(kept), max(map(len, kept), default=0)), np.int64)
+    for row, one in enumerate(kept):
+        found[row, : len(one)] = one
+    return found
+
+
 def _load_products(files: Sequence[Path], config: Data, work: Path, writer: Any) -> tuple[Products, int, Counter[str]]:
     names = config.product_columns.model_dump()
     table = open_table(files, names, frozenset({"description", "metadata"}), config.delimiter, work / "unpacked")
     ident = pl.col("id").str.strip_chars()
     checks = [*_id_checks("id", ident)]
     rows = 0
+    paths = config.metadata_paths.model_dump() | {f"attribute {path}": path for path in config.attribute_paths}
     counts: Counter[str] = Counter()
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     seen: set[str] = set()
@@ -166,7 +183,7 @@ def _load_products(files: Sequence[Path], config: Data, work: Path, writer: Any)
             _reject(writer, counts, Reject(*(record[name] for name in REJECT_COLUMNS)))
             continue
         seen.add(record["id"])
-        fields, bad = _metadata(record["metadata"], config.metadata_paths.model_dump())
+        fields, bad = _metadata(record["metadata"], paths)
         if bad:
             value = record["metadata"][:200]
             _reject(
@@ -189,6 +206,14 @@ def _append(columns: dict[str, list[Any]], record: Mapping[str, Any], fields: Ma
     columns["prices"].append(_as_number(fields.get("price")))
     columns["currencies"].append(_as_name(fields.get("currency")))
     columns["in_stock"].append(_as_flag(fields.get("in_stock")))
+    columns["attributes"].append(
+        tuple(
+            f"{name.removeprefix('attribute ')}={value}"
+            for name in fields
+            if name.startswith("attribute ")
+            for value in _as_names(fields[name])
+        )
+    )
 
 
 def _metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any], str]:
@@ -217,6 +242,12 @@ def _as_name(value: Any) -> str:
         return ""
     # lone surrogates come from broken \u escapes and cannot be stored as UTF-8
     return str(value).encode("utf-8", "ignore").decode().strip()
+
+
+def _as_names(value: Any) -> list[str]:
+    """The names in a value that is one or a list of them, each once."""
+    names = [_as_name(one) for one in (value if isinstance(value, list) else [value])]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _as_number(value: Any) -> float | None:

@@ -10,43 +10,88 @@ from torch.nn import functional
 
 from trainer.config import Model
 
+# small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
+_ROW_SCALE, _TEXT_SCALE = 0.02, 0.2
+
 
 class ItemFeatures(NamedTuple):
-    """What the item tower reads of N items: text [N, E], and brand, category, product [N] (0 = unknown)."""
+    """What the item tower reads of N items: text [N, E], brand, category, product [N], attributes [N, A] (0 = none)."""
 
     text: Tensor
     brand: Tensor
     category: Tensor
     product: Tensor
+    attributes: Tensor
+
+
+class Sizes(NamedTuple):
+    """What the tables of the towers must hold: length of a text vector, and distinct values of each kind."""
+
+    text: int
+    brands: int
+    categories: int
+    products: int
+    attributes: int
+    event_types: int
 
 
 class ItemTower(nn.Module):
-    """text [B, E], brand, category, product [B] → L2-normalised vectors [B, D].
+    """text [B, E], brand, category, product [B] → vectors [B, D] of H heads of one length, L2-normalised.
 
     The projected text plus the vectors of brand, category and product, each left out where it is unknown (index 0).
+    Each head is normalised by itself, so that the product of two vectors is the mean of the heads' cosines: a head is a
+    model of its own, and several that start from different draws are better than one as long as them together.
+
+    `attributes` [B, A] add the mean of their vectors while training. Services have no such input: `folded` puts that
+    mean into the rows of the products.
     """
 
-    def __init__(self, text: int, brands: int, categories: int, products: int, config: Model) -> None:
+    def __init__(self, sizes: Sizes, heads: int, config: Model) -> None:
         super().__init__()
-        dimension = config.dimension
+        dimension, text, self.heads = config.dimension, sizes.text, heads
         self.projection = nn.Linear(text, dimension, bias=False)
         # starts as near to the text's own geometry as the sizes allow: an untrained tower already ranks by content
         nn.init.eye_(self.projection.weight) if text == dimension else nn.init.orthogonal_(self.projection.weight)
-        self.brand = _table(brands if config.brand_embedding else 0, dimension)
-        self.category = _table(categories if config.category_embedding else 0, dimension)
-        self.product = _table(products if config.product_embedding else 0, dimension)
+        with torch.no_grad():
+            self.projection.weight *= _TEXT_SCALE
+        self.brand = _table(sizes.brands if config.brand_embedding else 0, dimension)
+        self.category = _table(sizes.categories if config.category_embedding else 0, dimension)
+        self.attribute = _table(sizes.attributes if config.attribute_embedding else 0, dimension)
+        # attributes need the rows of the products to be served
+        rows = config.product_embedding or self.attribute.num_embeddings > 1
+        self.product = _table(sizes.products if rows else 0, dimension)
+        if not config.product_embedding:
+            nn.init.zeros_(self.product.weight)
+            self.product.weight.requires_grad_(False)
 
-    def forward(self, text: Tensor, brand: Tensor, category: Tensor, product: Tensor) -> Tensor:
+    def forward(
+        self, text: Tensor, brand: Tensor, category: Tensor, product: Tensor, attributes: Tensor | None = None
+    ) -> Tensor:
         vector = self.projection(functional.normalize(text, dim=-1))  # [B, D]
         for table, index in ((self.brand, brand), (self.category, category), (self.product, product)):
             # a table without rows (an embedding that is switched off) has row 0 alone; the input stays in the graph
             vector = vector + table(index.clamp(max=table.num_embeddings - 1))
-        return functional.normalize(vector, dim=-1)
+        if attributes is not None and self.attribute.num_embeddings > 1:
+            vector = vector + self.attribute_mean(attributes)
+        return normalise_heads(vector, self.heads)
+
+    def attribute_mean(self, attributes: Tensor) -> Tensor:
+        """The mean [B, D] of the vectors of attributes [B, A]; zero where there are none."""
+        known = (attributes > 0).sum(dim=1, keepdim=True)
+        mean: Tensor = self.attribute(attributes).sum(dim=1) / known.clamp(min=1)
+        return mean
+
+
+def normalise_heads(vector: Tensor, heads: int) -> Tensor:
+    """Vectors [..., D] whose `heads` equal parts are of one length, and whose own length is 1."""
+    parts = functional.normalize(vector.unflatten(-1, (heads, -1)), dim=-1)
+    normalised: Tensor = parts.flatten(-2) * heads**-0.5
+    return normalised
 
 
 def _table(rows: int, dimension: int) -> nn.Embedding:
     table = nn.Embedding(rows + 1, dimension, padding_idx=0)
-    nn.init.normal_(table.weight, std=0.1 / dimension**0.5)
+    nn.init.normal_(table.weight, std=_ROW_SCALE)
     with torch.no_grad():
         table.weight[0] = 0
     return table
@@ -63,55 +108,72 @@ class History(NamedTuple):
 
 
 class BuyerTower(nn.Module):
-    """A history → one L2-normalised vector [B, D]: a softmax over the interactions pools their item vectors.
+    """A history → one L2-normalised vector [B, D]: in each head, a softmax over the interactions pools item vectors.
 
     `weighted_average`: the share of an interaction is its event weight, halved every `half_life_days`. `attention`
-    multiplies that by exp(learned query · item + learned terms for event type and for the place counted from the
-    newest), and adds a learned linear map of the pooled vector, zero at first: what is bought next is not what was.
+    multiplies that by exp(learned query · item + learned terms for event type, for age and for the place counted from
+    the newest), and adds to the pooled vector a learned linear map of it, zero at first (what is bought next is not
+    what was), and a learned vector: what buyers take whatever they took before.
     """
 
-    def __init__(self, event_types: int, config: Model) -> None:
+    decay: Tensor
+
+    def __init__(self, event_types: int, heads: int, config: Model) -> None:
         super().__init__()
         self.attention = config.buyer_tower == "attention"
-        self.decay = 0.6931471805599453 / config.half_life_days if config.half_life_days else 0.0
-        self.longest = config.max_history
+        self.heads, self.longest = heads, config.max_history
+        decay = 0.6931471805599453 / config.half_life_days if config.half_life_days else 0.0
+        self.register_buffer("decay", torch.tensor(decay))
         if self.attention:
             self.query = nn.Parameter(torch.zeros(config.dimension))
-            self.type_bias = nn.Parameter(torch.zeros(event_types + 1))
-            self.place_bias = nn.Parameter(torch.zeros(config.max_history))
-            self.next = nn.Parameter(torch.zeros(config.dimension, config.dimension))
+            self.type_bias = nn.Parameter(torch.zeros(event_types + 1, self.heads))
+            self.place_bias = nn.Parameter(torch.zeros(self.longest, self.heads))
+            self.recency = nn.Parameter(torch.zeros(self.heads))
+            size = config.dimension // self.heads
+            self.next = nn.Parameter(torch.zeros(self.heads, size, size))
+            self.constant = nn.Parameter(torch.zeros(config.dimension))
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
         place = mask.sum(dim=1, keepdim=True) - mask.long().cumsum(dim=1)  # [B, T], 0 = newest
-        logits = self._logits(items, weights, types) - self.decay * ages + self._place(place)
-        shares = torch.softmax(logits.masked_fill(~mask, -1e9), dim=1) * mask  # [B, T]
-        return self._finish((shares.unsqueeze(1) @ items).squeeze(1))
+        logits = self._logits(items, weights, types) + self._aged(ages) + self._place(place)  # [B, T, H]
+        shares = torch.softmax(logits.masked_fill(~mask.unsqueeze(-1), -1e9), dim=1) * mask.unsqueeze(-1)
+        parts = items.unflatten(-1, (self.heads, -1)) * shares.unsqueeze(-1)  # [B, T, H, D / H]
+        return self._finish(parts.sum(dim=1).flatten(-2))
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
-        """Vectors [B, T, D] of every prefix: row t is what `forward` gives for interactions 0..t.
+        """Vectors [B, T, D] of every prefix: row t is what `forward` gives for the latest of interactions 0..t.
 
         `keep` [B, T]: interactions that training leaves out are False; the newest of a prefix always stays.
         """
         length = history.mask.shape[1]
         steps = torch.arange(length, device=history.mask.device)
-        place = (steps[:, None] - steps[None, :]).clamp(min=0)  # [T, T]
-        seen = steps[:, None] >= steps[None, :]
+        place = steps[:, None] - steps[None, :]  # [T, T]
+        seen = (place >= 0) & (place < self.longest)
         if keep is not None:
             seen = seen & (keep[:, None, :] | (steps[:, None] == steps[None, :]))
+        seen = (seen & history.mask[:, None, :]).unsqueeze(1)  # [B, 1, T, T]
         # ages count from each prefix's own newest event
         age = (history.ages[:, None, :] - history.ages[:, :, None]).clamp(min=0)  # [B, T, T]
-        own = self._logits(history.items, history.weights, history.types)[:, None, :]
-        logits = own - self.decay * age + self._place(place)
-        logits = logits.masked_fill(~(seen & history.mask[:, None, :]), -1e9)
-        return self._finish(torch.softmax(logits, dim=2) @ history.items)
+        own = self._logits(history.items, history.weights, history.types)  # [B, T, H]
+        further = self._aged(age) + self._place(place.clamp(min=0))  # [B, T, T, H]
+        logits = own.transpose(1, 2).unsqueeze(2) + further.permute(0, 3, 1, 2)  # [B, H, T, T]
+        shares = torch.softmax(logits.masked_fill(~seen, -1e9), dim=3)
+        parts = history.items.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
+        return self._finish((shares @ parts).transpose(1, 2).flatten(-2))
 
     def _logits(self, items: Tensor, weights: Tensor, types: Tensor) -> Tensor:
-        logits = weights.clamp(min=1e-9).log()
-        if self.attention:
-            # a matrix of one column: ONNX Runtime takes eight times as long for a product with a plain vector
-            match = functional.linear(items, self.query[None]).squeeze(-1)  # [B, T]
-            logits = logits + match + self.type_bias[types]
-        return logits
+        logits = weights.clamp(min=1e-9).log().unsqueeze(-1)  # [B, T, 1]
+        if not self.attention:
+            return logits.expand(*logits.shape[:-1], self.heads)
+        # one matrix [H, D] of the heads' own queries: their products with every item at once
+        query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
+        # of unit heads, whatever their number
+        return logits + functional.linear(items, query) * self.heads**0.5 + self.type_bias[types]
+
+    def _aged(self, ages: Tensor) -> Tensor:
+        """The part of the logits [..., H] that comes from ages [...] in days."""
+        logits: Tensor = -self.decay * ages.unsqueeze(-1)
+        return logits - ages.unsqueeze(-1).log1p() * self.recency if self.attention else logits
 
     def _place(self, place: Tensor) -> Tensor:
         if not self.attention:
@@ -119,36 +181,46 @@ class BuyerTower(nn.Module):
         return self.place_bias[place.clamp(0, self.longest - 1)]
 
     def _finish(self, pooled: Tensor) -> Tensor:
-        if self.attention:
-            pooled = pooled + pooled @ self.next
-        return functional.normalize(pooled, dim=-1)
+        if not self.attention:
+            return normalise_heads(pooled, self.heads)
+        vector = normalise_heads(pooled + pooled @ torch.block_diag(*self.next.unbind()), self.heads)
+        return normalise_heads(vector + self.constant, self.heads)
 
 
 class TwoTower(nn.Module):
-    """Both towers and the temperature of their softmax."""
+    """Both towers and the temperatures [H] of their heads' softmax."""
 
-    def __init__(
-        self,
-        text: int,
-        brands: int,
-        categories: int,
-        products: int,
-        event_types: int,
-        config: Model,
-        temperature: float,
-    ) -> None:
+    def __init__(self, sizes: Sizes, config: Model, temperature: float, heads: int = 0) -> None:
         super().__init__()
-        self.item = ItemTower(text, brands, categories, products, config)
-        self.buyer = BuyerTower(event_types, config)
-        self.log_temperature = nn.Parameter(torch.tensor(temperature).log())
+        heads = heads or config.head_count
+        self.item = ItemTower(sizes, heads, config)
+        self.buyer = BuyerTower(sizes.event_types, heads, config)
+        self.log_temperature = nn.Parameter(torch.full((heads,), temperature).log())
 
     def items(self, features: ItemFeatures) -> Tensor:
         vectors: Tensor = self.item(*features)
         return vectors
 
 
+def folded(weights: dict[str, Tensor], features: ItemFeatures, trained: Tensor) -> dict[str, Tensor]:
+    """Weights whose rows of products are all that services need to know of them.
+
+    To each row the mean of the product's attributes is added. The own vector of a product that is not `trained` [N]
+    gives way to that of the unknown product: nothing has placed it, it stands where it was drawn or where negatives
+    pushed it.
+    """
+    rows, table = weights["item.product.weight"].clone(), weights["item.attribute.weight"]
+    if len(rows) > 1:  # one row alone: neither product nor attribute vectors are used
+        rows[1:][~trained.to(rows.device)] = rows[0]
+        known = (features.attributes > 0).sum(dim=1, keepdim=True).to(rows.device)
+        if len(table) > 1:
+            bags = functional.embedding(features.attributes.to(rows.device), table).sum(dim=1)
+            rows[1:] += bags / known.clamp(min=1)
+    return weights | {"item.product.weight": rows, "item.attribute.weight": torch.zeros_like(table)}
+
+
 def drop_ids(features: ItemFeatures, attributes: float, products: float) -> ItemFeatures:
-    """Features with a share of the brands, categories and products set to unknown, each drawn by itself."""
+    """Features with a share of the brands, categories, attributes and products set to unknown, each drawn by itself."""
 
     def drop(index: Tensor, share: float) -> Tensor:
         return index * (torch.rand(index.shape, device=index.device) >= share) if share else index
@@ -158,10 +230,11 @@ def drop_ids(features: ItemFeatures, attributes: float, products: float) -> Item
         drop(features.brand, attributes),
         drop(features.category, attributes),
         drop(features.product, products),
+        drop(features.attributes, attributes),
     )
 
 
 def text_alone(text: Tensor) -> ItemFeatures:
     """The features of items of which only the text [B, E] is known."""
     unknown = torch.zeros(len(text), dtype=torch.long, device=text.device)
-    return ItemFeatures(text, unknown, unknown, unknown)
+    return ItemFeatures(text, unknown, unknown, unknown, unknown[:, None][:, :0])

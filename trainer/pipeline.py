@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from trainer import baselines, comparison, evaluate, export, gate, similarity, slices, text_encoder
-from trainer.batches import Sampler
+from trainer.candidates import Fitter
 from trainer.config import Config
-from trainer.dataset import Dataset, Events, load_dataset, tie_hash
+from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
 from trainer.errors import DataError
-from trainer.model import ItemFeatures, TwoTower, text_alone
-from trainer.progress import track
+from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
+from trainer.progress import Say, track
 from trainer.source import find_files, fingerprint
 from trainer.split import (
     Cases,
@@ -39,10 +39,9 @@ from trainer.split import (
     hide,
     sample,
     split_events,
-    trained_products,
     training_counts,
 )
-from trainer.train import Fitted, fit, pick_device
+from trainer.train import pick_device
 from twotower.artifact import (
     Layout,
     Manifest,
@@ -66,11 +65,21 @@ from twotower.tower import BuyerTower, ItemTower
 from twotower.vocab import Vocab
 
 Float32 = NDArray[np.float32]
-Say = Callable[[str], None]
 _PARITY_HISTORIES = 64
 # the modules whose every change may change a model
 _MODEL_CODE = {
-    "trainer": ("batches", "dataset", "loss", "model", "quantise", "split", "text_encoder", "train"),
+    "trainer": (
+        "batches",
+        "candidates",
+        "dataset",
+        "linear",
+        "loss",
+        "model",
+        "quantise",
+        "split",
+        "text_encoder",
+        "train",
+    ),
     "twotower": ("events", "history", "ngrams", "text", "vocab"),
 }
 # fewer (history, next product) pairs than this are said to be few
@@ -131,7 +140,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     With new code a checkpoint of the old one is not resumed, and a version made by it is not up to date.
     """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
-    settings = config.digest("seed", "data", "encoder", "model", "training", "evaluation", "index")
+    settings = config.digest("seed", "data", "encoder", "model", "training", "linear", "evaluation", "index")
     return hashlib.sha256(json.dumps([*files, settings, _code()]).encode()).hexdigest()
 
 
@@ -183,6 +192,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
         torch.tensor([vocab.category_index(category) for category in data.products.categories]),
         torch.arange(1, len(texts) + 1),
+        torch.from_numpy(attribute_codes(data.products.attributes)),
     )
     known, split = data.events, split_events(data.events, config.evaluation)
     hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
@@ -196,79 +206,39 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     )  # fmt: skip
 
 
-def train(run: Prepared, say: Say) -> None:
-    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
-    config, split = run.config, run.split
+def train(run: Prepared, say: Say, *, to_publish: bool = True) -> None:
+    """Fits the model that is evaluated and, with `refit` and `to_publish`, the one on all events that is published."""
+    config, split, folder = run.config, run.split, run.folder
     say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
-    device = pick_device(config.device)
-    features = ItemFeatures(*(column.to(device) for column in run.features))
-    titles = None if run.titles is None else run.titles.to(device)
-    model = _new_model(run).to(device)
-    sampler = _sampler(run, run.events, split.train_stop)
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
-    known = evaluate.only_trained(features, _paired(run, run.events, split.train_stop))
-
-    def validate(model: TwoTower) -> float:
-        ranks = _rank(run, _scorer(run, model, known), cases, "validating", lists=False)
-        return float(evaluate.case_metrics(ranks)[config.evaluation.metric].mean()) if len(ranks.case) else 0.0
-
-    say(f"training on {sampler.pairs:,} pairs, {device.type}, dimension {config.model.dimension}")
-    notes = _thin(sampler.pairs, len(cases))
-    for note in notes:
+    fitter = _fitter(run, say)
+    chosen = fitter.choose(run.events, split.train_stop, cases, folder.checkpoints)
+    facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
+    for note in facts["notes"]:
         say(f"warning: {note}")
-    fitted = fit(
-        model, features, sampler, config, run.folder.checkpoints, run.fingerprint,
-        titles=titles, epochs=config.training.max_epochs, validate=validate if len(cases) else None, say=say,
-    )  # fmt: skip
-    facts: dict[str, Any] = {
-        "curve": fitted.curve,
-        "best_epoch": fitted.best_epoch,
-        "refit": config.training.refit,
-        "notes": notes,
-    }
-
-    def refit(name: str, events: Events, stop: Int64, folder: Path) -> Fitted:
-        return fit(
-            _new_model(run).to(device), features, _sampler(run, events, stop), config, folder,
-            f"{name}-{run.fingerprint}", titles=titles, epochs=fitted.best_epoch, validate=None, say=say,
-        )  # fmt: skip
-
-    tested = final = fitted.weights
-    tested_stop = final_stop = split.train_stop
-    tested_events = final_events = run.events
+    tested, tested_events, tested_stop = chosen.weights, run.events, split.train_stop
+    final, final_events, final_stop = tested, tested_events, tested_stop
     if config.training.refit:
-        say(f"refitting for {fitted.best_epoch} epochs on all that the test does not ask for")
+        say("refitting on all that the test does not ask for")
         tested_stop = split.test_stop
-        again = refit("tested", tested_events, tested_stop, run.folder.tested_checkpoints)
-        tested, facts["tested_curve"] = again.weights, again.curve
-        say(f"refitting for {fitted.best_epoch} epochs on all events, to be published")
+        tested, facts["tested_curve"] = fitter.again(
+            chosen, "tested", tested_events, tested_stop, folder.tested_checkpoints
+        )
+    if config.training.refit and to_publish:
+        say("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
-        again = refit("refit", final_events, final_stop, run.folder.refit_checkpoints)
-        final, facts["refit_curve"] = again.weights, again.curve
-    _save(_forget_untrained(tested, _paired(run, tested_events, tested_stop)), run.folder.evaluated)
-    _save(_forget_untrained(final, _paired(run, final_events, final_stop)), run.folder.final)
+        final, facts["refit_curve"] = fitter.again(chosen, "refit", final_events, final_stop, folder.refit_checkpoints)
+    _save(fitter.served(tested, tested_events, tested_stop), folder.evaluated)
+    if to_publish:
+        _save(fitter.served(final, final_events, final_stop), folder.final)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
-    _write_json(run.folder.training, facts)
-
-
-def _paired(run: Prepared, events: Events, stop: Int64) -> NDArray[np.bool_]:
-    """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
-    return trained_products(events, stop, len(run.data.products), least=2)
+    _write_json(folder.training, facts)
 
 
 def _newest(events: Events, stop: Int64) -> int | None:
     """The time of the newest training event."""
     times = events.time[np.arange(len(events.buyer)) < stop[events.buyer]]
     return int(times.max()) if len(times) else None
-
-
-def _forget_untrained(weights: dict[str, torch.Tensor], trained: NDArray[np.bool_]) -> dict[str, torch.Tensor]:
-    """Weights in which the vector of every product that is not `trained` [N] is that of the unknown product, so that
-    services, which ask for each product's own, get what was evaluated."""
-    table = weights["item.product.weight"].clone()
-    if len(table) > 1:  # one row alone: product_embedding is off
-        table[1:][torch.from_numpy(~trained).to(table.device)] = table[0]
-    return weights | {"item.product.weight": table}
 
 
 def _thin(pairs: int, validation: int) -> list[str]:
@@ -287,10 +257,8 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
     config, count = run.config, len(run.data.products)
     settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
     cases = _test_cases(run)
-    model = _new_model(run)
-    model.load_state_dict(load_file(run.folder.evaluated))
-    features = evaluate.only_trained(run.features, _paired(run, run.events, stop))
-    scorers = {"model": _scorer(run, model, features)}
+    model = _load_model(run, run.folder.evaluated)
+    scorers = {"model": _scorer(run, model, run.features)}
     scorers |= comparison.fitted_baselines(run.events, stop, count, settings, say)
     ranks = {name: _rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
     counts = training_counts(run.events, stop, count)
@@ -309,7 +277,7 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
         "slices": slices.slice_report(
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
-        "similarity": _similarity(run, model, features),
+        "similarity": _similarity(run, model, run.features),
         "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
         "data": asdict(data.summary)
         | {"events": len(data.events.buyer), "buyers": len(data.buyers), "products": count},
@@ -391,8 +359,7 @@ def embed(run: Prepared, say: Say) -> None:
     _require(run.folder.final, "train")
     config, folder = run.config, run.folder
     threads = config.threads or os.cpu_count() or 1
-    model = _new_model(run)
-    model.load_state_dict(load_file(folder.final))
+    model = _load_model(run, folder.final)
     export.export_towers(model, folder.item_tower, folder.buyer_tower, run.features.text.shape[1])
     tower = ItemTower(folder.item_tower, threads)
     draw = np.random.default_rng(config.seed)
@@ -400,7 +367,7 @@ def embed(run: Prepared, say: Say) -> None:
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
     tolerance = config.encoder.parity_tolerance
     item = export.check_item_parity(model, tower, run.features, rows, tolerance)
-    # products that nothing has trained have the unknown product's weights here: see `_forget_untrained`
+    # products that nothing has trained have the unknown product's weights here: see `model.folded`
     vectors = np.empty((count, config.model.dimension), np.float32)
     for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
         part = slice(start, start + 4096)
@@ -628,21 +595,24 @@ def _load_as_services_do(version: Version, threads: int) -> None:
         raise DataError(f"the index does not find the first product by its own vector (score {hits[0].scores[0]:.4f})")
 
 
-def _new_model(run: Prepared) -> TwoTower:
-    torch.manual_seed(run.config.seed)
-    return TwoTower(
-        run.features.text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
-        len(run.data.products), len(run.schema.names), run.config.model, run.config.training.temperature,
+def _fitter(run: Prepared, say: Say) -> Fitter:
+    device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
+    sizes = Sizes(
+        text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
+        len(run.data.products), int(attributes.max()) if attributes.numel() else 0, len(run.schema.names),
+    )  # fmt: skip
+    return Fitter(
+        run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
+        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint, say,
     )  # fmt: skip
 
 
-def _sampler(run: Prepared, events: Events, train_stop: Int64) -> Sampler:
-    settings = run.config.training
-    return Sampler(
-        events, train_stop, len(run.data.products), _weights(run), longest=run.config.model.max_history,
-        batch_pairs=settings.batch_pairs, random_negatives=settings.random_negatives,
-        weight_power=settings.event_weight_power, repeat_targets=settings.repeat_targets, seed=run.config.seed,
-    )  # fmt: skip
+def _load_model(run: Prepared, weights: Path) -> TwoTower:
+    """A fitted model on the CPU, from one of the files of `train`."""
+    kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
+    model = _fitter(run, lambda line: None).new_model(kind)
+    model.load_state_dict(load_file(weights))
+    return model
 
 
 def _weights(run: Prepared) -> Float32:

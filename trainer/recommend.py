@@ -15,8 +15,7 @@ from trainer.config import Config
 from trainer.dataset import load_history
 from trainer.errors import DataError
 from trainer.evaluate import history_inputs
-from trainer.pipeline import Say
-from trainer.progress import track
+from trainer.progress import Say, track
 from trainer.split import Cases
 from twotower.artifact import Layout, open_version, read_pointer
 from twotower.events import EventSchema

@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
-from trainer.config import Config
+from trainer.config import Config, Training
 from trainer.errors import DataError
-from trainer.loss import category_alignment, expected_counts, info_nce
+from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
 from trainer.model import History, ItemFeatures, TwoTower, drop_ids, text_alone
 from trainer.progress import track
 
@@ -47,23 +48,26 @@ def fit(
     fingerprint: str,
     *,
     titles: Tensor | None = None,
-    epochs: int,
+    epochs: int = 0,
     validate: Callable[[TwoTower], float] | None,
     say: Callable[[str], None],
 ) -> Fitted:
-    """Trains for at most `epochs`, resuming from `folder` where a checkpoint of the same fingerprint lies there.
+    """Trains for at most `epochs` (0 = `planned_epochs`), resuming from `folder` where a checkpoint of the same
+    fingerprint lies there.
 
-    With `validate` (higher is better) the best epoch's weights are returned and training stops after `patience` epochs
-    without a better one; without it, the last epoch's. Every random draw of a step comes from (seed, epoch, step)
+    With `validate` (higher is better) the best epoch's weights are returned and training stops early where it is in
+    vain; without it, the last epoch's. Every random draw of a step comes from (seed, epoch, step)
     alone, so a resumed training ends in the same weights as an uninterrupted one.
 
     `titles` [N, E] are the text vectors of the titles alone: short, as shoppers type, and aligned to categories too.
     """
     settings = config.training
     parameters = [
-        value for name, value in model.named_parameters() if settings.learn_temperature or "temperature" not in name
+        value
+        for name, value in model.named_parameters()
+        if value.requires_grad and (settings.learn_temperature or "temperature" not in name)
     ]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     curve: list[dict[str, float]] = []
     best: dict[str, Tensor] = _copy(model)
     best_score, best_epoch, losses, epoch, step = -math.inf, 0, [0.0, 0.0], 0, 0
@@ -83,8 +87,10 @@ def fit(
         facts = {"curve": curve, "best_score": best_score, "best_epoch": best_epoch, "losses": losses}
         save_checkpoint(folder, fingerprint, State(epoch, step, facts), model, optimiser, best)
 
-    per_epoch = sampler.steps(0)
-    while epoch < epochs and not (validate and best_epoch and epoch - best_epoch >= settings.patience):
+    per_epoch, planned = sampler.steps(0), planned_epochs(sampler, settings)
+    # as many epochs are waited for as `patience` is of the least that there are
+    patience = math.ceil(settings.patience * planned / settings.max_epochs)
+    while epoch < (epochs or planned) and not (validate and best_epoch and epoch - best_epoch >= patience):
         started, total = time.monotonic(), sampler.steps(epoch)
         model.train()
         for batch in track(sampler.epoch(epoch, step), f"epoch {epoch + 1}", unit="batch", total=total - step):
@@ -92,7 +98,7 @@ def fit(
                 settings.learning_rate,
                 settings.warmup_steps,
                 epoch * per_epoch + step,
-                config.training.max_epochs * per_epoch,
+                planned * per_epoch,
             )
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -118,12 +124,17 @@ def fit(
         epoch, step, losses = epoch + 1, 0, [0.0, 0.0]
         if not validate or score > best_score:
             best, best_score, best_epoch = _copy(model), score, epoch
-        record["temperature"] = float(model.log_temperature.detach().exp())
+        record["temperature"] = float(model.log_temperature.detach().exp().mean())
         curve.append(record)
         checkpoint()
         shown = f", validation {config.evaluation.metric} {score:.4f}" if validate else ""
         say(f"epoch {epoch}: loss {record['loss']:.4f}{shown}, {sampler.pairs / max(seconds, 1e-9):,.0f} pairs/s")
     return Fitted(best, best_epoch, curve)
+
+
+def planned_epochs(sampler: Sampler, settings: Training) -> int:
+    """`max_epochs`, or as many as make `min_steps` steps."""
+    return max(settings.max_epochs, math.ceil(settings.min_steps / max(1, sampler.steps(0))))
 
 
 def step_loss(
@@ -136,41 +147,62 @@ def step_loss(
 ) -> Tensor:
     """The loss of one batch: InfoNCE of the vectors of every prefix, and the alignment of texts to categories."""
     settings, device = config.training, model.log_temperature.device
+    quick = _bfloat16(config, device)
     products = torch.from_numpy(batch.products).to(device)
-    chosen = ItemFeatures(*(column[products] for column in features))
-    vectors = model.items(drop_ids(chosen, config.model.attribute_dropout, config.model.product_dropout))  # [U, D]
+    chosen = features if sampler.full else ItemFeatures(*(column[products] for column in features))
+    with torch.autocast(device.type, torch.bfloat16, enabled=quick):
+        vectors = model.items(drop_ids(chosen, config.model.attribute_dropout, config.model.product_dropout))  # [U, D]
+    vectors = vectors.float()
     # `embedding` has a deterministic gradient, indexing has not
     history = History(
-        torch.nn.functional.embedding(torch.from_numpy(batch.items).to(device), vectors),
+        functional.dropout(
+            functional.embedding(torch.from_numpy(batch.items).to(device), vectors), config.model.vector_dropout
+        ),
         *(torch.from_numpy(column).to(device) for column in (batch.weights, batch.types, batch.ages, batch.mask)),
     )
     keep = torch.rand(history.mask.shape, device=device) >= config.model.dropout if config.model.dropout else None
     prefixes = model.buyer.prefixes(history, keep)  # [W, T, D]
     window, step = torch.from_numpy(batch.pair_window).to(device), torch.from_numpy(batch.pair_step).to(device)
-    places = window * prefixes.shape[1] + step
-    queries = torch.nn.functional.embedding(places, prefixes.reshape(-1, prefixes.shape[-1]))  # [P, D]
-    candidates = torch.nn.functional.embedding(torch.from_numpy(batch.candidates).to(device), vectors)  # [C, D]
-    masked = torch.from_numpy(batch.false).to(device)[window] if settings.mask_positives else None
+    queries = functional.embedding(window * prefixes.shape[1] + step, prefixes.flatten(0, 1))  # [P, D]
+    candidates = vectors
+    if not sampler.full:
+        candidates = functional.embedding(torch.from_numpy(batch.candidates).to(device), vectors)  # [C, D]
+    barred = torch.from_numpy(batch.barred).to(device)[window] if settings.mask_positives else None
     log_q = None
-    if settings.logq_strength:
+    if settings.logq_strength and not sampler.full:
         share = torch.from_numpy(sampler.share).to(device)
-        expected = expected_counts(share, len(places), settings.random_negatives)
-        log_q = (
-            settings.logq_strength
-            * expected.clamp(min=1e-12).log().float()[products[torch.from_numpy(batch.candidates).to(device)]]
-        )
+        expected = expected_counts(share, len(queries), settings.random_negatives)
+        log_q = settings.logq_strength * expected.clamp(min=1e-12).log().float()
+        log_q = log_q[products[torch.from_numpy(batch.candidates).to(device)]]
     weights = torch.from_numpy(batch.pair_weight).to(device)
     target = torch.from_numpy(batch.target).to(device)
     temperature = model.log_temperature.exp().clamp(min=0.01)
-    loss = info_nce(queries, candidates, target, temperature, masked, log_q, weights)
+    heads = len(temperature)
+    # a loss for each head: they are models of their own, of which the product of the vectors is the mean
+    parts = [
+        info_nce(one, items, target, own, barred, log_q, weights, bfloat16=quick)
+        for one, items, own in zip(
+            (queries * heads**0.5).chunk(heads, dim=1),
+            (candidates * heads**0.5).chunk(heads, dim=1),
+            temperature,
+            strict=True,
+        )
+    ]
+    loss = torch.stack(parts).sum() / heads
     if settings.category_alignment and model.item.category.num_embeddings > 2:
-        texts = [chosen.text] if titles is None else [chosen.text, titles[products]]
+        drawn = torch.randperm(len(products), device=device)[: settings.alignment_products]
+        texts = [chosen.text[drawn]] if titles is None else [chosen.text[drawn], titles[products[drawn]]]
         content = model.items(text_alone(torch.cat(texts)))
-        category = chosen.category.repeat(len(texts))
+        category = chosen.category[drawn].repeat(len(texts))
         loss = loss + settings.category_alignment * category_alignment(
             content, model.item.category.weight[1:], category, settings.category_temperature
         )
     return loss
+
+
+def _bfloat16(config: Config, device: torch.device) -> bool:
+    precision = config.training.precision
+    return bfloat16_is_fast(device) if precision == "auto" else precision == "bfloat16"
 
 
 def _learning_rate(base: float, warmup: int, step: int, total: int) -> float:

@@ -1,0 +1,210 @@
+"""A linear autoencoder in closed form as two towers: a strong model where buyers take many products each, in seconds.
+
+EASE (Steck 2019, arXiv:1905.03375) scores a history by the regression of every product on all others. The partial
+correlations behind it are a symmetric matrix; its leading eigenvectors, scaled and normalised, are item vectors whose
+cosines come near to it (ELSA, Vančura et al., RecSys 2022, learns such vectors by descent), and the decayed mean of a
+history's vectors is the buyer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from trainer.baselines import training_matrix
+from trainer.config import Linear
+from trainer.dataset import Events
+from trainer.model import ItemFeatures, TwoTower
+from twotower.events import DAY_MS
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+# rounds of the subspace iteration, and directions carried beyond those that are wanted
+_ROUNDS, _SPARE = 6, 32
+# regularisation of what content tells of a vector: tried on a tenth of the products; and rounds of backfitting
+_RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
+# a table's row is its products' mean residual, as if this many more had none
+_SHRINK = 3.0
+# how far a product's popularity may tilt its vector, as a cosine
+_STEEPEST = 0.35
+# what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
+_TREND = 0.05
+
+
+class Choice(NamedTuple):
+    """What validation chose: how fast a history fades (days, 0 = never), and what lately popular products gain."""
+
+    half_life_days: float
+    trend: float
+
+
+def item_vectors(
+    events: Events, train_stop: Int64, products: int, dimension: int, config: Linear, seed: int
+) -> Float32:
+    """Unit vectors [N, dimension] of products that others were bought with; zero where there are none."""
+    matrix = training_matrix(events, train_stop, products).tocsc()
+    counts = np.asarray(matrix.sum(axis=0)).ravel()
+    known = np.flatnonzero(counts)
+    chosen = np.sort(known[np.argsort(-counts[known], kind="stable")[: config.products]])
+    placed = np.zeros((products, dimension), np.float32)
+    if len(chosen) < 2:
+        return placed
+    core = matrix[:, chosen]
+    gram = np.asarray((core.T @ core).todense(), np.float32)
+    placed[chosen] = _leading(_partial_correlations(gram, config.l2), min(dimension, len(chosen)), dimension, seed)
+    rest = np.setdiff1d(known, chosen)
+    if len(rest):
+        together = (matrix[:, rest].T @ core).astype(np.float32)  # [R, C] buyers that took both
+        # a product that everyone takes says little
+        weights = together @ sparse.diags((1 / np.sqrt(counts[chosen])).astype(np.float32))
+        placed[rest] = unit(weights @ placed[chosen])
+    return placed
+
+
+def _partial_correlations(gram: Float32, l2: float) -> Float32:
+    """Of products given all others [C, C], 1 on the diagonal."""
+    gram[np.diag_indices(len(gram))] += np.float32(l2)
+    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
+    scale = 1 / np.sqrt(np.diag(inverse))
+    found: Float32 = -inverse * scale[:, None] * scale
+    found[np.diag_indices(len(found))] = 1
+    found += found.T.copy()  # to the last bit symmetric
+    found /= 2
+    return found
+
+
+def _leading(matrix: Float32, wanted: int, dimension: int, seed: int) -> Float32:
+    """Unit rows [C, dimension] of the leading eigenvectors, scaled by the roots of their eigenvalues.
+
+    Subspace iteration with a Rayleigh-Ritz step (Halko et al. 2011, arXiv:0909.4061).
+    """
+    size = min(wanted + _SPARE, len(matrix))
+    basis = np.random.default_rng(seed).standard_normal((len(matrix), size)).astype(np.float32)
+    for _ in range(_ROUNDS):
+        basis, _ = np.linalg.qr(matrix @ basis)
+    values, inside = np.linalg.eigh(basis.T @ (matrix @ basis))
+    best = np.argsort(-values)[:wanted]
+    vectors = (basis @ inside[:, best]) * np.sqrt(np.maximum(values[best], 0))
+    found = np.zeros((len(matrix), dimension), np.float32)
+    found[:, :wanted] = unit(vectors)
+    return found
+
+
+def unit(vectors: Float32) -> Float32:
+    """Rows of length 1; zero rows stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: Float32 = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return found
+
+
+def trends(events: Events, train_stop: Int64, products: int, half_life_days: float) -> Float32:
+    """How popular each product [N] was lately: log of its decayed events, centred on the products that have any."""
+    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
+    times = events.time[chosen]
+    ages = (times.max() - times) / DAY_MS if len(times) else times.astype(np.float64)
+    recent = np.bincount(events.product[chosen], 0.5 ** (ages / half_life_days), minlength=products)
+    logs = np.log(recent + 0.5)
+    known = np.bincount(events.product[chosen], minlength=products) > 0
+    logs -= logs[known].mean() if known.any() else 0.0
+    found: Float32 = np.where(known, logs, 0).astype(np.float32)
+    return found
+
+
+def tilted(vectors: Float32, trend: Float32, strength: float) -> Float32:
+    """Unit vectors [N, D + 1] whose last number grows with a product's trend: what a buyer vector with a 1 there adds
+    to the cosines."""
+    last = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST)
+    found: Float32 = np.column_stack((vectors * np.sqrt(1 - last**2)[:, None], last)).astype(np.float32)
+    return found
+
+
+def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, float]:
+    """The choice of the best `score`: the fading first, then the trend. Of equal ones the plainer is taken."""
+    fading = max(config.half_lives_days, key=lambda days: score(Choice(days, 0.0)))
+    trend = max(config.trends, key=lambda strength: score(Choice(fading, strength)))
+    best = Choice(fading, trend)
+    return best, score(best)
+
+
+def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, choice: Choice, seed: int) -> None:
+    """Makes `model`, of one head, the linear one: items stand at `vectors` [N, D] (zero rows: unknown).
+
+    Content is fitted to the vectors by ridge regression; a product's own row is what content leaves open, so that a
+    product without a vector stands where products of like content do. With a trend, the last number of a buyer's
+    vector is a constant.
+    """
+    content, tables = _fit_content(features, vectors, seed)
+    known = np.linalg.norm(vectors, axis=1) > 0
+    with torch.no_grad():
+        for values in model.parameters():
+            if values is not model.log_temperature:
+                values.zero_()
+        model.item.projection.weight.copy_(torch.from_numpy(tables["text"].T))
+        for name in ("brand", "category", "attribute"):
+            rows = getattr(model.item, name).weight
+            if len(rows) > 1:
+                rows[: len(tables[name])] = torch.from_numpy(tables[name])
+        rest = np.where(known[:, None], vectors - content, 0)
+        if len(model.item.product.weight) > 1:
+            model.item.product.weight[1:] = torch.from_numpy(rest.astype(np.float32))
+        if choice.half_life_days:
+            model.buyer.decay.fill_(np.log(2) / choice.half_life_days)
+        else:
+            model.buyer.decay.zero_()
+        if choice.trend:
+            model.buyer.constant[-1] = 1
+
+
+def _fit_content(features: ItemFeatures, vectors: Float32, seed: int) -> tuple[Float32, dict[str, Float32]]:
+    """What text, brand, category and attributes tell of the vectors [N, D], and the tables that tell it."""
+    known = np.linalg.norm(vectors, axis=1) > 0
+    text = unit(features.text.cpu().numpy())
+    bags = {
+        "brand": _bag(features.brand.cpu().numpy()[:, None]),
+        "category": _bag(features.category.cpu().numpy()[:, None]),
+        "attribute": _bag(features.attributes.cpu().numpy()),
+    }
+    held = known & (np.random.default_rng(seed).random(len(vectors)) < 0.1)
+    best = _RIDGES[-1]
+    if held.any() and (known & ~held).any():
+
+        def agreement(ridge: float) -> float:
+            found, _ = _backfit(text, bags, vectors, known & ~held, ridge)
+            return float((unit(found[held]) * vectors[held]).sum(axis=1).mean())
+
+        best = max(_RIDGES, key=agreement)
+    return _backfit(text, bags, vectors, known, best)
+
+
+def _backfit(
+    text: Float32, bags: dict[str, Any], vectors: Float32, known: NDArray[np.bool_], ridge: float
+) -> tuple[Float32, dict[str, Float32]]:
+    """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
+    tables = {name: np.zeros((bag.shape[1], vectors.shape[1]), np.float32) for name, bag in bags.items()}
+    parts = {name: np.zeros_like(vectors) for name in ("text", *bags)}
+    rows = text[known]
+    gram = rows.T @ rows + np.float32(ridge) * np.eye(text.shape[1], dtype=np.float32)
+    for _ in range(_BACKFITS):
+        for name, bag in bags.items():
+            left = (vectors - sum(part for other, part in parts.items() if other != name))[known]
+            weight = np.asarray(bag[known].sum(axis=0)).ravel() + _SHRINK
+            tables[name] = np.asarray((bag[known].T @ left) / weight[:, None], np.float32)
+            parts[name] = np.asarray(bag @ tables[name], np.float32)
+        left = (vectors - sum(part for other, part in parts.items() if other != "text"))[known]
+        tables["text"] = np.asarray(linalg.solve(gram, rows.T @ left, assume_a="pos"), np.float32)
+        parts["text"] = text @ tables["text"]
+    return np.asarray(sum(parts.values()), np.float32), tables
+
+
+def _bag(index: Int64) -> Any:
+    """Rows [N, K] that take the mean of columns `index` [N, A]; 0 is none."""
+    row, place = np.nonzero(index)
+    counts = np.bincount(row, minlength=len(index))
+    width = int(index.max()) + 1 if index.size else 1
+    shape = (len(index), width)
+    return sparse.csr_matrix(((1 / counts[row]).astype(np.float32), (row, index[row, place])), shape=shape)
