@@ -125,16 +125,17 @@ class Fitter:
         """The linear model of the events before `stop`."""
         vectors, trend = parts or self._linear_parts(events, stop)
         model = self.new_model("linear").to(self.device)
-        linear.fill(model, self.features, linear.tilted(vectors, trend, choice.trend), choice, self.config.seed)
+        linear.fill(model, self.features, vectors, trend, choice, self.config.seed)
         return model
 
     def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
         """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
         return trained_products(events, stop, self.sizes.products, least=2)
 
-    def served(self, weights: dict[str, Tensor], events: Events, stop: Int64) -> dict[str, Tensor]:
-        """Weights as services need them: see `model.folded`."""
-        return folded(weights, self.features, torch.from_numpy(self.trained(events, stop)))
+    def served(self, kind: str, weights: dict[str, Tensor], events: Events, stop: Int64) -> dict[str, Tensor]:
+        """Weights as services need them: see `model.folded`. The linear model has placed every product already."""
+        placed = np.ones(self.sizes.products, bool) if kind == "linear" else self.trained(events, stop)
+        return folded(weights, self.features, torch.from_numpy(placed))
 
     def sampler(self, events: Events, stop: Int64) -> Sampler:
         """The batches of a training on the events before `stop`."""
@@ -154,19 +155,15 @@ class Fitter:
 
     def _linear_parts(self, events: Events, stop: Int64) -> tuple[Float32, Float32]:
         settings, products = self.config.linear, self.sizes.products
-        # one number is kept for the trend
-        vectors = linear.item_vectors(
-            events, stop, products, self.config.model.dimension - 1, settings, self.config.seed
-        )
+        dimension = self.config.model.dimension - linear.BIASES
+        vectors = linear.item_vectors(events, stop, products, dimension, settings, self.config.seed)
         trend = linear.trends(events, stop, products, settings.trend_half_life_days)
-        unknown = ~self.trained(events, stop)
-        vectors[unknown], trend[unknown] = 0, 0
+        vectors[~self.trained(events, stop)] = 0
         return vectors, trend
 
     def _choose_linear(self, events: Events, stop: Int64, cases: Cases) -> tuple[linear.Choice, float]:
         parts = self._linear_parts(events, stop)
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
-        known = evaluate.only_trained(self.features, self.trained(events, stop))
         settings = self.config.linear
         if self.config.model.buyer_tower != "attention":  # a buyer vector without a constant
             settings = settings.model_copy(update={"trends": [0.0]})
@@ -174,11 +171,11 @@ class Fitter:
 
         def score(choice: linear.Choice) -> float:
             if choice not in scores:
-                scores[choice] = self._validate(self.closed_form(events, stop, choice, parts), known, events, some)
+                scores[choice] = self._validate(self.closed_form(events, stop, choice, parts), self.features, events, some)
             return scores[choice]
 
         choice, _ = linear.choose(settings, score)
-        return choice, self._validate(self.closed_form(events, stop, choice, parts), known, events, cases)
+        return choice, self._validate(self.closed_form(events, stop, choice, parts), self.features, events, cases)
 
     def _validate(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> float:
         settings = self.config.evaluation

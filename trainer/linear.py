@@ -30,6 +30,10 @@ _ROUNDS, _SPARE = 6, 32
 _RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
 # a table's row is its products' mean residual, as if this many more had none
 _SHRINK = 3.0
+# numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
+BIASES = 2
+# cosines of a product of which only content is known, beside what they would be if content told all
+_TRUST = 0.65
 # how far a product's popularity may tilt its vector, as a cosine
 _STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
@@ -103,23 +107,21 @@ def unit(vectors: Float32) -> Float32:
 
 
 def trends(events: Events, train_stop: Int64, products: int, half_life_days: float) -> Float32:
-    """How popular each product [N] was lately: log of its decayed events, centred on the products that have any."""
+    """How popular each product [N] was lately: log of its decayed events, less its mean over products that have any."""
     chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
     times = events.time[chosen]
     ages = (times.max() - times) / DAY_MS if len(times) else times.astype(np.float64)
     recent = np.bincount(events.product[chosen], 0.5 ** (ages / half_life_days), minlength=products)
     logs = np.log(recent + 0.5)
     known = np.bincount(events.product[chosen], minlength=products) > 0
-    logs -= logs[known].mean() if known.any() else 0.0
-    found: Float32 = np.where(known, logs, 0).astype(np.float32)
+    found: Float32 = (logs - (logs[known].mean() if known.any() else 0.0)).astype(np.float32)
     return found
 
 
-def tilted(vectors: Float32, trend: Float32, strength: float) -> Float32:
-    """Unit vectors [N, D + 1] whose last number grows with a product's trend: what a buyer vector with a 1 there adds
-    to the cosines."""
-    last = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST)
-    found: Float32 = np.column_stack((vectors * np.sqrt(1 - last**2)[:, None], last)).astype(np.float32)
+def tilts(trend: Float32, strength: float) -> Float32:
+    """What the last number of each product's vector [N] is, growing with its trend: a buyer vector with a 1 there adds
+    it to the cosines."""
+    found: Float32 = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST).astype(np.float32)
     return found
 
 
@@ -131,15 +133,24 @@ def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, fl
     return best, score(best)
 
 
-def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, choice: Choice, seed: int) -> None:
-    """Makes `model`, of one head, the linear one: items stand at `vectors` [N, D] (zero rows: unknown).
+def fill(
+    model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float32, choice: Choice, seed: int
+) -> None:
+    """Makes `model`, of one head, the linear one: items stand at `vectors` [N, D - 2] (zero rows: unknown).
 
-    Content is fitted to the vectors by ridge regression; a product's own row is what content leaves open, so that a
-    product without a vector stands where products of like content do. With a trend, the last number of a buyer's
-    vector is a constant.
+    Content is fitted to the vectors by ridge regression; a product's own row is what content leaves open. A product
+    without a vector stands where its content says, at part of a vector's length: the rest goes into the last number but
+    one, which buyers do not have. Were it not for that, the new products that happen to stand near a buyer would crowd
+    out what sells. The last number is a product's trend; a buyer's is constant.
     """
-    content, tables = _fit_content(features, vectors, seed)
     known = np.linalg.norm(vectors, axis=1) > 0
+    last = tilts(trend, choice.trend)
+    placed = np.zeros((len(vectors), vectors.shape[1] + BIASES), np.float32)
+    placed[known] = np.column_stack((vectors * np.sqrt(1 - last**2)[:, None], np.zeros_like(last), last))[known]
+    content, tables = _fit_content(features, placed, seed)
+    own = placed - content
+    own[~known] = 0
+    own[~known, -2] = np.sqrt(1 / _TRUST**2 - 1) * np.linalg.norm(content[~known], axis=1)
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -149,15 +160,15 @@ def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, choice: Choi
             rows = getattr(model.item, name).weight
             if len(rows) > 1:
                 rows[: len(tables[name])] = torch.from_numpy(tables[name])
-        rest = np.where(known[:, None], vectors - content, 0)
         if len(model.item.product.weight) > 1:
-            model.item.product.weight[1:] = torch.from_numpy(rest.astype(np.float32))
+            model.item.product.weight[1:] = torch.from_numpy(own)
         if choice.half_life_days:
             model.buyer.decay.fill_(np.log(2) / choice.half_life_days)
         else:
             model.buyer.decay.zero_()
         if choice.trend:
             model.buyer.constant[-1] = 1
+        model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
 
 
 def _fit_content(features: ItemFeatures, vectors: Float32, seed: int) -> tuple[Float32, dict[str, Float32]]:

@@ -228,9 +228,9 @@ def train(run: Prepared, say: Say, *, to_publish: bool = True) -> None:
         say("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"] = fitter.again(chosen, "refit", final_events, final_stop, folder.refit_checkpoints)
-    _save(fitter.served(tested, tested_events, tested_stop), folder.evaluated)
+    _save(fitter.served(chosen.kind, tested, tested_events, tested_stop), folder.evaluated)
     if to_publish:
-        _save(fitter.served(final, final_events, final_stop), folder.final)
+        _save(fitter.served(chosen.kind, final, final_events, final_stop), folder.final)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
     _write_json(folder.training, facts)
 
