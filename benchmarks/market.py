@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from trainer.config import load_config
 from trainer.export import export_towers
-from trainer.model import TwoTower
+from trainer.model import Sizes, TwoTower
 from twotower.artifact import SCHEMA, Layout, Manifest, Version, VersionLayout, open_version, publish, write_version
 from twotower.catalogue import Product, write_catalogue
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
@@ -160,7 +160,7 @@ def _towers(files: VersionLayout, size: Size) -> None:
         "product_embedding": False,
     }
     config = load_config().model.model_copy(update=changes)
-    model = TwoTower(_TEXT, 1, 1, 1, len(DEFAULT_WEIGHTS), config, 0.05).eval()
+    model = TwoTower(Sizes(_TEXT, 1, 1, 1, 0, len(DEFAULT_WEIGHTS)), config, 0.05).eval()
     with torch.no_grad():
         for name, values in model.buyer.named_parameters():
             values.normal_(std=0.5 / size.dimension**0.5 if values.dim() == 2 else 0.3)

@@ -31,7 +31,8 @@ def events_of(rows: list[Row]) -> Events:
 def sampler(rows: list[Row], stop: list[int] | None = None, **changes: object) -> Sampler:
     events = events_of(rows)
     settings: dict[str, object] = {
-        "longest": 3, "batch_pairs": 4, "random_negatives": 2, "weight_power": 0.5, "repeat_targets": False, "seed": 5,
+        "longest": 3, "batch_pairs": 4, "random_negatives": 2, "full_softmax": 0, "weight_power": 0.5,
+        "repeat_targets": False, "seed": 5,
     }  # fmt: skip
     train_stop = events.start[1:] if stop is None else np.array(stop, np.int64)
     return Sampler(events, train_stop, PRODUCTS, WEIGHTS, **{**settings, **changes})  # type: ignore[arg-type]
@@ -69,9 +70,12 @@ def reference_pairs(rows: list[Row], stop: list[int], longest: int, repeat: bool
             target = own[place]
             if not repeat and target[1] in {row[1] for row in own[:place]}:
                 continue
-            # windows of `longest` interactions laid end to end from the buyer's first event
-            begin = (place - 1) // longest * longest
-            pairs.append((buyer, [row[1:3] for row in own[begin:place]], target[1], float(WEIGHTS[target[2]]) ** 0.5))
+            # windows of `longest` targets laid end to end; behind the first, half a window of history comes before
+            begin = max((place - 1) // longest * longest - longest // 2, 0)
+            # what was taken at the target's own moment is not in its history
+            earlier = [row[1:3] for row in own[begin:place] if row[3] < target[3]]
+            if earlier:
+                pairs.append((buyer, earlier, target[1], float(WEIGHTS[target[2]]) ** 0.5))
     return pairs
 
 
@@ -87,7 +91,7 @@ def test_every_event_but_a_buyers_first_is_a_target_once_an_epoch(
     batches = list(made.epoch(0))
     found = []
     for batch in batches:
-        assert batch.mask.shape[1] <= longest
+        assert batch.mask.shape[1] <= longest + longest // 2
         for pair in range(len(batch.target)):
             weight = pytest.approx(float(batch.pair_weight[pair]), rel=1e-6)
             found.append((history(batch, pair), product_of(batch, pair), weight))
@@ -119,7 +123,7 @@ def test_false_negatives_are_all_that_the_buyer_took_in_training(rows: list[Row]
                     for one in reference_pairs(rows, stop, 3, False)
                 )
             ]
-            assert set(names[batch.false[window]].tolist()) in owners
+            assert set(names[batch.barred[window]].tolist()) in owners
 
 
 def test_a_batch_by_hand() -> None:
@@ -138,8 +142,36 @@ def test_a_batch_by_hand() -> None:
     assert batch.products[batch.candidates].tolist() == [5, 6]
     assert [product_of(batch, pair) for pair in range(2)] == [5, 6]
     np.testing.assert_allclose(batch.pair_weight, [10**0.5, 10**0.5], rtol=1e-6)
-    assert batch.false.tolist() == [[True, True]]
+    assert sorted(batch.barred.tolist()[0]) == [0, 1]
     assert made.share.tolist() == [0, 0, 0, 0, 0, 0.5, 0.5, 0]
+
+
+def test_a_window_behind_the_first_begins_half_a_window_earlier() -> None:
+    (batch,) = sampler([(0, product, 1, product) for product in range(6)], longest=4, batch_pairs=9).epoch(0)
+    found = {product_of(batch, pair): [one[0] for one in history(batch, pair)] for pair in range(len(batch.target))}
+    assert found == {1: [0], 2: [0, 1], 3: [0, 1, 2], 4: [0, 1, 2, 3], 5: [2, 3, 4]}
+
+
+def test_what_was_taken_at_one_moment_does_not_tell_of_itself() -> None:
+    # a basket of 1 and 2 after 0; then 3
+    (batch,) = sampler([(0, 0, 1, 0), (0, 1, 3, 1), (0, 2, 3, 1), (0, 3, 3, 2)], longest=9).epoch(0)
+    found = {product_of(batch, pair): [one[0] for one in history(batch, pair)] for pair in range(len(batch.target))}
+    assert found == {1: [0], 2: [0], 3: [0, 1, 2]}
+    assert sampler([(0, 0, 1, 0), (0, 1, 1, 0)]).pairs == 0
+
+
+def test_every_product_is_a_candidate_where_the_catalogue_is_small_enough() -> None:
+    made = sampler(log(), full_softmax=PRODUCTS)
+    assert made.full
+    for batch in made.epoch(0):
+        assert batch.products.tolist() == batch.candidates.tolist() == list(range(PRODUCTS))
+    assert not sampler(log(), full_softmax=PRODUCTS - 1).full
+
+
+def test_barred_rows_are_filled_by_repetition() -> None:
+    rows = [(0, 1, 1, 0), (0, 2, 1, 1), (0, 3, 1, 2), (1, 5, 1, 0), (1, 6, 1, 1)]
+    (batch,) = sampler(rows, full_softmax=PRODUCTS, batch_pairs=9).epoch(0)
+    assert sorted(sorted(row) for row in batch.barred.tolist()) == [[1, 2, 3], [5, 5, 6]]
 
 
 def test_repeats_are_targets_where_the_setting_says_so() -> None:
@@ -156,7 +188,7 @@ def test_events_after_the_cut_are_neither_targets_nor_histories_nor_masks() -> N
     assert sorted(product_of(b, p) for b in batches for p in range(len(b.target))) == [1, 4]
     assert made.share[2] == 0
     for batch in batches:
-        taken = [set(batch.products[batch.candidates][row].tolist()) for row in batch.false]
+        taken = [set(batch.products[batch.candidates][row].tolist()) for row in batch.barred]
         assert all(one in ({0, 1}, {3, 4}) for one in taken)
         assert 2 not in batch.products[batch.items[batch.mask]]
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_buyer_parity, export_towers
-from trainer.model import BuyerTower, History, TwoTower
+from trainer.model import BuyerTower, History, Sizes, TwoTower
 from twotower import tower
 from twotower.history import BuyerInputs
 
@@ -33,9 +33,11 @@ def model_config(kind: str, half_life: float = 0.0, longest: int = 6, dimension:
     ).model.model_copy(update={"dimension": dimension})  # fmt: skip
 
 
-def buyer_tower(kind: str, half_life: float = 0.0, *, seed: int | None = None, longest: int = 6) -> BuyerTower:
+def buyer_tower(
+    kind: str, half_life: float = 0.0, *, seed: int | None = None, longest: int = 6, heads: int = 1
+) -> BuyerTower:
     """A tower as it starts, or with random weights of `seed`."""
-    made = BuyerTower(3, model_config(kind, half_life, longest)).eval()
+    made = BuyerTower(3, heads, model_config(kind, half_life, longest)).eval()
     if seed is not None:
         draw = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -104,17 +106,22 @@ def test_attention_by_hand() -> None:
     made = buyer_tower("attention", longest=2)
     with torch.no_grad():
         made.query[:] = torch.tensor([1.0, 0, 0, 0])
-        made.type_bias[:] = torch.tensor([9.0, 0.0, 0.5, 0.0])
-        made.place_bias[:] = torch.tensor([0.0, -1.0])  # the newest, and all before it
-        made.next[:] = torch.zeros(4, 4)
-        made.next[2, 3] = 2.0
+        made.type_bias[:, 0] = torch.tensor([9.0, 0.0, 0.5, 0.0])
+        made.place_bias[:, 0] = torch.tensor([0.0, -1.0])  # the newest, and all before it
+        made.recency[0] = 0.5
+        made.next[0, 2, 3] = 2.0
+        made.constant[:] = torch.tensor([0.0, 0.3, 0.0, 0.0])
     one = History(
         torch.tensor([[VIEWED, CARTED, BOUGHT]]), torch.tensor([[1.0, 5.0, 10.0]]), torch.tensor([[1, 2, 3]]),
-        torch.zeros(1, 3), torch.ones(1, 3, dtype=torch.bool),
+        torch.tensor([[3.0, 0.0, 0.0]]), torch.ones(1, 3, dtype=torch.bool),
     )  # fmt: skip
-    shares = [1 * math.exp(1 - 1), 5 * math.exp(0.5 - 1), 10 * math.exp(0)]
+    # three days old: log(1 + 3) / 2 off the logit, a half of the weight
+    shares = [1 * math.exp(1 - 1) / 2, 5 * math.exp(0.5 - 1), 10 * math.exp(0)]
     pooled = [share / sum(shares) for share in shares]
-    vector = [*pooled, 2 * pooled[2]]
+    moved = [*pooled, 2 * pooled[2]]
+    size = math.sqrt(sum(part**2 for part in moved))
+    vector = [part / size for part in moved]
+    vector[1] += 0.3
     length = math.sqrt(sum(part**2 for part in vector))
     assert made(*one)[0].tolist() == pytest.approx([part / length for part in vector], abs=1e-6)
 
@@ -126,7 +133,7 @@ def test_a_prefix_equals_the_history_cut_there(kind: str, batch: int, length: in
     made, one = buyer_tower(kind, half_life, seed=seed), history(batch, length, seed)
     found = made.prefixes(one)
     for last in range(length):
-        cut = History(*(column[:, : last + 1] for column in one))
+        cut = History(*(column[:, max(0, last - 5) : last + 1] for column in one))  # the latest six
         cut = cut._replace(ages=cut.ages - cut.ages[:, -1:])  # ages count from the newest of the cut history
         torch.testing.assert_close(found[:, last], made(*cut), rtol=1e-4, atol=1e-5)
 
@@ -155,6 +162,25 @@ def test_padding_does_not_matter(kind: str) -> None:
         alone = History(*(column[row : row + 1, :length] for column in one))
         torch.testing.assert_close(made(*alone)[0], made(*one)[row])
         torch.testing.assert_close(made.prefixes(junk)[row, length - 1], made(*alone)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_heads_are_towers_of_their_own_beside_one_another() -> None:
+    made, one = buyer_tower("attention", 7.0, seed=8, heads=2), history(3, 5, lengths=[5, 2, 3])
+    one = one._replace(items=torch.cat([functional.normalize(part, dim=-1) for part in one.items.chunk(2, -1)], -1))
+    # each part of a vector has a half of its square
+    found = made(*one._replace(items=one.items * 0.5**0.5)).unflatten(1, (2, 2)) * 2**0.5
+    for head in range(2):
+        config = model_config("attention", 7.0, dimension=2)
+        alone = BuyerTower(3, 1, config).eval()
+        place = slice(2 * head, 2 * head + 2)
+        with torch.no_grad():
+            alone.query[:] = made.query[place]
+            alone.type_bias[:, 0] = made.type_bias[:, head]
+            alone.place_bias[:, 0] = made.place_bias[:, head]
+            alone.recency[0] = made.recency[head]
+            alone.next[0] = made.next[head]
+            alone.constant[:] = made.constant[place] * 2**0.5
+        torch.testing.assert_close(found[:, head], alone(*one._replace(items=one.items[..., place])))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -189,16 +215,17 @@ def test_an_empty_history_gives_zeros_and_no_nan(kind: str) -> None:
     assert not buyer_tower(kind, 7.0, seed=5)(*history(2, 3, lengths=[0, 0])).any()
 
 
-def test_a_history_longer_than_the_model_knows_shares_its_last_place() -> None:
+def test_a_prefix_is_of_the_latest_interactions_and_a_longer_history_shares_the_last_place() -> None:
     made, one = buyer_tower("attention", seed=6, longest=3), history(1, 7)
-    assert bool(torch.isfinite(made(*one)).all())
-    torch.testing.assert_close(made.prefixes(one)[:, -1], made(*one), rtol=1e-4, atol=1e-5)
+    latest = made(*(column[:, -3:] for column in one))
+    torch.testing.assert_close(made.prefixes(one)[:, -1], latest, rtol=1e-4, atol=1e-5)
+    assert (made(*one) - latest).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_exported_graph_gives_the_same_vectors_for_any_batch_and_length(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(7)
-    made = TwoTower(5, 2, 2, 9, 3, model_config(kind, 30.0, dimension=D), 0.07).eval()
+    made = TwoTower(Sizes(5, 2, 2, 9, 0, 3), model_config(kind, 30.0, dimension=D), 0.07, heads=2).eval()
     with torch.no_grad():
         for value in made.buyer.parameters():
             value.normal_()

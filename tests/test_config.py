@@ -66,7 +66,7 @@ def test_every_setting_has_a_comment() -> None:
 
 SECTIONS = [
     "", "data", "data.event_columns", "data.product_columns", "data.metadata_paths", "encoder", "encoder.catalogue",
-    "model", "training", "evaluation", "index", "publish", "paths",
+    "model", "training", "linear", "evaluation", "index", "publish", "paths",
 ]  # fmt: skip
 
 

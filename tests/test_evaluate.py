@@ -25,7 +25,7 @@ from trainer.evaluate import (
     only_trained,
     rank_targets,
 )
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.split import Cases
 from twotower.events import DAY_MS, EventSchema
 
@@ -205,12 +205,12 @@ def test_per_case_metrics_average_to_the_metrics() -> None:
 def tiny_model() -> tuple[TwoTower, ItemFeatures]:
     torch.manual_seed(0)
     config = load_config([], ["model.dimension=8"])
-    model = TwoTower(5, 2, 2, 6, 3, config.model, 0.07)
+    model = TwoTower(Sizes(5, 2, 2, 6, 0, 3), config.model, 0.07)
     with torch.no_grad():
         for value in model.buyer.parameters():
             value.normal_()
     zero = torch.zeros(6, dtype=torch.int64)
-    return model, ItemFeatures(torch.randn(6, 5), zero, zero, torch.arange(1, 7))
+    return model, ItemFeatures(torch.randn(6, 5), zero, zero, torch.arange(1, 7), zero[:, None][:, :0])
 
 
 def test_item_vectors_do_not_depend_on_the_chunk() -> None:

@@ -12,23 +12,28 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_item_parity, export_towers
-from trainer.model import ItemFeatures, ItemTower, TwoTower, drop_ids
+from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, folded
 from twotower import tower
 
-TEXT, BRANDS, CATEGORIES, PRODUCTS = 5, 3, 2, 4
+TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
+SIZES = Sizes(TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES, 3)
+
+
+NONE = torch.zeros(9, 0, dtype=torch.int64)  # products without attributes
 
 
 def model_config(*assignments: str) -> Model:
     return load_config([], ["model.dimension=8", *[f"model.{one}" for one in assignments]]).model
 
 
-def item_tower(*assignments: str, text: int = TEXT, seed: int = 0) -> ItemTower:
+def item_tower(*assignments: str, text: int = TEXT, heads: int = 1, seed: int = 0) -> ItemTower:
     torch.manual_seed(seed)
-    made = ItemTower(text, BRANDS, CATEGORIES, PRODUCTS, model_config(*assignments))
+    made = ItemTower(SIZES._replace(text=text), heads, model_config(*assignments))
     with torch.no_grad():
-        for table in (made.brand, made.category, made.product):
+        for table in (made.brand, made.category, made.product, made.attribute):
             # as large as the text, so that each part is seen
-            table.weight[1:] = torch.randn(len(table.weight) - 1, 8)
+            if table.weight.requires_grad:
+                table.weight[1:] = torch.randn(len(table.weight) - 1, 8)
     return made.eval()
 
 
@@ -70,9 +75,43 @@ def test_unknown_stays_unknown_through_a_training_step() -> None:
     optimiser = torch.optim.AdamW(made.parameters(), lr=0.1, weight_decay=0.1)
     (1 - made(texts(2), index(0, 1), index(0, 1), index(0, 1)).sum()).backward()
     optimiser.step()
-    for table in (made.brand, made.category, made.product):
+    for table in (made.brand, made.category, made.product, made.attribute):
         assert not table.weight[0].any()
         assert table.weight[1].any()
+
+
+def test_attributes_add_the_mean_of_their_vectors() -> None:
+    made = item_tower()
+    attributes = torch.tensor([[2, 3, 0], [1, 0, 0], [0, 0, 0]])
+    content = functional.normalize(texts(3), dim=-1) @ made.projection.weight.T
+    rows = made.attribute.weight
+    wanted = content + torch.stack(((rows[2] + rows[3]) / 2, rows[1], rows[1] * 0))
+    zero = index(0, 0, 0)
+    torch.testing.assert_close(made(texts(3), zero, zero, zero, attributes), functional.normalize(wanted, dim=-1))
+
+
+def test_folded_rows_carry_the_attributes_and_forget_what_nothing_has_placed() -> None:
+    made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
+    with torch.no_grad():
+        for values in made.item.parameters():
+            values[1:].normal_()
+    count = PRODUCTS
+    features = ItemFeatures(
+        texts(count), index(1, 2, 3, 0), index(2, 1, 0, 1), torch.arange(1, count + 1),
+        torch.tensor([[1, 2], [3, 0], [0, 0], [2, 3]]),
+    )  # fmt: skip
+    trained = torch.tensor([True, True, False, False])
+    served = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
+    served.load_state_dict(folded(made.state_dict(), features, trained))
+    wanted = made.items(features._replace(product=index(1, 2, 0, 0)))
+    torch.testing.assert_close(served.item(*features[:4]), wanted)
+    assert made.item.product.weight[3].any()  # the given weights are left as they were
+
+
+def test_each_head_is_of_one_length() -> None:
+    made = item_tower(heads=4)
+    found = made(texts(3), index(1, 2, 3), index(1, 2, 1), index(1, 2, 3)).unflatten(1, (4, 2))
+    np.testing.assert_allclose(found.norm(dim=2).detach().numpy(), 0.5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["brand", "category", "product"])
@@ -100,11 +139,13 @@ def test_before_training_items_are_as_near_as_their_texts() -> None:
 def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:
     torch.manual_seed(0)
     count = 20_000
-    features = ItemFeatures(torch.ones(count, 1), *(torch.ones(count, dtype=torch.int64) for _ in range(3)))
+    ones = [torch.ones(count, dtype=torch.int64) for _ in range(3)]
+    features = ItemFeatures(torch.ones(count, 1), *ones, torch.ones(count, 2, dtype=torch.int64))
     kept = drop_ids(features, 0.3, 0.5)
     assert float(kept.brand.float().mean()) == pytest.approx(0.7, abs=0.02)
     assert float(kept.category.float().mean()) == pytest.approx(0.7, abs=0.02)
     assert float(kept.product.float().mean()) == pytest.approx(0.5, abs=0.02)
+    assert float(kept.attributes.float().mean()) == pytest.approx(0.7, abs=0.02)
     # independent of one another
     assert float((kept.brand * kept.category).float().mean()) == pytest.approx(0.49, abs=0.02)
     assert kept.text is features.text
@@ -113,9 +154,9 @@ def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:
 
 def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path) -> None:
     torch.manual_seed(3)
-    made = TwoTower(TEXT, BRANDS, CATEGORIES, PRODUCTS, 3, model_config(), 0.07).eval()
+    made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
     export_towers(made, tmp_path / "item.onnx", tmp_path / "buyer.onnx", TEXT)
     graph = tower.ItemTower(tmp_path / "item.onnx", 1)
-    features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3))
+    features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3), NONE[:5])
     for rows in (np.arange(5), np.array([3]), np.array([1, 1, 1])):
         assert check_item_parity(made, graph, features, rows, 1e-5) <= 1e-6

@@ -18,7 +18,7 @@ from trainer.dataset import Events
 from trainer.errors import DataError
 from trainer.evaluate import metrics, model_scorer, rank_targets
 from trainer.loss import category_alignment
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.split import Split, leave_last_out
 from trainer.train import Fitted, fit, pick_device, step_loss
 from twotower.events import DAY_MS, EventSchema
@@ -34,7 +34,8 @@ def config(*assignments: str) -> Config:
         [
             "device=cpu", "model.dimension=8", "model.max_history=4", "training.batch_pairs=32",
             "training.random_negatives=8", "training.warmup_steps=0", "training.learning_rate=0.02",
-            "training.max_epochs=6", "training.patience=6", "training.checkpoint_steps=2", *assignments,
+            "training.max_epochs=6", "training.patience=6", "training.checkpoint_steps=2", "training.min_steps=1",
+            "training.full_softmax=0", *assignments,
         ],
     )  # fmt: skip
 
@@ -58,6 +59,7 @@ FEATURES = ItemFeatures(
     torch.arange(PRODUCTS) % 3,
     torch.arange(PRODUCTS) % 4,
     torch.arange(1, PRODUCTS + 1),
+    torch.arange(PRODUCTS)[:, None] % 3,
 )
 TIES = np.random.default_rng(0).permutation(PRODUCTS).astype(np.uint64)
 
@@ -66,13 +68,14 @@ def sampler(chosen: Config) -> Sampler:
     settings = chosen.training
     return Sampler(
         EVENTS, SPLIT.train_stop, PRODUCTS, WEIGHTS, longest=4, batch_pairs=settings.batch_pairs,
-        random_negatives=settings.random_negatives, weight_power=0.5, repeat_targets=False, seed=chosen.seed,
+        random_negatives=settings.random_negatives, full_softmax=settings.full_softmax, weight_power=0.5,
+        repeat_targets=False, seed=chosen.seed,
     )  # fmt: skip
 
 
 def model(chosen: Config, seed: int = 0) -> TwoTower:
     torch.manual_seed(seed)
-    return TwoTower(TEXT, 2, 3, PRODUCTS, 3, chosen.model, chosen.training.temperature)
+    return TwoTower(Sizes(TEXT, 2, 3, PRODUCTS, 2, 3), chosen.model, chosen.training.temperature)
 
 
 def validation(one: TwoTower) -> float:
@@ -105,7 +108,14 @@ def test_the_loss_falls_and_what_comes_next_is_learned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", ["model.buyer_tower=weighted_average", "training.logq_strength=0", "model.dropout=0"]
+    "setting",
+    [
+        "model.buyer_tower=weighted_average",
+        "training.logq_strength=0",
+        "model.dropout=0.3",
+        "training.full_softmax=99",
+        "model.heads=2",
+    ],
 )
 def test_other_settings_learn_too(tmp_path: Path, setting: str) -> None:
     found = fitted(tmp_path, config(setting), epochs=3)
@@ -242,7 +252,7 @@ def test_every_part_of_the_model_gets_a_gradient() -> None:
 def test_masking_and_correction_change_the_loss() -> None:
     values = {}
     for setting in ("training.mask_positives=true", "training.mask_positives=false", "training.logq_strength=0"):
-        chosen = config(setting, "model.attribute_dropout=0", "model.product_dropout=0", "model.dropout=0")
+        chosen = config(setting, "model.attribute_dropout=0", "model.product_dropout=0", "model.vector_dropout=0")
         made = sampler(chosen)
         values[setting] = float(step_loss(model(chosen), FEATURES, next(made.epoch(0)), made, chosen).detach())
     assert len(set(values.values())) == 3
@@ -251,7 +261,7 @@ def test_masking_and_correction_change_the_loss() -> None:
 
 
 def test_titles_alone_are_aligned_to_their_categories_too() -> None:
-    still = ("model.attribute_dropout=0", "model.product_dropout=0", "model.dropout=0")
+    still = ("model.attribute_dropout=0", "model.product_dropout=0", "model.vector_dropout=0")
     chosen = config(*still)
     one, made = model(chosen), sampler(chosen)
     batch = next(made.epoch(0))
@@ -271,6 +281,26 @@ def test_titles_alone_are_aligned_to_their_categories_too() -> None:
     base = loss(None, weight=0)
     assert loss(None) == pytest.approx(base + alignment(FEATURES.text), rel=1e-5)
     assert loss(titles) == pytest.approx(base + (alignment(FEATURES.text) + alignment(titles)) / 2, rel=1e-5)
+
+
+def test_few_pairs_are_passed_over_more_often_and_waited_for_longer(tmp_path: Path) -> None:
+    chosen = config("training.max_epochs=2", "training.patience=1", "training.min_steps=40")
+    steps = sampler(chosen).steps(0)
+    assert train.planned_epochs(sampler(chosen), chosen.training) == math.ceil(40 / steps) > 2
+    scores = iter([0.5, *[0.1] * 99])
+    found = fitted(tmp_path, chosen, epochs=0, validate=lambda one: next(scores))
+    # one of two epochs is half of all that there are
+    assert len(found.curve) == 1 + math.ceil(math.ceil(40 / steps) / 2)
+
+
+def test_a_step_over_the_whole_catalogue_needs_no_correction() -> None:
+    still = ("model.attribute_dropout=0", "model.product_dropout=0", "model.vector_dropout=0")
+    losses = []
+    for strength in (0, 1):
+        chosen = config(*still, f"training.logq_strength={strength}", "training.full_softmax=99")
+        made = sampler(chosen)
+        losses.append(float(step_loss(model(chosen), FEATURES, next(made.epoch(0)), made, chosen).detach()))
+    assert losses[0] == losses[1]
 
 
 def test_the_device_is_chosen_by_itself() -> None:

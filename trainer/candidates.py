@@ -171,7 +171,9 @@ class Fitter:
 
         def score(choice: linear.Choice) -> float:
             if choice not in scores:
-                scores[choice] = self._validate(self.closed_form(events, stop, choice, parts), self.features, events, some)
+                scores[choice] = self._validate(
+                    self.closed_form(events, stop, choice, parts), self.features, events, some
+                )
             return scores[choice]
 
         choice, _ = linear.choose(settings, score)

@@ -20,6 +20,8 @@ DEFAULTS = Path(__file__).with_name("config.yaml")
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+_Floats = list[Annotated[float, Field(ge=0)]]
+Several = Annotated[_Floats, Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -169,8 +171,8 @@ class Training(Section):
 class Linear(Section):
     products: Annotated[int, Field(ge=2)]
     l2: Positive
-    half_lives_days: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
-    trends: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    half_lives_days: Several
+    trends: Several
     trend_half_life_days: Positive
     validation_buyers: Count
 
@@ -314,10 +316,10 @@ def _to_floats(content: Any, model: Any) -> Any:
     for key, value in content.items():
         field = model.model_fields.get(key)
         kind = field.annotation if field else None
-        if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-            # what is no number is left as it is: validation names it
-            with suppress(ValueError):
-                value = float(value)
+        if kind is float:
+            value = _to_float(value)
+        elif kind == _Floats and isinstance(value, list):
+            value = [_to_float(one) for one in value]
         elif key == "event_weights" and isinstance(value, dict):
             value = {
                 name: float(one) if isinstance(one, int) and not isinstance(one, bool) else one
@@ -325,6 +327,13 @@ def _to_floats(content: Any, model: Any) -> Any:
             }
         result[key] = _to_floats(value, kind)
     return result
+
+
+def _to_float(value: Any) -> Any:
+    # what is no number is left as it is: validation names it
+    with suppress(ValueError):
+        return float(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else value
+    return value
 
 
 def _explain(item: Mapping[str, Any]) -> str:

@@ -233,11 +233,14 @@ def export_towers(model: TwoTower, item_path: Path, buyer_path: Path, text_dimen
 def check_item_parity(
     model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: NDArray[np.int64], tolerance: float
 ) -> float:
-    """Largest difference between torch and the item graph on real rows; ParityError above the tolerance."""
+    """Largest difference between torch and the item graph on real rows; ParityError above the tolerance.
+
+    The graph knows no attributes: the model's weights are `folded`.
+    """
     part = ItemFeatures(*(column[rows] for column in features))
     with torch.no_grad():
         wanted = model.eval().items(part).numpy()
-    return _compare("item_tower.onnx", wanted, graph.encode(*(column.numpy() for column in part)), tolerance)
+    return _compare("item_tower.onnx", wanted, graph.encode(*(column.numpy() for column in part[:4])), tolerance)
 
 
 def check_buyer_parity(

@@ -33,7 +33,7 @@ _SHRINK = 3.0
 # numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
 BIASES = 2
 # cosines of a product of which only content is known, beside what they would be if content told all
-_TRUST = 0.65
+_TRUST = 0.6
 # how far a product's popularity may tilt its vector, as a cosine
 _STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
@@ -133,9 +133,7 @@ def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, fl
     return best, score(best)
 
 
-def fill(
-    model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float32, choice: Choice, seed: int
-) -> None:
+def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float32, choice: Choice, seed: int) -> None:
     """Makes `model`, of one head, the linear one: items stand at `vectors` [N, D - 2] (zero rows: unknown).
 
     Content is fitted to the vectors by ridge regression; a product's own row is what content leaves open. A product

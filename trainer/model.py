@@ -168,12 +168,13 @@ class BuyerTower(nn.Module):
         # one matrix [H, D] of the heads' own queries: their products with every item at once
         query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
         # of unit heads, whatever their number
-        return logits + functional.linear(items, query) * self.heads**0.5 + self.type_bias[types]
+        asked: Tensor = functional.linear(items, query) * self.heads**0.5
+        return logits + asked + self.type_bias[types]
 
     def _aged(self, ages: Tensor) -> Tensor:
         """The part of the logits [..., H] that comes from ages [...] in days."""
-        logits: Tensor = -self.decay * ages.unsqueeze(-1)
-        return logits - ages.unsqueeze(-1).log1p() * self.recency if self.attention else logits
+        faded: Tensor = -self.decay * ages.unsqueeze(-1)
+        return faded - ages.unsqueeze(-1).log1p() * self.recency if self.attention else faded
 
     def _place(self, place: Tensor) -> Tensor:
         if not self.attention:
@@ -184,7 +185,8 @@ class BuyerTower(nn.Module):
         if not self.attention:
             return normalise_heads(pooled, self.heads)
         vector = normalise_heads(pooled + pooled @ torch.block_diag(*self.next.unbind()), self.heads)
-        return normalise_heads(vector + self.constant, self.heads)
+        known = vector.abs().sum(dim=-1, keepdim=True) > 0  # of an empty history there is nothing to say
+        return normalise_heads(vector + self.constant * known, self.heads)
 
 
 class TwoTower(nn.Module):

@@ -367,11 +367,11 @@ def embed(run: Prepared, say: Say) -> None:
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
     tolerance = config.encoder.parity_tolerance
     item = export.check_item_parity(model, tower, run.features, rows, tolerance)
-    # products that nothing has trained have the unknown product's weights here: see `model.folded`
+    # rows of products hold what attributes tell, and nothing of what is untrained: see `model.folded`
     vectors = np.empty((count, config.model.dimension), np.float32)
     for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
         part = slice(start, start + 4096)
-        vectors[part] = tower.encode(*(column[part].numpy() for column in run.features))
+        vectors[part] = tower.encode(*(column[part].numpy() for column in run.features[:4]))
     # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
     vectors /= np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
     events = run.data.events
