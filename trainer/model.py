@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,22 +71,49 @@ class ItemTower(nn.Module):
         for table, index in ((self.brand, brand), (self.category, category), (self.product, product)):
             # a table without rows (an embedding that is switched off) has row 0 alone; the input stays in the graph
             vector = vector + table(index.clamp(max=table.num_embeddings - 1))
-        if attributes is not None and self.attribute.num_embeddings > 1:
-            vector = vector + self.attribute_mean(attributes)
+        if attributes is not None and attributes.shape[1] and self.attribute.num_embeddings > 1:
+            vector = vector + attribute_means(self.attribute.weight, attributes)
         return normalise_heads(vector, self.heads)
 
-    def attribute_mean(self, attributes: Tensor) -> Tensor:
-        """The mean [B, D] of the vectors of attributes [B, A]; zero where there are none."""
-        known = (attributes > 0).sum(dim=1, keepdim=True)
-        mean: Tensor = self.attribute(attributes).sum(dim=1) / known.clamp(min=1)
-        return mean
+
+def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
+    """The mean [B, D] of the rows of `table` [V, D] that attributes [B, A] name; 0 names none, and none make zero."""
+    # the vectors of single attributes [B, A, D] never exist
+    means: Tensor = functional.embedding_bag(attributes, table, mode="mean", padding_idx=0)
+    return means
 
 
 def normalise_heads(vector: Tensor, heads: int) -> Tensor:
     """Vectors [..., D] whose `heads` equal parts are of one length, and whose own length is 1."""
+    if vector.requires_grad and torch.is_grad_enabled():
+        trained: Tensor = _NormaliseHeads.apply(vector, heads)
+        return trained
     parts = functional.normalize(vector.unflatten(-1, (heads, -1)), dim=-1)
     normalised: Tensor = parts.flatten(-2) * heads**-0.5
     return normalised
+
+
+class _NormaliseHeads(torch.autograd.Function):
+    """`normalise_heads` with a gradient in few passes: over a whole catalogue, autograd's own takes as long as the
+    matrix products."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, heads: int) -> Tensor:
+        parts = vector.unflatten(-1, (heads, -1))
+        scale = (parts.norm(dim=-1, keepdim=True).clamp(min=1e-12) * heads**0.5).reciprocal()
+        unit = parts * scale
+        ctx.save_for_backward(unit, scale)
+        ctx.heads = heads
+        return unit.flatten(-2)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        unit, scale = ctx.saved_tensors
+        gradient = upstream[0].unflatten(-1, (ctx.heads, -1))
+        # what lies along a part changes its length, which is lost
+        along = (gradient * unit).sum(dim=-1, keepdim=True) * ctx.heads
+        found = torch.addcmul(gradient, unit, along, value=-1).mul_(scale)
+        return found.flatten(-2), None
 
 
 def _table(rows: int, dimension: int) -> nn.Embedding:
@@ -214,10 +241,8 @@ def folded(weights: dict[str, Tensor], features: ItemFeatures, trained: Tensor) 
     rows, table = weights["item.product.weight"].clone(), weights["item.attribute.weight"]
     if len(rows) > 1:  # one row alone: neither product nor attribute vectors are used
         rows[1:][~trained.to(rows.device)] = rows[0]
-        known = (features.attributes > 0).sum(dim=1, keepdim=True).to(rows.device)
-        if len(table) > 1:
-            bags = functional.embedding(features.attributes.to(rows.device), table).sum(dim=1)
-            rows[1:] += bags / known.clamp(min=1)
+        if len(table) > 1 and features.attributes.shape[1]:
+            rows[1:] += attribute_means(table, features.attributes.to(rows.device))
     return weights | {"item.product.weight": rows, "item.attribute.weight": torch.zeros_like(table)}
 
 
