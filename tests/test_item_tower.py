@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_item_parity, export_towers
-from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, folded
+from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, folded, normalise_heads
 from twotower import tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
@@ -160,3 +160,12 @@ def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path)
     features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3), NONE[:5])
     for rows in (np.arange(5), np.array([3]), np.array([1, 1, 1])):
         assert check_item_parity(made, graph, features, rows, 1e-5) <= 1e-6
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3])
+def test_the_gradient_of_the_normalisation_is_right(heads: int) -> None:
+    vector = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda one: normalise_heads(one, heads), vector)
+    with torch.no_grad():
+        plain = normalise_heads(vector, heads)
+    torch.testing.assert_close(normalise_heads(vector, heads), plain)

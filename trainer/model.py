@@ -104,7 +104,8 @@ class _NormaliseHeads(torch.autograd.Function):
         unit = parts * scale
         ctx.save_for_backward(unit, scale)
         ctx.heads = heads
-        return unit.flatten(-2)
+        found: Tensor = unit.flatten(-2)
+        return found
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
