@@ -110,7 +110,7 @@ def intervals(test: Mapping[str, Any], ranges: Mapping[str, Any], metrics: Seque
                 value, (low, high) = test[name][metric], ranges[name][metric]
                 panel.errorbar(
                     value, place, xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt=SYSTEMS[name].marker,
-                    color=_STAND_INS[SYSTEMS[name].colour], capsize=3,
+                    color=_STAND_INS[SYSTEMS[name].colour], capsize=3, clip_on=False,
                 )  # fmt: skip
             panel.set_yticks(range(len(names)), [SYSTEMS[name].name for name in names])
             panel.set_ylim(-0.6, len(names) - 0.4)

@@ -121,14 +121,19 @@ def headline(rivals: Sequence[Rival]) -> str:
         return "Not tested: no buyer has enough events"
     said = []
     for verdict, words in (("better", "better than"), ("unclear", "no clear difference from"), ("worse", "worse than")):
-        if names := [figures.SYSTEMS[one.name].name for one in rivals if one.verdict == verdict]:
+        if names := [prose_name(one.name) for one in rivals if one.verdict == verdict]:
             said.append(f"{words} {_listed(names)}")
     whole = "; ".join(said)
     return whole[0].upper() + whole[1:]
 
 
+def prose_name(system: str) -> str:
+    """A system's name inside a sentence."""
+    name = figures.SYSTEMS[system].name
+    return name if name.isupper() else name[0].lower() + name[1:]
+
+
 def _listed(names: Sequence[str]) -> str:
-    names = [name if name.isupper() else name[0].lower() + name[1:] for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -151,6 +156,7 @@ def _environment() -> Environment:
         "count": lambda value: f"{value:,.0f}",
         "day": lambda ms: f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}",
         "metric": shown_metric,
+        "prose": prose_name,
         "value": shown_value,
     }
     return environment
