@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -77,7 +78,7 @@ def curves(records: Sequence[Mapping[str, float]], candidates: Mapping[str, floa
         return Markup("")
     epochs = [record["epoch"] for record in records]
     validated = [(record["epoch"], record["validation"]) for record in records if "validation" in record]
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(_WIDTH, 3.6 if validated else 1.9), layout="constrained")
         panels = figure.subplots(2 if validated else 1, 1, sharex=True, squeeze=False)[:, 0]
         panels[0].plot(epochs, [record["loss"] for record in records], marker="o", color=_STAND_INS["model"])
@@ -89,7 +90,7 @@ def curves(records: Sequence[Mapping[str, float]], candidates: Mapping[str, floa
                     panels[1].axhline(value, linestyle="--", color=_STAND_INS["item-knn"], label=name)
             panels[1].axvline(best, linestyle=":", color=_STAND_INS["muted"], label="epoch kept")
             panels[1].set_title(f"Validation {shown_metric(metric)}")
-            panels[1].legend(loc="best")
+            panels[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=3, fontsize=8, handlelength=1.5)
         panels[-1].set_xlabel("epoch")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
     told = f"{len(records)} epochs, the loss falls from {records[0]['loss']:.3f} to {records[-1]['loss']:.3f}."
@@ -103,7 +104,7 @@ def intervals(test: Mapping[str, Any], ranges: Mapping[str, Any], metrics: Seque
     if not ranges:
         return Markup("")
     names = [name for name in SYSTEMS if name in test][::-1]
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(_WIDTH, 0.35 + len(metrics) * (0.55 + 0.2 * len(names))), layout="constrained")
         for panel, metric in zip(figure.subplots(len(metrics), 1, squeeze=False)[:, 0], metrics, strict=True):
             for place, name in enumerate(names):
@@ -126,7 +127,7 @@ def intervals(test: Mapping[str, Any], ranges: Mapping[str, Any], metrics: Seque
 def coverage(test: Mapping[str, Any]) -> Markup:
     """Share of the catalogue that is recommended against how popular what is recommended is, a mark for each system."""
     names = [name for name in SYSTEMS if name in test]
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(_WIDTH, 2.7), layout="constrained")
         panel = figure.subplots()
         for name in names:
@@ -169,7 +170,7 @@ def item_map(vectors: Float32, group: NDArray[np.int64], titles: Sequence[str], 
         return Markup("")
     points = project(vectors, seed)
     tips: dict[str, list[str]] = {}
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         figure = Figure(figsize=(_WIDTH, _WIDTH), layout="constrained")
         panel = figure.subplots()
         panel.set_axis_off()
@@ -185,6 +186,15 @@ def item_map(vectors: Float32, group: NDArray[np.int64], titles: Sequence[str], 
     return _svg(figure, "map", "Map of the product vectors", told, tips)
 
 
+@contextmanager
+def _style() -> Iterator[None]:
+    """Our style over matplotlib's own defaults, whatever a user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
 def shown_metric(metric: str) -> str:
     """A metric's name for people."""
     name, _, cut = metric.partition("@")
@@ -197,7 +207,7 @@ def _svg(figure: Figure, name: str, title: str, told: str, tips: Mapping[str, Se
     `tips` are texts for the marks of each drawn line, by its gid.
     """
     written = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with _style():
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
         figure.savefig(written, format="svg", transparent=True, metadata=nothing)
     root = ElementTree.fromstring(written.getvalue())

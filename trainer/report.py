@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from trainer import figures, similarity
 from trainer.errors import ReportError
+from trainer.slices import script
 from twotower.artifact import Manifest, VersionLayout
 from twotower.catalogue import Catalogue, Product
 
@@ -39,6 +40,7 @@ _LIBRARIES = (
 )
 _EXAMPLE_PAIRS = 6
 _NEAREST_OF, _NEAREST = 6, 4
+_SPACE = "\u00a0"  # a line is not broken at it
 
 
 class Rival(NamedTuple):
@@ -152,19 +154,25 @@ def _environment() -> Environment:
         "cosine": lambda value: f"{value:.2f}".replace("-", "−"),
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "share": share,
-        "signed_share": lambda value: f"{100 * value:+.0f} %".replace("-", "−"),
+        "signed_share": lambda value: f"{100 * value:+.0f}{_SPACE}%".replace("-", "−"),
         "count": lambda value: f"{value:,.0f}",
         "day": lambda ms: f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}",
         "metric": shown_metric,
         "prose": prose_name,
+        "direction": direction,
         "value": shown_value,
     }
     return environment
 
 
-def share(value: float) -> str:
-    """`69.8 %`"""
-    return f"{100 * value:.1f} %"
+def share(value: float, digits: int = 1) -> str:
+    """A share in per cent, which stays on one line."""
+    return f"{100 * value:.{digits}f}{_SPACE}%"
+
+
+def direction(text: str) -> str:
+    """`rtl` for a text with Arabic in it: `auto` would set a title that begins with a Latin brand from the left."""
+    return "rtl" if script(text) in {"Arabic", "mixed"} else "auto"
 
 
 def shown_metric(metric: str) -> str:
