@@ -96,6 +96,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--force", action="store_true", help="publish VERSION although the gate kept it back")
     _add_data(publish, required=False)
     publish.set_defaults(run=_publish)
+    report = commands.add_parser("report", help="print where a version's report.html is, checked against its manifest")
+    report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published one")
+    report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
+    report.set_defaults(run=_report)
     _add_encoder(commands)
     _add_recommend(commands)
     return parser
@@ -271,6 +275,20 @@ def _mark(layout: Layout, name: str) -> str:
         return "kept back by the gate" if open_version(layout, name).manifest.gate == "refused" else ""
     except CorruptArtifact:
         return "damaged"
+
+
+def _report(options: argparse.Namespace) -> int:
+    from twotower.artifact import Layout, open_version, read_pointer
+
+    layout = Layout(options.artifacts)
+    pointer = None if options.version else read_pointer(layout.current)
+    name = pointer.version if pointer else options.version
+    if not name:
+        return _fail(f"nothing is published in {layout.root}: name a VERSION", 2)
+    version = open_version(layout, name)
+    version.check(version.layout.report)
+    print(version.layout.report)
+    return 0
 
 
 def _encoder(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,6 +126,20 @@ def load_dataset(
         raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects}")
     buyers, coded = _sequence(frame, tie_hash(catalogue.ids, seed))
     return Dataset(catalogue, buyers, coded, list(config.event_weights), summary)
+
+
+def data_facts(data: Dataset) -> dict[str, Any]:
+    """What was read: counts, rejects by reason, events by kind, first and last time."""
+    events = data.events
+    kinds = np.bincount(events.kind, minlength=len(data.event_names) + 1)[1:]
+    return asdict(data.summary) | {
+        "events": len(events.buyer),
+        "buyers": len(data.buyers),
+        "products": len(data.products),
+        "event_kinds": dict(zip(data.event_names, kinds.tolist(), strict=True)),
+        "oldest_event_ms": int(events.time.min()),
+        "newest_event_ms": int(events.time.max()),
+    }
 
 
 def load_products(products: Sequence[str], config: Data, work: Path) -> Products:

@@ -15,3 +15,7 @@ class EncoderError(TwoTowerError):
 
 class ParityError(TwoTowerError):
     """An exported graph does not compute what the trained model does."""
+
+
+class ReportError(Exception):
+    """report.html cannot be made from what a run found. Nothing that a user did: it ends with exit code 1."""

@@ -25,10 +25,12 @@ from safetensors.torch import load_file, save_file
 from trainer import baselines, comparison, evaluate, export, gate, similarity, slices, text_encoder
 from trainer.candidates import Fitter
 from trainer.config import Config
-from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
+from trainer.dataset import Dataset, Events, attribute_codes, data_facts, load_dataset, tie_hash
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
 from trainer.progress import Say, track
+from trainer.report import library_versions, write_report
+from trainer.samples import sample_buyers
 from trainer.source import find_files, fingerprint
 from trainer.split import (
     Cases,
@@ -279,8 +281,9 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
         ),
         "similarity": _similarity(run, model, run.features),
         "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
-        "data": asdict(data.summary)
-        | {"events": len(data.events.buyer), "buyers": len(data.buyers), "products": count},
+        "data": data_facts(data),
+        "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
+        "libraries": library_versions(),
     }
     verdict = _gate(run, _beside_served(run, found["model"], say))
     say(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
@@ -536,7 +539,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
     encoder = run.layout.encoder(run.encoder_digest)
     data = run.data
     report = json.loads(folder.metrics.read_text(encoding="utf-8"))
-    return Manifest(
+    manifest = Manifest(
         version=name,
         created_at=created.isoformat(),
         encoder=run.encoder_name,
@@ -556,6 +559,8 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         files={},
         encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
     )
+    write_report(target, manifest)
+    return manifest
 
 
 def _write_products(run: Prepared, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,3 +53,29 @@ def separation(vectors: Float32, category: Int64, seed: int, pairs: int = PAIRS)
         "auc": float(auc),
         "pairs": len(inside),
     }
+
+
+class Pair(NamedTuple):
+    """Two products by their rows, and the cosine of their vectors."""
+
+    one: int
+    two: int
+    cosine: float
+
+
+def example_pairs(vectors: Float32, category: Int64, count: int, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """`count` random pairs of one category and as many of two, of unit `vectors` [N, D]; see `draw_pairs`."""
+    same, cross = draw_pairs(category, count, seed)
+    return _pairs(vectors, same), _pairs(vectors, cross)
+
+
+def nearest(vectors: Float32, rows: Int64, count: int) -> list[list[Pair]]:
+    """The `count` products nearest to each of `rows` among unit `vectors` [N, D], the nearest first."""
+    cosines = vectors[rows] @ vectors.T
+    cosines[np.arange(len(rows)), rows] = -np.inf
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(vectors) - 1)]
+    return [[Pair(int(row), int(other), float(cosines[i, other])) for other in best[i]] for i, row in enumerate(rows)]
+
+
+def _pairs(vectors: Float32, rows: Int64) -> list[Pair]:
+    return [Pair(int(one), int(two), float(vectors[one] @ vectors[two])) for one, two in rows]

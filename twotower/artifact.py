@@ -74,6 +74,7 @@ class VersionLayout:
     config = property(lambda self: self.root / "config.yaml")
     metrics = property(lambda self: self.root / "metrics.json")
     rejects = property(lambda self: self.root / "rejects.csv")
+    report = property(lambda self: self.root / "report.html")
 
 
 @dataclass(frozen=True)
