@@ -148,7 +148,8 @@ def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float
     content, tables = _fit_content(features, placed, seed)
     own = placed - content
     own[~known] = 0
-    own[~known, -2] = np.sqrt(1 / _TRUST**2 - 1) * np.linalg.norm(content[~known], axis=1)
+    if model.buyer.attention:  # a plain average has no way to leave a number out of a buyer's vector
+        own[~known, -2] = np.sqrt(1 / _TRUST**2 - 1) * np.linalg.norm(content[~known], axis=1)
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -164,9 +165,9 @@ def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float
             model.buyer.decay.fill_(np.log(2) / choice.half_life_days)
         else:
             model.buyer.decay.zero_()
-        if choice.trend:
-            model.buyer.constant[-1] = 1
-        model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
+        if model.buyer.attention:
+            model.buyer.constant[-1] = float(choice.trend > 0)
+            model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
 
 
 def _fit_content(features: ItemFeatures, vectors: Float32, seed: int) -> tuple[Float32, dict[str, Float32]]:

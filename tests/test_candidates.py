@@ -1,0 +1,107 @@
+"""Which kind of model a shop gets: validation decides, settings are obeyed, and what is left out is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trainer import candidates
+from trainer.candidates import Fitter
+from trainer.config import load_config
+from trainer.dataset import Events, tie_hash
+from trainer.model import ItemFeatures, Sizes
+from trainer.split import Cases, leave_last_out
+from twotower.events import DAY_MS, EventSchema
+
+PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6
+
+
+def shop() -> Events:
+    """Each buyer takes products of one third of the catalogue, in any order."""
+    draw = np.random.default_rng(4)
+    product = np.concatenate(
+        [draw.permutation(PRODUCTS // 3)[:LENGTH] + PRODUCTS // 3 * (one % 3) for one in range(BUYERS)]
+    )
+    moment = draw.integers(50, size=BUYERS)[:, None] + np.arange(LENGTH)
+    return Events(
+        np.repeat(np.arange(BUYERS), LENGTH).astype(np.int32), product.astype(np.int32),
+        np.full(BUYERS * LENGTH, 3, np.int8), (moment * DAY_MS).ravel().astype(np.int64),
+        np.arange(0, BUYERS * LENGTH + 1, LENGTH),
+    )  # fmt: skip
+
+
+EVENTS = shop()
+SPLIT = leave_last_out(EVENTS, "")
+
+
+def fitter(*assignments: str) -> tuple[Fitter, list[str]]:
+    config = load_config(
+        [],
+        [
+            "device=cpu", "model.dimension=8", "model.max_history=6", "training.batch_pairs=64",
+            "training.random_negatives=8", "training.warmup_steps=0", "training.learning_rate=0.02",
+            "training.max_epochs=2", "training.min_steps=1", "linear.l2=2", *assignments,
+        ],
+    )  # fmt: skip
+    zero = torch.zeros(PRODUCTS, dtype=torch.int64)
+    features = ItemFeatures(
+        torch.randn(PRODUCTS, TEXT, generator=torch.Generator().manual_seed(0)), zero, zero,
+        torch.arange(1, PRODUCTS + 1), zero[:, None][:, :0],
+    )  # fmt: skip
+    said: list[str] = []
+    schema = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
+    made = Fitter(
+        config, Sizes(TEXT, 0, 0, PRODUCTS, 0, 3), features, None, schema,
+        tie_hash([str(one) for one in range(PRODUCTS)], 7), torch.device("cpu"), "print", said.append,
+    )  # fmt: skip
+    return made, said
+
+
+@pytest.mark.parametrize("tower", ["attention", "weighted_average"])
+def test_validation_chooses(tower: str, tmp_path: Path) -> None:
+    made, said = fitter(f"model.buyer_tower={tower}")
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    scores = chosen.facts["candidates"]
+    assert set(scores) == {"linear", "softmax"}
+    assert chosen.kind == max(scores, key=scores.get)
+    # of eight products that could be next, of which six were taken, one is right: ten are shown
+    assert scores["linear"] > 0.5
+    assert ("the linear model is the better one" in said) == (chosen.kind == "linear")
+
+
+def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:
+    made, _ = fitter("training.learning_rate=1e-9")
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert chosen.kind == "linear"
+    assert chosen.facts["linear"] == chosen.choice._asdict()
+    weights, curve = made.again(chosen, "again", EVENTS, SPLIT.train_stop, tmp_path)
+    assert curve == []
+    assert all(torch.equal(weights[name], value) for name, value in chosen.weights.items())
+
+
+def test_one_kind_alone_is_fitted_where_the_settings_say_so(tmp_path: Path) -> None:
+    made, _ = fitter("training.start=linear")
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert (chosen.kind, chosen.epochs, chosen.facts["curve"]) == ("linear", 0, [])
+    made, _ = fitter("training.start=softmax")
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert (chosen.kind, chosen.choice) == ("softmax", None)
+    assert 1 <= chosen.epochs == chosen.facts["best_epoch"] <= 2
+
+
+def test_a_log_too_large_for_the_linear_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "MOST_PAIRS", 10)
+    made, said = fitter()
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert chosen.kind == "softmax"
+    assert any(line.startswith("linear is left out") and "limit is 10" in line for line in said)
+
+
+def test_without_validation_buyers_the_softmax_is_trained_for_as_long_as_is_set(tmp_path: Path) -> None:
+    made, _ = fitter()
+    nobody = Cases(*(column[:0] for column in SPLIT.validation))
+    chosen = made.choose(EVENTS, SPLIT.train_stop, nobody, tmp_path)
+    assert (chosen.kind, chosen.facts["candidates"], len(chosen.facts["curve"])) == ("softmax", {}, 2)

@@ -1,0 +1,186 @@
+"""The linear model against slow references, and the towers that it fills by hand-worked vectors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from trainer import linear
+from trainer.config import load_config
+from trainer.dataset import Events
+from trainer.linear import BIASES, Choice, choose, fill, item_vectors, tilts, trends
+from trainer.model import History, ItemFeatures, Sizes, TwoTower
+from twotower.events import DAY_MS
+
+Float32 = NDArray[np.float32]
+TEXT = 5
+
+
+def events_of(buyers: list[list[int]], days: list[list[float]] | None = None) -> Events:
+    start = np.cumsum([0, *map(len, buyers)]).astype(np.int64)
+    product = np.array([one for row in buyers for one in row], np.int32)
+    moments = [day for row in days for day in row] if days else np.arange(len(product))
+    return Events(
+        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32), product,
+        np.full(len(product), 3, np.int8), (np.array(moments) * DAY_MS).astype(np.int64), start,
+    )  # fmt: skip
+
+
+def settings_of(*changes: str) -> Any:
+    return load_config([], [f"linear.{one}" for one in changes]).linear
+
+
+BASKETS = [[0, 1, 2], [0, 1], [1, 2, 3], [4, 5], [4, 5, 0], [2, 3], [3, 1], [5, 4, 3]]
+
+
+def reference(baskets: list[list[int]], chosen: list[int], l2: float, wanted: int) -> NDArray[np.float64]:
+    """Unit rows of the leading eigenvectors of the partial correlations, one product at a time."""
+    taken = np.array([[one in basket for one in chosen] for basket in baskets], float)
+    inverse = np.linalg.inv(taken.T @ taken + l2 * np.eye(len(chosen)))
+    matrix = np.array(
+        [
+            [1.0 if a == b else -inverse[a, b] / math.sqrt(inverse[a, a] * inverse[b, b]) for b in range(len(chosen))]
+            for a in range(len(chosen))
+        ]
+    )
+    values, vectors = np.linalg.eigh(matrix)
+    best = np.argsort(-values)[:wanted]
+    rows = vectors[:, best] * np.sqrt(np.maximum(values[best], 0))
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dimension", [2, 6])
+def test_cosines_of_items_equal_the_slow_reference(dimension: int) -> None:
+    events = events_of(BASKETS)
+    found = item_vectors(events, events.start[1:], 7, dimension, settings_of("l2=2"), seed=3)
+    wanted = reference(BASKETS, list(range(6)), 2.0, dimension)
+    # vectors of the same cosines may be turned as a whole
+    np.testing.assert_allclose(found[:6] @ found[:6].T, wanted @ wanted.T, atol=1e-4)
+    assert not found[6].any()  # nobody took it
+
+
+def test_products_beyond_the_most_popular_stand_among_those_they_were_taken_with() -> None:
+    baskets = [*BASKETS, [0, 6], [1, 6]]
+    events = events_of(baskets)
+    found = item_vectors(events, events.start[1:], 7, 4, settings_of("l2=2", "products=6"), seed=3)
+    assert np.linalg.norm(found[6]) == pytest.approx(1, abs=1e-6)
+    counts = [sum(one in basket for basket in baskets) for one in range(6)]
+    expected = found[0] / math.sqrt(counts[0]) + found[1] / math.sqrt(counts[1])
+    np.testing.assert_allclose(found[6], expected / np.linalg.norm(expected), atol=1e-5)
+
+
+def test_only_training_events_place_products() -> None:
+    events = events_of([[0, 1, 2], [0, 1, 3]])
+    found = item_vectors(events, np.array([2, 5]), 4, 4, settings_of("l2=1"), seed=3)
+    assert found[:2].any(axis=1).all()
+    assert not found[2:].any()
+
+
+def test_fewer_than_two_products_place_nothing() -> None:
+    events = events_of([[0, 0], [0]])
+    assert not item_vectors(events, events.start[1:], 3, 4, settings_of(), seed=3).any()
+
+
+def test_trends_by_hand() -> None:
+    events = events_of([[0, 1], [0, 2]], [[0, 10], [20, 20]])
+    # at a half-life of ten days: product 0 counts 1/4 + 1, product 1 a half, product 2 one
+    logs = [math.log(1.75), math.log(1.0), math.log(1.5)]
+    mean = sum(logs) / 3
+    found = trends(events, events.start[1:], 4, 10.0)
+    assert found.tolist() == pytest.approx([*(log - mean for log in logs), math.log(0.5) - mean], abs=1e-6)
+    assert trends(events, events.start[:-1], 4, 10.0).tolist() == pytest.approx([math.log(0.5)] * 4)
+
+
+def test_tilts_grow_with_the_trend_up_to_a_bound() -> None:
+    assert tilts(np.array([-1.0, 0.0, 2.0, 100.0], np.float32), 0.5).tolist() == pytest.approx([-0.025, 0, 0.05, 0.35])
+
+
+def test_the_choice_is_the_best_and_of_equals_the_plainer() -> None:
+    settings = settings_of("half_lives_days=[0, 90, 45]", "trends=[0, 1]")
+    assert choose(settings, lambda one: one.half_life_days / 100 + one.trend) == (Choice(90.0, 1.0), pytest.approx(1.9))
+    assert choose(settings, lambda one: 0.5) == (Choice(0.0, 0.0), 0.5)
+
+
+def filled(choice: Choice, tower: str = "attention") -> tuple[TwoTower, ItemFeatures, Float32]:
+    """Four products: three stand at vectors of their own; of the last, content alone is known."""
+    config = load_config([], ["model.dimension=8", "model.heads=1", f"model.buyer_tower={tower}"])
+    draw = torch.Generator().manual_seed(1)
+    features = ItemFeatures(
+        torch.randn(4, TEXT, generator=draw), torch.tensor([1, 2, 1, 1]), torch.tensor([1, 1, 2, 1]),
+        torch.arange(1, 5), torch.tensor([[1, 2], [2, 0], [0, 0], [1, 0]]),
+    )  # fmt: skip
+    model = TwoTower(Sizes(TEXT, 2, 2, 4, 2, 3), config.model, 0.07, heads=1).eval()
+    vectors = np.zeros((4, config.model.dimension - BIASES), np.float32)
+    vectors[:3] = linear.unit(np.random.default_rng(2).standard_normal((3, vectors.shape[1])).astype(np.float32))
+    fill(model, features, vectors, np.array([2.0, 0.0, -2.0, 0.0], np.float32), choice, seed=5)
+    return model, features, vectors
+
+
+def buyer(model: TwoTower, items: Float32, rows: list[int], ages: list[float]) -> Float32:
+    one = torch.from_numpy(items[rows])[None]
+    history = History(one, torch.ones(1, len(rows)), torch.full((1, len(rows)), 3), torch.tensor([ages]),
+                      torch.ones(1, len(rows), dtype=torch.bool))  # fmt: skip
+    found: Float32 = model.buyer(*history)[0].detach().numpy()
+    return found
+
+
+@pytest.mark.parametrize("tower", ["attention", "weighted_average"])
+def test_known_items_stand_at_their_vectors(tower: str) -> None:
+    model, features, vectors = filled(Choice(0.0, 0.0), tower)
+    items = model.items(features).detach().numpy()
+    np.testing.assert_allclose(items[:3, :-BIASES], vectors[:3], atol=1e-5)
+    np.testing.assert_allclose(items[:3, -BIASES:], 0, atol=1e-5)
+    assert np.linalg.norm(items[3]) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("tower", ["attention", "weighted_average"])
+def test_a_buyer_is_the_decayed_mean_of_the_history(tower: str) -> None:
+    model, features, vectors = filled(Choice(10.0, 0.0), tower)
+    items = model.items(features).detach().numpy()
+    wanted = vectors[0] * 0.25 + vectors[1]  # twenty days older: a quarter
+    found = buyer(model, items, [0, 1], [20.0, 0.0])
+    np.testing.assert_allclose(found[:-BIASES], wanted / np.linalg.norm(wanted), atol=1e-5)
+
+
+def test_a_new_product_stands_back_behind_what_is_known() -> None:
+    model, features, _ = filled(Choice(0.0, 0.0))
+    items = model.items(features).detach().numpy()
+    content = items[3, :-BIASES]
+    assert np.linalg.norm(content) == pytest.approx(0.6, abs=1e-5)
+    # a history of the new product alone points where its content does
+    found = buyer(model, items, [3], [0.0])
+    np.testing.assert_allclose(found[:-BIASES], content / 0.6, atol=1e-5)
+    assert float(found @ items[3]) == pytest.approx(0.6, abs=1e-5)
+
+
+def test_the_trend_adds_to_every_score() -> None:
+    model, features, vectors = filled(Choice(0.0, 1.0))
+    items = model.items(features).detach().numpy()
+    lasts = [0.1, 0.0, -0.1]  # trends of 2, 0 and -2
+    np.testing.assert_allclose(items[:3, -1], lasts, atol=1e-5)
+    np.testing.assert_allclose(items[:3, :-BIASES], vectors[:3] * np.sqrt(1 - np.square(lasts))[:, None], atol=1e-5)
+    found = buyer(model, items, [1], [0.0])
+    # half and half: what was taken, and the constant
+    assert found.tolist() == pytest.approx([*(vectors[1] * 0.5**0.5), 0.0, 0.5**0.5], abs=1e-5)
+
+
+def test_content_is_told_apart_where_it_tells() -> None:
+    """Vectors that are a linear map of the text: content alone finds a product that nobody took."""
+    config = load_config([], ["model.dimension=8", "model.heads=1"])
+    draw = np.random.default_rng(7)
+    text = linear.unit(draw.standard_normal((60, TEXT)).astype(np.float32))
+    vectors = linear.unit(text @ draw.standard_normal((TEXT, 6)).astype(np.float32))
+    whole = vectors.copy()
+    vectors[-5:] = 0
+    zero = torch.zeros(60, dtype=torch.int64)
+    features = ItemFeatures(torch.from_numpy(text), zero, zero, torch.arange(1, 61), zero[:, None][:, :0])
+    model = TwoTower(Sizes(TEXT, 0, 0, 60, 0, 3), config.model, 0.07, heads=1).eval()
+    fill(model, features, vectors, np.zeros(60, np.float32), Choice(0.0, 0.0), seed=5)
+    items = model.items(features).detach().numpy()
+    found = linear.unit(items[-5:, :-BIASES])
+    assert float((found * whole[-5:]).sum(axis=1).min()) > 0.9
