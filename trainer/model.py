@@ -85,11 +85,12 @@ def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
 
 def normalise_heads(vector: Tensor, heads: int) -> Tensor:
     """Vectors [..., D] whose `heads` equal parts are of one length, and whose own length is 1."""
+    normalised: Tensor
     if vector.requires_grad and torch.is_grad_enabled():
-        normalised: Tensor = _NormaliseHeads.apply(vector, heads)
-        return normalised
-    parts = functional.normalize(vector.unflatten(-1, (heads, -1)), dim=-1)
-    normalised = parts.flatten(-2) * heads**-0.5
+        normalised = _NormaliseHeads.apply(vector, heads)
+    else:
+        parts = functional.normalize(vector.unflatten(-1, (heads, -1)), dim=-1)
+        normalised = parts.flatten(-2) * heads**-0.5
     return normalised
 
 
