@@ -33,6 +33,7 @@ SMALL = [
     "encoder.parity_rows=8",
     "model.dimension=16",
     "training.max_epochs=2",
+    "training.min_steps=0",
     "training.batch_pairs=128",
     "training.random_negatives=16",
     "training.warmup_steps=2",

@@ -85,7 +85,13 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     assert files == ["best.safetensors", "model.safetensors", "optimiser.safetensors", "state.json"]
 
 
-SLOW = ["training.checkpoint_steps=1", "training.max_epochs=4", "training.patience=4", "training.batch_pairs=16"]
+SLOW = [
+    "training.start=softmax",
+    "training.checkpoint_steps=1",
+    "training.max_epochs=4",
+    "training.patience=4",
+    "training.batch_pairs=16",
+]
 
 
 @pytest.fixture(scope="module")

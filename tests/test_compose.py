@@ -34,7 +34,7 @@ REPLICAS = 2  # of the retrieval service
 DEMO = "--products 300 --buyers 300 --events 9000 --seed 3"
 QUICK = (
     "--set encoder.catalogue.steps=10 encoder.catalogue.buckets=4096 encoder.catalogue.dimension=64"
-    " model.dimension=64 training.max_epochs=1 training.refit=false publish.gate=false"
+    " model.dimension=64 training.max_epochs=1 training.min_steps=0 training.refit=false publish.gate=false"
 )
 MB = 1_000_000
 

@@ -15,7 +15,7 @@ SMALL = {
     "buyers": 200,
     "events": 4000,
     "train_args": "--set encoder.catalogue.steps=5 encoder.catalogue.buckets=4096 model.dimension=32 "
-    "encoder.catalogue.dimension=32 training.max_epochs=1",
+    "encoder.catalogue.dimension=32 training.max_epochs=1 training.min_steps=0",
 }
 
 

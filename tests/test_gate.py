@@ -167,8 +167,20 @@ def hidden_groups(folder: Path, extra: bool) -> Shop:
     return Shop(events, write_csv(folder / "products.csv", PRODUCT_COLUMNS, product_rows()))
 
 
-GOOD = ["publish.gate=true", "training.max_epochs=6", "training.learning_rate=0.02", "training.patience=6"]
-BAD = ["publish.gate=true", "training.max_epochs=1", "training.learning_rate=1e-7", "training.warmup_steps=0"]
+GOOD = [
+    "training.start=softmax",
+    "publish.gate=true",
+    "training.max_epochs=6",
+    "training.learning_rate=0.02",
+    "training.patience=6",
+]
+BAD = [
+    "training.start=softmax",
+    "publish.gate=true",
+    "training.max_epochs=1",
+    "training.learning_rate=1e-7",
+    "training.warmup_steps=0",
+]
 
 
 def pointed(artifacts: Path) -> Version:

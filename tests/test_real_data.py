@@ -16,7 +16,7 @@ import pytest
 from small_shop import OFFLINE, ROOT, trainer
 
 DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-QUICK = ["encoder.catalogue.steps=40", "encoder.catalogue.dimension=128", "model.dimension=128"]
+QUICK = ["encoder.catalogue.steps=40", "encoder.catalogue.dimension=128", "model.dimension=128", "training.min_steps=0"]
 Targets = dict[str, set[str]]
 
 
