@@ -24,15 +24,18 @@ from twotower.search import FLAT, VectorIndex
 Float32 = NDArray[np.float32]
 # `auto` scans smaller catalogues exactly
 _FLAT_BELOW = 20_000
-# rows that a search is tuned to find, by rising depth: recall@100 is what is promised, the deeper ones serve filters,
-# exclusions and a large k
-_DEPTHS = (100, 400, 1600)
+# rows that a search is tuned to find: recall@100 is what is promised, the others serve a short list, a hundred without
+# the buyer's history, and filters and a large k
+_PROMISED = 100
+_DEPTHS = (10, _PROMISED, 200, 400, 1600)
 # of a query that recall is measured with: a cosine of about .7 to the product that it was made from
 _NOISE = 1.0
 QUERIES = 1000
 # exact scores computed to measure recall, at the most: queries times products
 _SCORES = 200_000_000
 _TIMED = 100
+# a way that finds less than this is not worth its timing
+_TOO_LITTLE = 0.8
 _NONE = np.empty(0, np.int64)
 
 
@@ -83,7 +86,7 @@ def build(vectors: Float32, queries: Queries, config: Index, seed: int, threads:
         if built is not None:
             return built
         problem = (
-            f"index.kind={kind} finds {best:.4f} of the {min(_DEPTHS[0], len(vectors))} nearest products at the most, "
+            f"index.kind={kind} finds {best:.4f} of the {min(_PROMISED, len(vectors))} nearest products at the most, "
             f"index.target_recall is {config.target_recall}"
         )
         if config.kind != "auto":
@@ -96,7 +99,7 @@ def told(spec: IndexSpec) -> str:
     """One line for people."""
     if not spec.steps:
         return "flat"
-    first = spec.steps[0]
+    first = next(one for one in spec.steps if one.depth >= min(_PROMISED, spec.steps[-1].depth))
     knob = f"{spec.knob} {first.parameter}, " if spec.knob else ""
     return (
         f"{spec.kind}, {spec.factory}, {knob}{first.factor} candidates for each: recall@{first.depth} "
@@ -124,10 +127,10 @@ def _way(kind: str, products: int, dimension: int) -> _Way:
         return _Way(f"IVF{lists},SQ8", "nprobe", probes, (1.0,))
     if dimension % 2:
         raise DataError(f"index.kind={kind} needs an even model.dimension, got {dimension}")
-    factors = (1.2, 1.6, 2.4, 4.0, 6.0, 10.0)
+    factors = (1.2, 1.6, 2.2, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0)
     if kind == "pq":
         return _Way(f"PQ{dimension // 2}x4fs", "", (0,), factors)
-    return _Way(f"IVF{lists},PQ{dimension // 2}x4fs", "nprobe", probes, factors)
+    return _Way(f"IVF{lists},PQ{dimension // 2}x4fsr", "nprobe", probes, factors)
 
 
 def _lists(products: int) -> int:
@@ -151,7 +154,7 @@ def _approximate(
     started = time.perf_counter()
     # a graph depends on the order in which its threads come to insert
     faiss.omp_set_num_threads(1 if kind == "hnsw" else threads)
-    index = _trained(way.factory, vectors, seed)
+    index = trained(way.factory, vectors, seed)
     seconds = time.perf_counter() - started
     spec = IndexSpec(
         kind=kind, factory=way.factory, knob=way.knob, target_recall=target, queries=queries.what,
@@ -167,21 +170,25 @@ def _approximate(
         if not reaching:
             break
         steps.append(min(reaching, key=lambda one: one.microseconds))
-    best = max(one.recall for one in curve if one.depth == curve[0].depth)
-    if not steps:
+        # what finds too little of a hundred finds too little of more
+        way = way._replace(values=tuple(value for value in way.values if value >= steps[-1].parameter))
+    promised = min(_PROMISED, count)
+    best = max((one.recall for one in curve if one.depth == promised), default=curve[-1].recall)
+    if not any(one.depth == promised for one in steps):
         return None, best
     spec = spec.model_copy(update={"steps": steps, "curve": curve})
     rows = _exact_rows(searcher.with_spec(spec), chosen, seed)
     return Built(index, spec.model_copy(update={"exact_rows": rows})), best
 
 
-def _trained(factory: str, vectors: Float32, seed: int) -> Any:
+def trained(factory: str, vectors: Float32, seed: int) -> Any:
+    """The index that FAISS's factory describes, over all vectors; the same for the same seed."""
     index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     if factory.startswith("IVF"):
         inner = faiss.extract_index_ivf(index)
         inner.cp.seed, inner.cp.niter, inner.cp.max_points_per_centroid = seed + 1, 6, 64
     if factory.startswith("HNSW"):
-        index.hnsw.efConstruction = 100
+        index.hnsw.efConstruction = 100  # type: ignore[attr-defined]
     index.train(vectors)
     index.add(vectors)
     return index
@@ -203,10 +210,11 @@ def _tune(
     for value in way.values:
         step = IndexStep(depth=depth, parameter=value, factor=way.factors[-1], recall=0, microseconds=0)
         recalls = _recalls(searcher, queries, last, step, way.factors)
+        if recalls[step.factor] < _TOO_LITTLE and value != way.values[-1]:
+            continue
         enough = [factor for factor, recall in recalls.items() if recall >= target]
-        step = step.model_copy(update={"factor": min(enough, default=way.factors[-1])})
-        alone = searcher.with_spec(searcher.spec.model_copy(update={"steps": [step]}))
-        micros = _microseconds(alone, queries, depth)
+        step = step.model_copy(update={"factor": min(enough, default=step.factor)})
+        micros = _microseconds(searcher.with_spec(searcher.spec.model_copy(update={"steps": [step]})), queries)
         curve.append(step.model_copy(update={"recall": recalls[step.factor], "microseconds": micros}))
         if micros > quickest:
             break
@@ -223,7 +231,7 @@ def _recalls(
     """
     hits = dict.fromkeys(factors, 0)
     for query, least in zip(queries, last, strict=True):
-        rows = searcher.candidates(query, step.depth, step)
+        rows = searcher.candidates(query, step)
         good = np.cumsum(searcher.scores(query, rows) >= least - 1e-6)
         for factor in factors:
             asked = min(searcher.fetched(step.depth, factor), len(good))
@@ -231,9 +239,10 @@ def _recalls(
     return {factor: found / (step.depth * len(queries)) for factor, found in hits.items()}
 
 
-def _microseconds(searcher: VectorIndex, queries: Float32, k: int) -> float:
-    """Time of a single query on one thread, the least of three means: that of the thread, not of who else runs."""
-    some, means = queries[:_TIMED], []
+def _microseconds(searcher: VectorIndex, queries: Float32) -> float:
+    """Time of a single query for as many as the only step finds, on one thread, the least of three means: that of the
+    thread, not of who else runs."""
+    some, means, k = queries[:_TIMED], [], searcher.spec.steps[0].depth
     for _ in range(3):
         started = time.thread_time()
         for query in some:
@@ -259,5 +268,5 @@ def _filtered(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_
     some = queries[:20]
     started = time.thread_time()
     for query in some:
-        other.search(query[None], [_DEPTHS[0]], [_NONE], allowed)
+        other.search(query[None], [_PROMISED], [_NONE], allowed)
     return (time.thread_time() - started) / len(some) * 1e6

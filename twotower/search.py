@@ -182,7 +182,7 @@ class VectorIndex:
             step = self.step(depth)
             if step is None:
                 continue
-            rows = self.candidates(query, depth, step)
+            rows = self.candidates(query, step)
             if allowed is not None:
                 rows = rows[allowed[rows]]
             if len(excluded[row]):
@@ -195,14 +195,14 @@ class VectorIndex:
         """The cheapest measured way to search so deep; None where an exact scan is the only one."""
         return next((one for one in self.spec.steps if one.depth >= depth), None)
 
-    def candidates(self, query: Float32, depth: int, step: IndexStep) -> Int64:
-        """Rows among which an approximate index takes the best `depth` to be, those that it takes for the best first.
+    def candidates(self, query: Float32, step: IndexStep) -> Int64:
+        """Rows among which an approximate index finds the best `step.depth`, those that it takes for the best first.
 
         One query a call: in a batch FAISS adds up in another order, and an answer would depend on its neighbours.
         """
         assert self._index is not None
         parameters = _parameters(self.spec.knob, step.parameter)
-        _, rows = self._index.search(query[None], self.fetched(depth, step.factor), params=parameters)
+        _, rows = self._index.search(query[None], self.fetched(step.depth, step.factor), params=parameters)
         return np.asarray(rows[0][rows[0] >= 0])
 
     def fetched(self, depth: int, factor: float) -> int:
@@ -225,7 +225,7 @@ class VectorIndex:
         rows = np.ascontiguousarray(rows, np.int64)
         scores = np.empty(len(rows), np.float32)
         pointers = (faiss.swig_ptr(array) for array in (scores, query, self.vectors, rows))
-        faiss.fvec_inner_products_by_idx(*pointers, self.dimension, 1, len(rows))
+        faiss.fvec_inner_products_by_idx(*pointers, self.dimension, 1, len(rows))  # type: ignore[attr-defined]
         return scores
 
     def _limit_threads(self) -> None:
@@ -239,9 +239,10 @@ class VectorIndex:
 def _parameters(knob: str, value: int) -> Any:
     import faiss
 
+    # FAISS's stubs know neither
     if knob == "nprobe":
-        return faiss.SearchParametersIVF(nprobe=value)
-    return faiss.SearchParametersHNSW(efSearch=value) if knob == "efSearch" else None
+        return faiss.SearchParametersIVF(nprobe=value)  # type: ignore[call-arg]
+    return faiss.SearchParametersHNSW(efSearch=value) if knob == "efSearch" else None  # type: ignore[attr-defined]
 
 
 def _rounding(query: Float32) -> float:
