@@ -234,6 +234,24 @@ def test_filtered_answers_of_a_tuned_index_against_brute_force(share: float) -> 
     assert hits >= 0.97 * wanted
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_search_has_the_threads_that_it_is_given(threads: int) -> None:
+    vectors = unit(10, 4, 0)
+    index = faiss.IndexFlatIP(4)
+    index.add(vectors)
+    faiss.omp_set_num_threads(3)
+    VectorIndex(index, vectors, threads=threads).search(vectors[:1], [1], [NONE])
+    assert faiss.omp_get_max_threads() == threads
+
+
+def test_vectors_that_are_not_float32_rows_are_corrupt() -> None:
+    index = faiss.IndexFlatIP(4)
+    index.add(unit(4, 4, 0))
+    for wrong in (unit(4, 4, 0).astype(np.float64), np.asfortranarray(unit(4, 4, 0))):
+        with pytest.raises(CorruptArtifact, match="wanted float32, row by row"):
+            VectorIndex(index, wrong)
+
+
 def test_a_query_of_an_approximate_index_gets_the_same_answer_alone_and_in_any_batch() -> None:
     index = tuned()
     queries, none = index.vectors[:40] + 0.1, [NONE] * 40
