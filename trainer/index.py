@@ -170,8 +170,10 @@ def _approximate(
         if not reaching:
             break
         steps.append(min(reaching, key=lambda one: one.microseconds))
-        # what finds too little of a hundred finds too little of more
-        way = way._replace(values=tuple(value for value in way.values if value >= steps[-1].parameter))
+        if depth >= _PROMISED:
+            # what finds too little of a hundred finds too little of more
+            least = min(one.parameter for one in reaching)
+            way = way._replace(values=tuple(value for value in way.values if value >= least))
     promised = min(_PROMISED, count)
     best = max((one.recall for one in curve if one.depth == promised), default=curve[-1].recall)
     if not any(one.depth == promised for one in steps):
