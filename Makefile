@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-serving soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-index bench-serving soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -34,6 +34,9 @@ lint: .venv/dev.stamp $(GENERATED) ## format check, lint, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-index: .venv/bench.stamp $(GENERATED) ## the chosen index beside a flat one, hnswlib and usearch (ARGS="--products 1000000")
+	$(BIN)/python -m benchmarks.index --svg docs/index.svg $(ARGS)
 
 bench-serving: .venv/bench.stamp $(GENERATED) ## the services beside two monoliths: speed, latency, CPU (ARGS="--products 100000 --index HNSW32")
 	$(BIN)/python -m benchmarks.serving --svg docs/serving.svg $(ARGS)

@@ -18,7 +18,18 @@ from safetensors.torch import save_file
 from trainer.config import load_config
 from trainer.export import export_towers
 from trainer.model import Sizes, TwoTower
-from twotower.artifact import SCHEMA, Layout, Manifest, Version, VersionLayout, open_version, publish, write_version
+from twotower.artifact import (
+    SCHEMA,
+    IndexSpec,
+    IndexStep,
+    Layout,
+    Manifest,
+    Version,
+    VersionLayout,
+    open_version,
+    publish,
+    write_version,
+)
 from twotower.catalogue import Product, write_catalogue
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
 from twotower.history import write_recent
@@ -72,9 +83,16 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     index = faiss.index_factory(size.dimension, size.index, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
+    spec = IndexSpec()
     if "HNSW" in size.index:
-        # about .99 of the true hundred at 100,000 products; kept in the file, so that all who read it search alike
+        # about .99 of the true hundred at 100,000 products; kept in the file too, so that all who read it search alike
         faiss.downcast_index(index).hnsw.efSearch = 150
+        steps = [
+            IndexStep(depth=depth, parameter=150, factor=1.0, recall=0.99, microseconds=0) for depth in (100, 160, 1000)
+        ]
+        spec = IndexSpec(kind="hnsw", factory=size.index, knob="efSearch", steps=steps)
+    elif size.index != "Flat":
+        raise ValueError(f"index {size.index!r}: Flat, or one of HNSW")
     faiss.write_index(index, str(files.index))
     write_catalogue(files.products, _products(size.products))
     write_recent(files.recent, _histories(centre_of, size, generator))
@@ -94,6 +112,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         max_history=size.history,
         configuration={"synthetic": True, **size._asdict()},
         metrics={},
+        index=spec,
         files={},
         encoder_files={},
     )

@@ -89,8 +89,8 @@ class _Names:
 class ProductIndex:
     """The vectors, the ids and the catalogue of one version; row i of each is the same product.
 
-    Answers are exact and deterministic: equal scores come in the order of the rows. Every method takes a whole batch,
-    may be called from several threads, and blocks.
+    Answers are as exact as the index (see `VectorIndex`) and deterministic: equal scores come in the order of the rows.
+    Every method takes a whole batch, may be called from several threads, and blocks.
     """
 
     def __init__(self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue) -> None:
@@ -114,27 +114,23 @@ class ProductIndex:
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
         """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.
 
-        A filtered query scans the allowed products exactly. InvalidInput where the numbers of vectors and queries
+        Queries of one filter are searched together. InvalidInput where the numbers of vectors and queries
         differ, or their dimension, a k, or a number that is not finite.
         """
         self._check(vectors, queries)
-        allowed = self._allowed(queries)
-        excluded = [self._excluded(query) for query in queries]
-        free = [place for place, one in enumerate(allowed) if one.mask is None]
-        found = dict(
-            zip(
-                free,
-                self._index.search(
-                    vectors[free], [queries[place].k for place in free], [excluded[place] for place in free]
-                ),
-                strict=True,
-            )
-        )
-        for place, one in enumerate(allowed):
-            if one.mask is not None:
-                rows = np.flatnonzero(one.mask)
-                found[place] = self._index.scan(vectors[place], rows, queries[place].k, excluded[place])
-        return [self._answer(found[place].rows, found[place].scores, one.unknown) for place, one in enumerate(allowed)]
+        by_filter: dict[Filter, list[int]] = defaultdict(list)
+        for place, query in enumerate(queries):
+            by_filter[query.filter].append(place)
+        answers: dict[int, Answer] = {}
+        for wanted, places in by_filter.items():
+            allowed = self._filter(wanted)
+            ks, excluded = zip(*((queries[place].k, self._excluded(queries[place])) for place in places), strict=True)
+            found = self._index.search(vectors[places], ks, excluded, allowed.mask)
+            answers |= {
+                place: self._answer(hits.rows, hits.scores, allowed.unknown)
+                for place, hits in zip(places, found, strict=True)
+            }
+        return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
         """The most popular products for each query; scores are shares of all events' weight. InvalidInput for a k."""
@@ -208,7 +204,7 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
     """The index of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
     files, manifest = version.layout, version.manifest
     version.check(files.index, files.embeddings, files.ids, files.products)
-    index = VectorIndex.load(files.index, files.embeddings)
+    index = VectorIndex.load(files.index, files.embeddings, manifest.index)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "

@@ -142,7 +142,9 @@ WRONG = [
     ("training.max_epochs=0", "training.max_epochs=0"),
     ("evaluation.split=random", "evaluation.split='random'"),
     ("evaluation.test_days=0", "evaluation.test_days=0"),
-    ("index.kind=ivf", "index.kind='ivf'"),
+    ("index.kind=annoy", "index.kind='annoy'"),
+    ("index.target_recall=1", "index.target_recall=1.0"),
+    ("index.target_recall=0.5", "index.target_recall=0.5"),
     ("publish.keep_versions=0", "publish.keep_versions=0"),
 ]
 

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import yaml
@@ -91,7 +92,7 @@ def test_vectors_ids_and_index_share_their_rows(version: Version) -> None:
     assert ids.tolist() == [f"p{row}" for row in range(60)]
     assert vectors.dtype == np.float32 and vectors.shape == (60, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    index = VectorIndex.load(version.layout.index, version.layout.embeddings)
+    index = VectorIndex.load(version.layout.index, version.layout.embeddings, version.manifest.index)
     hits = index.search(vectors, [1] * 60, [np.empty(0, np.int64)] * 60)
     for row, hit in enumerate(hits):
         np.testing.assert_allclose(vectors[hit.rows[0]], vectors[row], atol=1e-6)
@@ -457,13 +458,47 @@ def test_a_version_that_services_could_not_load_never_appears(
     shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
     layout = Layout(artifacts)
     before, pointer = list_versions(layout), layout.current.read_text()
-    add = pipeline.faiss.IndexFlatIP.add
-    monkeypatch.setattr(pipeline.faiss.IndexFlatIP, "add", lambda index, vectors: add(index, vectors[1:]))
+    add = faiss.IndexFlatIP.add
+    monkeypatch.setattr(faiss.IndexFlatIP, "add", lambda index, vectors: add(index, vectors[1:]))
     assert main(run_arguments(shop, artifacts, command="index")) == 0
     assert main(run_arguments(shop, artifacts, command="publish")) == 2
     assert "the index holds 59 x 16" in capsys.readouterr().err
     assert (list_versions(layout), layout.current.read_text()) == (before, pointer)
     assert not [path for path in layout.work.iterdir() if path.name.startswith("version-")]
+
+
+@pytest.mark.parametrize("kind", ["compact", "hnsw"])
+def test_an_index_of_codes_is_tuned_on_real_buyers_and_told_in_the_manifest(kind: str, tmp_path: Path) -> None:
+    from retrieval_service.index import Query
+    from retrieval_service.index import load as load_index
+    from retrieval_service.settings import RetrievalSettings
+
+    shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
+    settings = [f"index.kind={kind}", "index.target_recall=0.9", "training.max_epochs=1"]
+    assert main(run_arguments(shop, artifacts, settings=settings)) == 0
+    layout = Layout(artifacts)
+    version = open_version(layout, list_versions(layout)[0])
+    spec = version.manifest.index
+    assert (spec.kind, spec.target_recall) == (kind, 0.9)
+    assert spec.queries.endswith("buyer vectors of real histories")
+    assert [step.depth for step in spec.steps] == [10, 60]  # there are sixty products
+    products = load_index(version, RetrievalSettings())
+    vectors = np.load(version.layout.embeddings)
+    (answer,) = products.search(vectors[:1], [Query(60)])
+    assert len(answer.product_ids) == 60
+    np.testing.assert_allclose(answer.scores, np.sort(vectors @ vectors[0])[::-1], atol=1e-6)
+
+
+def test_an_index_that_finds_too_little_is_not_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
+    before = Layout(artifacts).current.read_text()
+    monkeypatch.setattr(pipeline.index, "_recalls", lambda *arguments: {1.0: 0.75})
+    settings = ["index.kind=compact", "training.max_epochs=1"]
+    assert main(run_arguments(shop, artifacts, settings=settings)) == 2
+    assert "index.kind=compact finds 0.7500 of the 60 nearest products at the most" in capsys.readouterr().err
+    assert Layout(artifacts).current.read_text() == before
 
 
 def test_a_damaged_old_version_does_not_fail_a_run(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tiny_artifact import BRANDS, CATEGORIES, build_version, catalogue
 
 from retrieval_service.index import Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
+from trainer.config import Index
+from trainer.index import build, item_queries
 from twotower import errors, rpc, telemetry, wire
 from twotower.artifact import Layout, Version, open_version
 from twotower.catalogue import Catalogue, Product, write_catalogue
@@ -120,6 +122,24 @@ async def test_a_filtered_search_is_exact_and_gives_as_many_as_there_are(
     (hits,) = await search(stub, stored[[6]], query(k, ["p6"], **wanted._asdict()))
     assert list(hits.product_ids) == ranked(stored, stored[6], allowed, k)
     assert list(hits.unknown_filter_values) == []
+
+
+@pytest.mark.parametrize("exact_rows", [0, 40])
+def test_an_index_of_codes_answers_filters_as_a_scan_does(
+    tiny: Path, stored: NDArray[np.float32], exact_rows: int
+) -> None:
+    config = Index(kind="compact", target_recall=0.9)
+    made = build(stored, item_queries(stored, 7), config, 7, 1, lambda line: None)
+    spec = made.spec.model_copy(update={"exact_rows": exact_rows})
+    files = opened(tiny).layout
+    products = ProductIndex(
+        VectorIndex(made.index, stored, spec), {one.id: one.row for one in PRODUCTS}, Catalogue(files.products)
+    )
+    asked = [(wanted, k) for wanted in (*FILTERS, Filter()) for k in (3, 1000)]
+    answers = products.search(stored[: len(asked)], [Query(k, ["p6"], wanted) for wanted, k in asked])
+    for place, (wanted, k) in enumerate(asked):
+        allowed = [one for one in PRODUCTS if passes(one, wanted) and one.id != "p6"]
+        assert answers[place].product_ids == ranked(stored, stored[place], allowed, k)
 
 
 async def test_each_row_of_a_batch_has_its_own_filter(stub: Stub, stored: NDArray[np.float32]) -> None:

@@ -95,7 +95,7 @@ def gold_rings(version: Version) -> list[int]:
 
 def test_a_buyer_of_gold_rings_gets_jewellery(version: Version) -> None:
     rings = gold_rings(version)
-    index = VectorIndex.load(version.layout.index, version.layout.embeddings)
+    index = VectorIndex.load(version.layout.index, version.layout.embeddings, version.manifest.index)
     times = 1_780_000_000_000 + 60_000 * np.arange(len(rings))
     history = BuyerSequence(np.array(rings), np.array([1, 1, 2, 3, 1]), times)
     batch = to_inputs([history], EventSchema(version.manifest.event_weights))

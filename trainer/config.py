@@ -191,7 +191,8 @@ class Evaluation(Section):
 
 
 class Index(Section):
-    kind: Literal["flat"]
+    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact"]
+    target_recall: Annotated[float, Field(gt=0.5, lt=1)]
 
 
 class Publish(Section):

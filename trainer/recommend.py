@@ -51,7 +51,7 @@ def recommend(
     opened = open_version(layout, version)
     files = opened.layout
     opened.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
-    index = VectorIndex.load(files.index, files.embeddings)
+    index = VectorIndex.load(files.index, files.embeddings, opened.manifest.index, threads)
     ids = np.load(files.ids, allow_pickle=False)
     tower = BuyerTower(files.buyer_tower, threads)
     config = Config.model_validate(yaml.safe_load(files.config.read_text(encoding="utf-8")))

@@ -97,6 +97,44 @@ class FileEntry(BaseModel):
     size: int
 
 
+class IndexStep(BaseModel):
+    """One measured way to search an index: how many rows it is asked for at the most, and what that takes and finds.
+
+    `parameter` is nprobe or efSearch (0 where the index has neither), `factor` how many rows are fetched for each one
+    wanted, `recall` the share of the true `depth` best that are found, `microseconds` a query's time on one thread.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: int
+    parameter: int
+    factor: float
+    recall: float
+    microseconds: float
+
+
+class IndexSpec(BaseModel):
+    """What product_index.faiss is and how it is searched. The defaults are a flat index, as all older versions have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: str = "flat"
+    # as FAISS's factory takes it
+    factory: str = "Flat"
+    # what `parameter` of a step is called: nprobe, efSearch, or nothing
+    knob: str = ""
+    # for each depth the cheapest way that reaches the target, by rising depth; none for an exact index
+    steps: list[IndexStep] = []
+    # filters that allow so many products or fewer are answered by an exact scan of these alone
+    exact_rows: int = 0
+    target_recall: float = 1.0
+    # what recall was measured with, and every way that was tried
+    queries: str = ""
+    curve: list[IndexStep] = []
+    bytes_per_vector: float | None = None
+    build_seconds: float | None = None
+
+
 class Manifest(BaseModel):
     """What one version is: read by services before they open anything else of it."""
 
@@ -126,6 +164,7 @@ class Manifest(BaseModel):
     gate: str = ""
     # the newest event that the published model was trained on
     newest_event_ms: int | None = None
+    index: IndexSpec = IndexSpec()
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]
 

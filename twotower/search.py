@@ -1,4 +1,10 @@
-"""The vector index of a version: exact top-K with excluded rows. The retrieval service and `recommend` share it."""
+"""The vector index of a version: top-K with excluded rows and allowed rows. The retrieval service and `recommend` share
+it.
+
+A flat index is searched exactly. The others find candidates by what they hold of a vector (a code, a graph), and these
+are ranked again by their exact inner products, read from the mapped product_embeddings.npy: no second copy of the
+vectors is in memory.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +15,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.artifact import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
-# a search asks FAISS for k and the excluded; past this many it costs less to score every row once
+Mask = NDArray[np.bool_]
+# an exact search asks FAISS for k and the excluded; past this many it costs less to score every row once
 _MAX_FETCH = 4096
 # rows beyond k that are asked for, so that a tie at the k-th place is seen
 _SPARE = 8
 # two sums of the same products may differ by this share of the query's length: BLAS, FAISS and numpy add in
 # different orders, and the order depends on the size of the batch
 _ROUNDING = 2e-6
-# FAISS scores a flat index by BLAS from this many floats of queries on (queries x dimensions): a batch of 32 queries of
+# FAISS scores exactly by BLAS from this many floats of queries on (queries x dimensions): a batch of 32 queries of
 # 384 dimensions takes a quarter of the time then, a single query would take four times as long
 _BLAS_FROM = 2304
-# rows gathered at once: a copy of a share of the vectors, never of all of them
-_CHUNK = 16_384
+# an index under a filter is asked for this much more than would hold k allowed rows on average
+_FILTER_MARGIN = 1.3
+FLAT = IndexSpec()
 
 
 class Hits(NamedTuple):
@@ -35,72 +44,112 @@ class Hits(NamedTuple):
 
 
 class VectorIndex:
-    """FAISS over vectors [N, D]; row i of the index is row i of `vectors`."""
+    """FAISS over vectors [N, D]; row i of the index is row i of `vectors`. Every search runs on `threads` threads.
 
-    def __init__(self, index: Any, vectors: Float32) -> None:
+    Whatever the kind: scores are exact inner products, equal ones come in the order of the rows, a query gets the same
+    answer in any batch, and there are min(k, allowed) rows. A flat index gives the true best; another one finds the
+    share of them that its `spec` tells.
+    """
+
+    def __init__(self, index: Any, vectors: Float32, spec: IndexSpec = FLAT, threads: int = 1) -> None:
         if index.ntotal != len(vectors) or index.d != vectors.shape[1]:
             raise CorruptArtifact(
                 f"the index holds {index.ntotal} x {index.d}, the vectors are {len(vectors)} x {vectors.shape[1]}"
             )
-        self._index = index
+        if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
+            raise CorruptArtifact(f"the vectors are {vectors.dtype}, wanted float32, row by row")
+        self.spec = spec
         self.vectors = vectors
+        self._threads = threads
+        # a flat index is its vectors, and those are mapped already
+        self._index = index if spec.factory != FLAT.factory else None
 
     @classmethod
-    def load(cls, index: Path, embeddings: Path) -> VectorIndex:
-        """Opens an index and maps its vectors; both files must have been checked before."""
+    def load(cls, index: Path, embeddings: Path, spec: IndexSpec = FLAT, threads: int = 1) -> VectorIndex:
+        """Maps an index and its vectors; both files must have been checked before. CorruptArtifact where they cannot
+        be read, or are not what `spec` says."""
         import faiss  # only the retrieval service and the trainer have it
 
         try:
-            faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
             # a view without the class of a mapped file, whose every index operation costs a microsecond more
             vectors = np.asarray(np.load(embeddings, mmap_mode="r", allow_pickle=False))
-            return cls(faiss.read_index(str(index)), vectors)
+            read = faiss.read_index(str(index), faiss.IO_FLAG_MMAP_IFC)
         except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
             raise CorruptArtifact(f"{index.name} or {embeddings.name} cannot be read: {error}") from error
+        if isinstance(read, faiss.IndexFlat) != (spec.factory == FLAT.factory):
+            raise CorruptArtifact(f"{index.name} is an {type(read).__name__}, the manifest says {spec.factory}")
+        return cls(read, vectors, spec, threads)
+
+    def with_spec(self, spec: IndexSpec) -> VectorIndex:
+        """The same index, searched another way."""
+        return VectorIndex(self._index, self.vectors, spec, self._threads)
 
     @property
     def size(self) -> int:
-        return int(self._index.ntotal)
+        return len(self.vectors)
+
+    @property
+    def exact(self) -> bool:
+        """True where every answer is the true best."""
+        return self._index is None
 
     @property
     def dimension(self) -> int:
-        return int(self._index.d)
+        return int(self.vectors.shape[1])
 
-    def search(self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64]) -> list[Hits]:
+    def search(
+        self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None = None
+    ) -> list[Hits]:
         """For each query [D] the `k` rows of highest inner product that are not excluded; min(k, allowed) of them.
 
-        Rows of equal score come in the order of the rows, and a query gets the same answer in any batch.
+        `allowed` [N] tells which rows may be found; None: every one.
         """
         if queries.shape[1] != self.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {self.dimension} dimensions")
-        results: dict[int, Hits] = {}
+        self._limit_threads()
+        queries = np.ascontiguousarray(queries, np.float32)
         excluded = [np.unique(rows) for rows in excluded]
-        fetch = [min(k + len(rows) + _SPARE, self.size) for k, rows in zip(ks, excluded, strict=True)]
-        narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
-        if narrow:
-            most = max(fetch[row] for row in narrow)
-            scores, rows = self._index.search(np.ascontiguousarray(queries[narrow]), most)
-            for place, row in enumerate(narrow):
-                found = self._settle(queries[row], rows[place], scores[place], ks[row], excluded[row])
-                if found is not None:
-                    results[row] = found
-        everything = np.arange(self.size) if len(results) < len(queries) else np.empty(0, np.int64)
-        return [
-            results[row] if row in results else self.scan(query, everything, ks[row], excluded[row])
-            for row, query in enumerate(queries)
-        ]
+        find = self._exact if self._index is None else self._approximate
+        results = find(queries, ks, excluded, allowed)
+        rest = [row for row in range(len(queries)) if row not in results]
+        if rest:
+            rows = np.arange(self.size) if allowed is None else np.flatnonzero(allowed)
+            results |= {row: self.scan(queries[row], rows, ks[row], excluded[row]) for row in rest}
+        return [results[row] for row in range(len(queries))]
 
     def scan(self, query: Float32, allowed: Int64, k: int, excluded: Int64) -> Hits:
         """The best `k` of the `allowed` rows alone, by exact inner product; equal scores in the order of the rows."""
+        query = np.ascontiguousarray(query, np.float32)
         if len(excluded):
             allowed = allowed[~np.isin(allowed, excluded)]
         if not len(allowed) or k <= 0:
             return Hits(np.empty(0, np.int64), np.empty(0, np.float32))
-        scores = self._rough(allowed, query)
-        if k < len(allowed):
-            kth = np.partition(scores, len(scores) - k)[len(scores) - k]
-            allowed = allowed[scores >= kth - _rounding(query)]
+        if k < len(allowed) == self.size:
+            # BLAS is twice as fast over everything, but its last digits depend on how many rows there are
+            rough = self.vectors @ query
+            kth = np.partition(rough, len(rough) - k)[len(rough) - k]
+            allowed = allowed[rough >= kth - _rounding(query)]
         return self._rank(query, allowed, k)
+
+    def _exact(
+        self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None
+    ) -> dict[int, Hits]:
+        """Answers of an exact search, for the queries that it can settle; the others have none."""
+        if allowed is not None:
+            return {}
+        import faiss
+
+        results: dict[int, Hits] = {}
+        fetch = [min(k + len(rows) + _SPARE, self.size) for k, rows in zip(ks, excluded, strict=True)]
+        narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
+        if narrow:
+            most = max(fetch[row] for row in narrow)
+            scores, rows = faiss.knn(queries[narrow], self.vectors, most, faiss.METRIC_INNER_PRODUCT)
+            for place, row in enumerate(narrow):
+                found = self._settle(queries[row], rows[place], scores[place], ks[row], excluded[row])
+                if found is not None:
+                    results[row] = found
+        return results
 
     def _settle(self, query: Float32, rows: Int64, scores: Float32, k: int, excluded: Int64) -> Hits | None:
         """The best `k` of what FAISS found, or None where a row that it left out might belong among them."""
@@ -115,21 +164,85 @@ class VectorIndex:
             rows = rows[kept >= kept[k - 1] - _rounding(query)]
         return self._rank(query, rows, k)
 
+    def _approximate(
+        self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None
+    ) -> dict[int, Hits]:
+        """Answers of an approximate search; none for a query that an exact scan serves better or that found too few.
+
+        The best k of the allowed rows are the first k allowed in the order of all rows: where k of them are among the
+        `depth` rows asked for, they are found as surely as the index finds the best `depth`.
+        """
+        possible = self.size if allowed is None else int(np.count_nonzero(allowed))
+        if allowed is not None and possible <= self.spec.exact_rows:
+            return {}
+        results: dict[int, Hits] = {}
+        share = self.size / possible * (_FILTER_MARGIN if possible < self.size else 1.0)
+        for row, query in enumerate(queries):
+            depth = int(np.ceil(ks[row] * share)) + len(excluded[row])
+            step = self.step(depth)
+            if step is None:
+                continue
+            rows = self.candidates(query, step)
+            if allowed is not None:
+                rows = rows[allowed[rows]]
+            if len(excluded[row]):
+                rows = rows[~np.isin(rows, excluded[row])]
+            if len(rows) >= min(ks[row], possible):
+                results[row] = self._rank(query, rows, ks[row])
+        return results
+
+    def step(self, depth: int) -> IndexStep | None:
+        """The cheapest measured way to search so deep; None where an exact scan is the only one."""
+        return next((one for one in self.spec.steps if one.depth >= depth), None)
+
+    def candidates(self, query: Float32, step: IndexStep) -> Int64:
+        """Rows among which an approximate index finds the best `step.depth`, those that it takes for the best first.
+
+        One query a call: in a batch FAISS adds up in another order, and an answer would depend on its neighbours.
+        """
+        assert self._index is not None
+        parameters = _parameters(self.spec.knob, step.parameter)
+        _, rows = self._index.search(query[None], self.fetched(step.depth, step.factor), params=parameters)
+        return np.asarray(rows[0][rows[0] >= 0])
+
+    def fetched(self, depth: int, factor: float) -> int:
+        """How many rows FAISS is asked for, to find the best `depth`."""
+        return min(int(np.ceil(depth * factor)) + _SPARE, self.size)
+
     def _rank(self, query: Float32, rows: Int64, k: int) -> Hits:
-        # summed row by row, unlike a matrix product: a score does not depend on what else is scored beside it
-        scores = np.concatenate([(self.vectors[part] * query).sum(axis=1) for part in _parts(rows)])  # [len(rows)]
+        scores = self.scores(query, rows)
+        if k < len(rows):
+            kept = np.flatnonzero(scores >= np.partition(scores, len(rows) - k)[len(rows) - k])
+            rows, scores = rows[kept], scores[kept]
         best = np.lexsort((rows, -scores))[:k]
         return Hits(rows[best], scores[best])
 
-    def _rough(self, rows: Int64, query: Float32) -> Float32:
-        """Inner products at BLAS speed; their last digits depend on how many rows are asked for at once."""
-        if len(rows) == self.size:
-            return np.asarray(self.vectors @ query)
-        return np.concatenate([self.vectors[part] @ query for part in _parts(rows)])
+    def scores(self, query: Float32, rows: Int64) -> Float32:
+        """Inner products, each summed by itself and read where it lies: a score does not depend on what else is scored
+        beside it, and nothing is copied."""
+        import faiss
+
+        rows = np.ascontiguousarray(rows, np.int64)
+        scores = np.empty(len(rows), np.float32)
+        pointers = (faiss.swig_ptr(array) for array in (scores, query, self.vectors, rows))
+        faiss.fvec_inner_products_by_idx(*pointers, self.dimension, 1, len(rows))  # type: ignore[attr-defined]
+        return scores
+
+    def _limit_threads(self) -> None:
+        import faiss
+
+        # of the thread that searches: OpenMP keeps the count for each thread apart
+        faiss.omp_set_num_threads(self._threads)
+        faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
 
 
-def _parts(rows: Int64) -> list[Int64]:
-    return [rows[start : start + _CHUNK] for start in range(0, max(len(rows), 1), _CHUNK)]
+def _parameters(knob: str, value: int) -> Any:
+    import faiss
+
+    # FAISS's stubs know neither
+    if knob == "nprobe":
+        return faiss.SearchParametersIVF(nprobe=value)  # type: ignore[call-arg]
+    return faiss.SearchParametersHNSW(efSearch=value) if knob == "efSearch" else None  # type: ignore[attr-defined]
 
 
 def _rounding(query: Float32) -> float:
