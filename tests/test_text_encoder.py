@@ -39,7 +39,7 @@ def products(count: int = 60) -> Products:
     return Products(
         [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], empty,
         [("مجوهرات", "عطور", "سيارات", "تمور")[place % 4] for place in range(count)], [None] * count, empty,
-        [True] * count,
+        [True] * count, [()] * count,
     )  # fmt: skip
 
 
