@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-index bench-serving soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -28,6 +28,9 @@ compose-test: .venv/dev.stamp $(GENERATED) ## the tests that build images and ru
 
 bench-items: .venv/dev.stamp $(GENERATED) ## item encoding beside sentence-transformers
 	$(BIN)/python benchmarks/items.py $(ARGS)
+
+bench-encoder: .venv/dev.stamp $(GENERATED) ## the catalogue encoder on noisy Arabic, beside TF-IDF (data in ../shared/data)
+	$(BIN)/python -m benchmarks.encoder $(ARGS)
 
 lint: .venv/dev.stamp $(GENERATED) ## format check, lint, types, import contracts
 	$(BIN)/ruff format --check .

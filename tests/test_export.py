@@ -43,7 +43,7 @@ def encoder_config(*assignments: str) -> Encoder:
 
 def hashed(profile: str = "full") -> SentenceTransformer:
     torch.manual_seed(0)
-    spec = NgramSpec(2, 3, 512, 128)
+    spec = NgramSpec(2, 3, 512, 128, 1, 3, 3, 3)
     return SentenceTransformer(
         modules=[HashedNgramEmbedding(16, spec.settings(), Normaliser.profile(profile).settings())], device="cpu"
     )

@@ -18,6 +18,7 @@ from trainer.config import CatalogueEncoderConfig, load_config
 from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.text_encoder import (
+    _Batches,
     encode_cached,
     load_pretrained,
     noised,
@@ -39,7 +40,7 @@ def products(count: int = 60) -> Products:
     return Products(
         [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], empty,
         [("مجوهرات", "عطور", "سيارات", "تمور")[place % 4] for place in range(count)], [None] * count, empty,
-        [True] * count,
+        [True] * count, [()] * count,
     )  # fmt: skip
 
 
@@ -98,6 +99,66 @@ def test_training_pulls_a_noised_title_towards_its_own_product() -> None:
         own = np.diag(similar)
         scores.append(float((own - (similar.sum(axis=1) - own) / (len(titles) - 1)).mean()))
     assert scores[1] > scores[0] + 0.02
+
+
+def invented(count: int = 150) -> Products:
+    """Products of invented names, spelt alike in threes, with doses, forms and a description in another script."""
+    draw = random.Random(5)
+    syllables = [consonant + vowel for consonant in "بتجدرزسفكلمن" for vowel in "اوي"]
+    names: dict[str, None] = {}
+    while len(names) < count // 3:
+        names["".join(draw.choice(syllables) for _ in range(4)) + draw.choice("نمسر")] = None
+    titles = [
+        f"{name} {dose} مجم {draw.choice(('20 قرص', '14 كبسولة', 'شراب 100 مل'))}"
+        for name in names
+        for dose in draw.sample((5, 10, 25, 50, 100), 3)
+    ]
+    latin = str.maketrans("بتجدرزسفكلمناوي", "btjdrzsfklmnaoi")
+    empty = [""] * len(titles)
+    return Products(
+        titles, titles, [f"{title.split()[0].translate(latin)} tablets, ships in a carton box" for title in titles],
+        empty, empty, [None] * len(titles), empty, [True] * len(titles), [()] * len(titles),
+    )  # fmt: skip
+
+
+# what sellers do to a title, applied to all of it
+SPELLINGS = {
+    "a letter left out": lambda name, rest: f"{name[:2]}{name[3:]} {rest}",
+    "two letters swapped": lambda name, rest: f"{name[:2]}{name[3]}{name[2]}{name[4:]} {rest}",
+    "a letter drawn out": lambda name, rest: f"{name[:3]}{name[3] * 5}{name[4:]} {rest}",
+    "another vowel": lambda name, rest: f"{name[:3]}{'و' if name[3] != 'و' else 'ا'}{name[4:]} {rest}",
+    "spaces lost": lambda name, rest: f"{name}{rest.replace(' ', '')}",
+    "a price and a note": lambda name, rest: f"*{name} {rest} السعر الجديد 87",
+}
+
+
+@pytest.fixture(scope="module")
+def robust() -> SentenceTransformer:
+    return train_catalogue_encoder(invented(), settings_of("dimension=128", "buckets=16384"), FULL, 7)
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_a_noisy_title_finds_its_own_product(robust: SentenceTransformer, kind: str) -> None:
+    shop = invented()
+    queries = [SPELLINGS[kind](*title.split(" ", 1)) for title in shop.titles]
+    vectors, titles, texts = (robust.encode(one) for one in (queries, shop.titles, texts_of(shop)))
+    for documents in (titles, texts):
+        found = (vectors @ documents.T).argmax(axis=1)
+        assert (found == np.arange(len(queries))).mean() >= 0.95
+
+
+def test_words_that_no_product_has_hardly_move_a_text(robust: SentenceTransformer) -> None:
+    title = invented().titles[0]
+    assert cosine(robust, title, f"{title} žqwx") > 0.9
+
+
+def test_batches_bring_along_what_is_spelt_alike() -> None:
+    # two directions, two products each: whichever is drawn, its neighbour comes with it
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
+    batches = _Batches(vectors, settings_of("batch_size=2", "batch_group=2"), random.Random(1))
+    assert {frozenset(batches.rows()) for _ in range(30)} == {frozenset({0, 2}), frozenset({1, 3})}
+    alone = _Batches(vectors, settings_of("batch_size=2", "batch_group=1"), random.Random(1))
+    assert all(1 <= len(set(rows)) == len(rows) <= 2 for rows in (alone.rows() for _ in range(30)))
 
 
 def test_the_same_seed_gives_the_same_encoder() -> None:

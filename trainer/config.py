@@ -80,11 +80,18 @@ class CatalogueEncoderConfig(Section):
     dimension: Annotated[int, Field(ge=8, le=4096)]
     ngram_min: Annotated[int, Field(ge=1, le=8)]
     ngram_max: Annotated[int, Field(ge=1, le=8)]
+    loose_spelling: bool
+    ngram_skeleton: Annotated[int, Field(ge=0, le=8)]
+    ngram_joined: Annotated[int, Field(ge=0, le=8)]
+    head_words: Annotated[int, Field(ge=0)]
+    frequency_power: Annotated[float, Field(ge=0)]
+    unseen: Annotated[float, Field(ge=0, le=1)]
     buckets: Annotated[int, Field(ge=256, le=4_194_304)]
     length: Count
     max_texts: Count
     steps: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=2)]
+    batch_group: Count
     learning_rate: Positive
     temperature: Positive
 
@@ -92,6 +99,9 @@ class CatalogueEncoderConfig(Section):
     def _ordered(self) -> CatalogueEncoderConfig:
         if self.ngram_min > self.ngram_max:
             raise ValueError(f"ngram_min {self.ngram_min} is above ngram_max {self.ngram_max}")
+        for name in ("ngram_skeleton", "ngram_joined"):
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name} 1 is no n-gram: 0 (none) or 2 to 8")
         return self
 
 

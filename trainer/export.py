@@ -195,8 +195,9 @@ class _TextGraph(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.steps[0], HashedNgramEmbedding):
-            # an embedding bag as ONNX knows it: gather and sum; row 0 (padding) is zero
-            sums = nn.functional.embedding(input_ids, self.steps[0].embedding.weight).sum(dim=1)
+            # an embedding bag as ONNX knows it: gather and a product with the weights, 0 of padding
+            rows = nn.functional.embedding(input_ids, self.steps[0].embedding.weight)  # [B, L, E]
+            sums = (attention_mask.to(rows.dtype).unsqueeze(1) @ rows).squeeze(1)
             return nn.functional.normalize(sums, dim=-1)
         for step in self.steps:
             features = step(features)

@@ -25,14 +25,16 @@ from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.progress import track
 from twotower.encoder import TextEncoder
-from twotower.ngrams import NgramSpec
+from twotower.ngrams import UNIT, Bag, NgramSpec
 from twotower.text import Normaliser, item_text
 
 Float32 = NDArray[np.float32]
+# n-grams of a text that a training step reads
+_WINDOW = 128
 
 
 class HashedNgramEmbedding(InputModule):
-    """A sentence-transformers module: text [B] → L2-normalised sum of its hashed n-grams' vectors [B, E].
+    """A sentence-transformers module: text [B] → L2-normalised weighted sum of its hashed n-grams' vectors [B, E].
 
     It normalises by itself, so `SentenceTransformer(folder).encode(raw_text)` needs nothing else.
     """
@@ -47,11 +49,13 @@ class HashedNgramEmbedding(InputModule):
         self.embedding = nn.EmbeddingBag(self.spec.buckets, dimension, mode="sum", padding_idx=0)
 
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        ids, mask = self.spec.batch([self.normalise((prompt or "") + str(text)) for text in inputs])
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        ids, weights = self.spec.batch([self.normalise((prompt or "") + str(text)) for text in inputs])
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(weights)}
 
     def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        features["sentence_embedding"] = functional.normalize(self.embedding(features["input_ids"]), dim=-1)
+        weights = features["attention_mask"].to(self.embedding.weight.dtype)
+        sums = self.embedding(features["input_ids"], per_sample_weights=weights)
+        features["sentence_embedding"] = functional.normalize(sums, dim=-1)
         return features
 
     def get_embedding_dimension(self) -> int:
@@ -84,72 +88,103 @@ def train_catalogue_encoder(
 ) -> SentenceTransformer:
     """Trains the embedded encoder on the product texts alone: no pretrained weights, no interactions.
 
-    Contrastive (InfoNCE, in batch, both directions): a noised view of a title against the product's own title and
-    full text. The n-gram vectors start random, weighted by inverse document frequency, which by itself is a random
-    projection of TF-IDF; training then learns which n-grams tell products apart and which belong together.
+    The n-gram vectors start random, weighted by a power of inverse document frequency, which by itself is a random
+    projection of TF-IDF. Contrastive training (InfoNCE, in batch, both directions: a noised view of a title against
+    the product's own title and its full text, beside those of its nearest products) then learns which n-grams tell
+    products apart and which belong together.
     """
-    module = HashedNgramEmbedding(
-        config.dimension,
-        NgramSpec(config.ngram_min, config.ngram_max, config.buckets, config.length).settings(),
-        normaliser.settings(),
-    )
+    spec = NgramSpec(
+        config.ngram_min, config.ngram_max, config.buckets, config.length, int(config.loose_spelling),
+        config.ngram_skeleton, config.ngram_joined, config.head_words,
+    )  # fmt: skip
+    module = HashedNgramEmbedding(config.dimension, spec.settings(), normaliser.settings())
     generator = torch.Generator().manual_seed(seed)
     draw = random.Random(seed)
     views = _Views(products, module, draw, config.max_texts)
     weight = torch.randn(config.buckets, config.dimension, generator=generator) / config.dimension**0.5
-    table = _NgramTable(weight, views.idf)
+    table = _NgramTable(weight, views.frequency_weights(config.frequency_power, config.unseen))
     steps = config.steps if len(views.titles) > 1 else 0
+    batches = _Batches(table.frozen(views.bags(views.titles)) if steps else torch.empty(0), config, draw)
     for step in track(range(steps), "encoder", unit="batch"):
-        rows = [draw.randrange(len(views.titles)) for _ in range(config.batch_size)]
-        bags = [
-            [views.query(row) for row in rows],
-            [views.ids(views.titles[row]) for row in rows],
-            [views.document(row) for row in rows],
-        ]
-        queries, titles, texts = table.encode(bags)
-        documents = functional.normalize(titles + texts, dim=-1)
-        logits = queries @ documents.T / config.temperature  # [B, B]
+        rows = batches.rows()
+        queries, titles, texts = table.encode(
+            [[views.query(row) for row in rows], views.bags(views.titles, rows), [views.document(row) for row in rows]]
+        )
         same = torch.tensor([views.groups[row] for row in rows])
         # the same text elsewhere in the batch is not a negative
         twins = (same[:, None] == same[None, :]) & ~torch.eye(len(rows), dtype=torch.bool)
-        logits = logits.masked_fill(twins, float("-inf"))
-        target = torch.arange(len(rows))
-        loss = functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
-        loss.backward()
+        for_titles, for_texts = (_info_nce(queries, one, twins, config.temperature) for one in (titles, texts))
+        (for_titles + for_texts).backward()
         table.step(config.learning_rate * (1 - step / steps))
     with torch.no_grad():
         module.embedding.weight.copy_(table.folded())
     return SentenceTransformer(modules=[module], device="cpu")
 
 
+def _info_nce(queries: Tensor, documents: Tensor, twins: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each query's own document among the batch's, and of each document's own query."""
+    logits = (queries @ documents.T / temperature).masked_fill(twins, float("-inf"))  # [B, B]
+    target = torch.arange(len(queries))
+    return functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
+
+
+class _Batches:
+    """Rows of training batches: products drawn at random, each with its nearest ones before training, where wanted.
+
+    A typo seldom leads to just any product: it leads to one that is spelt alike.
+    """
+
+    def __init__(self, vectors: Tensor, config: CatalogueEncoderConfig, draw: random.Random) -> None:
+        self._vectors, self._draw = vectors, draw
+        self._size, self._group = config.batch_size, min(config.batch_group, config.batch_size, max(1, len(vectors)))
+
+    def rows(self) -> list[int]:
+        """At most `batch_size` different rows."""
+        anchors = [self._draw.randrange(len(self._vectors)) for _ in range(self._size // self._group)]
+        if self._group == 1:
+            return list(dict.fromkeys(anchors))
+        near = (self._vectors[anchors] @ self._vectors.T).topk(self._group, dim=1).indices  # [anchors, group]
+        return list(dict.fromkeys([*anchors, *near.flatten().tolist()]))[: self._size]
+
+
 class _NgramTable:
-    """N-gram vectors times their inverse document frequency, trained by Adam on the rows that a step touches.
+    """N-gram vectors times their frequency weights, trained by Adam on the rows that a step touches.
 
     Only those rows are gathered, differentiated and written back: a step costs what its texts hold, not what the
     whole table does (lazy Adam, as torch.optim.SparseAdam has it).
     """
 
-    def __init__(self, weight: Tensor, idf: Tensor) -> None:
-        self._weight, self._idf = weight, idf[:, None]
+    def __init__(self, weight: Tensor, frequency: Tensor) -> None:
+        self._weight, self._frequency = weight, frequency[:, None]
         self._first, self._second = torch.zeros_like(weight), torch.zeros_like(weight)
         self._rows = torch.empty(0, dtype=torch.long)
         self._leaf = torch.empty(0)
         self._steps = 0
 
-    def encode(self, views: Sequence[Sequence[Sequence[int]]]) -> list[Tensor]:
-        """For each view, rows of n-gram ids → L2-normalised vectors [B, E]."""
-        flat = [np.array([one for row in view for one in row] or [0], np.int64) for view in views]
+    def encode(self, views: Sequence[Sequence[Bag]]) -> list[Tensor]:
+        """For each view, bags of n-grams → L2-normalised vectors [B, E]."""
+        flat = [np.fromiter((one for bag in view for one in bag.ids), np.int64) for view in views]
         unique, inverse = np.unique(np.concatenate(flat), return_inverse=True)
         self._rows = torch.from_numpy(unique)
         self._leaf = self._weight[self._rows].requires_grad_()
-        table = self._leaf * self._idf[self._rows]
+        table = self._leaf * self._frequency[self._rows]
         vectors, start = [], 0
         for view, ids in zip(views, flat, strict=True):
-            offsets = torch.tensor([0, *np.cumsum([len(row) for row in view[:-1]])])
             part = torch.from_numpy(inverse[start : start + len(ids)])
-            vectors.append(functional.normalize(functional.embedding_bag(part, table, offsets, mode="sum"), dim=-1))
+            vectors.append(_sums(table, part, view))
             start += len(ids)
         return vectors
+
+    @torch.no_grad()
+    def frozen(self, bags: Sequence[Bag], chunk: int = 4096) -> Tensor:
+        """L2-normalised vectors [N, E] as the table stands."""
+        table = self.folded()
+        parts = []
+        for start in range(0, len(bags), chunk):
+            part = bags[start : start + chunk]
+            ids = torch.tensor([one for bag in part for one in bag.ids], dtype=torch.long)
+            parts.append(_sums(table, ids, part))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -164,10 +199,19 @@ class _NgramTable:
         self._weight[rows] -= rate * scale * first / (second.sqrt() + 1e-8)
 
     def folded(self) -> Tensor:
-        """The vectors with their frequencies multiplied in; row 0 (padding) is zero."""
-        folded = self._weight * self._idf
+        """The vectors with their frequency weights multiplied in; row 0 (padding) is zero."""
+        folded = self._weight * self._frequency
         folded[0] = 0
         return folded
+
+
+def _sums(table: Tensor, ids: Tensor, bags: Sequence[Bag]) -> Tensor:
+    """L2-normalised weighted sums [B, E] of the rows `ids` of the table, which are those of the bags in turn."""
+    offsets = torch.tensor([0, *np.cumsum([len(bag.ids) for bag in bags[:-1]])])
+    weights = torch.tensor([weight for bag in bags for weight in bag.weights], dtype=torch.float32) / UNIT
+    return functional.normalize(
+        functional.embedding_bag(ids, table, offsets, mode="sum", per_sample_weights=weights), dim=-1
+    )
 
 
 class _Views:
@@ -183,35 +227,45 @@ class _Views:
         fold = module.normalise
         self.titles = [fold(products.titles[row]) or fold(products.descriptions[row]) for row in rows]
         self._texts = [fold(item_text(products.titles[row], products.descriptions[row])) for row in rows]
-        self._labels = [fold(f"{products.categories[row]} {products.brands[row]}") for row in rows]
         numbers: dict[str, int] = {}
         self.groups = [numbers.setdefault(title, len(numbers)) for title in self.titles]
-        self.idf = self._inverse_document_frequency()
 
-    def _inverse_document_frequency(self) -> Tensor:
+    def frequency_weights(self, power: float, unseen: float) -> Tensor:
+        """What each bucket weighs: its inverse document frequency to `power`, and a share of the highest where no
+        product has it: a word that the catalogue does not know tells its products no further apart."""
         counts = np.zeros(self._spec.buckets, np.int64)
         for text in self._texts:
-            counts[np.unique(np.array(self._spec.ids(text), np.int64))] += 1
-        return torch.from_numpy(np.log((1 + len(self._texts)) / (1 + counts)).astype(np.float32) + 0.1)
+            counts[np.unique(np.array(self._spec.bag(text).ids, np.int64))] += 1
+        weights = (np.log((1 + len(self._texts)) / (1 + counts)) + 0.1) ** power
+        weights[counts == 0] *= unseen
+        return torch.from_numpy(weights.astype(np.float32))
 
-    def ids(self, text: str) -> list[int]:
-        return self._spec.ids(text)
+    def bags(self, texts: Sequence[str], rows: Sequence[int] | None = None) -> list[Bag]:
+        """The n-grams of texts, or of some of them."""
+        return [self._spec.bag(texts[row]) for row in (range(len(texts)) if rows is None else rows)]
 
-    def document(self, row: int) -> list[int]:
-        """The full text, half of the time with brand and category, cut to a window to keep steps even."""
-        text = self._texts[row]
-        if self._labels[row] and self._draw.random() < 0.5:
-            text = f"{self._labels[row]} {text}"
-        ids = self._spec.ids(text)
-        return ids if len(ids) <= 256 else [ids[place] for place in sorted(self._draw.sample(range(len(ids)), 256))]
+    def document(self, row: int) -> Bag:
+        """The full text, cut to a window of its n-grams to keep steps even."""
+        bag = self._spec.bag(self._texts[row])
+        if len(bag.ids) <= _WINDOW:
+            return bag
+        kept = sorted(self._draw.sample(range(len(bag.ids)), _WINDOW))
+        return Bag([bag.ids[place] for place in kept], [bag.weights[place] for place in kept])
 
-    def query(self, row: int) -> list[int]:
-        text = noised(self.titles[row], self._draw) or self.titles[row]
+    def query(self, row: int) -> Bag:
+        title = self.titles[row]
+        if self._draw.random() < 0.5:
+            # one slip of the pen, and nothing else
+            words = title.split()
+            place = self._draw.randrange(len(words))
+            words[place] = _misspelt(words[place], self._draw)
+            return self._spec.bag(" ".join(words))
+        text = noised(title, self._draw) or title
         if self._draw.random() < 0.4:
             # a word that does not belong: sellers add notes of their own
             stray = self._draw.choice(self.titles[self._draw.randrange(len(self.titles))].split() or [""])
             text = self._draw.choice((f"{stray} {text}", f"{text} {stray}"))
-        return self._spec.ids(text)
+        return self._spec.bag(text)
 
 
 def noised(text: str, draw: random.Random) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from twotower.artifact import EncoderLayout
 from twotower.errors import CorruptArtifact
-from twotower.ngrams import NgramSpec, pad
+from twotower.ngrams import Bag, NgramSpec, pad
 from twotower.text import Normaliser
 from twotower.tower import Graph
 
@@ -88,7 +88,7 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
         """Vectors [B, E] of raw texts, in their order."""
         tokens = [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
-        batches = list(cut_batches([len(one) for one in tokens], batch_size, _BATCH_PLACES[self.spec.kind]))
+        batches = list(cut_batches([len(one.ids) for one in tokens], batch_size, _BATCH_PLACES[self.spec.kind]))
         vectors = np.empty((len(tokens), self.spec.dimension), np.float32)
 
         def run(rows: list[int]) -> None:
@@ -114,11 +114,11 @@ class TextEncoder:
                 f"{_PROBE_TOLERANCE:.0e}); train with encoder.quantisation=none"
             )
 
-    def _tokenize(self, text: str) -> Sequence[int]:
+    def _tokenize(self, text: str) -> Bag:
         if isinstance(self._tokenizer, NgramSpec):
-            return self._tokenizer.ids(text)
+            return self._tokenizer.bag(text)
         ids: list[int] = self._tokenizer.encode(text).ids
-        return ids
+        return Bag(ids, [1] * len(ids))
 
 
 def text_graph(path: Path) -> Graph:
