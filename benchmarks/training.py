@@ -93,22 +93,21 @@ def main() -> int:
         files, name, synthetic = _data(options, Path(scratch))
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
             task = _prepare(options, files, device, Path(scratch))
-            print(
-                f"\n{name}, {device}, {options.threads} {'thread' if options.threads == 1 else 'threads'}, "
-                f"{'CPU' if options.cpu_time else 'wall clock'} seconds, {len(task.cases):,} validation buyers",
-                flush=True,
-            )
+            threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
+            seconds = "CPU" if options.cpu_time else "wall clock"
+            print(f"\n{name}, {device}, {threads}, {seconds} seconds, {len(task.cases):,} buyers asked", flush=True)
             linear = _linear_seconds(task)
             curves = {
                 OURS: _train_ours(task, Path(scratch) / f"checkpoints-{device}"),
                 THEIRS: _train_sasrec(options, task, Path(scratch)),
             }
             summaries.append({"device": device} | _report(curves, task, linear))
+    data = task.run.data
     print(json.dumps({
         "benchmark": "training", "data": name, "synthetic": synthetic, "threads": options.threads,
-        "minutes": options.minutes, "cpu_time": options.cpu_time, "buyers": len(task.run.data.buyers), "products": len(task.run.data.products),
-        "events": len(task.run.data.events.buyer), "ours": options.set, "sasrec": _sasrec_settings(options),
-        "devices": summaries,
+        "minutes": options.minutes, "cpu_time": options.cpu_time, "buyers": len(data.buyers),
+        "products": len(data.products), "events": len(data.events.buyer), "ours": options.set,
+        "sasrec": _sasrec_settings(options), "devices": summaries,
     }))  # fmt: skip
     return 0
 
