@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ def main() -> int:
         "benchmark": "training", "data": name, "synthetic": synthetic, "threads": options.threads,
         "minutes": options.minutes, "cpu_time": options.cpu_time, "buyers": len(data.buyers),
         "products": len(data.products), "events": len(data.events.buyer), "ours": options.set,
-        "sasrec": _sasrec_settings(options), "devices": summaries,
+        "sasrec": sasrec_settings(options.sasrec, options.sasrec_set), "devices": summaries,
     }))  # fmt: skip
     return 0
 
@@ -134,17 +134,24 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--rectools {options.rectools} is not there: `make bench-training` makes that environment")
     if options.data and not options.data.is_dir():
         parser.error(f"--data {options.data} is not a folder")
-    _sasrec_settings(options)
+    if options.cpu_time and torch.cuda.is_available():
+        parser.error("--cpu-time does not see what a GPU does: leave it out on this machine")
+    sasrec_settings(options.sasrec, options.sasrec_set)
     return options
 
 
-def _sasrec_settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings = dict(SETTINGS[options.sasrec])
-    for assignment in options.sasrec_set:
+def sasrec_settings(preset: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """A preset with NAME=VALUE assignments laid over it. SystemExit names an assignment that is of no use."""
+    settings = dict(SETTINGS[preset])
+    for assignment in assignments:
         name, _, value = assignment.partition("=")
         if name not in settings:
             raise SystemExit(f"--sasrec-set {assignment}: {name!r} is none of {', '.join(settings)}")
-        settings[name] = value if isinstance(settings[name], str) else json.loads(value)
+        kind = type(settings[name])
+        try:
+            settings[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise SystemExit(f"--sasrec-set {assignment}: {value!r} is no {kind.__name__}") from None
     return settings
 
 
@@ -246,7 +253,7 @@ def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Cur
         ("asked", task.cases.buyer),
     ):
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    settings = _sasrec_settings(options)
+    settings = sasrec_settings(options.sasrec, options.sasrec_set)
     print(f"{THEIRS}, the {options.sasrec} settings of RecTools: {json.dumps(settings)}", flush=True)
     (folder / "task.json").write_text(json.dumps({
         "settings": settings, "threads": options.threads, "device": task.device, "seed": run.config.seed,

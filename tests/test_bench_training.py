@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.curves import Clock, Curve, Point
-from benchmarks.training import _vectors_scorer
+from benchmarks.training import DEFAULTS, _vectors_scorer, sasrec_settings
 from trainer.split import Cases
 
 CURVE = Curve(
@@ -67,3 +67,17 @@ def test_handed_over_vectors_score_by_their_product_whatever_their_order(tmp_pat
     low = -np.inf
     # product q is unknown to them, and so is buyer c
     assert scores.tolist() == [[-2, low, 14], [0, low, 0], [1, low, 5]]
+
+
+def test_settings_of_sasrec_are_read_by_their_kind_and_unknown_ones_are_refused() -> None:
+    assert sasrec_settings("defaults", []) == DEFAULTS
+    read = sasrec_settings("published", ["loss=softmax", "lr=0.01", "n_blocks=3", "use_pos_emb=false"])
+    assert (read["loss"], read["lr"], read["n_blocks"], read["use_pos_emb"]) == ("softmax", 0.01, 3, False)
+    assert read["n_negatives"] == 256
+    assert DEFAULTS["n_blocks"] == 2
+    with pytest.raises(SystemExit, match="blocks=3: 'blocks' is none of n_blocks, "):
+        sasrec_settings("defaults", ["blocks=3"])
+    with pytest.raises(SystemExit, match="n_blocks=two: 'two' is no int"):
+        sasrec_settings("defaults", ["n_blocks=two"])
+    with pytest.raises(SystemExit, match="use_pos_emb=1: '1' is no bool"):
+        sasrec_settings("defaults", ["use_pos_emb=1"])
