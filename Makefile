@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving bench-training bench-growth soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -44,6 +44,12 @@ bench-index: .venv/bench.stamp $(GENERATED) ## the chosen index beside a flat on
 bench-serving: .venv/bench.stamp $(GENERATED) ## the services beside two monoliths: speed, latency, CPU (ARGS="--products 100000 --index HNSW32")
 	$(BIN)/python -m benchmarks.serving --svg docs/serving.svg $(ARGS)
 
+bench-training: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## training beside RecTools' SASRec (ARGS="--data FOLDER --minutes 60")
+	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-growth: .venv/bench.stamp $(GENERATED) ## time and memory from 0.1 to 3 million events, and of 100,000 products
+	$(BIN)/python -m benchmarks.growth --svg docs/growth.svg $(ARGS)
+
 soak: .venv/bench.stamp $(GENERATED) ## 100,000 requests: no error, flat memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
@@ -70,6 +76,12 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/bench.stamp: .venv/run.stamp
 	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,bench]"
+	@touch $@
+
+# RecTools needs an older numpy than we do
+.venvs/rectools/stamp: benchmarks/rectools.txt
+	$(PYTHON) -m venv .venvs/rectools
+	.venvs/rectools/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
 	@touch $@
 
 clean: stop ## remove the environment and everything the demo made

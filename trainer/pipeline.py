@@ -216,7 +216,7 @@ def train(run: Prepared, say: Say, *, to_publish: bool = True) -> None:
     config, split, folder = run.config, run.split, run.folder
     say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
-    fitter = _fitter(run, say)
+    fitter = fitter_of(run, say)
     chosen = fitter.choose(run.events, split.train_stop, cases, folder.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
@@ -622,7 +622,8 @@ def _load_as_services_do(version: Version, threads: int) -> None:
         raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
 
 
-def _fitter(run: Prepared, say: Say) -> Fitter:
+def fitter_of(run: Prepared, say: Say) -> Fitter:
+    """What fits models to the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
         text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
@@ -637,7 +638,7 @@ def _fitter(run: Prepared, say: Say) -> Fitter:
 def _load_model(run: Prepared, weights: Path) -> TwoTower:
     """A fitted model on the CPU, from one of the files of `train`."""
     kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
-    model = _fitter(run, lambda line: None).new_model(kind)
+    model = fitter_of(run, lambda line: None).new_model(kind)
     model.load_state_dict(load_file(weights))
     return model
 

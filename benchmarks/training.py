@@ -1,0 +1,352 @@
+"""Training beside RecTools' SASRec: interactions per second, and the time to a given NDCG.
+
+Usage:  make bench-training [ARGS="--data FOLDER --minutes 60 --threads 2"]
+
+FOLDER holds events.csv.gz and products.csv.gz (or .csv); default is s3rec_beauty in $TWOTOWER_DATA or in
+../shared/data, and where that is absent the demo market. Both sides train on the same events, those before each buyer's
+last two (leave last out); after each epoch both are asked for the last but one, over the full catalogue, by
+trainer.evaluate. They run one after the other with the same number of threads. RecTools has an environment of its own
+(the Makefile makes it), trains through its own loop, and hands over the vectors that its scores are products of.
+
+What counts as seconds of training: everything from the training events in memory on, set-up included; validation, and
+what it needs, do not. Interactions per second leave the set-up out: events of the training set (both sides cut long
+histories, each its own way) times passes over it, by the seconds of the passes. What ours does before, reading, text
+encoder and the linear candidate that `training.start: auto` fits beforehand, is shown beside, and in a second ratio.
+
+Ours begins no epoch after `--minutes` of training, and SASRec is stopped at that moment; where its last validation is
+its best one it could have gone further, and that is said. On a machine with a GPU all is measured a second time there,
+with bfloat16 on both sides. `--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass:
+for a machine that does other things too. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from benchmarks.curves import Clock, Curve, Point
+from trainer import evaluate, pipeline
+from trainer.baselines import Scorer
+from trainer.config import load_config
+from trainer.demo_data import generate
+from trainer.model import TwoTower
+from trainer.split import Cases, sample
+from trainer.train import fit
+from twotower.artifact import Layout
+
+ROOT = Path(__file__).parent.parent
+# RecTools 0.19's documented defaults
+DEFAULTS: dict[str, Any] = {
+    "n_blocks": 2, "n_heads": 4, "n_factors": 256, "dropout_rate": 0.2, "session_max_len": 100, "loss": "softmax",
+    "n_negatives": 1, "gbce_t": 0.2, "lr": 0.001, "batch_size": 128, "use_pos_emb": True,
+    "use_key_padding_mask": False, "train_min_user_interactions": 2,
+}  # fmt: skip
+SETTINGS = {
+    "defaults": DEFAULTS,
+    # github.com/blondered/transformer_benchmark, configs/paper/loo/s3_vanilla.yaml: RecTools' authors on these very
+    # data; the strongest published SASRec there (test NDCG@10 .0531)
+    "published": DEFAULTS
+    | {"n_blocks": 1, "n_heads": 1, "session_max_len": 50, "loss": "sampled_softmax", "n_negatives": 256},
+}
+OURS, THEIRS = "ours", "SASRec"
+# what ours should reach: times the interactions per second, and share of the time to SASRec's best NDCG
+GOAL_RATE, GOAL_TIME = 5.0, 1 / 3
+
+
+class TimeIsUp(Exception):
+    """The bound on our training is reached."""
+
+
+class Task(NamedTuple):
+    """What both sides are measured on, and how long."""
+
+    run: pipeline.Prepared
+    cases: Cases
+    device: str
+    limit: float
+    now: Callable[[], float]
+    prepare_seconds: float
+
+    def score(self, scorer: Scorer) -> float:
+        """NDCG@10 of the validation cases, over the full catalogue, products of the history excluded."""
+        ranks = evaluate.rank_targets(scorer, self.run.events, self.cases, self.run.ties, True, lists=False)
+        return float(evaluate.case_metrics(ranks)["ndcg@10"].mean())
+
+
+def main() -> int:
+    options = _arguments()
+    summaries = []
+    with tempfile.TemporaryDirectory() as scratch:
+        files, name, synthetic = _data(options, Path(scratch))
+        for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+            task = _prepare(options, files, device, Path(scratch))
+            threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
+            seconds = "CPU" if options.cpu_time else "wall clock"
+            print(f"\n{name}, {device}, {threads}, {seconds} seconds, {len(task.cases):,} buyers asked", flush=True)
+            linear = _linear_seconds(task)
+            curves = {
+                OURS: _train_ours(task, Path(scratch) / f"checkpoints-{device}"),
+                THEIRS: _train_sasrec(options, task, Path(scratch)),
+            }
+            summaries.append({"device": device} | _report(curves, task, linear))
+    data = task.run.data
+    print(json.dumps({
+        "benchmark": "training", "data": name, "synthetic": synthetic, "threads": options.threads,
+        "minutes": options.minutes, "cpu_time": options.cpu_time, "buyers": len(data.buyers),
+        "products": len(data.products), "events": len(data.events.buyer), "ours": options.set,
+        "sasrec": sasrec_settings(options.sasrec, options.sasrec_set), "devices": summaries,
+    }))  # fmt: skip
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, help="folder of events and products; default s3rec_beauty, see above")
+    parser.add_argument("--buyers", type=int, default=0, help="drawn at random; 0 = all")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of either side")
+    parser.add_argument("--minutes", type=float, default=60, help="of training, for either side")
+    parser.add_argument("--cpu-time", action="store_true", help="count seconds of CPU, see above")
+    parser.add_argument("--epochs", type=int, default=200, help="of SASRec, at most")
+    parser.add_argument("--patience", type=int, default=10, help="validations without a better NDCG that stop SASRec")
+    parser.add_argument("--every", type=float, default=300, help="seconds of training between validations of SASRec")
+    parser.add_argument("--sasrec", choices=SETTINGS, default="published", help="its settings")
+    parser.add_argument("--sasrec-set", nargs="*", default=[], metavar="NAME=VALUE", help="laid over them")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
+    parser.add_argument("--rectools", type=Path, default=ROOT / ".venvs/rectools/bin/python", help="its Python")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".demo/bench-training", help="for our text encoder")
+    options = parser.parse_args()
+    options.shared = shared / "s3rec_beauty"
+    if not options.rectools.is_file():
+        parser.error(f"--rectools {options.rectools} is not there: `make bench-training` makes that environment")
+    if options.data and not options.data.is_dir():
+        parser.error(f"--data {options.data} is not a folder")
+    if options.cpu_time and torch.cuda.is_available():
+        parser.error("--cpu-time does not see what a GPU does: leave it out on this machine")
+    sasrec_settings(options.sasrec, options.sasrec_set)
+    return options
+
+
+def sasrec_settings(preset: str, assignments: Sequence[str]) -> dict[str, Any]:
+    """A preset with NAME=VALUE assignments laid over it. SystemExit names an assignment that is of no use."""
+    settings = dict(SETTINGS[preset])
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name not in settings:
+            raise SystemExit(f"--sasrec-set {assignment}: {name!r} is none of {', '.join(settings)}")
+        kind = type(settings[name])
+        try:
+            settings[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise SystemExit(f"--sasrec-set {assignment}: {value!r} is no {kind.__name__}") from None
+    return settings
+
+
+def _data(options: argparse.Namespace, scratch: Path) -> tuple[tuple[Path, Path], str, bool]:
+    """The files of events and products, a name for them, and whether they are synthetic."""
+    folder = options.data or options.shared
+    synthetic = not folder.is_dir()
+    if synthetic:
+        print(f"{folder} is not there: the SYNTHETIC demo market is measured instead", flush=True)
+        folder = scratch / "demo market"
+        generate(folder)
+    events, products = (_find(folder, table) for table in ("events", "products"))
+    if not options.buyers:
+        return (events, products), folder.name, synthetic
+    rows = pl.read_csv(events, infer_schema=False)
+    buyers = rows["distinct_id"].unique(maintain_order=True)
+    some = buyers.sample(min(options.buyers, len(buyers)), seed=7)
+    rows.filter(pl.col("distinct_id").is_in(some.implode())).write_csv(scratch / "events.csv")
+    return (scratch / "events.csv", products), f"{folder.name}, {len(some):,} of {len(buyers):,} buyers", synthetic
+
+
+def _find(folder: Path, table: str) -> Path:
+    for name in (f"{table}.csv.gz", f"{table}.csv", f"{table}.parquet"):
+        if (folder / name).is_file():
+            return folder / name
+    raise SystemExit(f"{folder} holds no {table}.csv.gz, {table}.csv or {table}.parquet")
+
+
+def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str, scratch: Path) -> Task:
+    settings = ["evaluation.split=leave_last_out", f"threads={options.threads}", f"device={device}"]
+    settings += ["training.start=softmax", "evaluation.exclude_seen=true", *options.set]
+    if device == "cuda":
+        settings.append("training.precision=bfloat16")
+    config = load_config([ROOT / "trainer/offline.yaml"], settings)
+    now = time.process_time if options.cpu_time else time.perf_counter
+    clock = Clock(now)
+    layout = Layout(options.folder / "artifacts")
+    pipeline.check_writable(layout)
+    run = pipeline.prepare(config, layout, [str(files[0])], [str(files[1])], lambda line: print(line, flush=True))
+    seconds = clock.seconds
+    cases = sample(run.split.validation, config.evaluation.max_buyers, config.seed)
+    return Task(run, cases, device, options.minutes * 60, now, seconds)
+
+
+def _linear_seconds(task: Task) -> float:
+    """What `training.start: auto` spends on the linear candidate, its validation included."""
+    run = task.run
+    config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"start": "linear"})})
+    clock = Clock(task.now)
+    with tempfile.TemporaryDirectory() as folder:
+        fitter = pipeline.fitter_of(replace(run, config=config), lambda line: print(line, flush=True))
+        fitter.choose(run.events, run.split.train_stop, task.cases, Path(folder))
+    return clock.seconds
+
+
+def _train_ours(task: Task, folder: Path) -> Curve:
+    """Our softmax training as `python -m trainer run` does it, for `training.max_epochs` at most."""
+    run, points = task.run, []
+    fitter = pipeline.fitter_of(run, lambda line: None)
+    clock = Clock(task.now)
+    model = fitter.new_model("softmax").to(fitter.device)
+    sampler = fitter.sampler(run.events, run.split.train_stop)
+    setup = clock.seconds
+    known = evaluate.only_trained(fitter.features, fitter.trained(run.events, run.split.train_stop))
+    longest = run.config.model.max_history
+    # events that are in a window, as history or as target
+    marks = np.zeros(len(run.events.buyer) + 1, np.int64)
+    np.add.at(marks, sampler.windows[:, 0], 1)
+    np.add.at(marks, sampler.windows[:, 2], -1)
+    interactions = int((np.cumsum(marks) > 0).sum())
+
+    def validate(model: TwoTower) -> float:
+        if task.device == "cuda":
+            torch.cuda.synchronize()
+        with clock.held():
+            score = task.score(evaluate.model_scorer(model, known, run.events, run.schema, longest))
+            points.append(Point(len(points) + 1, clock.seconds, score))
+            _say(OURS, points[-1])
+        if clock.seconds > task.limit:
+            raise TimeIsUp
+        return score
+
+    try:
+        fit(model, fitter.features, sampler, run.config, folder, run.fingerprint,
+            titles=fitter.titles, validate=validate, say=lambda line: None)  # fmt: skip
+    except TimeIsUp:
+        print(f"{OURS}: stopped after {clock.seconds:.0f} s of training", flush=True)
+    return Curve(setup, interactions, points)
+
+
+def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Curve:
+    """RecTools' SASRec in its own process; scored here, while it waits."""
+    folder, run = scratch / f"sasrec-{task.device}", task.run
+    folder.mkdir()
+    place = np.flatnonzero(np.arange(len(run.events.buyer)) < run.split.train_stop[run.events.buyer])
+    for name, values in (
+        ("buyer", run.events.buyer[place].astype(np.int64)),
+        ("product", run.events.product[place].astype(np.int64)),
+        ("asked", task.cases.buyer),
+    ):
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    settings = sasrec_settings(options.sasrec, options.sasrec_set)
+    print(f"{THEIRS}, the {options.sasrec} settings of RecTools: {json.dumps(settings)}", flush=True)
+    (folder / "task.json").write_text(json.dumps({
+        "settings": settings, "threads": options.threads, "device": task.device, "seed": run.config.seed,
+        "epochs": options.epochs, "every": options.every, "limit": task.limit,
+        "cpu_time": options.cpu_time,
+    }), encoding="utf-8")  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
+    with (folder / "log").open("w+") as log, subprocess.Popen(
+        [options.rectools, "-m", "benchmarks.sasrec", folder], cwd=ROOT, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+    ) as process:  # fmt: skip
+        curve = _follow(process, task, folder, options.patience)
+        if process.wait() or not curve.points:
+            log.seek(0)
+            raise SystemExit(f"SASRec ended with exit code {process.returncode}:\n{log.read()[-2000:]}")
+    return curve
+
+
+def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: int) -> Curve:
+    """Scores whatever the process hands over and lets it go on until it should stop."""
+    assert process.stdin and process.stdout
+    curve = Curve(0.0, 0, [])
+    for line in process.stdout:
+        told = json.loads(line)
+        score = task.score(_vectors_scorer(folder, task.run))
+        curve.points.append(Point(told["epochs"], told["seconds"], score))
+        curve = Curve(told["setup"], told["interactions"], curve.points)
+        _say(THEIRS, curve.points[-1])
+        waited = len(curve.points) - 1 - curve.points.index(curve.best)
+        process.stdin.write("stop\n" if told["seconds"] >= task.limit or waited >= patience else "go\n")
+        process.stdin.flush()
+    return curve
+
+
+def _vectors_scorer(folder: Path, run: pipeline.Prepared) -> Scorer:
+    """Scores of the vectors in `folder`. Products it does not know are last; of a buyer it does not know, all are
+    equal."""
+    buyers, ids, items, known = (
+        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("buyers", "buyer_ids", "items", "item_ids")
+    )
+    row = np.full(len(run.data.buyers), len(buyers), np.int64)
+    row[ids] = np.arange(len(ids))
+    vectors = np.concatenate((buyers, np.zeros((1, buyers.shape[1]), np.float32)))
+
+    def score(cases: Cases) -> evaluate.Float32:
+        scores = np.full((len(cases), len(run.data.products)), -np.inf, np.float32)
+        scores[:, known] = vectors[row[cases.buyer]] @ items.T
+        return scores
+
+    return score
+
+
+def _say(name: str, point: Point) -> None:
+    print(
+        f"{name:<8} {point.epochs:6.2f} epochs {point.seconds:9.1f} s   validation NDCG@10 {point.score:.4f}",
+        flush=True,
+    )
+
+
+def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, Any]:
+    """Prints both results and the ratios, and returns them."""
+    print(f"\n{'':<10}{'set-up s':>9}{'events':>10}{'events/s':>10}{'best NDCG@10':>14}{'at epoch':>10}{'after s':>9}")
+    for name, curve in curves.items():
+        print(f"{name:<10}{curve.setup:>9.1f}{curve.interactions:>10,}{curve.rate:>10,.0f}{curve.best.score:>14.4f}"
+              f"{curve.best.epochs:>10.2f}{curve.best.seconds:>9.0f}")  # fmt: skip
+    ours, theirs = curves[OURS], curves[THEIRS]
+    rate = ours.rate / theirs.rate
+    print(f"interactions per second, ours over SASRec's: {rate:.2f}   {_goal(rate >= GOAL_RATE, f'{GOAL_RATE:g}')}")
+    target = theirs.best
+    reached = ours.time_to(target.score)
+    before = task.prepare_seconds + linear
+    found: dict[str, Any] = {
+        "curves": {name: curve._asdict() | {"rate": curve.rate} for name, curve in curves.items()},
+        "rate_ratio": rate, "target": target.score, "sasrec_seconds": target.seconds, "our_seconds": reached,
+        "sasrec_still_rising": theirs.rising, "prepare_seconds": task.prepare_seconds, "linear_seconds": linear,
+        "time_ratio": None, "time_ratio_with_all_before": None,
+    }  # fmt: skip
+    if theirs.rising:
+        print("SASRec's last validation is its best one: given more time it may reach more")
+    if reached is None:
+        print(f"ours did not reach SASRec's best NDCG@10 ({target.score:.4f}); its own best is {ours.best.score:.4f}")
+        return found
+    share, whole = reached / target.seconds, (reached + before) / target.seconds
+    print(f"to SASRec's best NDCG@10 ({target.score:.4f}): {reached:.0f} s against {target.seconds:.0f} s, "
+          f"{share:.3f} of the time   {_goal(share <= GOAL_TIME, f'at most {GOAL_TIME:.3f}')}")  # fmt: skip
+    print(f"with what ours does before (reading and text encoder {task.prepare_seconds:.0f} s, less where they were "
+          f"made before; linear candidate {linear:.0f} s): {whole:.3f}")  # fmt: skip
+    return found | {"time_ratio": share, "time_ratio_with_all_before": whole}
+
+
+def _goal(reached: bool, goal: str) -> str:
+    return f"wanted {goal}: {'yes' if reached else 'NO'}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

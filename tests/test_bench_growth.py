@@ -1,0 +1,24 @@
+"""The arithmetic of benchmarks/growth.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.growth import TRAIN, Stage, Watch, slope
+
+
+def test_slope_is_the_power_by_which_seconds_grow() -> None:
+    linear = {size: [Stage("start", 0, 1), Stage(TRAIN, 3e-5 * size, 1)] for size in (1000, 10_000, 30_000)}
+    square = {size: [Stage(TRAIN, 2e-9 * size**2, 1)] for size in (1000, 10_000)}
+    assert slope(linear, TRAIN) == pytest.approx(1)
+    assert slope(square, TRAIN) == pytest.approx(2)
+
+
+def test_what_was_skipped_counts_and_is_marked() -> None:
+    watch = Watch()
+    watch.done("whole")
+    watch.done("part", skipped=50.0)
+    start, whole, part = watch.stages
+    assert (start.name, start.seconds, whole.extrapolated, part.extrapolated) == ("start", 0.0, False, True)
+    assert part.seconds >= 50
+    assert 0 < start.peak_mb <= whole.peak_mb <= part.peak_mb
