@@ -79,7 +79,7 @@ def main() -> None:
             ways[name] = make(vectors, queries, last, options.recall)
     rows = _measure(ways, vectors, queries, last, options)
     if options.svg:
-        _draw(ways, rows, options.svg)
+        _draw(rows, options.svg)
     what = str(options.vectors.name) if options.vectors else "synthetic"
     shape = {"vectors": what, "products": len(vectors), "dimension": vectors.shape[1], "queries": len(queries)}
     print(json.dumps({"benchmark": "index", **shape, "k": K, "target_recall": options.recall, "rows": rows}))
@@ -218,7 +218,7 @@ def _seconds(search: Search, queries: Float32) -> float:
 
 def _measure(
     ways: dict[str, Way], vectors: Float32, queries: Float32, last: Float32, options: argparse.Namespace
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     some = queries[: options.timed]
     rounds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
@@ -226,10 +226,10 @@ def _measure(
             rounds[name].append(_seconds(way.search, some) / len(some))
     masks = {share: np.random.default_rng(3).random(len(vectors)) < share for share in SHARES}
     print(f"{'index':<42}{'recall':>8}{'us':>9}{'x flat':>8}  {'spread':<14}{'build s':>8}{'B/vector':>9}  filtered")
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for name, way in ways.items():
         ratios = [base / one for one, base in zip(rounds[name], rounds[FLAT], strict=True)]
-        row: dict[str, object] = {
+        row: dict[str, Any] = {
             "index": name, "note": way.note, "recall": _recall(way.search, vectors, queries, last),
             "microseconds": statistics.median(rounds[name]) * 1e6, "times_flat": statistics.median(ratios),
             "lowest": min(ratios), "highest": max(ratios), "build_seconds": way.build_seconds,
@@ -240,7 +240,7 @@ def _measure(
         rows.append(row)
         shown = "  ".join(
             f"{float(share):.0%} {one['recall']:.3f} {one['microseconds']:.0f} us"
-            for share, one in row["filtered"].items() if one  # type: ignore[attr-defined]
+            for share, one in row["filtered"].items() if one
         )  # fmt: skip
         print(
             f"{name:<42}{row['recall']:>8.4f}{row['microseconds']:>9.0f}{row['times_flat']:>8.1f}  "
@@ -269,7 +269,7 @@ def _filtered(way: Way, vectors: Float32, queries: Float32, mask: NDArray[np.boo
     return {"recall": float(np.mean(hits)), "microseconds": seconds / len(queries) * 1e6}
 
 
-def _draw(ways: dict[str, Way], rows: list[dict[str, object]], path: Path) -> None:
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -278,7 +278,7 @@ def _draw(ways: dict[str, Way], rows: list[dict[str, object]], path: Path) -> No
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5))
     for row in rows:
-        curve = ways[str(row["index"])].curve or [(row["recall"], 1e6 / row["microseconds"])]  # type: ignore[operator]
+        curve = row["curve"] or [(row["recall"], 1e6 / row["microseconds"])]
         axes.plot(*zip(*sorted(curve), strict=True), marker="o", markersize=4, label=str(row["index"]))
     axes.set_yscale("log")
     axes.set_xlim(0.9, 1.002)
