@@ -128,7 +128,7 @@ def trainer(*arguments: str, prefix: Sequence[str] = (), **environ: str) -> subp
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TWOTOWER_")}
     return subprocess.run(
         [*prefix, sys.executable, "-m", "trainer", *arguments],
-        cwd=ROOT, env={**kept, **environ}, capture_output=True, text=True, encoding="utf-8", timeout=300, check=False,
+        cwd=ROOT, env={**kept, **environ}, capture_output=True, text=True, encoding="utf-8", timeout=800, check=False,
     )  # fmt: skip
 
 
