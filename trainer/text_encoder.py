@@ -256,10 +256,7 @@ class _Views:
         title = self.titles[row]
         if self._draw.random() < 0.5:
             # one slip of the pen, and nothing else
-            words = title.split()
-            place = self._draw.randrange(len(words))
-            words[place] = _misspelt(words[place], self._draw)
-            return self._spec.bag(" ".join(words))
+            return self._spec.bag(slipped(title, self._draw) or title)
         text = noised(title, self._draw) or title
         if self._draw.random() < 0.4:
             # a word that does not belong: sellers add notes of their own
@@ -287,18 +284,25 @@ def noised(text: str, draw: random.Random) -> str:
 
 
 def _misspelt(word: str, draw: random.Random) -> str:
-    if len(word) < 3:
-        return word
-    place = draw.randrange(len(word) - 1)
-    match draw.randrange(4):
-        case 0:
-            return word[:place] + word[place + 1 :]
-        case 1:
-            return word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-        case 2:
-            return word[: place + 1] + word[place:]
+    return slipped(word, draw) if len(word) > 2 else word
+
+
+def slipped(text: str, draw: random.Random) -> str:
+    """`text` with one of its letters or digits left out (most often), swapped with the next, written for or twice."""
+    places = [place for place, character in enumerate(text) if character.isalnum()]
+    if not places:
+        return text
+    place = draw.choice(places)
+    before, own, after = text[:place], text[place], text[place + 1 :]
+    match draw.randrange(8):
+        case 0 | 1 | 2:
+            return before + after
+        case 3 | 4 if after[:1].isalnum():
+            return before + after[0] + own + after[1:]
+        case 5:
+            return before + own + own + after
         case _:
-            return word[:place] + draw.choice(word) + word[place + 1 :]
+            return before + text[draw.choice(places)] + after
 
 
 def open_encoder(
