@@ -21,7 +21,7 @@ STAGES = ("run", "train", "evaluate", "embed", "index")
 KEPT_BACK = 3
 INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
 # laid over trainer/config.yaml before TRAINER_ARGS and the command line, whose settings win
-CONFIG = Path("/app/trainer/offline.yaml")
+CONFIG, DEMO_CONFIG = Path("/app/trainer/offline.yaml"), Path("/app/trainer/demo.yaml")
 
 
 class UsageError(Exception):
@@ -90,7 +90,7 @@ def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, ask
         return code
     files = {name: str(DEMO / f"{name}.csv") for name in ("events", "products")}
     print("training on the synthetic demo market", flush=True)
-    code = stage(layout, command, options, files)
+    code = stage(layout, command, ["--config", str(DEMO_CONFIG), *options], files)
     published = read_pointer(layout.current)
     if code == 0 and published is not None and published.version not in known:
         made_here.write_text("".join(f"{name}\n" for name in [*known, published.version]), encoding="utf-8")
