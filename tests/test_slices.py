@@ -42,7 +42,7 @@ def shop() -> tuple[Products, Ranks, Cases, Facts]:
     count = len(titles)
     products = Products(
         [f"p{row}" for row in range(count)], titles, [""] * count, [""] * count, ["a", "a", "b", "", "b"],
-        [None] * count, [""] * count, [True] * count,
+        [None] * count, [""] * count, [True] * count, [()] * count,
     )  # fmt: skip
     # three buyers, histories of 2, 4 and 60 events; targets 0 and 3, 1, and 4
     cases = Cases(np.arange(3), np.array([0, 10, 20]), np.array([2, 14, 80]), np.array([4, 15, 81]))
@@ -74,7 +74,7 @@ def test_there_is_no_slice_of_hidden_products_where_none_is() -> None:
 def test_the_commonest_categories_alone_have_a_slice() -> None:
     _, _, cases, _ = shop()
     names = [f"c{row % 14:02d}" for row in range(40)]
-    many = Products(["p"] * 40, [""] * 40, [], [], names, [], [], [])
+    many = Products(["p"] * 40, [""] * 40, [], [], names, [], [], [], [()] * 40)
     targets = np.arange(40)
     ranks = Ranks(np.zeros(40, np.int64), targets, np.zeros((1, 1), np.int64), targets)
     masks = slice_masks(ranks, cases, Facts(many, np.ones(40, np.int64), np.zeros(40, np.bool_)))["category"]
