@@ -19,6 +19,9 @@ from twotower.history import BuyerSequence, to_inputs
 from twotower.search import VectorIndex
 from twotower.tower import BuyerTower, ItemTower
 
+# the first test to run trains the demo at its full size: minutes on idle cores, and longer on busy ones
+pytestmark = pytest.mark.timeout(2700)
+
 JEWELLERY = "مجوهرات"
 CARS = "قطع غيار وزيوت السيارات"
 FOOD = {"تمور وقهوة", "بهارات"}
