@@ -12,8 +12,8 @@ Each catalogue is a process of its own too, with few events: prepare (read, trai
 whole texts), train some steps, encode every product through the exported graph, build the index.
 
 `--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass: for a machine that does other
-things too. `peak MB` is the most memory that the process has held until the end of a stage (getrusage). `slope` is that of
-log seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
+things too. `peak MB` is the most memory that the process has held until the end of a stage (getrusage). `slope` is that
+of log seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def main() -> int:
     ]
     print(json.dumps({
         "benchmark": "growth", "synthetic": True, "threads": options.threads, "products": options.products,
-        "cpu_time": options.cpu_time, "steps": options.steps, "asked": options.asked, "settings": options.set, "slopes": slopes,
-        "by_events": plain[0], "by_products": plain[1],
+        "cpu_time": options.cpu_time, "steps": options.steps, "asked": options.asked, "settings": options.set,
+        "slopes": slopes, "by_events": plain[0], "by_products": plain[1],
     }))  # fmt: skip
     return 0
 

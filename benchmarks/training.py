@@ -332,8 +332,8 @@ def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, An
         "time_ratio": None, "time_ratio_with_all_before": None,
     }  # fmt: skip
     if stopped:
-        print(f"SASRec was stopped by --minutes in epoch {theirs.points[-1].epochs:.2f}: its best is that of the bound, "
-              "not what it can reach")  # fmt: skip
+        print(f"SASRec was stopped by --minutes after {theirs.points[-1].epochs:.2f} epochs: "
+              "its best is that of the bound, not what it can reach")  # fmt: skip
     if reached is None:
         print(f"ours did not reach SASRec's best NDCG@10 ({target.score:.4f}); its own best is {ours.best.score:.4f}")
         return found
