@@ -30,11 +30,6 @@ class Curve(NamedTuple):
         return max(self.points, key=lambda point: point.score)
 
     @property
-    def rising(self) -> bool:
-        """Whether the last point is the best one: a longer training may have reached more."""
-        return self.best == self.points[-1]
-
-    @property
     def rate(self) -> float:
         """Interactions per second of training, set-up left out."""
         last = self.points[-1]

@@ -11,8 +11,9 @@ the rest is extrapolated, marked * (0 = all are made); validate on at most `--as
 Each catalogue is a process of its own too, with few events: prepare (read, train the text encoder, encode titles and
 whole texts), train some steps, encode every product through the exported graph, build the index.
 
-`peak MB` is the most memory that the process has held until the end of a stage (getrusage). `slope` is that of
-log seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
+`--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass: for a machine that does other
+things too. `peak MB` is the most memory that the process has held until the end of a stage (getrusage). `slope` is that
+of log seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -54,15 +55,16 @@ class Stage(NamedTuple):
 class Watch:
     """Turns what happens between two calls into a Stage."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.now = now
         self.stages = [Stage("start", 0.0, _peak_mb())]
-        self._last = time.perf_counter()
+        self._last = now()
 
     def done(self, name: str, skipped: float = 0.0) -> None:
         """Ends the stage `name`; `skipped` seconds are those that it did not take, but would have taken whole."""
-        seconds = time.perf_counter() - self._last
+        seconds = self.now() - self._last
         self.stages.append(Stage(name, seconds + skipped, _peak_mb(), skipped > 0))
-        self._last = time.perf_counter()
+        self._last = self.now()
 
 
 def main() -> int:
@@ -85,8 +87,8 @@ def main() -> int:
     ]
     print(json.dumps({
         "benchmark": "growth", "synthetic": True, "threads": options.threads, "products": options.products,
-        "steps": options.steps, "asked": options.asked, "settings": options.set, "slopes": slopes,
-        "by_events": plain[0], "by_products": plain[1],
+        "cpu_time": options.cpu_time, "steps": options.steps, "asked": options.asked, "settings": options.set,
+        "slopes": slopes, "by_events": plain[0], "by_products": plain[1],
     }))  # fmt: skip
     return 0
 
@@ -99,6 +101,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--asked", type=int, default=2000, help="buyers of the validation, at most")
     parser.add_argument("--catalogues", type=int, nargs="*", default=[10_000, 100_000], help="numbers of products")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--cpu-time", action="store_true", help="count seconds of CPU, see above")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the trainer")
     parser.add_argument("--svg", type=Path, help="where to draw it (needs the extra `bench`)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -132,7 +135,7 @@ def _run_child(options: argparse.Namespace, kind: str, shop: Path, work: Path) -
     """One process of this module; what it measured."""
     command = [sys.executable, "-m", "benchmarks.growth", "--child", kind, "--shop", shop, "--work", work]
     command += [f"--{name}={getattr(options, name)}" for name in ("steps", "asked", "threads")]
-    command += ["--set", *options.set]
+    command += (["--cpu-time"] if options.cpu_time else []) + ["--set", *options.set]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     run = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return [Stage(**stage) for stage in json.loads(run.stdout.splitlines()[-1])]
@@ -172,7 +175,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     from trainer.split import sample, split_events
 
     config = _configuration(options)
-    watch = Watch()
+    watch = Watch(_clock(options))
     data = load_dataset(*_files(options.shop), config.data, config.seed, options.work, _silent)
     split_events(data.events, config.evaluation)
     watch.done(READ)
@@ -183,7 +186,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     model, sampler = fitter.new_model("softmax"), fitter.sampler(run.events, run.split.train_stop)
     steps = sampler.steps(0)
     made = min(steps, options.steps or steps)
-    seconds = _train(run, fitter, model, sampler, made)
+    seconds = _train(run, fitter, model, sampler, made, watch.now)
     watch.done(TRAIN, seconds / made * (steps - made))
     cases = sample(run.split.validation, options.asked, run.config.seed)
     scorer = evaluate.model_scorer(model, fitter.features, run.events, run.schema, run.config.model.max_history)
@@ -192,7 +195,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     return watch.stages
 
 
-def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int) -> float:
+def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Callable[[], float]) -> float:
     """Makes the first steps of an epoch as trainer.train.fit does; the seconds they take."""
     import torch
 
@@ -203,13 +206,13 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int) -> float
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     model.train()
-    started = time.perf_counter()
+    started = now()
     for batch in islice(sampler.epoch(0), steps):
         loss = step_loss(model, fitter.features, batch, sampler, run.config, fitter.titles)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return time.perf_counter() - started
+    return now() - started
 
 
 def _measure_catalogue(options: argparse.Namespace) -> list[Stage]:
@@ -217,7 +220,7 @@ def _measure_catalogue(options: argparse.Namespace) -> list[Stage]:
     from trainer import pipeline
 
     options.set = ["training.max_epochs=1", "training.min_steps=1", *options.set]
-    watch = Watch()
+    watch = Watch(_clock(options))
     run = _prepare(options)
     watch.done("prepare")
     pipeline.train(run, _silent)
@@ -240,6 +243,10 @@ def slope(found: dict[int, list[Stage]], name: str) -> float:
     """By how many powers of ten the seconds of a stage grow when the size grows by one."""
     seconds = [stage.seconds for stages in found.values() for stage in stages if stage.name == name]
     return float(np.polyfit(np.log(list(found)), np.log(seconds), 1)[0])
+
+
+def _clock(options: argparse.Namespace) -> Callable[[], float]:
+    return time.process_time if options.cpu_time else time.perf_counter
 
 
 def _peak_mb() -> float:

@@ -13,8 +13,8 @@ what it needs, do not. Interactions per second leave the set-up out: events of t
 histories, each its own way) times passes over it, by the seconds of the passes. What ours does before, reading, text
 encoder and the linear candidate that `training.start: auto` fits beforehand, is shown beside, and in a second ratio.
 
-Ours begins no epoch after `--minutes` of training, and SASRec is stopped at that moment; where its last validation is
-its best one it could have gone further, and that is said. On a machine with a GPU all is measured a second time there,
+Ours begins no epoch after `--minutes` of training, and SASRec is stopped at that moment; its best NDCG is then that of
+the bound, and not what it can reach, and that is said. On a machine with a GPU all is measured a second time there,
 with bfloat16 on both sides. `--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass:
 for a machine that does other things too. The last line is one JSON object.
 """
@@ -322,17 +322,18 @@ def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, An
     ours, theirs = curves[OURS], curves[THEIRS]
     rate = ours.rate / theirs.rate
     print(f"interactions per second, ours over SASRec's: {rate:.2f}   {_goal(rate >= GOAL_RATE, f'{GOAL_RATE:g}')}")
-    target = theirs.best
+    target, stopped = theirs.best, theirs.points[-1].seconds >= task.limit
     reached = ours.time_to(target.score)
     before = task.prepare_seconds + linear
     found: dict[str, Any] = {
         "curves": {name: curve._asdict() | {"rate": curve.rate} for name, curve in curves.items()},
         "rate_ratio": rate, "target": target.score, "sasrec_seconds": target.seconds, "our_seconds": reached,
-        "sasrec_still_rising": theirs.rising, "prepare_seconds": task.prepare_seconds, "linear_seconds": linear,
+        "sasrec_stopped_by_minutes": stopped, "prepare_seconds": task.prepare_seconds, "linear_seconds": linear,
         "time_ratio": None, "time_ratio_with_all_before": None,
     }  # fmt: skip
-    if theirs.rising:
-        print("SASRec's last validation is its best one: given more time it may reach more")
+    if stopped:
+        print(f"SASRec was stopped by --minutes after {theirs.points[-1].epochs:.2f} epochs: "
+              "its best is that of the bound, not what it can reach")  # fmt: skip
     if reached is None:
         print(f"ours did not reach SASRec's best NDCG@10 ({target.score:.4f}); its own best is {ours.best.score:.4f}")
         return found

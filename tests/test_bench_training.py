@@ -27,10 +27,9 @@ def test_time_to_a_score_is_that_of_the_first_point_that_reaches_it() -> None:
     assert CURVE.time_to(0.0500001) is None
 
 
-def test_the_best_point_is_the_first_of_equals_and_a_falling_curve_no_longer_rises() -> None:
+def test_the_best_point_is_the_first_of_equals() -> None:
     assert CURVE.best == Point(1.0, 14.0, 0.05)
-    assert not CURVE.rising
-    assert CURVE._replace(points=CURVE.points[:2]).rising
+    assert CURVE._replace(points=CURVE.points[2:]).best == Point(2.0, 24.0, 0.05)
 
 
 def test_rate_counts_passes_and_leaves_the_set_up_out() -> None:
