@@ -42,7 +42,8 @@ def plain(artifacts: Path, redis_url: str) -> Any:
     row_of = {one: row for row, one in enumerate(ids)}
     vectors = torch.from_numpy(np.load(version.layout.embeddings))
     changes = {"dimension": manifest.dimension, "max_history": manifest.max_history, "buyer_tower": "attention"}
-    tower = BuyerTower(len(manifest.event_weights), load_config().model.model_copy(update=changes)).eval()
+    config = load_config().model.model_copy(update=changes)
+    tower = BuyerTower(len(manifest.event_weights), config.head_count, config).eval()
     tower.load_state_dict(load_file(version.layout.weights))
     codes = {name: code for code, name in enumerate(manifest.event_weights, start=1)}
     redis = Redis.from_url(redis_url)
