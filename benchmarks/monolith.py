@@ -84,7 +84,6 @@ def tuned(artifacts: Path, redis_url: str) -> Any:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from trainer.config import load_config
     from twotower.artifact import Layout, open_version, read_pointer
     from twotower.events import DAY_MS
 
@@ -98,14 +97,25 @@ def tuned(artifacts: Path, redis_url: str) -> Any:
     row_of = {one: row for row, one in enumerate(ids)}
     vectors = np.load(version.layout.embeddings, mmap_mode="r")
     weights = load_file(version.layout.weights)
-    query, place_bias, onward = weights["query"], weights["place_bias"], weights["next"]
-    half_life = load_config().model.half_life_days
-    decay = 0.6931471805599453 / half_life / DAY_MS if half_life else 0.0
-    # an event's whole share of the logit, looked up by its name
+    heads = len(weights["recency"])
+    size = version.manifest.dimension // heads
+    # one matrix each for all heads; the logits are of heads of length one
+    query = np.zeros((version.manifest.dimension, heads), np.float32)
+    onward = np.eye(version.manifest.dimension, dtype=np.float32)
+    for head, place in enumerate(slice(start, start + size) for start in range(0, len(query), size)):
+        query[place, head] = weights["query"][place] * heads**0.5
+        onward[place, place] += weights["next"][head]
+    place_bias, constant = weights["place_bias"], weights["constant"]
+    # an event's whole share of the logits, looked up by its name
     event_term = {
-        name: float(np.log(weight) + weights["type_bias"][code])
+        name: np.log(weight) + weights["type_bias"][code]
         for code, (name, weight) in enumerate(version.manifest.event_weights.items(), start=1)
     }
+
+    def unit(vector: Any) -> Any:
+        parts = vector.reshape(heads, size)
+        return (parts / np.sqrt((parts * parts).sum(axis=1, keepdims=True) * heads)).ravel()
+
     redis = Redis.from_url(redis_url)
     app = FastAPI()
 
@@ -120,13 +130,14 @@ def tuned(artifacts: Path, redis_url: str) -> Any:
                 terms.append(event_term[event])
                 times.append(int(time))
         items = vectors[rows]  # [T, D]
-        ages = times[-1] - np.array(times)
-        logits = items @ query + np.array(terms) - decay * ages + place_bias[len(rows) - 1 :: -1]
-        shares = np.exp(logits - logits.max()).astype(np.float32)
-        pooled = (shares / shares.sum()) @ items
-        pooled += pooled @ onward
-        pooled /= np.sqrt(pooled @ pooled)
-        scores, found = index.search(pooled[None], k)
+        ages = ((times[-1] - np.array(times)) / DAY_MS)[:, None]  # [T, 1]
+        logits = items @ query + np.array(terms) + place_bias[len(rows) - 1 :: -1]  # [T, H]
+        logits -= weights["decay"] * ages + np.log1p(ages) * weights["recency"]
+        shares = np.exp(logits - logits.max(axis=0)).astype(np.float32)
+        shares /= shares.sum(axis=0)
+        pooled = np.einsum("th,thd->hd", shares, items.reshape(-1, heads, size)).ravel()
+        vector = unit(unit(pooled @ onward) + constant)
+        scores, found = index.search(vector[None].astype(np.float32), k)
         answer = {"buyer_id": buyer_id, "product_ids": [ids[row] for row in found[0].tolist()], "scores": scores[0]}
         return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
