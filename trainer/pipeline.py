@@ -61,7 +61,7 @@ from twotower.catalogue import Product, write_catalogue
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.events import EventSchema, Interaction
-from twotower.history import write_recent
+from twotower.history import BuyerInputs, write_recent
 from twotower.search import VectorIndex
 from twotower.tower import BuyerTower, ItemTower
 from twotower.vocab import Vocab
@@ -380,10 +380,7 @@ def embed(run: Prepared, say: Say) -> None:
         vectors[part] = tower.encode(*(column[part].numpy() for column in run.features[:4]))
     # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
     vectors /= np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
-    events = run.data.events
-    buyers = np.sort(draw.choice(len(run.data.buyers), min(len(run.data.buyers), _PARITY_HISTORIES), replace=False))
-    cases = Cases(buyers, events.start[buyers], events.start[buyers + 1], events.start[buyers + 1])
-    batch = evaluate.history_inputs(events, cases, run.schema, config.model.max_history)
+    batch = _some_histories(run, _PARITY_HISTORIES, draw)
     buyer = export.check_buyer_parity(model, BuyerTower(folder.buyer_tower, threads), vectors, batch, tolerance)
     say(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
     np.save(folder.embeddings, vectors, allow_pickle=False)
@@ -405,15 +402,19 @@ def build_index(run: Prepared, say: Say) -> None:
 
 def _index_queries(run: Prepared, vectors: Float32, threads: int) -> index.Queries:
     """Vectors of real histories, out of the exported buyer tower; of products with noise where there are no buyers."""
-    events, buyers = run.data.events, len(run.data.buyers)
-    if not buyers:
+    if not run.data.buyers:
         return index.item_queries(vectors, run.config.seed)
-    draw = np.random.default_rng(run.config.seed)
-    chosen = np.sort(draw.choice(buyers, min(buyers, index.QUERIES), replace=False))
-    cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
-    batch = evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
+    batch = _some_histories(run, index.QUERIES, np.random.default_rng(run.config.seed))
     made = BuyerTower(run.folder.buyer_tower, threads).encode(vectors[batch.rows], batch)
-    return index.Queries(made, f"{len(chosen):,} buyer vectors of real histories")
+    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
+
+
+def _some_histories(run: Prepared, limit: int, draw: np.random.Generator) -> BuyerInputs:
+    """Whole histories of at most `limit` buyers, drawn at random."""
+    events, buyers = run.data.events, len(run.data.buyers)
+    chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))
+    cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
+    return evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
 
 
 class Published(NamedTuple):
