@@ -315,9 +315,7 @@ def open_encoder(
     """
     if not config.embedded:
         return load_pretrained(config.name, config.max_length), config.name
-    key = _digest(
-        [*texts_of(products), *products.brands, *products.categories, config.catalogue.model_dump_json(), str(seed)]
-    )
+    key = _digest([*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)])
     target = folder / key[:32]
     if not (target / "modules.json").is_file():
         say(f"training the catalogue encoder on {len(products):,} product texts")
