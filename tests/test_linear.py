@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer import linear
 from trainer.config import load_config
 from trainer.dataset import Events
-from trainer.linear import BIASES, Choice, choose, fill, item_vectors, tilts, trends
+from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
 from trainer.model import History, ItemFeatures, Sizes, TwoTower
 from twotower.events import DAY_MS
 
@@ -117,7 +117,7 @@ def filled(choice: Choice, tower: str = "attention") -> tuple[TwoTower, ItemFeat
     model = TwoTower(Sizes(TEXT, 2, 2, 4, 2, 3), config.model, 0.07, heads=1).eval()
     vectors = np.zeros((4, config.model.dimension - BIASES), np.float32)
     vectors[:3] = linear.unit(np.random.default_rng(2).standard_normal((3, vectors.shape[1])).astype(np.float32))
-    fill(model, features, vectors, np.array([2.0, 0.0, -2.0, 0.0], np.float32), choice, seed=5)
+    fill(model, Placement(vectors, np.array([2.0, 0.0, -2.0, 0.0], np.float32), features, seed=5), choice)
     return model, features, vectors
 
 
@@ -180,7 +180,7 @@ def test_content_is_told_apart_where_it_tells() -> None:
     zero = torch.zeros(60, dtype=torch.int64)
     features = ItemFeatures(torch.from_numpy(text), zero, zero, torch.arange(1, 61), zero[:, None][:, :0])
     model = TwoTower(Sizes(TEXT, 0, 0, 60, 0, 3), config.model, 0.07, heads=1).eval()
-    fill(model, features, vectors, np.zeros(60, np.float32), Choice(0.0, 0.0), seed=5)
+    fill(model, Placement(vectors, np.zeros(60, np.float32), features, seed=5), Choice(0.0, 0.0))
     items = model.items(features).detach().numpy()
     found = linear.unit(items[-5:, :-BIASES])
     assert float((found * whole[-5:]).sum(axis=1).min()) > 0.9

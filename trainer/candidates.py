@@ -26,8 +26,6 @@ from trainer.split import Cases, Int64, sample, trained_products
 from trainer.train import Fitted, fit
 from twotower.events import EventSchema
 
-Float32 = NDArray[np.float32]
-
 
 class Chosen(NamedTuple):
     """The better kind of model, its weights, what it takes to fit it again, and what there is to tell of it.
@@ -120,12 +118,11 @@ class Fitter:
         )  # fmt: skip
 
     def closed_form(
-        self, events: Events, stop: Int64, choice: linear.Choice, parts: tuple[Float32, Float32] | None = None
+        self, events: Events, stop: Int64, choice: linear.Choice, placement: linear.Placement | None = None
     ) -> TwoTower:
         """The linear model of the events before `stop`."""
-        vectors, trend = parts or self._linear_parts(events, stop)
         model = self.new_model("linear").to(self.device)
-        linear.fill(model, self.features, vectors, trend, choice, self.config.seed)
+        linear.fill(model, placement or self._place(events, stop), choice)
         return model
 
     def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
@@ -153,16 +150,16 @@ class Fitter:
             self.say(f"linear is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
         return pairs <= MOST_PAIRS
 
-    def _linear_parts(self, events: Events, stop: Int64) -> tuple[Float32, Float32]:
+    def _place(self, events: Events, stop: Int64) -> linear.Placement:
         settings, products = self.config.linear, self.sizes.products
         dimension = self.config.model.dimension - linear.BIASES
         vectors = linear.item_vectors(events, stop, products, dimension, settings, self.config.seed)
         trend = linear.trends(events, stop, products, settings.trend_half_life_days)
         vectors[~self.trained(events, stop)] = 0
-        return vectors, trend
+        return linear.Placement(vectors, trend, self.features, self.config.seed)
 
     def _choose_linear(self, events: Events, stop: Int64, cases: Cases) -> tuple[linear.Choice, float]:
-        parts = self._linear_parts(events, stop)
+        placement = self._place(events, stop)
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower != "attention":  # a buyer vector without a constant
@@ -172,12 +169,12 @@ class Fitter:
         def score(choice: linear.Choice) -> float:
             if choice not in scores:
                 scores[choice] = self._validate(
-                    self.closed_form(events, stop, choice, parts), self.features, events, some
+                    self.closed_form(events, stop, choice, placement), self.features, events, some
                 )
             return scores[choice]
 
         choice, _ = linear.choose(settings, score)
-        return choice, self._validate(self.closed_form(events, stop, choice, parts), self.features, events, cases)
+        return choice, self._validate(self.closed_form(events, stop, choice, placement), self.features, events, cases)
 
     def _validate(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> float:
         settings = self.config.evaluation

@@ -133,20 +133,94 @@ def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, fl
     return best, score(best)
 
 
-def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float32, choice: Choice, seed: int) -> None:
-    """Makes `model`, of one head, the linear one: items stand at `vectors` [N, D - 2] (zero rows: unknown).
+class Tables(NamedTuple):
+    """What content tells of a vector: one matrix for the text [E, D], one row per brand, category and attribute."""
 
-    Content is fitted to the vectors by ridge regression; a product's own row is what content leaves open. A product
-    without a vector stands where its content says, at part of a vector's length: the rest goes into the last number but
-    one, which buyers do not have. Were it not for that, the new products that happen to stand near a buyer would crowd
-    out what sells. The last number is a product's trend; a buyer's is constant.
+    text: Float32
+    brand: Float32
+    category: Float32
+    attribute: Float32
+
+
+class Placement:
+    """Vectors [N, D] of products (zero rows: unknown), their trends [N], and what content tells of them.
+
+    Content is fitted by ridge regression, once for each strength of the trend.
     """
-    known = np.linalg.norm(vectors, axis=1) > 0
-    last = tilts(trend, choice.trend)
-    placed = np.zeros((len(vectors), vectors.shape[1] + BIASES), np.float32)
-    placed[known] = np.column_stack((vectors * np.sqrt(1 - last**2)[:, None], np.zeros_like(last), last))[known]
-    content, tables = _fit_content(features, placed, seed)
-    own = placed - content
+
+    def __init__(self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int) -> None:
+        self.known = np.linalg.norm(vectors, axis=1) > 0
+        self._vectors = vectors
+        self._trend = trend
+        self._text = unit(features.text.cpu().numpy())
+        self._bags = {
+            "brand": _bag(features.brand.cpu().numpy()[:, None]),
+            "category": _bag(features.category.cpu().numpy()[:, None]),
+            "attribute": _bag(features.attributes.cpu().numpy()),
+        }
+        self._ridge = self._best_ridge(seed)
+        self._fitted: dict[float, tuple[Float32, Float32, Tables]] = {}
+
+    def fit(self, strength: float) -> tuple[Float32, Float32, Tables]:
+        """Vectors [N, D + 2] tilted by `strength` times the trend, those that content alone gives, and its tables."""
+        if strength not in self._fitted:
+            last = tilts(self._trend, strength)
+            placed = np.zeros((len(last), self._vectors.shape[1] + BIASES), np.float32)
+            placed[:, :-BIASES] = self._vectors * np.sqrt(1 - last**2)[:, None]
+            placed[self.known, -1] = last[self.known]
+            self._fitted[strength] = placed, *self._backfit(placed, self.known, self._ridge)
+        return self._fitted[strength]
+
+    def _best_ridge(self, seed: int) -> float:
+        """The regularisation with which content tells most of a tenth of the products that it is not fitted to."""
+        held = self.known & (np.random.default_rng(seed).random(len(self.known)) < 0.1)
+        fitted = self.known & ~held
+        if not held.any() or not fitted.any():
+            return _RIDGES[-1]
+
+        def agreement(ridge: float) -> float:
+            found, _ = self._backfit(self._vectors, fitted, ridge)
+            return float((unit(found[held]) * self._vectors[held]).sum(axis=1).mean())
+
+        return max(_RIDGES, key=agreement)
+
+    def _backfit(self, vectors: Float32, known: NDArray[np.bool_], ridge: float) -> tuple[Float32, Tables]:
+        """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
+        text, bags = self._text[known], {name: bag[known] for name, bag in self._bags.items()}
+        gram = text.T @ text + np.float32(ridge) * np.eye(text.shape[1], dtype=np.float32)
+        factor = linalg.cho_factor(gram, check_finite=False)
+        left = vectors[known].copy()
+        tables: dict[str, Float32] = {}
+        part: dict[str, Float32] = {}
+        for _ in range(_BACKFITS):
+            for name, bag in bags.items():
+                if name in part:
+                    left += part[name]
+                weight = np.asarray(bag.sum(axis=0)).ravel() + _SHRINK
+                tables[name] = np.asarray((bag.T @ left) / weight[:, None], np.float32)
+                part[name] = np.asarray(bag @ tables[name], np.float32)
+                left -= part[name]
+            if "text" in part:
+                left += part["text"]
+            tables["text"] = linalg.cho_solve(factor, text.T @ left, check_finite=False)
+            part["text"] = text @ tables["text"]
+            left -= part["text"]
+        found = self._text @ tables["text"]
+        for name, bag in self._bags.items():
+            found += bag @ tables[name]
+        return found, Tables(**tables)
+
+
+def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
+    """Makes `model`, of one head, the linear one: items stand where `placement` has them.
+
+    A product's own row is what content leaves open. A product without a vector stands where its content says, at part
+    of a vector's length: the rest goes into the last number but one, which buyers do not have. Were it not for that,
+    the new products that happen to stand near a buyer would crowd out what sells. The last number is a product's trend;
+    a buyer's is constant.
+    """
+    placed, content, tables = placement.fit(choice.trend)
+    own, known = placed - content, placement.known
     own[~known] = 0
     if model.buyer.attention:  # a plain average has no way to leave a number out of a buyer's vector
         own[~known, -2] = np.sqrt(1 / _TRUST**2 - 1) * np.linalg.norm(content[~known], axis=1)
@@ -154,11 +228,11 @@ def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float
         for values in model.parameters():
             if values is not model.log_temperature:
                 values.zero_()
-        model.item.projection.weight.copy_(torch.from_numpy(tables["text"].T))
+        model.item.projection.weight.copy_(torch.from_numpy(tables.text.T))
         for name in ("brand", "category", "attribute"):
-            rows = getattr(model.item, name).weight
+            rows, table = getattr(model.item, name).weight, getattr(tables, name)
             if len(rows) > 1:
-                rows[: len(tables[name])] = torch.from_numpy(tables[name])
+                rows[: len(table)] = torch.from_numpy(table)
         if len(model.item.product.weight) > 1:
             model.item.product.weight[1:] = torch.from_numpy(own)
         if choice.half_life_days:
@@ -168,47 +242,6 @@ def fill(model: TwoTower, features: ItemFeatures, vectors: Float32, trend: Float
         if model.buyer.attention:
             model.buyer.constant[-1] = float(choice.trend > 0)
             model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
-
-
-def _fit_content(features: ItemFeatures, vectors: Float32, seed: int) -> tuple[Float32, dict[str, Float32]]:
-    """What text, brand, category and attributes tell of the vectors [N, D], and the tables that tell it."""
-    known = np.linalg.norm(vectors, axis=1) > 0
-    text = unit(features.text.cpu().numpy())
-    bags = {
-        "brand": _bag(features.brand.cpu().numpy()[:, None]),
-        "category": _bag(features.category.cpu().numpy()[:, None]),
-        "attribute": _bag(features.attributes.cpu().numpy()),
-    }
-    held = known & (np.random.default_rng(seed).random(len(vectors)) < 0.1)
-    best = _RIDGES[-1]
-    if held.any() and (known & ~held).any():
-
-        def agreement(ridge: float) -> float:
-            found, _ = _backfit(text, bags, vectors, known & ~held, ridge)
-            return float((unit(found[held]) * vectors[held]).sum(axis=1).mean())
-
-        best = max(_RIDGES, key=agreement)
-    return _backfit(text, bags, vectors, known, best)
-
-
-def _backfit(
-    text: Float32, bags: dict[str, Any], vectors: Float32, known: NDArray[np.bool_], ridge: float
-) -> tuple[Float32, dict[str, Float32]]:
-    """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
-    tables = {name: np.zeros((bag.shape[1], vectors.shape[1]), np.float32) for name, bag in bags.items()}
-    parts = {name: np.zeros_like(vectors) for name in ("text", *bags)}
-    rows = text[known]
-    gram = rows.T @ rows + np.float32(ridge) * np.eye(text.shape[1], dtype=np.float32)
-    for _ in range(_BACKFITS):
-        for name, bag in bags.items():
-            left = (vectors - sum(part for other, part in parts.items() if other != name))[known]
-            weight = np.asarray(bag[known].sum(axis=0)).ravel() + _SHRINK
-            tables[name] = np.asarray((bag[known].T @ left) / weight[:, None], np.float32)
-            parts[name] = np.asarray(bag @ tables[name], np.float32)
-        left = (vectors - sum(part for other, part in parts.items() if other != "text"))[known]
-        tables["text"] = np.asarray(linalg.solve(gram, rows.T @ left, assume_a="pos"), np.float32)
-        parts["text"] = text @ tables["text"]
-    return np.asarray(sum(parts.values()), np.float32), tables
 
 
 def _bag(index: Int64) -> Any:
