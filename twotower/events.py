@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import date
 from typing import NamedTuple
 
 from twotower.errors import InvalidInput
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
 DAY_MS = 86_400_000
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 # ids are stored as fixed-width strings and sent on every call: an id longer than this is a mistake upstream
 MAX_ID_BYTES = 128
 
@@ -28,6 +29,8 @@ EPOCH_TIME = r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?"
 # what may stand around a time
 BLANK = " \t\r\n"
 _ISO, _EPOCH = re.compile(ISO_TIME), re.compile(EPOCH_TIME)
+# what almost every id is made of
+_PLAIN_ID = re.compile(f"[!-~]{{1,{MAX_ID_BYTES}}}")
 # 10^11 seconds is the year 5138; 10^11 milliseconds is 1973: no shop has events on the wrong side of it
 _MILLISECONDS_FROM = 100_000_000_000
 
@@ -57,6 +60,8 @@ class EventSchema:
 
 def check_id(value: str, field: str) -> str:
     """A usable id: not empty, at most 128 bytes of UTF-8, no control characters. InvalidInput otherwise."""
+    if _PLAIN_ID.fullmatch(value):
+        return value
     if not value or not value.strip():
         raise InvalidInput(field, value, "must not be empty")
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
@@ -84,13 +89,11 @@ def parse_time(value: str, field: str = "timestamp") -> int:
         raise InvalidInput(field, value, "is neither an ISO-8601 time nor epoch seconds or milliseconds")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
-        moment = datetime(
-            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0),
-            int((fraction or "0").ljust(6, "0")[:6]), tzinfo=_zone(zone),
-        )  # fmt: skip
-        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError) as error:
+        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+    except ValueError as error:
         raise InvalidInput(field, value, f"is not a time: {error}") from None
+    minutes = int(hour or 0) * 60 + int(minute or 0) - _offset(zone)
+    return days * DAY_MS + (minutes * 60 + int(second or 0)) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
 
 
 def check_time(timestamp_ms: int, field: str = "timestamp", value: object = None, now_ms: int | None = None) -> int:
@@ -104,9 +107,10 @@ def check_time(timestamp_ms: int, field: str = "timestamp", value: object = None
     return timestamp_ms
 
 
-def _zone(zone: str | None) -> timezone:
+def _offset(zone: str | None) -> int:
+    """Minutes ahead of UTC."""
     if zone is None or zone in {"Z", "z", "UTC"}:
-        return UTC
+        return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return timezone(-offset if zone[0] == "-" else offset)
+    minutes = int(digits[:2]) * 60 + int(digits[2:])
+    return -minutes if zone[0] == "-" else minutes
