@@ -18,6 +18,9 @@ from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
 
+# products asked for and excluded
+_FEW = 200
+
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     """The calls of protos/retrieval.proto, answered by the versions held."""
@@ -32,7 +35,8 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
-        return await self._workers.run(_search, index, version, request)
+        run = self._workers.run_small if index.quick and _is_small(request) else self._workers.run
+        return await run(_search, index, version, request)
 
     async def Popular(
         self, request: retrieval_pb2.PopularRequest, context: grpc.aio.ServicerContext
@@ -80,6 +84,14 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
     if not version:
         raise InvalidInput("vectors.model_version", version, "must say in whose vector space the vectors lie")
     return version
+
+
+def _is_small(request: retrieval_pb2.SearchRequest) -> bool:
+    """One query without a filter for few products; of more, an approximate index may have to scan them all."""
+    if len(request.queries) != 1:
+        return False
+    query = request.queries[0]
+    return query.k + len(query.excluded_ids) <= _FEW and _filter(query.filter) == Filter()
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:

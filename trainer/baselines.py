@@ -92,7 +92,7 @@ def ease_scorer(events: Events, train_stop: Int64, products: int, l2: float) -> 
     if failed or singular:
         raise DataError(f"EASE: the item matrix is singular with evaluation.ease_l2={l2}; raise it")
     _mirror(inverse)
-    weights = inverse  # [N, N]
+    weights = inverse.T  # [N, N], the same numbers row by row: scipy would copy all of it for every chunk
     weights /= -np.diag(inverse).copy()
     weights[np.diag_indices(products)] = 0
 
