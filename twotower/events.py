@@ -81,6 +81,8 @@ def parse_time(value: str, field: str = "timestamp") -> int:
     Raises InvalidInput for anything else, and for times that no calendar holds.
     """
     text = value.strip(BLANK)
+    if len(text) == 13 and text.isascii() and text.isdigit():
+        return int(text)
     if _EPOCH.fullmatch(text):
         number = float(text)
         return round(number) if abs(number) >= _MILLISECONDS_FROM else round(number * 1000)
