@@ -18,7 +18,7 @@ from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config import Config, Training
 from trainer.errors import DataError
 from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
-from trainer.model import History, ItemFeatures, TwoTower, drop_ids, text_alone
+from trainer.model import History, ItemFeatures, TwoTower, drop_ids, drop_numbers, text_alone
 from trainer.progress import track
 
 Item = TypeVar("Item")
@@ -155,7 +155,7 @@ def step_loss(
     vectors = vectors.float()
     # `embedding` has a deterministic gradient, indexing has not
     history = History(
-        functional.dropout(
+        drop_numbers(
             functional.embedding(torch.from_numpy(batch.items).to(device), vectors), config.model.vector_dropout
         ),
         *(torch.from_numpy(column).to(device) for column in (batch.weights, batch.types, batch.ages, batch.mask)),
