@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_item_parity, export_towers
-from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, folded, normalise_heads
+from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded, normalise_heads
 from twotower import tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
@@ -169,3 +169,22 @@ def test_the_gradient_of_the_normalisation_is_right(heads: int) -> None:
     with torch.no_grad():
         plain = normalise_heads(vector, heads)
     torch.testing.assert_close(normalise_heads(vector, heads), plain)
+
+
+def test_dropout_by_bytes_leaves_out_the_share_and_keeps_the_mean() -> None:
+    values = torch.full((333, 301), 2.0, requires_grad=True)
+    torch.manual_seed(5)
+    found = drop_numbers(values, 0.4)
+    kept = found != 0
+    # 102 of 256
+    assert float(1 - kept.double().mean()) == pytest.approx(102 / 256, abs=0.005)
+    assert found[kept].tolist() == pytest.approx([2 * 256 / 154] * int(kept.sum()))
+    found.sum().backward()
+    torch.testing.assert_close(values.grad, kept.float() * (256 / 154))
+    # each byte of a draw by itself, the last one with its sign too
+    shares = kept.flatten()[: 8 * (kept.numel() // 8)].view(-1, 8).double().mean(dim=0)
+    assert shares.tolist() == pytest.approx([154 / 256] * 8, abs=0.02)
+    torch.manual_seed(5)
+    assert torch.equal(found, drop_numbers(values, 0.4))
+    assert drop_numbers(values, 0.0) is values
+    assert drop_numbers(values, 0.999).count_nonzero() < values.numel() / 100
