@@ -90,6 +90,22 @@ def test_the_skeleton_of_a_word_has_no_vowels() -> None:
     assert skeletons[0] == skeletons[1]
 
 
+def test_n_grams_with_a_gap_are_those_of_the_word_misspelt_so() -> None:
+    plain, spec = NgramSpec(2, 2, 100_000, 100), NgramSpec(2, 2, 100_000, 100, gaps=4)
+    # "<abc>" without one character between the ends of a window of four, then of five
+    extra = ["<bc", "<ac", "ac>", "ab>", "<bc>", "<ac>", "<ab>"]
+    assert spec.bag("abc").ids == [*plain.bag("abc").ids, *(code(gram, 100_000) for gram in extra)]
+    assert spec.bag("aaa").ids == [*plain.bag("aaa").ids, *(code(gram, 100_000) for gram in ["<aa", "aa>", "<aa>"])]
+    # what the word is without a letter, it has; numbers have no gaps, and one letter has no inside
+    every = NgramSpec(3, 4, 100_000, 100)
+    missing = set(every.bag("ختم").ids) - set(NgramSpec(3, 4, 100_000, 100, gaps=4).bag("خاتم").ids)
+    assert missing == {code("<ختم>", 100_000)}
+    assert spec.bag("1250").ids == plain.bag("1250").ids
+    assert spec.bag("a").ids == plain.bag("a").ids
+    with pytest.raises(ValueError, match="gaps 2 must be 0 or 3 to 8"):
+        NgramSpec(gaps=2)
+
+
 def test_n_grams_across_words_do_not_see_spaces_or_signs() -> None:
     plain, spec = NgramSpec(2, 2, 100_000, 100), NgramSpec(2, 2, 100_000, 100, joined=3)
     across = [code(gram, 100_000) for gram in ["_abc", "_bcd", "_cd1"]]

@@ -82,6 +82,7 @@ class CatalogueEncoderConfig(Section):
     ngram_max: Annotated[int, Field(ge=1, le=8)]
     loose_spelling: bool
     ngram_skeleton: Annotated[int, Field(ge=0, le=8)]
+    ngram_gaps: Annotated[int, Field(ge=0, le=8)]
     ngram_joined: Annotated[int, Field(ge=0, le=8)]
     head_words: Annotated[int, Field(ge=0)]
     frequency_power: Annotated[float, Field(ge=0)]
@@ -102,6 +103,8 @@ class CatalogueEncoderConfig(Section):
         for name in ("ngram_skeleton", "ngram_joined"):
             if getattr(self, name) == 1:
                 raise ValueError(f"{name} 1 is no n-gram: 0 (none) or 2 to 8")
+        if self.ngram_gaps in (1, 2):
+            raise ValueError(f"ngram_gaps {self.ngram_gaps} leaves no room for a gap: 0 (none) or 3 to 8")
         return self
 
 

@@ -95,7 +95,7 @@ def train_catalogue_encoder(
     """
     spec = NgramSpec(
         config.ngram_min, config.ngram_max, config.buckets, config.length, int(config.loose_spelling),
-        config.ngram_skeleton, config.ngram_joined, config.head_words,
+        config.ngram_skeleton, config.ngram_joined, config.head_words, config.ngram_gaps,
     )  # fmt: skip
     module = HashedNgramEmbedding(config.dimension, spec.settings(), normaliser.settings())
     generator = torch.Generator().manual_seed(seed)

@@ -2,8 +2,9 @@
 
 Noisy Arabic (missing hamza, ة for ه, clitics, glued words) shares most of its character n-grams with the clean form
 where word pieces fall apart; hashing needs no vocabulary (Bojanowski et al., 2017, arXiv:1607.04606). Names that came
-from another script are spelt with other vowels every time: n-grams of the consonants alone meet there. N-grams across
-words outlive lost spaces. A title begins with what the product is: earlier words weigh more.
+from another script are spelt with other vowels every time: n-grams of the consonants alone meet there. A slip of the
+pen leaves n-grams with a gap whole, and n-grams across words outlive lost spaces. A title begins with what the product
+is: earlier words weigh more.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class NgramSpec:
     """n-grams of `minimum` to `maximum` characters within `<word>`, and whole words, hashed into 1..buckets-1.
 
     `spelling` 1 reads words without hamza, and runs of three Arabic letters or more as one letter. Beside the words'
-    own n-grams there are those of 2 to `skeleton` characters of a word without its vowels, and of `joined` characters
-    of the text without its spaces; 0 leaves either out. At most `length` n-grams of a text are kept. 0 is padding.
+    own n-grams there are those of 2 to `skeleton` characters of a word without its vowels, of 3 to `gaps` characters of
+    a word with one character inside left out (the same as those of the word misspelt so), and of `joined` characters of
+    the text without its spaces; 0 leaves each out. At most `length` n-grams of a text are kept. 0 is padding.
 
     With `head` 0 every n-gram weighs the same each time it occurs. Otherwise each counts once; a word's n-grams share
     the weight 1 / (1 + words before it / `head`), at least a fifth, each with one over the root of their number.
@@ -61,6 +63,7 @@ class NgramSpec:
     skeleton: int = 0
     joined: int = 0
     head: int = 0
+    gaps: int = 0
 
     def __post_init__(self) -> None:
         if not 1 <= self.minimum <= self.maximum:
@@ -73,6 +76,8 @@ class NgramSpec:
             raise ValueError(
                 f"skeleton {self.skeleton} and joined {self.joined} must be 0 or 2 to 8, head {self.head} at least 0"
             )
+        if self.gaps not in (0, *range(3, 9)):
+            raise ValueError(f"gaps {self.gaps} must be 0 or 3 to 8")
 
     def settings(self) -> dict[str, int]:
         return asdict(self)
@@ -85,7 +90,7 @@ class NgramSpec:
         weights: list[int] = []
         shares: list[int] = []
         for place, word in enumerate(words):
-            found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.buckets)
+            found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.gaps, self.buckets)
             shares.append(self._share(place, len(found)))
             ids.extend(found)
             weights.extend(shares[-1:] * len(found))
@@ -136,7 +141,7 @@ def _across(words: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
 
 
 @lru_cache(maxsize=200_000)
-def _word_ids(word: str, minimum: int, maximum: int, skeleton: int, buckets: int) -> tuple[int, ...]:
+def _word_ids(word: str, minimum: int, maximum: int, skeleton: int, gaps: int, buckets: int) -> tuple[int, ...]:
     grams = _grams(word, minimum, maximum)
     if len(word) + 2 > maximum:
         grams.append(f"<{word}>")
@@ -146,7 +151,18 @@ def _word_ids(word: str, minimum: int, maximum: int, skeleton: int, buckets: int
             grams += [f"={gram}" for gram in _grams(consonants, 2, skeleton)]
             if len(consonants) + 2 > skeleton:
                 grams.append(f"=<{consonants}>")
+    if gaps and word[0].isalpha():
+        grams += dict.fromkeys(gram for gram in _gapped(word, gaps) if gram not in grams)
     return tuple(_code(gram, buckets) for gram in grams)
+
+
+def _gapped(word: str, maximum: int) -> Iterator[str]:
+    """N-grams of 3 to `maximum` characters that `<word>` has once one character between their ends is left out."""
+    bounded = f"<{word}>"
+    for size in range(3, maximum + 1):
+        for start in range(len(bounded) - size):
+            window = bounded[start : start + size + 1]
+            yield from (window[:place] + window[place + 1 :] for place in range(1, size))
 
 
 def _grams(word: str, minimum: int, maximum: int) -> list[str]:
