@@ -35,7 +35,7 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
-        run = self._workers.run_small if index.quick and _is_small(request) else self._workers.run
+        run = self._workers.run_small if index.quick and is_small(request) else self._workers.run
         return await run(_search, index, version, request)
 
     async def Popular(
@@ -86,7 +86,7 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
     return version
 
 
-def _is_small(request: retrieval_pb2.SearchRequest) -> bool:
+def is_small(request: retrieval_pb2.SearchRequest) -> bool:
     """One query without a filter for few products; of more, an approximate index may have to scan them all."""
     if len(request.queries) != 1:
         return False

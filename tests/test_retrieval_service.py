@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tiny_artifact import BRANDS, CATEGORIES, build_version, catalogue
 
 from retrieval_service.index import Filter, ProductIndex, Query, load
+from retrieval_service.servicer import is_small
 from retrieval_service.settings import RetrievalSettings
 from trainer.config import Index
 from trainer.index import build, item_queries
@@ -404,6 +405,35 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
     rows = {one.id: one.row for one in PRODUCTS}
     with pytest.raises(CorruptArtifact, match=r"index holds 40 products, the list of ids 40, products\.sqlite 39"):
         ProductIndex(VectorIndex(index, vectors), rows, Catalogue(tmp_path / "p.sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("queries", "small"),
+    [
+        ([query(100)], True),
+        ([query(100, [f"p{row}" for row in range(100)])], True),
+        ([query(100, [f"p{row}" for row in range(101)])], False),
+        ([query(201)], False),
+        ([query(1), query(1)], False),
+        ([query(10, in_stock=False)], False),
+        ([query(10, categories=[JEWELLERY])], False),
+    ],
+)
+def test_only_one_short_unfiltered_query_is_answered_without_a_worker(
+    queries: list[retrieval_pb2.Query], small: bool
+) -> None:
+    assert is_small(retrieval_pb2.SearchRequest(queries=queries)) is small
+
+
+def test_a_large_exact_index_is_not_quick() -> None:
+    def flat(rows: int) -> VectorIndex:
+        index = faiss.IndexFlatIP(2500)
+        vectors = np.zeros((rows, 2500), np.float32)
+        index.add(vectors)
+        return VectorIndex(index, vectors)
+
+    assert flat(1000).quick
+    assert not flat(1001).quick
 
 
 async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path, stored: NDArray[np.float32]) -> None:
