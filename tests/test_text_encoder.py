@@ -254,7 +254,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, which: str, left: int) ->
     assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
 
 
-def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path) -> None:
+def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config([], ["encoder.name=catalogue", "encoder.catalogue.steps=2", "encoder.catalogue.buckets=512"])
     said: list[str] = []
     one, name = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
@@ -265,6 +265,9 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path) -
     open_encoder(config.encoder, products(), 8, tmp_path, said.append)
     open_encoder(config.encoder, products(59), 7, tmp_path, said.append)
     assert len(said) == 3
+    monkeypatch.setattr("trainer.text_encoder.code_digest", lambda modules: "of another release")
+    open_encoder(config.encoder, products(), 7, tmp_path, said.append)
+    assert len(said) == 4
 
 
 def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.resources
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
 from trainer.progress import Say, track
 from trainer.report import library_versions, write_report
 from trainer.samples import sample_buyers
-from trainer.source import find_files, fingerprint
+from trainer.source import code_digest, find_files, fingerprint
 from trainer.split import (
     Cases,
     Int64,
@@ -150,11 +149,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
 
 
 def _code() -> str:
-    digest = hashlib.sha256()
-    for package, names in _MODEL_CODE.items():
-        for name in names:
-            digest.update(importlib.resources.files(package).joinpath(f"{name}.py").read_bytes())
-    return digest.hexdigest()
+    return code_digest(_MODEL_CODE)
 
 
 def check_writable(layout: Layout) -> None:

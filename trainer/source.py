@@ -6,6 +6,8 @@ import codecs
 import csv
 import glob
 import gzip
+import hashlib
+import importlib.resources
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -295,10 +297,17 @@ def _kept(lines: Iterable[str], raw: list[str]) -> Iterator[str]:
         yield line
 
 
+def code_digest(modules: Mapping[str, Iterable[str]]) -> str:
+    """sha256 over the source of modules, named by their package."""
+    digest = hashlib.sha256()
+    for package, names in modules.items():
+        for name in names:
+            digest.update(importlib.resources.files(package).joinpath(f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
 def fingerprint(files: Sequence[Path]) -> str:
     """sha256 over the contents of files, in order."""
-    import hashlib
-
     digest = hashlib.sha256()
     for path in files:
         digest.update(str(path.stat().st_size).encode() + b"\n")

@@ -24,6 +24,7 @@ from trainer.config import CatalogueEncoderConfig, Encoder
 from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.progress import track
+from trainer.source import code_digest
 from twotower.encoder import TextEncoder
 from twotower.ngrams import UNIT, Bag, NgramSpec
 from twotower.text import Normaliser, item_text
@@ -31,6 +32,8 @@ from twotower.text import Normaliser, item_text
 Float32 = NDArray[np.float32]
 # n-grams of a text that a training step reads
 _WINDOW = 128
+# the modules whose every change may change the catalogue encoder
+_ENCODER_CODE = {"trainer": ("text_encoder",), "twotower": ("ngrams", "text")}
 
 
 class HashedNgramEmbedding(InputModule):
@@ -310,12 +313,13 @@ def open_encoder(
 ) -> tuple[SentenceTransformer, str]:
     """The configured encoder and its name.
 
-    The catalogue encoder is trained once per catalogue and configuration and kept in `folder`. EncoderError where a
-    pretrained one cannot be had.
+    The catalogue encoder is trained once per catalogue, configuration and code of its own, and kept in `folder`.
+    EncoderError where a pretrained one cannot be had.
     """
     if not config.embedded:
         return load_pretrained(config.name, config.max_length), config.name
-    key = _digest([*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)])
+    made_of = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
+    key = _digest([*made_of, code_digest(_ENCODER_CODE)])
     target = folder / key[:32]
     if not (target / "modules.json").is_file():
         say(f"training the catalogue encoder on {len(products):,} product texts")
