@@ -275,9 +275,8 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, m
 
 def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:
     # a process of its own: the address of the hub is read once. Nothing listens on it, and nothing is cached
-    command = (
-        "from trainer.text_encoder import load_pretrained as load; load('paraphrase-multilingual-MiniLM-L12-v2', 128)"
-    )
+    name = "paraphrase-multilingual-MiniLM-L12-v2"
+    command = f"from trainer.text_encoder import load_pretrained; load_pretrained({name!r}, 128)"
     environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     process = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=False, env=environ, timeout=120
