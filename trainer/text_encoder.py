@@ -9,6 +9,7 @@ import random
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,11 +108,13 @@ def train_catalogue_encoder(
     weight = torch.randn(config.buckets, config.dimension, generator=generator) / config.dimension**0.5
     table = _NgramTable(weight, views.frequency_weights(config.frequency_power, config.unseen))
     steps = config.steps if len(views.titles) > 1 else 0
-    batches = _Batches(table.frozen(views.bags(views.titles)) if steps else torch.empty(0), config, draw)
+    batches = _Batches(
+        table.frozen(views.title_bags(range(len(views.titles)))) if steps else torch.empty(0), config, draw
+    )
     for step in track(range(steps), "encoder", unit="batch"):
         rows = batches.rows()
         queries, titles, texts = table.encode(
-            [[views.query(row) for row in rows], views.bags(views.titles, rows), [views.document(row) for row in rows]]
+            [[views.query(row) for row in rows], views.title_bags(rows), [views.document(row) for row in rows]]
         )
         same = torch.tensor([views.groups[row] for row in rows])
         # the same text elsewhere in the batch is not a negative
@@ -230,6 +233,9 @@ class _Views:
         fold = module.normalise
         self.titles = [fold(products.titles[row]) or fold(products.descriptions[row]) for row in rows]
         self._texts = [fold(item_text(products.titles[row], products.descriptions[row])) for row in rows]
+        # steps come back to the same products: 12 KB of n-grams each
+        self._text_bag = lru_cache(maxsize=8192)(lambda row: self._spec.bag(self._texts[row]))
+        self._title_bag = lru_cache(maxsize=32_768)(lambda row: self._spec.bag(self.titles[row]))
         numbers: dict[str, int] = {}
         self.groups = [numbers.setdefault(title, len(numbers)) for title in self.titles]
 
@@ -243,13 +249,13 @@ class _Views:
         weights[counts == 0] *= unseen
         return torch.from_numpy(weights.astype(np.float32))
 
-    def bags(self, texts: Sequence[str], rows: Sequence[int] | None = None) -> list[Bag]:
-        """The n-grams of texts, or of some of them."""
-        return [self._spec.bag(texts[row]) for row in (range(len(texts)) if rows is None else rows)]
+    def title_bags(self, rows: Iterable[int]) -> list[Bag]:
+        """The n-grams of titles."""
+        return [self._title_bag(row) for row in rows]
 
     def document(self, row: int) -> Bag:
         """The full text, cut to a window of its n-grams to keep steps even."""
-        bag = self._spec.bag(self._texts[row])
+        bag = self._text_bag(row)
         if len(bag.ids) <= _WINDOW:
             return bag
         kept = sorted(self._draw.sample(range(len(bag.ids)), _WINDOW))
