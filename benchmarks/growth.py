@@ -292,6 +292,7 @@ def _draw(found: dict[int, list[Stage]], path: Path) -> None:
         left.plot(sizes, stages[0].seconds * sizes / sizes[0], color="0.6", linestyle=":", zorder=0)
     left.plot([], [], color="0.6", linestyle=":", label="slope 1")
     left.set(xlabel="events", ylabel="seconds", xscale="log", yscale="log")
+    left.set_ylim(top=10 * left.get_ylim()[1])  # room for the legend
     right.set(xlabel="events", ylabel="peak memory, MB", xscale="log", ylim=(0, None))
     for axes in (left, right):
         axes.grid(alpha=0.3, which="both")
