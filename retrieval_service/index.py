@@ -113,7 +113,7 @@ class ProductIndex:
 
     @property
     def quick(self) -> bool:
-        """True where one search without a filter takes under a millisecond."""
+        """True where one search without a filter takes a millisecond or so."""
         return self._index.quick
 
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:

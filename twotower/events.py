@@ -81,6 +81,7 @@ def parse_time(value: str, field: str = "timestamp") -> int:
     Raises InvalidInput for anything else, and for times that no calendar holds.
     """
     text = value.strip(BLANK)
+    # milliseconds of our time, which most callers send: what the next lines make of them
     if len(text) == 13 and text.isascii() and text.isdigit():
         return int(text)
     if _EPOCH.fullmatch(text):

@@ -15,8 +15,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -88,25 +86,27 @@ class NgramSpec:
         """The n-grams of one normalised text, in order of their words."""
         # "10مل" and "10 مل" are the same to a shopper: digits, letters and signs are cut apart
         words = (self.spelling and _PIECES.findall(_RUN.sub(r"\1", text.translate(_HAMZA)))) or _PIECES.findall(text)
-        parts: list[tuple[int, Sequence[int]]] = []  # the weight of each of some n-grams, and their ids
-        count = 0
+        ids: list[int] = []
+        weights: list[int] = []
+        shares: list[int] = []
         for place, word in enumerate(words):
             found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.gaps, self.buckets)
-            parts.append((self._share(place, len(found)), found))
-            count += len(found)
-            if count >= self.length:
+            shares.append(self._share(place, len(found)))
+            ids.extend(found)
+            weights.extend(shares[-1:] * len(found))
+            if len(ids) >= self.length:
                 break
         if self.joined:
-            across = _across(words[: len(parts)], self.joined)
-            parts += [(parts[place][0], [_code(f"_{gram}", self.buckets) for gram in grams]) for place, grams in across]
-        if not self.head:
-            ids = list(chain.from_iterable(found for _, found in parts))
-            return Bag(ids[: self.length], [1] * min(len(ids), self.length))
-        # in the order of their first occurrence, and the heaviest weight of each is the last to be written
-        heaviest = dict.fromkeys(chain.from_iterable(found for _, found in parts), 0)
-        for weight, some in sorted(parts, key=itemgetter(0)):
-            heaviest.update(dict.fromkeys(some, weight))
-        return Bag(list(heaviest)[: self.length], list(heaviest.values())[: self.length])
+            for gram, place in _across(words[: len(shares)], self.joined):
+                ids.append(_code(f"_{gram}", self.buckets))
+                weights.append(shares[place])
+        if self.head:
+            heaviest: dict[int, int] = {}
+            for one, weight in zip(ids, weights, strict=True):
+                if weight > heaviest.get(one, 0):
+                    heaviest[one] = weight
+            ids, weights = list(heaviest), list(heaviest.values())
+        return Bag(ids[: self.length], weights[: self.length])
 
     def _share(self, place: int, grams: int) -> int:
         if not self.head:
@@ -129,14 +129,14 @@ def pad(bags: Sequence[Bag]) -> tuple[Int64, Int64]:
     return ids, weights
 
 
-def _across(words: Sequence[str], size: int) -> Iterator[tuple[int, list[str]]]:
-    """The n-grams of the words' letters and digits without their spaces, by the word that they start in."""
+def _across(words: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
+    """Every n-gram of the words' letters and digits without their spaces, and the word that it starts in."""
     kept = [(place, word) for place, word in enumerate(words) if word[0].isalnum()]
     text = "".join(word for _, word in kept)
     start = 0
     for place, word in kept:
-        stop = min(start + len(word), len(text) - size + 1)
-        yield place, [text[at : at + size] for at in range(start, stop)]
+        for at in range(start, min(start + len(word), len(text) - size + 1)):
+            yield text[at : at + size], place
         start += len(word)
 
 

@@ -97,7 +97,7 @@ class VectorIndex:
 
     @property
     def quick(self) -> bool:
-        """True where one search without a filter takes under a millisecond."""
+        """True where one unfiltered search takes a millisecond or so: an approximate one, or a small exact one."""
         return not self.exact or self.vectors.size <= _QUICK_FLOATS
 
     @property
