@@ -10,34 +10,35 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_buyer_parity, export_towers
 from trainer.model import BuyerTower, History, Sizes, TwoTower
+from trainer.transformer import CausalTransformer
 from twotower import tower
 from twotower.history import BuyerInputs
 
-KINDS = ["weighted_average", "attention"]
+KINDS = ["weighted_average", "attention", "transformer"]
 D = 4
 
 
-def model_config(kind: str, half_life: float = 0.0, longest: int = 6, dimension: int = D) -> Model:
+def model_config(kind: str, half_life: float = 0.0, longest: int = 6, dimension: int = D, layers: int = 1) -> Model:
     return load_config(
         [],
         [
             f"model.buyer_tower={kind}", f"model.half_life_days={half_life}", f"model.max_history={longest}",
-            f"model.dimension={max(dimension, 8)}",
+            f"model.dimension={max(dimension, 8)}", "model.transformer_width=8", f"model.transformer_layers={layers}",
         ],
     ).model.model_copy(update={"dimension": dimension})  # fmt: skip
 
 
 def buyer_tower(
-    kind: str, half_life: float = 0.0, *, seed: int | None = None, longest: int = 6, heads: int = 1
+    kind: str, half_life: float = 0.0, *, seed: int | None = None, longest: int = 6, heads: int = 1, layers: int = 1
 ) -> BuyerTower:
     """A tower as it starts, or with random weights of `seed`."""
-    made = BuyerTower(3, heads, model_config(kind, half_life, longest)).eval()
+    made = BuyerTower(3, heads, model_config(kind, half_life, longest, layers=layers)).eval()
     if seed is not None:
         draw = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -93,13 +94,14 @@ def test_a_half_life_halves_the_weight(kind: str) -> None:
     assert found == pytest.approx([1 / length, 5 / length, 1 / length, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["attention", "transformer"])
 @given(st.integers(1, 4), st.integers(1, 8), st.integers(0, 1000), st.sampled_from([0.0, 7.0]))
 @settings(max_examples=40, deadline=None)
-def test_attention_starts_as_the_weighted_average(batch: int, length: int, seed: int, half_life: float) -> None:
+def test_a_learned_tower_starts_as_the_weighted_average(
+    kind: str, batch: int, length: int, seed: int, half_life: float
+) -> None:
     one = history(batch, length, seed)
-    torch.testing.assert_close(
-        buyer_tower("attention", half_life)(*one), buyer_tower("weighted_average", half_life)(*one)
-    )
+    torch.testing.assert_close(buyer_tower(kind, half_life)(*one), buyer_tower("weighted_average", half_life)(*one))
 
 
 def test_attention_by_hand() -> None:
@@ -220,6 +222,63 @@ def test_a_prefix_is_of_the_latest_interactions_and_a_longer_history_shares_the_
     latest = made(*(column[:, -3:] for column in one))
     torch.testing.assert_close(made.prefixes(one)[:, -1], latest, rtol=1e-4, atol=1e-5)
     assert (made(*one) - latest).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_transformer_of_several_layers_sees_its_prefixes_alike(layers: int) -> None:
+    made, one = buyer_tower("transformer", seed=9, layers=layers), history(2, 6)
+    found = made.prefixes(one)
+    for last in range(6):
+        cut = History(*(column[:, : last + 1] for column in one))
+        cut = cut._replace(ages=cut.ages - cut.ages[:, -1:])
+        torch.testing.assert_close(found[:, last], made(*cut), rtol=1e-4, atol=1e-5)
+
+
+def test_a_transformer_tells_the_order_of_what_attention_pools_alike() -> None:
+    first = history(1, 4)
+    # the same places, weights and ages for the two oldest, whose items change places
+    other = first._replace(
+        items=first.items[:, [1, 0, 2, 3]], types=torch.ones_like(first.types), weights=torch.ones_like(first.weights)
+    )
+    first = first._replace(types=other.types, weights=other.weights)
+    for kind, layers, differs in (("attention", 1, False), ("transformer", 2, True)):
+        made = buyer_tower(kind, seed=10, layers=layers)
+        with torch.no_grad():
+            made.recency.zero_()
+            made.place_bias.zero_()
+            difference = float((made(*first) - made(*other)).abs().max())
+        assert (difference > 1e-4) == differs
+
+
+def test_one_block_is_what_torch_computes() -> None:
+    """Against torch's own layer of the same weights, where neither weights nor places nor ages say anything."""
+    width, length = 8, 5
+    made = CausalTransformer(D, 3, longest=6, width=width, heads=2, layers=1).eval()
+    for value in made.parameters():
+        nn.init.normal_(value, std=0.5)
+    nn.init.zeros_(made.kind.weight)
+    block = made.blocks[0]
+    assert isinstance(block, nn.Module)
+    for value in (block.place_bias, block.recency):
+        nn.init.zeros_(value)
+    reference = nn.TransformerEncoderLayer(
+        width, 2, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    ).eval()
+    with torch.no_grad():
+        reference.self_attn.in_proj_weight.copy_(torch.cat((block.query.weight, block.keys.weight)))
+        reference.self_attn.in_proj_bias.zero_()
+        reference.self_attn.out_proj.weight.copy_(block.out.weight)
+        reference.self_attn.out_proj.bias.zero_()
+        for mine, theirs in (
+            (block.before, reference.norm1), (block.between, reference.norm2), (block.up, reference.linear1),
+            (block.down, reference.linear2),
+        ):  # fmt: skip
+            theirs.load_state_dict(mine.state_dict())
+    one = history(3, length)
+    one = one._replace(weights=torch.ones_like(one.weights))
+    causal = nn.Transformer.generate_square_subsequent_mask(length)
+    wanted = made.outward(made.norm(reference(made.inward(one.items), src_mask=causal)))
+    torch.testing.assert_close(made(one), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -162,7 +162,7 @@ class Fitter:
         placement = self._place(events, stop)
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
-        if self.config.model.buyer_tower != "attention":  # a buyer vector without a constant
+        if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
             settings = settings.model_copy(update={"trends": [0.0]})
         scores: dict[linear.Choice, float] = {}
 

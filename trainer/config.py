@@ -139,7 +139,10 @@ class Model(Section):
     product_embedding: bool
     attribute_dropout: Share
     product_dropout: Share
-    buyer_tower: Literal["attention", "weighted_average"]
+    buyer_tower: Literal["attention", "weighted_average", "transformer"]
+    transformer_width: Annotated[int, Field(ge=8, le=1024)]
+    transformer_heads: Annotated[int, Field(ge=1, le=16)]
+    transformer_layers: Annotated[int, Field(ge=1, le=4)]
     half_life_days: Annotated[float, Field(ge=0)]
     max_history: Annotated[int, Field(ge=1, le=1000)]
     dropout: Share
@@ -153,6 +156,11 @@ class Model(Section):
     def _heads_are_alike(self) -> Model:
         if self.dimension % self.head_count:
             raise ValueError(f"dimension {self.dimension} cannot be cut into heads={self.head_count} equal parts")
+        if self.transformer_width % self.transformer_heads:
+            raise ValueError(
+                f"transformer_width {self.transformer_width} cannot be cut into "
+                f"transformer_heads={self.transformer_heads} equal parts"
+            )
         return self
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config import Model
+from trainer.transformer import CausalTransformer
 
 # small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
 _ROW_SCALE, _TEXT_SCALE = 0.02, 0.2
@@ -149,7 +150,7 @@ class BuyerTower(nn.Module):
 
     def __init__(self, event_types: int, heads: int, config: Model) -> None:
         super().__init__()
-        self.attention = config.buyer_tower == "attention"
+        self.attention = config.buyer_tower != "weighted_average"
         self.heads, self.longest = heads, config.max_history
         decay = 0.6931471805599453 / config.half_life_days if config.half_life_days else 0.0
         self.register_buffer("decay", torch.tensor(decay))
@@ -161,13 +162,23 @@ class BuyerTower(nn.Module):
             size = config.dimension // self.heads
             self.next = nn.Parameter(torch.zeros(self.heads, size, size))
             self.constant = nn.Parameter(torch.zeros(config.dimension))
+        self.transformer = None
+        if config.buyer_tower == "transformer":
+            self.transformer = CausalTransformer(
+                config.dimension, event_types, self.longest,
+                config.transformer_width, config.transformer_heads, config.transformer_layers,
+            )  # fmt: skip
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
         place = mask.sum(dim=1, keepdim=True) - mask.long().cumsum(dim=1)  # [B, T], 0 = newest
         logits = self._logits(items, weights, types) + self._aged(ages) + self._place(place)  # [B, T, H]
         shares = torch.softmax(logits.masked_fill(~mask.unsqueeze(-1), -1e9), dim=1) * mask.unsqueeze(-1)
         parts = items.unflatten(-1, (self.heads, -1)) * shares.unsqueeze(-1)  # [B, T, H, D / H]
-        return self._finish(parts.sum(dim=1).flatten(-2))
+        pooled = parts.sum(dim=1).flatten(-2)
+        if self.transformer is not None:
+            known = mask.any(dim=1, keepdim=True)
+            pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place) * known
+        return self._finish(pooled)
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
         """Vectors [B, T, D] of every prefix: row t is what `forward` gives for the latest of interactions 0..t.
@@ -188,7 +199,10 @@ class BuyerTower(nn.Module):
         logits = own.transpose(1, 2).unsqueeze(2) + further.permute(0, 3, 1, 2)  # [B, H, T, T]
         shares = torch.softmax(logits.masked_fill(~seen, -1e9), dim=3)
         parts = history.items.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
-        return self._finish((shares @ parts).transpose(1, 2).flatten(-2))
+        pooled = (shares @ parts).transpose(1, 2).flatten(-2)
+        if self.transformer is not None:
+            pooled = pooled + self.transformer(history)
+        return self._finish(pooled)
 
     def _logits(self, items: Tensor, weights: Tensor, types: Tensor) -> Tensor:
         logits = weights.clamp(min=1e-9).log().unsqueeze(-1)  # [B, T, 1]
