@@ -192,11 +192,11 @@ class ProductIndex:
         )
 
     def _excluded(self, query: Query) -> Int64:
-        rows = {self._rows[one] for one in query.excluded_ids if one in self._rows}
-        return np.array(sorted(rows), np.int64)
+        return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
     def _answer(self, rows: Int64, scores: Float32, unknown: list[str]) -> Answer:
-        return Answer([self._ids[row] for row in rows], scores, unknown)
+        ids = self._ids
+        return Answer([ids[row] for row in rows.tolist()], scores, unknown)
 
 
 def _check_k(queries: Sequence[Query]) -> None:

@@ -112,6 +112,22 @@ def test_the_item_tower_gives_the_stored_vector_of_every_row(version: Version) -
     np.testing.assert_allclose(found, np.load(version.layout.embeddings), atol=1e-4)
 
 
+def test_configured_pairs_of_titles_are_as_alike_as_the_exported_graphs_say(tmp_path: Path) -> None:
+    pairs = "[{one: خاتم ذهب, two: سلسال ذهب}, {one: خاتم ذهب, two: خاتم ذهب, below: 0.5}]"
+    # published as evaluated: the graphs are of the tested model
+    settings = [f"evaluation.text_pairs={pairs}", "training.refit=false", "training.max_epochs=1"]
+    assert main(run_arguments(write_shop(tmp_path), tmp_path / "artifacts", settings=settings)) == 0
+    version = current(tmp_path / "artifacts")
+    found = json.loads(version.layout.metrics.read_text())["similarity"]["texts"]
+    texts = TextEncoder.load(version.encoder, 1).encode(["خاتم ذهب", "سلسال ذهب"])
+    unknown = np.zeros(2, np.int64)
+    one, two = ItemTower(version.layout.item_tower, 1).encode(texts, unknown, unknown, unknown)
+    assert [pair["cosine"] for pair in found] == pytest.approx([float(one @ two), 1.0], abs=1e-4)
+    assert [pair["holds"] for pair in found] == [True, False]
+    missed = "'خاتم ذهب' and 'خاتم ذهب' have a cosine of 1.00, wanted below 0.5"
+    assert missed in version.manifest.notes and missed in version.layout.report.read_text().replace("&#39;", "'")
+
+
 def test_products_are_stored_raw_with_their_share_of_all_events(version: Version) -> None:
     rows = sqlite3.connect(version.layout.products).execute("SELECT * FROM products ORDER BY row").fetchall()
     weights = {"View": 1, "AddToCart": 5, "Purchase": 10}

@@ -214,13 +214,24 @@ def test_titles_and_names_are_text_and_never_markup(folder: VersionLayout, versi
     assert {tag for tag, one in shown.texts if evil in one} == {"span", "small", "bdi", "th", "title", "pre"}
 
 
+def test_pairs_of_titles_are_shown_and_a_missed_one_is_a_warning(folder: VersionLayout, version: Version) -> None:
+    one = {"one": "خاتم ذهب", "two": "زيت محرك", "above": None, "below": 0.3}
+    pairs = [one | {"cosine": -0.25, "holds": True}, one | {"two": "سوار <b>", "cosine": 0.61, "holds": False}]
+    change(folder, similarity=metrics_of(version)["similarity"] | {"texts": pairs})
+    told = Page(render(folder, version.manifest)).told()
+    assert "زيت محرك" in told and "-0.25" in told.replace("−", "-")
+    assert "Warning: 'خاتم ذهب' and 'سوار <b>' have a cosine of 0.61, wanted below 0.3." in told
+    change(folder, similarity=metrics_of(version)["similarity"] | {"texts": []})
+    assert "Titles that should be alike" not in Page(render(folder, version.manifest)).told()
+
+
 def test_a_shop_in_which_nobody_can_be_asked_has_a_report_too(folder: VersionLayout, version: Version) -> None:
     found = metrics_of(version)
     nobody = {"same_category_mean": None, "cross_category_mean": None, "auc": None, "pairs": 0}
     training = found["training"] | {"curve": [], "candidates": {}, "kind": "linear"}
     change(
-        folder, intervals={}, compared={}, slices={}, samples=[], similarity=nobody | {"text_only": nobody},
-        training=training,
+        folder, intervals={}, compared={}, slices={}, samples=[], training=training,
+        similarity=nobody | {"text_only": nobody, "texts": []},
     )  # fmt: skip
     retitle(folder, "", "")
     told = Page(render(folder, version.manifest)).told()

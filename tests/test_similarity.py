@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.similarity import draw_pairs, separation
+from trainer.config import TextPair, load_config
+from trainer.similarity import draw_pairs, missed, separation, text_pairs
+from twotower.errors import SettingsError
+
+DEMO = Path(__file__).parent.parent / "trainer/demo.yaml"
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(0, 5))
@@ -50,3 +57,36 @@ def test_separation_equals_a_slow_count() -> None:
 def test_one_category_has_no_separation() -> None:
     found = separation(np.eye(3, dtype=np.float32), np.array([1, 1, 0]), 7)
     assert found == {"same_category_mean": None, "cross_category_mean": None, "auc": None, "pairs": 0}
+
+
+def test_pairs_of_titles_hold_or_are_named_with_both_numbers() -> None:
+    asked: list[str] = []
+
+    def encode(titles: list[str]) -> Any:
+        asked.extend(titles)
+        return np.array([{"a": (1, 0), "b": (0.8, 0.6), "c": (0, 1)}[title] for title in titles], np.float32)
+
+    pairs = [
+        TextPair(one="a", two="b", above=0.7),
+        TextPair(one="a", two="c", below=0.3),
+        TextPair(one="b", two="c", above=0.7),
+        TextPair(one="b", two="c", above=0.2, below=0.5),
+        TextPair(one="a", two="b"),
+    ]
+    found = text_pairs(pairs, encode)
+    assert asked == ["a", "b", "c"]
+    assert [pair["cosine"] for pair in found] == pytest.approx([0.8, 0, 0.6, 0.6, 0.8])
+    assert [pair["holds"] for pair in found] == [True, True, False, False, True]
+    assert missed(found) == [
+        "'b' and 'c' have a cosine of 0.60, wanted above 0.7",
+        "'b' and 'c' have a cosine of 0.60, wanted above 0.2 and below 0.5",
+    ]
+    assert text_pairs([], encode) == []
+
+
+def test_pairs_of_titles_are_read_from_the_configuration() -> None:
+    setting = "evaluation.text_pairs=[{one: خاتم ذهب, two: سلسال ذهب, above: 0.7}]"
+    assert load_config([], [setting]).evaluation.text_pairs == [TextPair(one="خاتم ذهب", two="سلسال ذهب", above=0.7)]
+    assert load_config([DEMO]).evaluation.text_pairs
+    with pytest.raises(SettingsError, match=r"text_pairs.*over"):
+        load_config([], ["evaluation.text_pairs=[{one: a, two: b, over: 0.7}]"])

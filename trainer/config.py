@@ -198,6 +198,15 @@ class Linear(Section):
     validation_buyers: Count
 
 
+class TextPair(Section):
+    """Two titles of products, and what the cosine of their vectors should be."""
+
+    one: Annotated[str, Field(min_length=1)]
+    two: Annotated[str, Field(min_length=1)]
+    above: Annotated[float, Field(ge=-1, le=1)] | None = None
+    below: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
 class Evaluation(Section):
     split: Literal["auto", "leave_last_out", "global_time"]
     test_days: Positive
@@ -209,6 +218,7 @@ class Evaluation(Section):
     ease_max_products: Annotated[int, Field(ge=0)]
     ease_l2: Positive
     resamples: Annotated[int, Field(ge=100)]
+    text_pairs: list[TextPair]
 
 
 class Index(Section):

@@ -62,6 +62,7 @@ from twotower.errors import CorruptArtifact
 from twotower.events import EventSchema, Interaction
 from twotower.history import BuyerInputs, write_recent
 from twotower.search import VectorIndex
+from twotower.text import item_text
 from twotower.tower import BuyerTower, ItemTower
 from twotower.vocab import Vocab
 
@@ -279,7 +280,7 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
         "slices": slices.slice_report(
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
-        "similarity": _similarity(run, model, run.features),
+        "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model, say)},
         "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
         "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
@@ -323,6 +324,20 @@ def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[
     whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
     texts = evaluate.item_vectors(model, text_alone(run.features.text))
     return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
+
+
+def _text_pairs(run: Prepared, model: TwoTower, say: Say) -> list[dict[str, Any]]:
+    """The configured pairs of titles, as an item service would encode them without knowing more."""
+    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
+
+    def encode(titles: list[str]) -> NDArray[np.float32]:
+        texts = graph.encode([item_text(title, "") for title in titles])
+        return evaluate.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
+
+    found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
+    for line in similarity.missed(found):
+        say(f"warning: {line}")
+    return found
 
 
 def _gate(run: Prepared, served: dict[str, Any] | None) -> gate.Verdict:
@@ -569,7 +584,11 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         max_history=run.config.model.max_history,
         configuration={"fingerprint": run.fingerprint} | run.config.model_dump(),
         metrics=report["test"],
-        notes=[*report["training"]["notes"], *(f"gate: {reason}" for reason in report["gate"]["reasons"])],
+        notes=[
+            *report["training"]["notes"],
+            *similarity.missed(report["similarity"]["texts"]),
+            *(f"gate: {reason}" for reason in report["gate"]["reasons"]),
+        ],
         gate=report["gate"]["verdict"],
         newest_event_ms=report["training"]["newest_event_ms"],
         index=IndexSpec.model_validate_json(folder.index_spec.read_bytes()),

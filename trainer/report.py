@@ -104,6 +104,7 @@ def render(version: VersionLayout, manifest: Manifest) -> str:
         samples=_with_products(metrics["samples"], catalogue),
         pairs=_example_pairs(vectors, ids, category, catalogue, seed),
         nearest=_nearest(vectors, ids, catalogue, seed),
+        missed=similarity.missed(metrics["similarity"]["texts"]),
         configuration=version.config.read_text(encoding="utf-8"),
     )  # fmt: skip
 

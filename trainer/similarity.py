@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from trainer.config import TextPair
 from trainer.split import Int64
 
 Float32 = NDArray[np.float32]
@@ -75,6 +77,33 @@ def nearest(vectors: Float32, rows: Int64, count: int) -> list[list[Pair]]:
     cosines[np.arange(len(rows)), rows] = -np.inf
     best = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(vectors) - 1)]
     return [[Pair(int(row), int(other), float(cosines[i, other])) for other in best[i]] for i, row in enumerate(rows)]
+
+
+def text_pairs(pairs: Sequence[TextPair], encode: Callable[[list[str]], Float32]) -> list[dict[str, Any]]:
+    """The pairs with the `cosine` of their titles' vectors, and whether it is what it should be (`holds`).
+
+    `encode` gives unit vectors [B, D] of B titles.
+    """
+    if not pairs:
+        return []
+    titles = list(dict.fromkeys(title for pair in pairs for title in (pair.one, pair.two)))
+    vector = dict(zip(titles, encode(titles), strict=True))
+    found = []
+    for pair in pairs:
+        cosine = float(vector[pair.one] @ vector[pair.two])
+        holds = (pair.above is None or cosine > pair.above) and (pair.below is None or cosine < pair.below)
+        found.append(pair.model_dump() | {"cosine": cosine, "holds": holds})
+    return found
+
+
+def missed(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One line for each of the `text_pairs` that is not as alike, or as different, as it should be."""
+    return [
+        f"{pair['one']!r} and {pair['two']!r} have a cosine of {pair['cosine']:.2f}, wanted "
+        + " and ".join(f"{name} {pair[name]:g}" for name in ("above", "below") if pair[name] is not None)
+        for pair in pairs
+        if not pair["holds"]
+    ]
 
 
 def _pairs(vectors: Float32, rows: Int64) -> list[Pair]:

@@ -78,7 +78,8 @@ class CausalTransformer(nn.Module):
         return Asked(place, ages, seen)
 
     def _end(self, values: Tensor) -> Tensor:
-        found: Tensor = self.outward(self.norm(values))
+        # of about unit length, as what it is added to is
+        found: Tensor = self.outward(self.norm(values) * values.shape[-1] ** -0.5)
         return found
 
 
