@@ -277,7 +277,7 @@ def test_one_block_is_what_torch_computes() -> None:
     one = history(3, length)
     one = one._replace(weights=torch.ones_like(one.weights))
     causal = nn.Transformer.generate_square_subsequent_mask(length)
-    wanted = made.outward(made.norm(reference(made.inward(one.items), src_mask=causal)))
+    wanted = made.outward(made.norm(reference(made.inward(one.items), src_mask=causal)) * width**-0.5)
     torch.testing.assert_close(made(one), wanted, rtol=1e-4, atol=1e-5)
 
 

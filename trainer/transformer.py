@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 class CausalTransformer(nn.Module):
     """Interactions [B, T] → vectors [B, T, D], row t of interactions 0..t alone; zero before the first step.
 
-    Pre-norm blocks (Kang and McAuley 2018, arXiv:1808.09781, as in SASRec) of `width` numbers, on the item's vector
+    Pre-norm blocks (as in SASRec: Kang and McAuley 2018, arXiv:1808.09781) of `width` numbers, on the item's vector
     and a learned one of the event type. Attention adds to its logits the log of the interaction's weight, a learned
     term for its place counted from the one that looks, and one for the days between both: nothing depends on where a
     history begins, so that a part of a longer one means the same.
