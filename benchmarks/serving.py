@@ -101,7 +101,7 @@ def start(
     options: argparse.Namespace, stack: ExitStack, monoliths: Sequence[str] = tuple(MONOLITHS)
 ) -> dict[str, Target]:
     """Everything that is driven, running and warm."""
-    settings = _settings(options.folder)
+    settings = settings_of(options.folder)
     size = market.Size(options.products, options.dimension, options.buyers, options.history, options.index)
     print(f"a synthetic market: {size.name}", flush=True)
     version = market.make(settings.artifacts, size)
@@ -121,7 +121,8 @@ def start(
     return targets
 
 
-def _settings(folder: Path) -> DemoSettings:
+def settings_of(folder: Path) -> DemoSettings:
+    """Settings of free ports; the folder for logs is made."""
     ports = {f"{name}_port": free_port() for name in ("gateway", "item", "buyer", "retrieval", "redis")}
     settings = DemoSettings(folder=folder, **ports)
     settings.logs.mkdir(parents=True, exist_ok=True)
