@@ -147,3 +147,14 @@ def test_queries_of_a_shop_without_buyers_lie_around_its_products() -> None:
     nearest = (made.vectors @ vectors.T).max(axis=1)
     assert 0.6 < nearest.mean() < 0.95
     np.testing.assert_array_equal(made.vectors, index.item_queries(vectors, 7, 200).vectors)
+
+
+@pytest.mark.parametrize(("quicker", "least_share"), [(1.0, 0.5), (0.95, 0.5), (0.5, 0.0)])
+def test_a_filter_is_scanned_exactly_unless_the_index_is_clearly_quicker(
+    quicker: float, least_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def microseconds(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_], exact_rows: int) -> float:
+        return 100.0 if exact_rows else 100.0 * quicker
+
+    monkeypatch.setattr(index, "_filtered", microseconds)
+    assert built("ivf").spec.exact_rows == pytest.approx(least_share * COUNT, rel=0.1)
