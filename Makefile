@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving bench-training bench-growth soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -49,6 +49,9 @@ bench-training: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## training b
 
 bench-growth: .venv/bench.stamp $(GENERATED) ## time and memory from 0.1 to 3 million events, and of 100,000 products
 	$(BIN)/python -m benchmarks.growth --svg docs/growth.svg $(ARGS)
+
+bench-ready: .venv/run.stamp $(GENERATED) ## from the start of a service to its being ready (ARGS="--index HNSW32")
+	$(BIN)/python -m benchmarks.ready $(ARGS)
 
 soak: .venv/bench.stamp $(GENERATED) ## 100,000 requests: no error, flat memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -209,8 +209,8 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     )  # fmt: skip
 
 
-def train(run: Prepared, say: Say, *, to_publish: bool = True) -> None:
-    """Fits the model that is evaluated and, with `refit` and `to_publish`, the one on all events that is published."""
+def train(run: Prepared, say: Say) -> None:
+    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
     config, split, folder = run.config, run.split, run.folder
     say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
@@ -227,13 +227,11 @@ def train(run: Prepared, say: Say, *, to_publish: bool = True) -> None:
         tested, facts["tested_curve"] = fitter.again(
             chosen, "tested", tested_events, tested_stop, folder.tested_checkpoints
         )
-    if config.training.refit and to_publish:
         say("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"] = fitter.again(chosen, "refit", final_events, final_stop, folder.refit_checkpoints)
     _save(fitter.served(chosen.kind, tested, tested_events, tested_stop), folder.evaluated)
-    if to_publish:
-        _save(fitter.served(chosen.kind, final, final_events, final_stop), folder.final)
+    _save(fitter.served(chosen.kind, final, final_events, final_stop), folder.final)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
     _write_json(folder.training, facts)
 
