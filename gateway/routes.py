@@ -99,8 +99,7 @@ class Routes:
 
     async def encode_buyer(self, request: Request) -> Response:
         body = reading.read_body(schemas.EncodeBuyerBody, await self._json_of(request), self._context)
-        given = [one.interaction() for one in body.recent_interactions]
-        made = await _live(request).pipeline.encode_buyer(body.buyer_id, given, self._deadline())
+        made = await _live(request).pipeline.encode_buyer(body.buyer_id, body.recent_interactions, self._deadline())
         vector = made.encoded.vector
         return _json(
             {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -11,12 +13,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
     PlainValidator,
     StringConstraints,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from twotower.errors import InvalidInput
 from twotower.events import EventSchema, Interaction, check_id, check_time, parse_time
@@ -135,11 +140,41 @@ class BuyerInteractionIn(InteractionIn):
     buyer_id: Id = Field(examples=["b7"])
 
 
+def _checked(rows: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> list[Interaction]:
+    _interactions(rows, info)
+    found = _faultless(rows, _context(info).events) if isinstance(rows, list) and rows else None
+    return [one.interaction() for one in handler(rows)] if found is None else found
+
+
+def _faultless(rows: Sequence[object], events: EventSchema) -> list[Interaction] | None:
+    """All interactions of a list, in little more than half of the time that the model takes; None where one of them has
+    a fault, for the model to name."""
+    now, names = int(time.time() * 1000), set(InteractionIn.model_fields)
+    found = []
+    for row in rows:
+        if type(row) is not dict or row.keys() != names:
+            return None
+        product, event, moment = row["product_id"], row["event_type"], row["timestamp"]
+        if type(product) is not str or type(event) is not str or type(moment) not in (str, int, float):
+            return None
+        try:
+            time_ms = parse_time(moment if type(moment) is str else repr(moment))
+            found.append(Interaction(check_id(product, ""), events.check(event), check_time(time_ms, now_ms=now)))
+        except InvalidInput:
+            return None
+    return found
+
+
+def _interactions_schema(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    rows = handler.generate_schema(Annotated[list[InteractionIn], Field(min_length=1)])
+    return core_schema.with_info_wrap_validator_function(_checked, rows)
+
+
 class EncodeBuyerBody(Strict):
-    """A buyer and the interactions that the vector is to be made of."""
+    """A buyer and the interactions that the vector is to be made of, each an `InteractionIn`."""
 
     buyer_id: Id = Field(examples=["b7"])
-    recent_interactions: Annotated[list[InteractionIn], BeforeValidator(_interactions), Field(min_length=1)]
+    recent_interactions: Annotated[list[Interaction], GetPydanticSchema(_interactions_schema)]
 
 
 class InteractionsBody(Strict):

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from twotower.errors import InvalidInput
@@ -92,11 +93,18 @@ def parse_time(value: str, field: str = "timestamp") -> int:
         raise InvalidInput(field, value, "is neither an ISO-8601 time nor epoch seconds or milliseconds")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        days = _days(year, month, day)
     except ValueError as error:
         raise InvalidInput(field, value, f"is not a time: {error}") from None
     minutes = int(hour or 0) * 60 + int(minute or 0) - _offset(zone)
     return days * DAY_MS + (minutes * 60 + int(second or 0)) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+
+
+# a date takes longer than the rest of a time, and most events are of the same few months
+@lru_cache(maxsize=1024)
+def _days(year: str, month: str, day: str) -> int:
+    """Days since 1970. ValueError for a day that no calendar holds."""
+    return date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
 
 
 def check_time(timestamp_ms: int, field: str = "timestamp", value: object = None, now_ms: int | None = None) -> int:
