@@ -237,21 +237,37 @@ def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
     assert encode("e1", "ccc") == ([3], 0)
 
 
-def test_a_cache_cut_off_between_its_two_files_is_made_again(tmp_path: Path) -> None:
+def test_old_and_new_texts_are_told_apart_across_chunks(tmp_path: Path) -> None:
     encoder = Counting()
-    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    (keys,) = tmp_path.glob("*.keys.npy")
-    np.save(keys, np.load(keys)[:1])
-    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
+
+    def encode(*texts: str) -> tuple[list[float], int]:
+        vectors, fresh = encode_cached(encoder, "e", texts, tmp_path, 64, chunk=2)  # type: ignore[arg-type]
+        return vectors[:, 0].tolist(), fresh
+
+    assert encode("a", "bb", "ccc", "dddd", "eeeee") == ([1, 2, 3, 4, 5], 5)
+    assert encode("eeeee", "ffffff", "bb", "bb", "g", "a", "ccc") == ([5, 6, 2, 2, 1, 1, 3], 2)
+    assert encoder.asked == ["a", "bb", "ccc", "dddd", "eeeee", "ffffff", "g"]
 
 
-@pytest.mark.parametrize("which", ["keys", "vectors"])
+def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
+    class Failing(Counting):
+        def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+            if "ccc" in texts:
+                raise KeyboardInterrupt
+            return super().encode(texts, batch_size)
+
+    encode_cached(Counting(), "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        encode_cached(Failing(), "e", ["dddd", "ccc", "bb"], tmp_path, 64, chunk=1)  # type: ignore[arg-type]
+    vectors, fresh = encode_cached(Failing(), "e", ["bb", "a"], tmp_path, 64)  # type: ignore[arg-type]
+    assert (vectors[:, 0].tolist(), fresh) == ([2, 1], 0)
+
+
 @pytest.mark.parametrize("left", [0, 100])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, which: str, left: int) -> None:
+def test_a_damaged_cache_is_made_again(tmp_path: Path, left: int) -> None:
     encoder = Counting()
     encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    (path,) = tmp_path.glob(f"*.{which}.npy")
+    (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:left])
     vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
     assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)

@@ -387,9 +387,9 @@ def embed(run: Prepared, say: Say) -> None:
     vectors = np.empty((count, config.model.dimension), np.float32)
     for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
         part = slice(start, start + 4096)
-        vectors[part] = tower.encode(*(column[part].numpy() for column in run.features[:4]))
-    # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
-    vectors /= np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+        made = tower.encode(*(column[part].numpy() for column in run.features[:4]))
+        # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
+        vectors[part] = made / np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
     batch = _some_histories(run, _PARITY_HISTORIES, draw)
     buyer = export.check_buyer_parity(model, BuyerTower(folder.buyer_tower, threads), vectors, batch, tolerance)
     say(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
@@ -452,9 +452,8 @@ def publish_run(run: Prepared, say: Say) -> Published:
     keep = run.config.publish.keep_versions
     removed = prune(run.layout, keep)
     work = run.folder.root.parent.parent
-    # a pair of files holds the vectors of one encoder
-    for folder, count in ((work / "runs", keep), (work / "encoders", keep), (work / "text_vectors", 2 * keep)):
-        _keep_newest(folder, count)
+    for name_of in ("runs", "encoders", "text_vectors"):
+        _keep_newest(work / name_of, keep)
     for reason in verdict.reasons:
         say(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
     said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"

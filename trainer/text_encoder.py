@@ -108,9 +108,7 @@ def train_catalogue_encoder(
     weight = torch.randn(config.buckets, config.dimension, generator=generator) / config.dimension**0.5
     table = _NgramTable(weight, views.frequency_weights(config.frequency_power, config.unseen))
     steps = config.steps if len(views.titles) > 1 else 0
-    batches = _Batches(
-        table.frozen(views.title_bags(range(len(views.titles)))) if steps else torch.empty(0), config, draw
-    )
+    batches = _Batches(table.frozen(len(views.titles), views.title_bags) if steps else torch.empty(0), config, draw)
     for step in track(range(steps), "encoder", unit="batch"):
         rows = batches.rows()
         queries, titles, texts = table.encode(
@@ -182,12 +180,12 @@ class _NgramTable:
         return vectors
 
     @torch.no_grad()
-    def frozen(self, bags: Sequence[Bag], chunk: int = 4096) -> Tensor:
-        """L2-normalised vectors [N, E] as the table stands."""
+    def frozen(self, count: int, bags_of: Callable[[range], list[Bag]], chunk: int = 4096) -> Tensor:
+        """L2-normalised vectors [N, E] of the bags of rows 0 to `count`, as the table stands."""
         table = self.folded()
         parts = []
-        for start in range(0, len(bags), chunk):
-            part = bags[start : start + chunk]
+        for start in range(0, count, chunk):
+            part = bags_of(range(start, min(start + chunk, count)))
             ids = torch.tensor([one for bag in part for one in bag.ids], dtype=torch.long)
             parts.append(_sums(table, ids, part))
         return torch.cat(parts)
@@ -382,37 +380,59 @@ def encode_cached(
 ) -> tuple[Float32, int]:
     """Vectors [N, E] of raw texts through the exported graph, and how many had to be computed.
 
-    Vectors are kept in `folder` by the hash of encoder and text, so that only new or changed texts are encoded.
+    Vectors are kept in `folder` by the hash of encoder and text, so that only new or changed texts are encoded. They
+    are in memory once, whatever their number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys_file, vectors_file = folder / f"{digest[:32]}.keys.npy", folder / f"{digest[:32]}.vectors.npy"
-    known: dict[bytes, int] = {}
-    stored: Float32 = np.empty((0, encoder.spec.dimension), np.float32)
-    # a cache that is not there, or was cut off, is made anew
-    with suppress(OSError, ValueError, EOFError):
-        keys, vectors = np.load(keys_file, allow_pickle=False), np.load(vectors_file, mmap_mode="r", allow_pickle=False)
-        if vectors.shape == (len(keys), encoder.spec.dimension):
-            known, stored = {bytes(key): row for row, key in enumerate(keys)}, vectors
-    wanted = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
-    fresh = list({key: row for row, key in enumerate(wanted) if key not in known}.items())
-    computed = np.empty((len(fresh), encoder.spec.dimension), np.float32)
-    for start in track(range(0, len(fresh), chunk), "encoding texts", unit="chunk"):
-        part = fresh[start : start + chunk]
-        computed[start : start + len(part)] = encoder.encode([texts[row] for _, row in part], batch_size)
-    place = {key: row for row, (key, _) in enumerate(fresh)}
-    vectors = np.stack([computed[place[key]] if key in place else stored[known[key]] for key in wanted])
+    path = folder / f"{digest[:32]}.npy"
+    kind = np.dtype([("key", "V16"), ("vector", "<f4", (encoder.spec.dimension,))])
+    stored = _stored(path, kind)
+    known = {bytes(key): row for row, key in enumerate(stored["key"])}
+    keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
+    first: dict[bytes, int] = {}  # the row of the first text of each key
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
+    fresh = sum(key not in known for key in first)
     if fresh:
-        keep = np.frombuffer(b"".join(dict.fromkeys(wanted)), "V16")
-        first = {key: row for row, key in reversed(list(enumerate(wanted)))}
-        _replace(keys_file, keep)
-        _replace(vectors_file, vectors[[first[key] for key in dict.fromkeys(wanted)]])
-    return vectors, len(fresh)
+        unique = list(first)
+
+        def rows_of(part: Sequence[bytes]) -> NDArray[Any]:
+            rows = np.zeros(len(part), kind)
+            rows["key"] = np.frombuffer(b"".join(part), "V16")
+            old = [place for place, key in enumerate(part) if key in known]
+            new = [place for place, key in enumerate(part) if key not in known]
+            rows["vector"][old] = stored["vector"][[known[part[place]] for place in old]]
+            if new:
+                rows["vector"][new] = encoder.encode([texts[first[part[place]]] for place in new], batch_size)
+            return rows
+
+        starts = track(range(0, len(unique), chunk), "encoding texts", unit="chunk")
+        _store(path, kind, len(unique), (rows_of(unique[start : start + chunk]) for start in starts))
+        stored, known = _stored(path, kind), {key: row for row, key in enumerate(unique)}
+    vectors = np.empty((len(texts), encoder.spec.dimension), np.float32)
+    for start in range(0, len(texts), chunk):
+        vectors[start : start + chunk] = stored["vector"][[known[key] for key in keys[start : start + chunk]]]
+    return vectors, fresh
 
 
-def _replace(path: Path, array: NDArray[Any]) -> None:
+def _store(path: Path, kind: np.dtype[Any], count: int, parts: Iterable[NDArray[Any]]) -> None:
+    """Writes `count` rows as one .npy file, whole or not at all, a part at a time."""
     temporary = path.with_suffix(".new.npy")
-    np.save(temporary, array, allow_pickle=False)
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
+    with temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(part.tobytes())
     temporary.replace(path)
+
+
+def _stored(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:
+    """The vectors kept so far, mapped; none where there are none, or the file was damaged."""
+    with suppress(OSError, ValueError, EOFError):
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.dtype == kind and found.ndim == 1:
+            return np.asarray(found)
+    return np.empty(0, kind)
 
 
 def _digest(parts: Iterable[str]) -> str:
