@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +67,27 @@ def test_validation_chooses(tower: str, tmp_path: Path) -> None:
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     scores = chosen.facts["candidates"]
     assert set(scores) == {"linear", "softmax"}
-    assert chosen.kind == max(scores, key=scores.get)
+    (verdict,) = (line for line in said if line.startswith("the linear model is"))
+    gain, error = map(float, re.findall(r"(-?\d\.\d{4})", verdict))
+    assert gain == pytest.approx(scores["softmax"] - scores["linear"], abs=1e-4)
+    assert (chosen.kind == "linear") == (gain <= error)
     # of eight products that could be next, of which six were taken, one is right: ten are shown
     assert scores["linear"] > 0.5
-    assert ("the linear model is the better one" in said) == (chosen.kind == "linear")
+
+
+@pytest.mark.parametrize(
+    ("gains", "kind"),
+    # means of .1 with errors of .1 and .13, .15 with .05, and -.15
+    [([0.0, 0.2], "linear"), ([0.0, 0.1, 0.2, 0.5, -0.3], "linear"), ([0.1, 0.2], "softmax"), ([-0.1, -0.2], "linear")],
+)
+def test_the_linear_model_is_taken_unless_the_softmax_gains_more_than_a_standard_error(
+    gains: list[float], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, _ = fitter()
+    values = iter([np.full(len(gains), 0.5), 0.5 + np.array(gains)])
+    monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
+    monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
+    assert made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path).kind == kind
 
 
 def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:

@@ -106,6 +106,9 @@ def test_the_choice_is_the_best_and_of_equals_the_plainer() -> None:
     assert choose(settings, lambda one: 0.5) == (Choice(0.0, 0.0), 0.5)
 
 
+TREND = np.array([2.0, 0.0, -2.0, 0.0], np.float32)
+
+
 def filled(choice: Choice, tower: str = "attention") -> tuple[TwoTower, ItemFeatures, Float32]:
     """Four products: three stand at vectors of their own; of the last, content alone is known."""
     config = load_config([], ["model.dimension=8", "model.heads=1", f"model.buyer_tower={tower}"])
@@ -117,7 +120,7 @@ def filled(choice: Choice, tower: str = "attention") -> tuple[TwoTower, ItemFeat
     model = TwoTower(Sizes(TEXT, 2, 2, 4, 2, 3), config.model, 0.07, heads=1).eval()
     vectors = np.zeros((4, config.model.dimension - BIASES), np.float32)
     vectors[:3] = linear.unit(np.random.default_rng(2).standard_normal((3, vectors.shape[1])).astype(np.float32))
-    fill(model, Placement(vectors, np.array([2.0, 0.0, -2.0, 0.0], np.float32), features, seed=5), choice)
+    fill(model, Placement(vectors, TREND, features, seed=5), choice)
     return model, features, vectors
 
 
@@ -151,11 +154,22 @@ def test_a_new_product_stands_back_behind_what_is_known() -> None:
     model, features, _ = filled(Choice(0.0, 0.0))
     items = model.items(features).detach().numpy()
     content = items[3, :-BIASES]
-    assert np.linalg.norm(content) == pytest.approx(0.6, abs=1e-5)
+    assert np.linalg.norm(content) == pytest.approx(0.8, abs=1e-5)
     # a history of the new product alone points where its content does
     found = buyer(model, items, [3], [0.0])
-    np.testing.assert_allclose(found[:-BIASES], content / 0.6, atol=1e-5)
-    assert float(found @ items[3]) == pytest.approx(0.6, abs=1e-5)
+    np.testing.assert_allclose(found[:-BIASES], content / 0.8, atol=1e-5)
+    assert float(found @ items[3]) == pytest.approx(0.8, abs=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.5])
+def test_the_trend_of_a_new_product_is_a_modest_guess(strength: float) -> None:
+    model, features, vectors = filled(Choice(0.0, strength))
+    items = model.items(features).detach().numpy()
+    _, content, _ = Placement(vectors, TREND, features, seed=5).fit(strength)
+    # of the known trends .1 x strength times 1, 0 and -1, .93 of the way lies at .86 of the highest
+    assert items[3, -1] == pytest.approx(min(3 * content[3, -1], 0.086 * strength), abs=1e-5)
+    assert np.linalg.norm(items[3, :-BIASES]) == pytest.approx(0.8, abs=1e-5)
+    assert np.linalg.norm(items[3]) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_trend_adds_to_every_score() -> None:

@@ -1,7 +1,9 @@
 """Two kinds of model for two kinds of shop: each is fitted, and validation chooses.
 
 Where buyers take few products each, a softmax over the catalogue learns most; where they take many and come again, it
-overfits, and a linear autoencoder in closed form does better.
+overfits, and a linear autoencoder in closed form does better. Where the two are as good, the linear one is taken: it is
+the simpler, it is not the best of several epochs, and it places new products better (the rule of one standard error:
+Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -66,8 +68,10 @@ class Fitter:
         start, metric = self.config.training.start, self.config.evaluation.metric
         pairs, scores = self.sampler(events, stop).pairs, {}
         best: linear.Choice | None = None
+        plain = np.empty(0)
         if start == "linear" or (start == "auto" and len(cases) and self._affordable(events, stop)):
-            best, scores["linear"] = self._choose_linear(events, stop, cases)
+            best, plain = self._choose_linear(events, stop, cases)
+            scores["linear"] = _mean(plain)
             self.say(
                 f"linear: validation {metric} {scores['linear']:.4f}, half-life {best.half_life_days:g} days, "
                 f"trend {best.trend:g}"
@@ -83,12 +87,25 @@ class Fitter:
             "best_epoch": fitted.best_epoch if fitted else 0,
             "linear": best._asdict() if best else None,
         }
-        if best and (not fitted or scores["linear"] > scores["softmax"]):
-            self.say("the linear model is the better one")
+        if best and (not fitted or self._is_as_good(plain, fitted, events, stop, cases)):
             weights = self.closed_form(events, stop, best).state_dict()
             return Chosen("linear", weights, pairs, 0, best, facts | {"kind": "linear"})
         assert fitted is not None
         return Chosen("softmax", fitted.weights, pairs, fitted.best_epoch, best, facts | {"kind": "softmax"})
+
+    def _is_as_good(
+        self, plain: NDArray[np.float64], fitted: Fitted, events: Events, stop: Int64, cases: Cases
+    ) -> bool:
+        """Whether the linear model, of which each case's metric is `plain`, is to be taken before the softmax."""
+        model = self.new_model("softmax").to(self.device)
+        model.load_state_dict(fitted.weights)
+        known = evaluate.only_trained(self.features, self.trained(events, stop))
+        more = self._values(model, known, events, cases) - plain
+        gain, error = _mean(more), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
+        taken = gain <= error
+        why = "the better one" if gain < 0 else "taken" if taken else "not taken"
+        self.say(f"the linear model is {why}: the softmax gains {gain:.4f}, one standard error is {error:.4f}")
+        return taken
 
     def again(
         self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path
@@ -158,7 +175,7 @@ class Fitter:
         vectors[~self.trained(events, stop)] = 0
         return linear.Placement(vectors, trend, self.features, self.config.seed)
 
-    def _choose_linear(self, events: Events, stop: Int64, cases: Cases) -> tuple[linear.Choice, float]:
+    def _choose_linear(self, events: Events, stop: Int64, cases: Cases) -> tuple[linear.Choice, NDArray[np.float64]]:
         placement = self._place(events, stop)
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
@@ -174,12 +191,20 @@ class Fitter:
             return scores[choice]
 
         choice, _ = linear.choose(settings, score)
-        return choice, self._validate(self.closed_form(events, stop, choice, placement), self.features, events, cases)
+        return choice, self._values(self.closed_form(events, stop, choice, placement), self.features, events, cases)
 
     def _validate(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> float:
+        return _mean(self._values(model, features, events, cases))
+
+    def _values(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> NDArray[np.float64]:
+        """The configured metric of each case that has a target."""
         settings = self.config.evaluation
         scorer = evaluate.model_scorer(model, features, events, self.schema, self.config.model.max_history)
         ranks = evaluate.rank_targets(
             scorer, events, cases, self.ties, settings.exclude_seen, "validating", lists=False
         )
-        return float(evaluate.case_metrics(ranks)[settings.metric].mean()) if len(ranks.case) else 0.0
+        return evaluate.case_metrics(ranks)[settings.metric]
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else 0.0

@@ -33,7 +33,10 @@ _SHRINK = 3.0
 # numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
 BIASES = 2
 # cosines of a product of which only content is known, beside what they would be if content told all
-_TRUST = 0.6
+_TRUST = 0.8
+# its trend, which nobody knows either: what content tells of it, regression makes too small by about this much; and the
+# share of known products below whose trend it stays, for a few new ones that seem popular would crowd out what is
+_EAGER, _MODEST = 3.0, 0.93
 # how far a product's popularity may tilt its vector, as a cosine
 _STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
@@ -216,14 +219,14 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
 
     A product's own row is what content leaves open. A product without a vector stands where its content says, at part
     of a vector's length: the rest goes into the last number but one, which buyers do not have. Were it not for that,
-    the new products that happen to stand near a buyer would crowd out what sells. The last number is a product's trend;
-    a buyer's is constant.
+    the new products that happen to stand near a buyer would crowd out what sells. The last number is a product's trend,
+    a new one's a modest guess; a buyer's is constant.
     """
     placed, content, tables = placement.fit(choice.trend)
     own, known = placed - content, placement.known
     own[~known] = 0
-    if model.buyer.attention:  # a plain average has no way to leave a number out of a buyer's vector
-        own[~known, -2] = np.sqrt(1 / _TRUST**2 - 1) * np.linalg.norm(content[~known], axis=1)
+    if model.buyer.attention and known.any():  # a plain average has no way to leave a number out of a buyer's vector
+        own[~known] = _beside(content[~known], float(np.quantile(placed[known, -1], _MODEST)))
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -242,6 +245,17 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
         if model.buyer.attention:
             model.buyer.constant[-1] = float(choice.trend > 0)
             model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
+
+
+def _beside(content: Float32, most: float) -> Float32:
+    """What new products' own rows add to what `content` [N, D + 2] says, so that the sum, made a unit vector, is the
+    content's direction at the length _TRUST, and a trend of at most `most`."""
+    own = np.zeros_like(content)
+    told = np.linalg.norm(content[:, :-BIASES], axis=1)
+    trend, whole = np.minimum(_EAGER * content[:, -1], most), told / _TRUST
+    own[:, -2] = np.sqrt(np.maximum(whole**2 * (1 - trend**2) - told**2, 0)) - content[:, -2]
+    own[:, -1] = whole * trend - content[:, -1]
+    return own
 
 
 def _bag(index: Int64) -> Any:
