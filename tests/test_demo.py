@@ -77,6 +77,8 @@ def test_stop_ends_everything(demo: Demo) -> None:
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
     with socket.socket() as taken:
+        # connections of the demo that was stopped may linger on its port
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", demo.ports["buyer"]))
         taken.listen()
         up = demo("up")
