@@ -172,6 +172,13 @@ def test_the_trend_of_a_new_product_is_a_modest_guess(strength: float) -> None:
     assert np.linalg.norm(items[3]) == pytest.approx(1, abs=1e-5)
 
 
+def test_a_new_product_that_seems_to_fall_far_has_a_vector_of_length_one_too() -> None:
+    content = np.array([[0.3, 0.4, 0.0, -0.9]], np.float32)
+    whole = content + linear._beside(content, 0.1)
+    # 3 x -.9 is past the steepest fall; .64 + .1225 + .2375 = 1
+    np.testing.assert_allclose(linear.unit(whole), [[0.48, 0.64, 0.2375**0.5, -0.35]], atol=1e-6)
+
+
 def test_the_trend_adds_to_every_score() -> None:
     model, features, vectors = filled(Choice(0.0, 1.0))
     items = model.items(features).detach().numpy()

@@ -252,8 +252,8 @@ def _beside(content: Float32, most: float) -> Float32:
     content's direction at the length _TRUST, and a trend of at most `most`."""
     own = np.zeros_like(content)
     told = np.linalg.norm(content[:, :-BIASES], axis=1)
-    trend, whole = np.minimum(_EAGER * content[:, -1], most), told / _TRUST
-    own[:, -2] = np.sqrt(np.maximum(whole**2 * (1 - trend**2) - told**2, 0)) - content[:, -2]
+    trend, whole = np.clip(_EAGER * content[:, -1], -_STEEPEST, most), told / _TRUST
+    own[:, -2] = np.sqrt(whole**2 * (1 - trend**2) - told**2) - content[:, -2]
     own[:, -1] = whole * trend - content[:, -1]
     return own
 
