@@ -30,7 +30,7 @@ from twotower.events import EventSchema
 
 
 class Chosen(NamedTuple):
-    """The better kind of model, its weights, what it takes to fit it again, and what there is to tell of it.
+    """The kind of model that is taken, its weights, what it takes to fit it again, and what there is to tell of it.
 
     `epochs` are those of the softmax, `choice` is the linear one's; `pairs` are the softmax's training pairs.
     """

@@ -381,7 +381,7 @@ def encode_cached(
     """Vectors [N, E] of raw texts through the exported graph, and how many had to be computed.
 
     Vectors are kept in `folder` by the hash of encoder and text, so that only new or changed texts are encoded. They
-    are in memory once, whatever their number.
+    are in memory once, beside the mapped file, whatever their number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{digest[:32]}.npy"
