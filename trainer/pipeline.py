@@ -452,8 +452,8 @@ def publish_run(run: Prepared, say: Say) -> Published:
     keep = run.config.publish.keep_versions
     removed = prune(run.layout, keep)
     work = run.folder.root.parent.parent
-    for name_of in ("runs", "encoders", "text_vectors"):
-        _keep_newest(work / name_of, keep)
+    for own in ("runs", "encoders", "text_vectors"):
+        _keep_newest(work / own, keep)
     for reason in verdict.reasons:
         say(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
     said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"
