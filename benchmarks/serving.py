@@ -229,7 +229,10 @@ def descendants(pid: int) -> list[int]:
     """Direct children of a process."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        try:
+            found += [int(child) for child in (task / "children").read_text().split()]
+        except FileNotFoundError:
+            continue  # a thread that has ended in the meantime
     return found
 
 
