@@ -101,9 +101,10 @@ def test_tilts_grow_with_the_trend_up_to_a_bound() -> None:
 
 
 def test_the_choice_is_the_best_and_of_equals_the_plainer() -> None:
-    settings = settings_of("half_lives_days=[0, 90, 45]", "trends=[0, 1]")
-    assert choose(settings, lambda one: one.half_life_days / 100 + one.trend) == (Choice(90.0, 1.0), pytest.approx(1.9))
-    assert choose(settings, lambda one: 0.5) == (Choice(0.0, 0.0), 0.5)
+    settings = settings_of("half_lives_days=[0, 90, 45]", "trends=[0, 1]", "trusts=[0.5, 0.8]")
+    best, score = choose(settings, lambda one: one.half_life_days / 100 + one.trend + one.trust)
+    assert (best, score) == (Choice(90.0, 1.0, 0.8), pytest.approx(2.7))
+    assert choose(settings, lambda one: 0.5) == (Choice(0.0, 0.0, 0.5), 0.5)
 
 
 TREND = np.array([2.0, 0.0, -2.0, 0.0], np.float32)
@@ -134,7 +135,7 @@ def buyer(model: TwoTower, items: Float32, rows: list[int], ages: list[float]) -
 
 @pytest.mark.parametrize("tower", ["attention", "weighted_average"])
 def test_known_items_stand_at_their_vectors(tower: str) -> None:
-    model, features, vectors = filled(Choice(0.0, 0.0), tower)
+    model, features, vectors = filled(Choice(0.0, 0.0, 0.8), tower)
     items = model.items(features).detach().numpy()
     np.testing.assert_allclose(items[:3, :-BIASES], vectors[:3], atol=1e-5)
     np.testing.assert_allclose(items[:3, -BIASES:], 0, atol=1e-5)
@@ -143,7 +144,7 @@ def test_known_items_stand_at_their_vectors(tower: str) -> None:
 
 @pytest.mark.parametrize("tower", ["attention", "weighted_average"])
 def test_a_buyer_is_the_decayed_mean_of_the_history(tower: str) -> None:
-    model, features, vectors = filled(Choice(10.0, 0.0), tower)
+    model, features, vectors = filled(Choice(10.0, 0.0, 0.8), tower)
     items = model.items(features).detach().numpy()
     wanted = vectors[0] * 0.25 + vectors[1]  # twenty days older: a quarter
     found = buyer(model, items, [0, 1], [20.0, 0.0])
@@ -151,7 +152,7 @@ def test_a_buyer_is_the_decayed_mean_of_the_history(tower: str) -> None:
 
 
 def test_a_new_product_stands_back_behind_what_is_known() -> None:
-    model, features, _ = filled(Choice(0.0, 0.0))
+    model, features, _ = filled(Choice(0.0, 0.0, 0.8))
     items = model.items(features).detach().numpy()
     content = items[3, :-BIASES]
     assert np.linalg.norm(content) == pytest.approx(0.8, abs=1e-5)
@@ -161,26 +162,82 @@ def test_a_new_product_stands_back_behind_what_is_known() -> None:
     assert float(found @ items[3]) == pytest.approx(0.8, abs=1e-5)
 
 
-@pytest.mark.parametrize("strength", [0.5, 1.5])
-def test_the_trend_of_a_new_product_is_a_modest_guess(strength: float) -> None:
-    model, features, vectors = filled(Choice(0.0, strength))
+def test_a_plain_average_has_new_products_stand_at_their_content() -> None:
+    model, features, _ = filled(Choice(0.0, 0.0, 0.8), "weighted_average")
     items = model.items(features).detach().numpy()
-    _, content, _ = Placement(vectors, TREND, features, seed=5).fit(strength)
-    # of the known trends .1 x strength times 1, 0 and -1, .93 of the way lies at .86 of the highest
-    assert items[3, -1] == pytest.approx(min(3 * content[3, -1], 0.086 * strength), abs=1e-5)
+    np.testing.assert_allclose(items[3, -BIASES:], 0, atol=1e-6)
+    assert np.linalg.norm(items[3]) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
+    content = np.array([[0.3, 0.4, 0.0, -0.9], [0.0, 0.0, 0.0, 0.0]], np.float32)
+    vectors, trend = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32), np.array([4.0, 4.0], np.float32)
+    # half of .05 x 4 is a tilt of .1, and the root of 1 - .01 is left for the rest
+    across = 0.99**0.5
+    own = linear._beside(content, vectors, trend, strength=0.5, trust=0.8)
+    np.testing.assert_allclose((content + own)[0], [0.48 * across, 0.64 * across, 0.6 * across, 0.1], atol=1e-6)
+    assert not own[1].any()  # nothing is told of it
+    # a fall past the steepest stops there
+    steep = content + linear._beside(content, vectors, -100 * trend, strength=0.5, trust=0.8)
+    across = (1 - 0.35**2) ** 0.5
+    np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
+
+
+def test_products_that_read_alike_are_weighed_by_their_cosine() -> None:
+    text = np.array([[1, 0, 0, 0, 0], [0.6, 0.8, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    zero = torch.zeros(4, dtype=torch.int64)
+    features = ItemFeatures(torch.from_numpy(text), zero, zero, torch.arange(1, 5), zero[:, None][:, :0])
+    vectors = np.array([[1, 0], [0, 1], [0, 0], [0, 0]], np.float32)
+    placement = Placement(vectors, np.zeros(4, np.float32), features, seed=5)
+    new, known = np.array([2, 3]), np.array([0, 1])
+    sharp, none = (one.toarray() for one in placement._alike(new, known, [4.0, 0.0]))
+    share = 1 / (1 + math.exp(-1.6))  # cosines 1 and .6, four times their difference
+    np.testing.assert_allclose(sharp, [[share, 1 - share, 0, 0], [0, 0, 0, 0]], atol=1e-6)  # the last has no text
+    assert not none.any()
+
+
+def families(count: int = 40, size: int = 15) -> tuple[ItemFeatures, Float32, NDArray[np.float32], NDArray[np.int64]]:
+    """Products of more families than a text vector has numbers; the last of each family is new."""
+    draw = np.random.default_rng(11)
+    family = np.repeat(np.arange(count), size)
+    text = linear.unit(draw.standard_normal((count, 8)).astype(np.float32))[family]
+    text = linear.unit(text + 0.05 * draw.standard_normal(text.shape).astype(np.float32))
+    vectors = linear.unit(draw.standard_normal((count, 24)).astype(np.float32))[family]
+    trend = draw.standard_normal(count).astype(np.float32)[family]
+    trend += 0.5 * draw.standard_normal(len(family)).astype(np.float32)
+    zero = torch.zeros(len(family), dtype=torch.int64)
+    features = ItemFeatures(
+        torch.from_numpy(text), zero, zero, torch.arange(1, len(family) + 1), zero[:, None][:, :0]
+    )  # fmt: skip
+    return features, vectors, trend, np.arange(size - 1, len(family), size)
+
+
+def test_a_new_product_stands_with_those_that_read_alike() -> None:
+    features, vectors, trend, new = families()
+    known = vectors.copy()
+    known[new] = 0
+    guess = Placement(known, trend, features, seed=5).guess()
+    np.testing.assert_allclose(np.linalg.norm(guess.vectors[new], axis=1), 1, atol=1e-5)
+    agreement = (guess.vectors[new] * vectors[new]).sum(axis=1)
+    # a linear map of eight numbers cannot tell forty families apart
+    content = Placement(known, trend, features, seed=5).fit(0.0)[1]
+    plain = (linear.unit(content[new, :-BIASES]) * vectors[new]).sum(axis=1)
+    assert agreement.mean() > 0.9 > 0.7 > plain.mean()
+    # trends are those of the family, and more by half a variance, that of single products (.25) and of the guess
+    means = np.array([trend[one - 14 : one].mean() for one in new])
+    assert np.corrcoef(guess.trend[new], means)[0, 1] > 0.9
+    assert 0.1 < float((guess.trend[new] - means).mean()) < 0.3
+
+
+def test_where_few_products_are_known_a_new_one_has_no_trend() -> None:
+    model, features, _ = filled(Choice(0.0, 1.0, 0.8))
+    items = model.items(features).detach().numpy()
+    assert items[3, -1] == pytest.approx(0, abs=1e-6)
     assert np.linalg.norm(items[3, :-BIASES]) == pytest.approx(0.8, abs=1e-5)
-    assert np.linalg.norm(items[3]) == pytest.approx(1, abs=1e-5)
-
-
-def test_a_new_product_that_seems_to_fall_far_has_a_vector_of_length_one_too() -> None:
-    content = np.array([[0.3, 0.4, 0.0, -0.9]], np.float32)
-    whole = content + linear._beside(content, 0.1)
-    # 3 x -.9 is past the steepest fall; .64 + .1225 + .2375 = 1
-    np.testing.assert_allclose(linear.unit(whole), [[0.48, 0.64, 0.2375**0.5, -0.35]], atol=1e-6)
 
 
 def test_the_trend_adds_to_every_score() -> None:
-    model, features, vectors = filled(Choice(0.0, 1.0))
+    model, features, vectors = filled(Choice(0.0, 1.0, 0.8))
     items = model.items(features).detach().numpy()
     lasts = [0.1, 0.0, -0.1]  # trends of 2, 0 and -2
     np.testing.assert_allclose(items[:3, -1], lasts, atol=1e-5)
@@ -201,7 +258,7 @@ def test_content_is_told_apart_where_it_tells() -> None:
     zero = torch.zeros(60, dtype=torch.int64)
     features = ItemFeatures(torch.from_numpy(text), zero, zero, torch.arange(1, 61), zero[:, None][:, :0])
     model = TwoTower(Sizes(TEXT, 0, 0, 60, 0, 3), config.model, 0.07, heads=1).eval()
-    fill(model, Placement(vectors, np.zeros(60, np.float32), features, seed=5), Choice(0.0, 0.0))
+    fill(model, Placement(vectors, np.zeros(60, np.float32), features, seed=5), Choice(0.0, 0.0, 0.8))
     items = model.items(features).detach().numpy()
     found = linear.unit(items[-5:, :-BIASES])
     assert float((found * whole[-5:]).sum(axis=1).min()) > 0.9

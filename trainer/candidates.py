@@ -74,7 +74,7 @@ class Fitter:
             scores["linear"] = _mean(plain)
             self.say(
                 f"linear: validation {metric} {scores['linear']:.4f}, half-life {best.half_life_days:g} days, "
-                f"trend {best.trend:g}"
+                f"trend {best.trend:g}, trust in content {best.trust:g}"
             )
         fitted: Fitted | None = None
         if start != "linear":
@@ -180,7 +180,7 @@ class Fitter:
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
-            settings = settings.model_copy(update={"trends": [0.0]})
+            settings = settings.model_copy(update={"trends": [0.0], "trusts": [1.0]})
         scores: dict[linear.Choice, float] = {}
 
         def score(choice: linear.Choice) -> float:

@@ -194,6 +194,7 @@ class Linear(Section):
     l2: Positive
     half_lives_days: Several
     trends: Several
+    trusts: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     trend_half_life_days: Positive
     validation_buyers: Count
 

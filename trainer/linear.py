@@ -8,7 +8,7 @@ history's vectors is the buyer's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,13 +30,14 @@ _ROUNDS, _SPARE = 6, 32
 _RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
 # a table's row is its products' mean residual, as if this many more had none
 _SHRINK = 3.0
+# how many of the products that read most alike, out of at most so many, tell of one that nobody took
+_ALIKE, _REFERENCES = 30, 10_000
+# how much more the nearer of them say: exp(sharpness x cosine); 0 leaves them out. As the ridges: tried
+_SHARPNESSES = (0.0, 4.0, 8.0, 16.0)
+# products on which these are tried, at most; a few of them may tell nonsense of how much too small guessed trends are
+_TRIED, _MOST_SLOPE = 2000, 2.0
 # numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
 BIASES = 2
-# cosines of a product of which only content is known, beside what they would be if content told all
-_TRUST = 0.8
-# its trend, which nobody knows either: what content tells of it, regression makes too small by about this much; and the
-# share of known products below whose trend it stays, for a few new ones that seem popular would crowd out what is
-_EAGER, _MODEST = 3.0, 0.93
 # how far a product's popularity may tilt its vector, as a cosine
 _STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
@@ -44,10 +45,12 @@ _TREND = 0.05
 
 
 class Choice(NamedTuple):
-    """What validation chose: how fast a history fades (days, 0 = never), and what lately popular products gain."""
+    """What validation chose: how fast a history fades (days, 0 = never), what lately popular products gain, and the
+    cosines of a product of which only content is known, beside what they would be if content told all."""
 
     half_life_days: float
     trend: float
+    trust: float
 
 
 def item_vectors(
@@ -129,10 +132,13 @@ def tilts(trend: Float32, strength: float) -> Float32:
 
 
 def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, float]:
-    """The choice of the best `score`: the fading first, then the trend. Of equal ones the plainer is taken."""
-    fading = max(config.half_lives_days, key=lambda days: score(Choice(days, 0.0)))
-    trend = max(config.trends, key=lambda strength: score(Choice(fading, strength)))
-    best = Choice(fading, trend)
+    """The choice of the best `score`: the fading first, then the trend, then the trust. Of equal ones the plainer is
+    taken, which is the first."""
+    first = config.trusts[0]
+    fading = max(config.half_lives_days, key=lambda days: score(Choice(days, 0.0, first)))
+    trend = max(config.trends, key=lambda strength: score(Choice(fading, strength, first)))
+    trust = max(config.trusts, key=lambda part: score(Choice(fading, trend, part)))
+    best = Choice(fading, trend, trust)
     return best, score(best)
 
 
@@ -145,6 +151,24 @@ class Tables(NamedTuple):
     attribute: Float32
 
 
+class Guess(NamedTuple):
+    """What is guessed of products [N] by content and by those that read alike: unit vectors [N, D] (zero where nothing
+    tells of them), and trends [N]."""
+
+    vectors: Float32
+    trend: Float32
+
+
+class _Told(NamedTuple):
+    """How content tells most: the ridge and the sharpness; what to multiply the trends by that it makes too small, and
+    the variance about them."""
+
+    ridge: float
+    sharpness: float
+    slope: float
+    variance: float
+
+
 class Placement:
     """Vectors [N, D] of products (zero rows: unknown), their trends [N], and what content tells of them.
 
@@ -155,14 +179,16 @@ class Placement:
         self.known = np.linalg.norm(vectors, axis=1) > 0
         self._vectors = vectors
         self._trend = trend
+        self._seed = seed
         self._text = unit(features.text.cpu().numpy())
         self._bags = {
             "brand": _bag(features.brand.cpu().numpy()[:, None]),
             "category": _bag(features.category.cpu().numpy()[:, None]),
             "attribute": _bag(features.attributes.cpu().numpy()),
         }
-        self._ridge = self._best_ridge(seed)
+        self._told = self._tell()
         self._fitted: dict[float, tuple[Float32, Float32, Tables]] = {}
+        self._guess: Guess | None = None
 
     def fit(self, strength: float) -> tuple[Float32, Float32, Tables]:
         """Vectors [N, D + 2] tilted by `strength` times the trend, those that content alone gives, and its tables."""
@@ -171,21 +197,72 @@ class Placement:
             placed = np.zeros((len(last), self._vectors.shape[1] + BIASES), np.float32)
             placed[:, :-BIASES] = self._vectors * np.sqrt(1 - last**2)[:, None]
             placed[self.known, -1] = last[self.known]
-            self._fitted[strength] = placed, *self._backfit(placed, self.known, self._ridge)
+            self._fitted[strength] = placed, *self._backfit(placed, self.known, self._told.ridge)
         return self._fitted[strength]
 
-    def _best_ridge(self, seed: int) -> float:
-        """The regularisation with which content tells most of a tenth of the products that it is not fitted to."""
-        held = self.known & (np.random.default_rng(seed).random(len(self.known)) < 0.1)
-        fitted = self.known & ~held
-        if not held.any() or not fitted.any():
-            return _RIDGES[-1]
+    def guess(self) -> Guess:
+        """What the known products tell of the others; rows of the known ones are no guess, and not to be used.
 
-        def agreement(ridge: float) -> float:
-            found, _ = self._backfit(self._vectors, fitted, ridge)
-            return float((unit(found[held]) * self._vectors[held]).sum(axis=1).mean())
+        A popularity of which the logarithm is uncertain is higher in the mean than that logarithm's mean tells: by half
+        its variance, as of a lognormal variable.
+        """
+        if self._guess is None:
+            whole = self._whole()
+            found, _ = self._backfit(whole, self.known, self._told.ridge)
+            new = np.flatnonzero(~self.known)
+            weights = self._alike(new, np.flatnonzero(self.known), [self._told.sharpness])[0]
+            found[new] += weights @ (whole - found)
+            trend = self._told.slope * found[:, -1] + self._told.variance / 2
+            self._guess = Guess(unit(found[:, :-1]), trend.astype(np.float32))
+        return self._guess
 
-        return max(_RIDGES, key=agreement)
+    def _whole(self) -> Float32:
+        return np.concatenate((self._vectors, self._trend[:, None]), axis=1)
+
+    def _tell(self) -> _Told:
+        """What tells most of a tenth of the products that nothing is fitted to."""
+        draw = np.random.default_rng(self._seed)
+        held = np.flatnonzero(self.known & (draw.random(len(self.known)) < 0.1))
+        fitted = self.known.copy()
+        fitted[held] = False
+        if not len(held) or not fitted.any():
+            return _Told(_RIDGES[-1], 0.0, 0.0, 0.0)
+        if len(held) > _TRIED:
+            held = draw.choice(held, _TRIED, replace=False)
+        whole, best, most = self._whole(), _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
+        alike = self._alike(held, np.flatnonzero(fitted), _SHARPNESSES)
+        for ridge in _RIDGES:
+            found, _ = self._backfit(whole, fitted, ridge)
+            for sharpness, weights in zip(_SHARPNESSES, alike, strict=True):
+                told = found[held] + weights @ (whole - found)
+                agreement = float((unit(told[:, :-1]) * self._vectors[held]).sum(axis=1).mean())
+                if agreement > most:
+                    most = agreement
+                    slope = float(told[:, -1] @ self._trend[held] / max(told[:, -1] @ told[:, -1], 1e-9))
+                    slope = min(max(slope, 0.0), _MOST_SLOPE)
+                    best = _Told(ridge, sharpness, slope, float((self._trend[held] - slope * told[:, -1]).var()))
+        return best
+
+    def _alike(self, asked: Int64, among: Int64, sharpnesses: Sequence[float]) -> list[Any]:
+        """For each sharpness, the weights [A, N] of the products `among` whose texts are nearest to each `asked` one;
+        they sum to 1, or are all zero (Nadaraya 1964, Watson 1964, on the nearest alone)."""
+        import faiss
+
+        among, shape = among[self._text[among].any(axis=1)], (len(asked), len(self._text))
+        if len(among) > _REFERENCES:
+            among = np.sort(np.random.default_rng(self._seed).choice(among, _REFERENCES, replace=False))
+        if not len(among) or not len(asked):
+            return [sparse.csr_matrix(shape, dtype=np.float32) for _ in sharpnesses]
+        count = min(_ALIKE, len(among))
+        cosines, near = faiss.knn(self._text[asked], self._text[among], count, faiss.METRIC_INNER_PRODUCT)
+        starts = np.arange(0, near.size + 1, count)
+        told = (np.square(self._text[asked]).sum(axis=1) > 0).astype(np.float32)[:, None]
+        found = []
+        for sharpness in sharpnesses:
+            weights = np.exp(sharpness * (cosines - 1)) * told * (sharpness > 0)
+            weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+            found.append(sparse.csr_matrix((weights.ravel(), among[near.ravel()], starts), shape=shape))
+        return found
 
     def _backfit(self, vectors: Float32, known: NDArray[np.bool_], ridge: float) -> tuple[Float32, Tables]:
         """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
@@ -217,16 +294,17 @@ class Placement:
 def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
     """Makes `model`, of one head, the linear one: items stand where `placement` has them.
 
-    A product's own row is what content leaves open. A product without a vector stands where its content says, at part
+    A product's own row is what content leaves open. A product without a vector stands where it is guessed to, at part
     of a vector's length: the rest goes into the last number but one, which buyers do not have. Were it not for that,
     the new products that happen to stand near a buyer would crowd out what sells. The last number is a product's trend,
-    a new one's a modest guess; a buyer's is constant.
+    a new one's is guessed; a buyer's is constant.
     """
     placed, content, tables = placement.fit(choice.trend)
     own, known = placed - content, placement.known
-    own[~known] = 0
-    if model.buyer.attention and known.any():  # a plain average has no way to leave a number out of a buyer's vector
-        own[~known] = _beside(content[~known], float(np.quantile(placed[known, -1], _MODEST)))
+    # a plain average has no way to leave a number out of a buyer's vector
+    trust = choice.trust if model.buyer.attention else 1.0
+    guess = placement.guess()
+    own[~known] = _beside(content[~known], guess.vectors[~known], guess.trend[~known], choice.trend, trust)
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -247,14 +325,13 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
             model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
 
 
-def _beside(content: Float32, most: float) -> Float32:
-    """What new products' own rows add to what `content` [N, D + 2] says, so that the sum, made a unit vector, is the
-    content's direction at the length _TRUST, and a trend of at most `most`."""
-    own = np.zeros_like(content)
-    told = np.linalg.norm(content[:, :-BIASES], axis=1)
-    trend, whole = np.clip(_EAGER * content[:, -1], -_STEEPEST, most), told / _TRUST
-    own[:, -2] = np.sqrt(whole**2 * (1 - trend**2) - told**2) - content[:, -2]
-    own[:, -1] = whole * trend - content[:, -1]
+def _beside(content: Float32, vectors: Float32, trend: Float32, strength: float, trust: float) -> Float32:
+    """What new products' own rows add to their `content` [N, D + 2]: the sum has the direction of `vectors` [N, D] at
+    the length `trust`, the trend, and the length 1. A product of which nothing is told adds nothing."""
+    last = tilts(trend, strength)
+    across = np.sqrt(1 - last**2)
+    whole = np.column_stack((vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
+    own: Float32 = ((whole - content) * vectors.any(axis=1, keepdims=True)).astype(np.float32)
     return own
 
 
