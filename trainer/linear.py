@@ -177,8 +177,7 @@ class Placement:
 
     def __init__(self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int) -> None:
         self.known = np.linalg.norm(vectors, axis=1) > 0
-        self._vectors = vectors
-        self._trend = trend
+        self._whole = np.column_stack((vectors, trend)).astype(np.float32, copy=False)  # [N, D + 1]
         self._seed = seed
         self._text = unit(features.text.cpu().numpy())
         self._bags = {
@@ -193,9 +192,9 @@ class Placement:
     def fit(self, strength: float) -> tuple[Float32, Float32, Tables]:
         """Vectors [N, D + 2] tilted by `strength` times the trend, those that content alone gives, and its tables."""
         if strength not in self._fitted:
-            last = tilts(self._trend, strength)
-            placed = np.zeros((len(last), self._vectors.shape[1] + BIASES), np.float32)
-            placed[:, :-BIASES] = self._vectors * np.sqrt(1 - last**2)[:, None]
+            last = tilts(self._whole[:, -1], strength)
+            placed = np.zeros((len(last), self._whole.shape[1] - 1 + BIASES), np.float32)
+            placed[:, :-BIASES] = self._whole[:, :-1] * np.sqrt(1 - last**2)[:, None]
             placed[self.known, -1] = last[self.known]
             self._fitted[strength] = placed, *self._backfit(placed, self.known, self._told.ridge)
         return self._fitted[strength]
@@ -207,17 +206,13 @@ class Placement:
         its variance, as of a lognormal variable.
         """
         if self._guess is None:
-            whole = self._whole()
-            found, _ = self._backfit(whole, self.known, self._told.ridge)
+            found, _ = self._backfit(self._whole, self.known, self._told.ridge)
             new = np.flatnonzero(~self.known)
             weights = self._alike(new, np.flatnonzero(self.known), [self._told.sharpness])[0]
-            found[new] += weights @ (whole - found)
+            found[new] += self._left(weights, found)
             trend = self._told.slope * found[:, -1] + self._told.variance / 2
             self._guess = Guess(unit(found[:, :-1]), trend.astype(np.float32))
         return self._guess
-
-    def _whole(self) -> Float32:
-        return np.concatenate((self._vectors, self._trend[:, None]), axis=1)
 
     def _tell(self) -> _Told:
         """What tells most of a tenth of the products that nothing is fitted to."""
@@ -229,18 +224,19 @@ class Placement:
             return _Told(_RIDGES[-1], 0.0, 0.0, 0.0)
         if len(held) > _TRIED:
             held = draw.choice(held, _TRIED, replace=False)
-        whole, best, most = self._whole(), _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
+        best, most = _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
+        wanted, trend = self._whole[held, :-1], self._whole[held, -1]
         alike = self._alike(held, np.flatnonzero(fitted), _SHARPNESSES)
         for ridge in _RIDGES:
-            found, _ = self._backfit(whole, fitted, ridge)
+            found, _ = self._backfit(self._whole, fitted, ridge)
             for sharpness, weights in zip(_SHARPNESSES, alike, strict=True):
-                told = found[held] + weights @ (whole - found)
-                agreement = float((unit(told[:, :-1]) * self._vectors[held]).sum(axis=1).mean())
+                told = found[held] + self._left(weights, found)
+                agreement = float((unit(told[:, :-1]) * wanted).sum(axis=1).mean())
                 if agreement > most:
                     most = agreement
-                    slope = float(told[:, -1] @ self._trend[held] / max(told[:, -1] @ told[:, -1], 1e-9))
+                    slope = float(told[:, -1] @ trend / max(told[:, -1] @ told[:, -1], 1e-9))
                     slope = min(max(slope, 0.0), _MOST_SLOPE)
-                    best = _Told(ridge, sharpness, slope, float((self._trend[held] - slope * told[:, -1]).var()))
+                    best = _Told(ridge, sharpness, slope, float((trend - slope * told[:, -1]).var()))
         return best
 
     def _alike(self, asked: Int64, among: Int64, sharpnesses: Sequence[float]) -> list[Any]:
@@ -263,6 +259,12 @@ class Placement:
             weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
             found.append(sparse.csr_matrix((weights.ravel(), among[near.ravel()], starts), shape=shape))
         return found
+
+    def _left(self, weights: Any, found: Float32) -> Float32:
+        """Weighted means [A, D + 1] of what `found` [N, D + 1] leaves open of the products named by `weights` [A, N]."""
+        named = np.unique(weights.indices)
+        means: Float32 = weights[:, named] @ (self._whole[named] - found[named])
+        return means
 
     def _backfit(self, vectors: Float32, known: NDArray[np.bool_], ridge: float) -> tuple[Float32, Tables]:
         """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
