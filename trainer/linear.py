@@ -261,7 +261,7 @@ class Placement:
         return found
 
     def _left(self, weights: Any, found: Float32) -> Float32:
-        """Weighted means [A, D + 1] of what `found` [N, D + 1] leaves open of the products named by `weights` [A, N]."""
+        """Weighted means [A, D + 1] of what `found` [N, D + 1] leaves open of the products in `weights` [A, N]."""
         named = np.unique(weights.indices)
         means: Float32 = weights[:, named] @ (self._whole[named] - found[named])
         return means
