@@ -123,3 +123,28 @@ def test_without_validation_buyers_the_softmax_is_trained_for_as_long_as_is_set(
     nobody = Cases(*(column[:0] for column in SPLIT.validation))
     chosen = made.choose(EVENTS, SPLIT.train_stop, nobody, tmp_path)
     assert (chosen.kind, chosen.facts["candidates"], len(chosen.facts["curve"])) == ("softmax", {}, 2)
+
+
+def test_an_untrained_product_takes_half_of_the_rows_of_those_that_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = fitter()
+    trained = np.ones(PRODUCTS, bool)
+    trained[[3, 17]] = False
+    monkeypatch.setattr(Fitter, "trained", lambda *_: trained)
+    weights = made.new_model("softmax").state_dict()
+    rows = weights["item.product.weight"].clone()
+    found = made.served("softmax", weights, EVENTS, SPLIT.train_stop)["item.product.weight"]
+    text = made.features.text / made.features.text.norm(dim=1, keepdim=True)
+    for new in (3, 17):
+        shares = torch.exp(8 * (text[trained] @ text[new] - 1))  # all 22 are among the thirty nearest
+        wanted = 0.5 * (shares / shares.sum()) @ rows[1:][trained]
+        torch.testing.assert_close(found[1 + new], wanted, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(found[1:][trained], rows[1:][trained])
+    torch.testing.assert_close(weights["item.product.weight"], rows)  # what was trained is left as it was
+
+
+def test_the_linear_model_has_placed_untrained_products_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = fitter()
+    monkeypatch.setattr(Fitter, "trained", lambda *_: np.arange(PRODUCTS) > 3)
+    weights = made.new_model("linear").state_dict()
+    found = made.served("linear", weights, EVENTS, SPLIT.train_stop)
+    torch.testing.assert_close(found["item.product.weight"], weights["item.product.weight"])

@@ -183,19 +183,6 @@ def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
     np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
 
 
-def test_products_that_read_alike_are_weighed_by_their_cosine() -> None:
-    text = np.array([[1, 0, 0, 0, 0], [0.6, 0.8, 0, 0, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]], np.float32)
-    zero = torch.zeros(4, dtype=torch.int64)
-    features = ItemFeatures(torch.from_numpy(text), zero, zero, torch.arange(1, 5), zero[:, None][:, :0])
-    vectors = np.array([[1, 0], [0, 1], [0, 0], [0, 0]], np.float32)
-    placement = Placement(vectors, np.zeros(4, np.float32), features, seed=5)
-    new, known = np.array([2, 3]), np.array([0, 1])
-    sharp, none = (one.toarray() for one in placement._alike(new, known, [4.0, 0.0]))
-    share = 1 / (1 + math.exp(-1.6))  # cosines 1 and .6, four times their difference
-    np.testing.assert_allclose(sharp, [[share, 1 - share, 0, 0], [0, 0, 0, 0]], atol=1e-6)  # the last has no text
-    assert not none.any()
-
-
 def families(count: int = 40, size: int = 15) -> tuple[ItemFeatures, Float32, NDArray[np.float32], NDArray[np.int64]]:
     """Products of more families than a text vector has numbers; the last of each family is new."""
     draw = np.random.default_rng(11)

@@ -8,7 +8,7 @@ history's vectors is the buyer's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from trainer.alike import alike
 from trainer.baselines import training_matrix
 from trainer.config import Linear
 from trainer.dataset import Events
@@ -30,9 +31,7 @@ _ROUNDS, _SPARE = 6, 32
 _RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
 # a table's row is its products' mean residual, as if this many more had none
 _SHRINK = 3.0
-# how many of the products that read most alike, out of at most so many, tell of one that nobody took
-_ALIKE, _REFERENCES = 30, 10_000
-# how much more the nearer of them say: exp(sharpness x cosine); 0 leaves them out. As the ridges: tried
+# how much more, of the products that read most alike, the nearer tell of one that nobody took: tried as the ridges are
 _SHARPNESSES = (0.0, 4.0, 8.0, 16.0)
 # products on which these are tried, at most; a few of them may tell nonsense of how much too small guessed trends are
 _TRIED, _MOST_SLOPE = 2000, 2.0
@@ -208,7 +207,7 @@ class Placement:
         if self._guess is None:
             found, _ = self._backfit(self._whole, self.known, self._told.ridge)
             new = np.flatnonzero(~self.known)
-            weights = self._alike(new, np.flatnonzero(self.known), [self._told.sharpness])[0]
+            weights = alike(self._text, new, np.flatnonzero(self.known), [self._told.sharpness], self._seed)[0]
             found[new] += self._left(weights, found)
             trend = self._told.slope * found[:, -1] + self._told.variance / 2
             self._guess = Guess(unit(found[:, :-1]), trend.astype(np.float32))
@@ -226,10 +225,10 @@ class Placement:
             held = draw.choice(held, _TRIED, replace=False)
         best, most = _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
         wanted, trend = self._whole[held, :-1], self._whole[held, -1]
-        alike = self._alike(held, np.flatnonzero(fitted), _SHARPNESSES)
+        near = alike(self._text, held, np.flatnonzero(fitted), _SHARPNESSES, self._seed)
         for ridge in _RIDGES:
             found, _ = self._backfit(self._whole, fitted, ridge)
-            for sharpness, weights in zip(_SHARPNESSES, alike, strict=True):
+            for sharpness, weights in zip(_SHARPNESSES, near, strict=True):
                 told = found[held] + self._left(weights, found)
                 agreement = float((unit(told[:, :-1]) * wanted).sum(axis=1).mean())
                 if agreement > most:
@@ -238,27 +237,6 @@ class Placement:
                     slope = min(max(slope, 0.0), _MOST_SLOPE)
                     best = _Told(ridge, sharpness, slope, float((trend - slope * told[:, -1]).var()))
         return best
-
-    def _alike(self, asked: Int64, among: Int64, sharpnesses: Sequence[float]) -> list[Any]:
-        """For each sharpness, the weights [A, N] of the products `among` whose texts are nearest to each `asked` one;
-        they sum to 1, or are all zero (Nadaraya 1964, Watson 1964, on the nearest alone)."""
-        import faiss
-
-        among, shape = among[self._text[among].any(axis=1)], (len(asked), len(self._text))
-        if len(among) > _REFERENCES:
-            among = np.sort(np.random.default_rng(self._seed).choice(among, _REFERENCES, replace=False))
-        if not len(among) or not len(asked):
-            return [sparse.csr_matrix(shape, dtype=np.float32) for _ in sharpnesses]
-        count = min(_ALIKE, len(among))
-        cosines, near = faiss.knn(self._text[asked], self._text[among], count, faiss.METRIC_INNER_PRODUCT)
-        starts = np.arange(0, near.size + 1, count)
-        told = (np.square(self._text[asked]).sum(axis=1) > 0).astype(np.float32)[:, None]
-        found = []
-        for sharpness in sharpnesses:
-            weights = np.exp(sharpness * (cosines - 1)) * told * (sharpness > 0)
-            weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
-            found.append(sparse.csr_matrix((weights.ravel(), among[near.ravel()], starts), shape=shape))
-        return found
 
     def _left(self, weights: Any, found: Float32) -> Float32:
         """Weighted means [A, D + 1] of what `found` [N, D + 1] leaves open of the products in `weights` [A, N]."""

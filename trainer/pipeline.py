@@ -73,6 +73,7 @@ _FOUND_AGAIN = 50
 # the modules whose every change may change a model
 _MODEL_CODE = {
     "trainer": (
+        "alike",
         "batches",
         "candidates",
         "dataset",
