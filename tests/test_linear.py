@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer import linear
 from trainer.config import load_config
 from trainer.dataset import Events
-from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
+from trainer.linear import BIASES, Choice, Guess, Placement, choose, fill, item_vectors, tilts, trends
 from trainer.model import History, ItemFeatures, Sizes, TwoTower
 from twotower.events import DAY_MS
 
@@ -174,11 +174,11 @@ def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
     vectors, trend = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32), np.array([4.0, 4.0], np.float32)
     # half of .05 x 4 is a tilt of .1, and the root of 1 - .01 is left for the rest
     across = 0.99**0.5
-    own = linear._beside(content, vectors, trend, strength=0.5, trust=0.8)
+    own = linear._beside(content, Guess(vectors, trend), strength=0.5, trust=0.8)
     np.testing.assert_allclose((content + own)[0], [0.48 * across, 0.64 * across, 0.6 * across, 0.1], atol=1e-6)
     assert not own[1].any()  # nothing is told of it
     # a fall past the steepest stops there
-    steep = content + linear._beside(content, vectors, -100 * trend, strength=0.5, trust=0.8)
+    steep = content + linear._beside(content, Guess(vectors, -100 * trend), strength=0.5, trust=0.8)
     across = (1 - 0.35**2) ** 0.5
     np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
 
@@ -204,16 +204,16 @@ def test_a_new_product_stands_with_those_that_read_alike() -> None:
     known = vectors.copy()
     known[new] = 0
     guess = Placement(known, trend, features, seed=5).guess()
-    np.testing.assert_allclose(np.linalg.norm(guess.vectors[new], axis=1), 1, atol=1e-5)
-    agreement = (guess.vectors[new] * vectors[new]).sum(axis=1)
+    np.testing.assert_allclose(np.linalg.norm(guess.vectors, axis=1), 1, atol=1e-5)
+    agreement = (guess.vectors * vectors[new]).sum(axis=1)
     # a linear map of eight numbers cannot tell forty families apart
     content = Placement(known, trend, features, seed=5).fit(0.0)[1]
     plain = (linear.unit(content[new, :-BIASES]) * vectors[new]).sum(axis=1)
     assert agreement.mean() > 0.9 > 0.7 > plain.mean()
     # trends are those of the family, and more by half a variance, that of single products (.25) and of the guess
     means = np.array([trend[one - 14 : one].mean() for one in new])
-    assert np.corrcoef(guess.trend[new], means)[0, 1] > 0.9
-    assert 0.1 < float((guess.trend[new] - means).mean()) < 0.3
+    assert np.corrcoef(guess.trend, means)[0, 1] > 0.9
+    assert 0.1 < float((guess.trend - means).mean()) < 0.3
 
 
 def test_where_few_products_are_known_a_new_one_has_no_trend() -> None:

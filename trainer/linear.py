@@ -151,8 +151,8 @@ class Tables(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """What is guessed of products [N] by content and by those that read alike: unit vectors [N, D] (zero where nothing
-    tells of them), and trends [N]."""
+    """What content and the products that read alike tell of unknown ones [C], in their order: unit vectors [C, D] (zero
+    where nothing tells of them), and trends [C]."""
 
     vectors: Float32
     trend: Float32
@@ -199,7 +199,7 @@ class Placement:
         return self._fitted[strength]
 
     def guess(self) -> Guess:
-        """What the known products tell of the others; rows of the known ones are no guess, and not to be used.
+        """What the known products tell of the others.
 
         A popularity of which the logarithm is uncertain is higher in the mean than that logarithm's mean tells: by half
         its variance, as of a lognormal variable.
@@ -208,9 +208,9 @@ class Placement:
             found, _ = self._backfit(self._whole, self.known, self._told.ridge)
             new = np.flatnonzero(~self.known)
             weights = alike(self._text, new, np.flatnonzero(self.known), [self._told.sharpness], self._seed)[0]
-            found[new] += self._left(weights, found)
-            trend = self._told.slope * found[:, -1] + self._told.variance / 2
-            self._guess = Guess(unit(found[:, :-1]), trend.astype(np.float32))
+            told = found[new] + self._left(weights, found)
+            trend = self._told.slope * told[:, -1] + self._told.variance / 2
+            self._guess = Guess(unit(told[:, :-1]), trend.astype(np.float32))
         return self._guess
 
     def _tell(self) -> _Told:
@@ -219,11 +219,11 @@ class Placement:
         held = np.flatnonzero(self.known & (draw.random(len(self.known)) < 0.1))
         fitted = self.known.copy()
         fitted[held] = False
+        best, most = _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
         if not len(held) or not fitted.any():
-            return _Told(_RIDGES[-1], 0.0, 0.0, 0.0)
+            return best
         if len(held) > _TRIED:
             held = draw.choice(held, _TRIED, replace=False)
-        best, most = _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
         wanted, trend = self._whole[held, :-1], self._whole[held, -1]
         near = alike(self._text, held, np.flatnonzero(fitted), _SHARPNESSES, self._seed)
         for ridge in _RIDGES:
@@ -283,8 +283,7 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
     own, known = placed - content, placement.known
     # a plain average has no way to leave a number out of a buyer's vector
     trust = choice.trust if model.buyer.attention else 1.0
-    guess = placement.guess()
-    own[~known] = _beside(content[~known], guess.vectors[~known], guess.trend[~known], choice.trend, trust)
+    own[~known] = _beside(content[~known], placement.guess(), choice.trend, trust)
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -305,13 +304,13 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
             model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
 
 
-def _beside(content: Float32, vectors: Float32, trend: Float32, strength: float, trust: float) -> Float32:
-    """What new products' own rows add to their `content` [N, D + 2]: the sum has the direction of `vectors` [N, D] at
-    the length `trust`, the trend, and the length 1. A product of which nothing is told adds nothing."""
-    last = tilts(trend, strength)
+def _beside(content: Float32, guess: Guess, strength: float, trust: float) -> Float32:
+    """What new products' own rows add to their `content` [C, D + 2]: the sum has the guessed direction at the length
+    `trust`, the guessed trend, and the length 1. A product of which nothing is told adds nothing."""
+    last = tilts(guess.trend, strength)
     across = np.sqrt(1 - last**2)
-    whole = np.column_stack((vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
-    own: Float32 = ((whole - content) * vectors.any(axis=1, keepdims=True)).astype(np.float32)
+    whole = np.column_stack((guess.vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
+    own: Float32 = ((whole - content) * guess.vectors.any(axis=1, keepdims=True)).astype(np.float32)
     return own
 
 

@@ -384,7 +384,7 @@ def embed(run: Prepared, say: Say) -> None:
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
     tolerance = config.encoder.parity_tolerance
     item = export.check_item_parity(model, tower, run.features, rows, tolerance)
-    # rows of products hold what attributes tell, and nothing of what is untrained: see `model.folded`
+    # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
     vectors = np.empty((count, config.model.dimension), np.float32)
     for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
         part = slice(start, start + 4096)
