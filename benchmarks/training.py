@@ -215,7 +215,6 @@ def _train_ours(task: Task, folder: Path) -> Curve:
     model = fitter.new_model("softmax").to(fitter.device)
     sampler = fitter.sampler(run.events, run.split.train_stop)
     setup = clock.seconds
-    known = evaluate.only_trained(fitter.features, fitter.trained(run.events, run.split.train_stop))
     longest = run.config.model.max_history
     # events that are in a window, as history or as target
     marks = np.zeros(len(run.events.buyer) + 1, np.int64)
@@ -227,7 +226,8 @@ def _train_ours(task: Task, folder: Path) -> Curve:
         if task.device == "cuda":
             torch.cuda.synchronize()
         with clock.held():
-            score = task.score(evaluate.model_scorer(model, known, run.events, run.schema, longest))
+            served = fitter.as_served(model.state_dict(), run.events, run.split.train_stop)
+            score = task.score(evaluate.model_scorer(served, fitter.features, run.events, run.schema, longest))
             points.append(Point(len(points) + 1, clock.seconds, score))
             _say(OURS, points[-1])
         if clock.seconds > task.limit:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import candidates
+from trainer import candidates, evaluate
 from trainer.candidates import Fitter
 from trainer.config import load_config
 from trainer.dataset import Events, tie_hash
-from trainer.model import ItemFeatures, Sizes
+from trainer.model import ItemFeatures, Sizes, folded
 from trainer.split import Cases, leave_last_out
 from twotower.events import DAY_MS, EventSchema
 
@@ -140,6 +140,30 @@ def test_an_untrained_product_takes_half_of_the_rows_of_those_that_read_alike(mo
         torch.testing.assert_close(found[1 + new], wanted, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(found[1:][trained], rows[1:][trained])
     torch.testing.assert_close(weights["item.product.weight"], rows)  # what was trained is left as it was
+
+
+def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
+    # the buyers' last product but one is the new one, 23, which reads like 16
+    product = EVENTS.product % (PRODUCTS - 1)
+    product[EVENTS.start[:-1] + LENGTH - 2] = PRODUCTS - 1
+    events = EVENTS._replace(product=product)
+    split = leave_last_out(events, "")
+    made, _ = fitter("training.start=softmax", "training.max_epochs=1")
+    made.features.text[PRODUCTS - 1] = made.features.text[16]
+    chosen = made.choose(events, split.train_stop, split.validation, tmp_path)
+
+    def ndcg(weights: dict[str, torch.Tensor]) -> float:
+        model = made.new_model("softmax")
+        model.load_state_dict(weights)
+        scorer = evaluate.model_scorer(model, made.features, events, made.schema, 6)
+        ranks = evaluate.rank_targets(scorer, events, split.validation, made.ties, True, lists=False)
+        return float(evaluate.case_metrics(ranks)["ndcg@10"].mean())
+
+    served = ndcg(made.served("softmax", chosen.weights, events, split.train_stop))
+    assert chosen.facts["candidates"]["softmax"] == pytest.approx(served)
+    # the new product placed by its text alone, as it was trained, gives another figure
+    alone = ndcg(folded(chosen.weights, made.features, torch.arange(PRODUCTS) < PRODUCTS - 1))
+    assert abs(alone - served) > 0.01
 
 
 def test_the_linear_model_has_placed_untrained_products_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ from trainer.evaluate import (
     item_vectors,
     list_metrics,
     metrics,
-    only_trained,
     rank_targets,
 )
 from trainer.model import ItemFeatures, Sizes, TwoTower
@@ -266,10 +265,3 @@ def test_a_target_that_a_scorer_does_not_know_counts_as_missed() -> None:
     ranks = rank_targets(fixed(scores), events, cases_of(events, [1]), np.array([0, 9, 2, 3], np.uint64), True)
     # product 0 was seen; product 1 is known to nobody: both are last, in the order of their ties
     assert (ranks.product.tolist(), ranks.rank.tolist()) == ([1, 2], [3, 0])
-
-
-def test_products_that_nothing_has_trained_are_unknown() -> None:
-    _, features = tiny_model()
-    known = only_trained(features, np.array([True, False, True, True, False, True]))
-    assert known.product.tolist() == [1, 0, 3, 4, 0, 6]
-    assert known.text is features.text and features.product.tolist() == [1, 2, 3, 4, 5, 6]

@@ -102,10 +102,7 @@ class Fitter:
         self, plain: NDArray[np.float64], fitted: Fitted, events: Events, stop: Int64, cases: Cases
     ) -> bool:
         """Whether the linear model, of which each case's metric is `plain`, is to be taken before the softmax."""
-        model = self.new_model("softmax").to(self.device)
-        model.load_state_dict(fitted.weights)
-        known = evaluate.only_trained(self.features, self.trained(events, stop))
-        more = self._values(model, known, events, cases) - plain
+        more = self._values(self.as_served(fitted.weights, events, stop), events, cases) - plain
         gain, error = _mean(more), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
         taken = gain <= error
         why = "the better one" if gain < 0 else "taken" if taken else "not taken"
@@ -128,10 +125,9 @@ class Fitter:
         """Trains for as many `epochs` (0 = what is set), the best of which `cases` decide where there are any."""
         model = self.new_model("softmax").to(self.device)
         sampler = self.sampler(events, stop)
-        known = evaluate.only_trained(self.features, self.trained(events, stop))
 
         def validate(model: TwoTower) -> float:
-            return self._validate(model, known, events, cases) if cases else 0.0
+            return self._validate(self.as_served(model.state_dict(), events, stop), events, cases) if cases else 0.0
 
         self.say(f"training on {sampler.pairs:,} pairs, {self.device.type}, dimension {self.config.model.dimension}")
         return fit(
@@ -165,6 +161,12 @@ class Fitter:
             part = _PART_OF_ALIKE * torch.from_numpy(near @ rows.numpy())
             made["item.product.weight"][1 + torch.from_numpy(new)] += part.to(made["item.product.weight"].device)
         return made
+
+    def as_served(self, weights: dict[str, Tensor], events: Events, stop: Int64) -> TwoTower:
+        """The softmax of these weights as services will have it: so it is validated."""
+        model = self.new_model("softmax").to(self.device)
+        model.load_state_dict(self.served("softmax", weights, events, stop))
+        return model
 
     def sampler(self, events: Events, stop: Int64) -> Sampler:
         """The batches of a training on the events before `stop`."""
@@ -200,21 +202,19 @@ class Fitter:
 
         def score(choice: linear.Choice) -> float:
             if choice not in scores:
-                scores[choice] = self._validate(
-                    self.closed_form(events, stop, choice, placement), self.features, events, some
-                )
+                scores[choice] = self._validate(self.closed_form(events, stop, choice, placement), events, some)
             return scores[choice]
 
         choice, _ = linear.choose(settings, score)
-        return choice, self._values(self.closed_form(events, stop, choice, placement), self.features, events, cases)
+        return choice, self._values(self.closed_form(events, stop, choice, placement), events, cases)
 
-    def _validate(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> float:
-        return _mean(self._values(model, features, events, cases))
+    def _validate(self, model: TwoTower, events: Events, cases: Cases) -> float:
+        return _mean(self._values(model, events, cases))
 
-    def _values(self, model: TwoTower, features: ItemFeatures, events: Events, cases: Cases) -> NDArray[np.float64]:
+    def _values(self, model: TwoTower, events: Events, cases: Cases) -> NDArray[np.float64]:
         """The configured metric of each case that has a target."""
         settings = self.config.evaluation
-        scorer = evaluate.model_scorer(model, features, events, self.schema, self.config.model.max_history)
+        scorer = evaluate.model_scorer(model, self.features, events, self.schema, self.config.model.max_history)
         ranks = evaluate.rank_targets(
             scorer, events, cases, self.ties, settings.exclude_seen, "validating", lists=False
         )

@@ -119,13 +119,6 @@ def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema
     return score
 
 
-def only_trained(features: ItemFeatures, trained: NDArray[np.bool_]) -> ItemFeatures:
-    """Features in which products that are not `trained` [N] are unknown: nothing has placed their own vectors, they
-    stand where they were drawn or where negatives pushed them."""
-    product = features.product * torch.from_numpy(trained).to(features.product.device)
-    return features._replace(product=product)
-
-
 @torch.no_grad()
 def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -> Float32:
     """Vectors [N, D] of every product."""
