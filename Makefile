@@ -4,6 +4,8 @@ BIN := .venv/bin
 # A further package index for torch, e.g. for its CPU builds; the README says more.
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# Tests run in so many processes, each on a core of its own.
+WORKERS ?= 2
 GENERATED := twotower/pb/common_pb2.py
 
 .PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak clean
@@ -21,7 +23,7 @@ status: ## the demo's processes
 	@$(BIN)/python -m demo status
 
 test: .venv/dev.stamp $(GENERATED) ## everything the tests need, then all tests
-	$(BIN)/python -m pytest -m "not compose" $(ARGS)
+	$(BIN)/python -m pytest -m "not compose" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 compose-test: .venv/dev.stamp $(GENERATED) ## the tests that build images and run containers (needs a Docker engine)
 	$(BIN)/python -m pytest -m compose $(ARGS)

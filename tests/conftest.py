@@ -24,6 +24,23 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# files that take minutes: they begin first, so that no worker is left alone with one at the end
+_LONG = ("test_sanity_checks.py", "test_real_data.py", "test_real_text.py", "test_demo.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A worker of several keeps to one core, and so does whatever it starts: a training takes a thread for each core
+    that it may use, and twice as many threads as cores wait for one another."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 @dataclass
 class Running:
     """A service of this process: where it listens, and how to stop it."""

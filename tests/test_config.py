@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ def refused(*assignments: str, files: tuple[Path, ...] = ()) -> str:
         load_config(files, assignments)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_zero_threads_are_one_for_each_core_that_the_process_may_use() -> None:
+    assert load_config([], ["threads=3"]).thread_count == 3
+    allowed = os.sched_getaffinity(0)
+    try:
+        assert load_config().thread_count == len(allowed)
+        os.sched_setaffinity(0, {min(allowed)})
+        assert load_config().thread_count == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_the_defaults_are_those_of_production() -> None:

@@ -130,7 +130,7 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
     recommend.add_argument("--k", type=int, default=10, help="products for each buyer, 1 to 1000 (default 10)")
     recommend.add_argument("--version", default="", help="default: the published one")
-    recommend.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    recommend.add_argument("--threads", type=int, default=0, help="default: one for each core")
     seen = recommend.add_mutually_exclusive_group()
     seen.add_argument(
         "--exclude-seen",
@@ -316,12 +316,13 @@ def _encoder(options: argparse.Namespace) -> int:
 def _recommend(options: argparse.Namespace) -> int:
     if not 1 <= options.k <= 1000:
         return _fail(f"--k {options.k}: must be 1 to 1000", 2)
+    from trainer.config import cores
     from trainer.recommend import recommend
     from twotower.artifact import Layout
 
     written = recommend(
         Layout(options.artifacts), options.version, options.events, options.k, options.exclude, options.out,
-        options.threads, _timed_say(),
+        options.threads or cores(), _timed_say(),
     )  # fmt: skip
     print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
     return 0

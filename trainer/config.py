@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -262,6 +263,11 @@ class Config(Section):
             )
         return self
 
+    @property
+    def thread_count(self) -> int:
+        """`threads`, or one for each core that this process may use."""
+        return self.threads or cores()
+
     def digest(self, *sections: str) -> str:
         """sha256 over the named sections (all of them where none is named)."""
         content = self.model_dump(include=set(sections) or None)
@@ -269,6 +275,11 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)
+
+
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has where it is held to some (taskset, a cpuset)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:

@@ -166,7 +166,7 @@ def check_writable(layout: Layout) -> None:
 
 def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
     """Files → checked rows → text vectors."""
-    threads = config.threads or os.cpu_count() or 1
+    threads = config.thread_count
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
@@ -365,7 +365,7 @@ def _beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str,
     facts = gate.compare_with_served(
         served, run.events, cases, run.data.products.ids, run.data.event_names, values["model"], measure,
         least=settings.min_test_buyers, draws=settings.resamples, seed=config.seed,
-        threads=config.threads or os.cpu_count() or 1, ours=ours, metric=settings.metric,
+        threads=config.thread_count, ours=ours, metric=settings.metric,
     )  # fmt: skip
     say(f"served version {served.name}: {facts['how']}")
     return facts
@@ -375,7 +375,7 @@ def embed(run: Prepared, say: Say) -> None:
     """Exports both towers, proves parity with torch on real rows, and encodes the catalogue through the graph."""
     _require(run.folder.final, "train")
     config, folder = run.config, run.folder
-    threads = config.threads or os.cpu_count() or 1
+    threads = config.thread_count
     model = _load_model(run, folder.final)
     export.export_towers(model, folder.item_tower, folder.buyer_tower, run.features.text.shape[1])
     tower = ItemTower(folder.item_tower, threads)
@@ -403,7 +403,7 @@ def build_index(run: Prepared, say: Say) -> None:
     """Vectors → FAISS index of the configured kind, tuned on real buyers."""
     for path in (run.folder.embeddings, run.folder.buyer_tower):
         _require(path, "embed")
-    config, threads = run.config, run.config.threads or os.cpu_count() or 1
+    config, threads = run.config, run.config.thread_count
     vectors = np.load(run.folder.embeddings, allow_pickle=False)
     built = index.build(vectors, _index_queries(run, vectors, threads), config.index, config.seed, threads, say)
     index.write(built, run.folder.index)
