@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_item_parity, export_towers
-from trainer.model import ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded, normalise_heads
+from trainer.model import Heads, ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded
 from twotower import tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
@@ -164,11 +164,11 @@ def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path)
 
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_the_gradient_of_the_normalisation_is_right(heads: int) -> None:
-    vector = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda one: normalise_heads(one, heads), vector)
+    vector, normalise = torch.randn(4, 6, dtype=torch.float64, requires_grad=True), Heads(heads).double()
+    assert torch.autograd.gradcheck(normalise, vector)
     with torch.no_grad():
-        plain = normalise_heads(vector, heads)
-    torch.testing.assert_close(normalise_heads(vector, heads), plain)
+        plain = normalise(vector)
+    torch.testing.assert_close(normalise(vector), plain)
 
 
 def test_dropout_by_bytes_leaves_out_the_share_and_keeps_the_mean() -> None:

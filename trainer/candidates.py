@@ -8,6 +8,7 @@ Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from trainer import evaluate, linear
 from trainer.alike import alike
 from trainer.baselines import MOST_PAIRS, item_pairs
 from trainer.batches import Sampler
+from trainer.blend import Weights, blend, last_head
 from trainer.config import Config
 from trainer.dataset import Events
 from trainer.model import ItemFeatures, Sizes, TwoTower, folded
@@ -35,17 +37,26 @@ _PART_OF_ALIKE, _SHARPNESS = 0.5, 8.0
 
 
 class Chosen(NamedTuple):
-    """The kind of model that is taken, its weights, what it takes to fit it again, and what there is to tell of it.
+    """The kind of model that is taken, its weights as services need them, and what it takes to fit it again.
 
-    `epochs` are those of the softmax, `choice` is the linear one's; `pairs` are the softmax's training pairs.
+    `epochs` are those of the softmax, `choice` is the linear model's and `share` its part of a blend; `pairs` are the
+    softmax's training pairs; `facts` are what there is to tell.
     """
 
     kind: str
-    weights: dict[str, Tensor]
+    weights: Weights
     pairs: int
     epochs: int
     choice: linear.Choice | None
+    share: float
     facts: dict[str, Any]
+
+
+class Candidate(NamedTuple):
+    """A fitted model as services need it, and the configured metric of each validation case."""
+
+    weights: Weights
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,92 +73,118 @@ class Fitter:
     fingerprint: str
     say: Say
 
-    def new_model(self, kind: str) -> TwoTower:
-        """The untrained towers, drawn by the seed. The linear model is of one head."""
+    def new_model(self, kind: str, dimension: int = 0) -> TwoTower:
+        """The untrained towers, drawn by the seed. The linear model is of one head, and so is one of fewer dimensions
+        than are set."""
         torch.manual_seed(self.config.seed)
-        heads = 1 if kind == "linear" else self.config.model.head_count
-        return TwoTower(self.sizes, self.config.model, self.config.training.temperature, heads)
+        settings, heads = self.config.model, self.config.model.head_count
+        if dimension:
+            settings = settings.model_copy(update={"dimension": dimension})
+        if dimension or kind == "linear":
+            heads = 1
+        return TwoTower(self.sizes, settings, self.config.training.temperature, heads)
 
     def choose(self, events: Events, stop: Int64, cases: Cases, folder: Path) -> Chosen:
         """Fits what `training.start` asks for on the events before `stop` [buyers], and takes what validates best."""
         start, metric = self.config.training.start, self.config.evaluation.metric
-        pairs, scores = self.sampler(events, stop).pairs, {}
-        best: linear.Choice | None = None
-        plain = np.empty(0)
-        if start == "linear" or (start == "auto" and len(cases) and self._affordable(events, stop)):
-            best, plain = self._choose_linear(events, stop, cases)
-            scores["linear"] = _mean(plain)
-            self.say(
-                f"linear: validation {metric} {scores['linear']:.4f}, half-life {best.half_life_days:g} days, "
-                f"trend {best.trend:g}, trust in content {best.trust:g}"
-            )
+        pairs, found = self.sampler(events, stop).pairs, dict[str, Candidate]()
+        choice: linear.Choice | None = None
+        placement: linear.Placement | None = None
         fitted: Fitted | None = None
+        share = 0.0
+        if start == "linear" or (start == "auto" and len(cases) and self._affordable(events, stop)):
+            placement = self._place(events, stop)
+            choice = self._choose_linear(placement, events, cases)
+            model = self.closed_form(placement, choice)
+            found["linear"] = Candidate(
+                self.served("linear", model.state_dict(), events, stop), self._values(model, events, cases)
+            )
+            self.say(
+                f"linear: validation {metric} {_mean(found['linear'].values):.4f}, half-life "
+                f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
+            )
         if start != "linear":
             fitted = self.softmax(events, stop, folder, "", cases)
-            if len(cases):
-                scores["softmax"] = max(record["validation"] for record in fitted.curve)
+            weights = self.served("softmax", fitted.weights, events, stop)
+            found["softmax"] = Candidate(weights, self._values(self._loaded("softmax", weights), events, cases))
+        if placement and choice and fitted and self._can_blend():
+            narrow = self._narrow(placement, choice, events, stop)
+            softmax = self.served("softmax", last_head(fitted.weights), events, stop)
+            share, found["blend"] = self._choose_blend(narrow, softmax, events, cases)
+            self.say(
+                f"blend: validation {metric} {_mean(found['blend'].values):.4f}, of which {share:g} is the linear model"
+            )
+        kind = self._best({name: one.values for name, one in found.items()})
         facts = {
-            "candidates": scores,
+            "kind": kind,
+            "candidates": {name: _mean(one.values) for name, one in found.items()} if len(cases) else {},
             "curve": fitted.curve if fitted else [],
             "best_epoch": fitted.best_epoch if fitted else 0,
-            "linear": best._asdict() if best else None,
+            "linear": choice._asdict() if choice else None,
+            "share": share,
         }
-        if best and (not fitted or self._is_as_good(plain, fitted, events, stop, cases)):
-            weights = self.closed_form(events, stop, best).state_dict()
-            return Chosen("linear", weights, pairs, 0, best, facts | {"kind": "linear"})
-        assert fitted is not None
-        return Chosen("softmax", fitted.weights, pairs, fitted.best_epoch, best, facts | {"kind": "softmax"})
+        return Chosen(kind, found[kind].weights, pairs, fitted.best_epoch if fitted else 0, choice, share, facts)
 
-    def _is_as_good(
-        self, plain: NDArray[np.float64], fitted: Fitted, events: Events, stop: Int64, cases: Cases
-    ) -> bool:
-        """Whether the linear model, of which each case's metric is `plain`, is to be taken before the softmax."""
-        more = self._values(self.as_served(fitted.weights, events, stop), events, cases) - plain
+    def _best(self, values: Mapping[str, NDArray[np.float64]]) -> str:
+        """The kind to take, by the metric of each case [C]: linear, unless a better one gains over a standard error."""
+        rival = max((name for name in values if name != "linear"), key=lambda name: _mean(values[name]), default="")
+        if "linear" not in values or not rival:
+            return rival or "linear"
+        more = values[rival] - values["linear"]
         gain, error = _mean(more), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
         taken = gain <= error
         why = "the better one" if gain < 0 else "taken" if taken else "not taken"
-        self.say(f"the linear model is {why}: the softmax gains {gain:.4f}, one standard error is {error:.4f}")
-        return taken
+        self.say(f"the linear model is {why}: the {rival} gains {gain:.4f}, one standard error is {error:.4f}")
+        return "linear" if taken else rival
 
     def again(
         self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path
-    ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-        """Weights of the chosen kind fitted to other events, and the training curve."""
+    ) -> tuple[Weights, list[dict[str, float]]]:
+        """Weights of the chosen kind fitted to other events, as services need them, and the training curve."""
+        if chosen.kind == "softmax":
+            fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs)
+            return self.served("softmax", fitted.weights, events, stop), fitted.curve
+        assert chosen.choice is not None
+        placement = self._place(events, stop)
         if chosen.kind == "linear":
-            assert chosen.choice is not None
-            return self.closed_form(events, stop, chosen.choice).state_dict(), []
-        fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs)
-        return fitted.weights, fitted.curve
+            return self.served("linear", self.closed_form(placement, chosen.choice).state_dict(), events, stop), []
+        fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs, dimension=self._head)
+        softmax = self.served("softmax", fitted.weights, events, stop)
+        narrow = self._narrow(placement, chosen.choice, events, stop)
+        return blend(narrow, softmax, chosen.share), fitted.curve
 
     def softmax(
-        self, events: Events, stop: Int64, folder: Path, name: str, cases: Cases | None = None, epochs: int = 0
-    ) -> Fitted:
-        """Trains for as many `epochs` (0 = what is set), the best of which `cases` decide where there are any."""
-        model = self.new_model("softmax").to(self.device)
+        self, events: Events, stop: Int64, folder: Path, name: str, cases: Cases | None = None, epochs: int = 0,
+        dimension: int = 0,
+    ) -> Fitted:  # fmt: skip
+        """Trains for as many `epochs` (0 = what is set), the best of which `cases` decide where there are any; with a
+        `dimension`, a model of one head of so many."""
+        model = self.new_model("softmax", dimension).to(self.device)
         sampler = self.sampler(events, stop)
 
         def validate(model: TwoTower) -> float:
             return self._validate(self.as_served(model.state_dict(), events, stop), events, cases) if cases else 0.0
 
-        self.say(f"training on {sampler.pairs:,} pairs, {self.device.type}, dimension {self.config.model.dimension}")
+        self.say(
+            f"training on {sampler.pairs:,} pairs, {self.device.type}, "
+            f"dimension {dimension or self.config.model.dimension}"
+        )
         return fit(
             model, self.features, sampler, self.config, folder, f"{name}{self.fingerprint}",
             titles=self.titles, epochs=epochs, validate=validate if cases else None, say=self.say,
         )  # fmt: skip
 
-    def closed_form(
-        self, events: Events, stop: Int64, choice: linear.Choice, placement: linear.Placement | None = None
-    ) -> TwoTower:
-        """The linear model of the events before `stop`."""
-        model = self.new_model("linear").to(self.device)
-        linear.fill(model, placement or self._place(events, stop), choice)
+    def closed_form(self, placement: linear.Placement, choice: linear.Choice) -> TwoTower:
+        """The linear model of what is placed."""
+        model = self.new_model("linear", placement.dimension + linear.BIASES).to(self.device)
+        linear.fill(model, placement, choice)
         return model
 
     def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
         """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
         return trained_products(events, stop, self.sizes.products, least=2)
 
-    def served(self, kind: str, weights: dict[str, Tensor], events: Events, stop: Int64) -> dict[str, Tensor]:
+    def served(self, kind: str, weights: Weights, events: Events, stop: Int64) -> Weights:
         """Weights as services need them: see `model.folded`. The linear model has placed every product already; beside
         the softmax's, a product that was not trained gets part of the rows of those that read alike."""
         if kind == "linear":
@@ -162,10 +199,13 @@ class Fitter:
             made["item.product.weight"][1 + torch.from_numpy(new)] += part.to(made["item.product.weight"].device)
         return made
 
-    def as_served(self, weights: dict[str, Tensor], events: Events, stop: Int64) -> TwoTower:
+    def as_served(self, weights: Weights, events: Events, stop: Int64) -> TwoTower:
         """The softmax of these weights as services will have it: so it is validated."""
-        model = self.new_model("softmax").to(self.device)
-        model.load_state_dict(self.served("softmax", weights, events, stop))
+        return self._loaded("softmax", self.served("softmax", weights, events, stop))
+
+    def _loaded(self, kind: str, weights: Weights) -> TwoTower:
+        model = self.new_model(kind).to(self.device)
+        model.load_state_dict(weights)
         return model
 
     def sampler(self, events: Events, stop: Int64) -> Sampler:
@@ -192,8 +232,7 @@ class Fitter:
         vectors[~self.trained(events, stop)] = 0
         return linear.Placement(vectors, trend, self.features, self.config.seed)
 
-    def _choose_linear(self, events: Events, stop: Int64, cases: Cases) -> tuple[linear.Choice, NDArray[np.float64]]:
-        placement = self._place(events, stop)
+    def _choose_linear(self, placement: linear.Placement, events: Events, cases: Cases) -> linear.Choice:
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
@@ -202,11 +241,33 @@ class Fitter:
 
         def score(choice: linear.Choice) -> float:
             if choice not in scores:
-                scores[choice] = self._validate(self.closed_form(events, stop, choice, placement), events, some)
+                scores[choice] = self._validate(self.closed_form(placement, choice), events, some)
             return scores[choice]
 
-        choice, _ = linear.choose(settings, score)
-        return choice, self._values(self.closed_form(events, stop, choice, placement), events, cases)
+        return linear.choose(settings, score)[0]
+
+    @property
+    def _head(self) -> int:
+        """Numbers of a head."""
+        return self.config.model.dimension // self.config.model.head_count
+
+    def _can_blend(self) -> bool:
+        settings = self.config.model
+        return bool(self.config.linear.shares) and settings.buyer_tower == "attention" and settings.head_count > 1
+
+    def _narrow(self, placement: linear.Placement, choice: linear.Choice, events: Events, stop: Int64) -> Weights:
+        """The linear model that leaves room for a head of the softmax, as services need it."""
+        narrow = placement.leading(self.config.model.dimension - self._head - linear.BIASES)
+        return self.served("linear", self.closed_form(narrow, choice).state_dict(), events, stop)
+
+    def _choose_blend(self, narrow: Weights, softmax: Weights, events: Events, cases: Cases) -> tuple[float, Candidate]:
+        """The linear model's share that validates best, and that blend."""
+        found = {}
+        for share in self.config.linear.shares:
+            weights = blend(narrow, softmax, share)
+            found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases))
+        share = max(found, key=lambda one: _mean(found[one].values))
+        return share, found[share]
 
     def _validate(self, model: TwoTower, events: Events, cases: Cases) -> float:
         return _mean(self._values(model, events, cases))

@@ -197,6 +197,7 @@ class Linear(Section):
     trends: Several
     trusts: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     trend_half_life_days: Positive
+    shares: list[Annotated[float, Field(gt=0, lt=1)]]
     validation_buyers: Count
 
 

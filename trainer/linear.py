@@ -177,7 +177,7 @@ class Placement:
     def __init__(self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int) -> None:
         self.known = np.linalg.norm(vectors, axis=1) > 0
         self._whole = np.column_stack((vectors, trend)).astype(np.float32, copy=False)  # [N, D + 1]
-        self._seed = seed
+        self._seed, self._features = seed, features
         self._text = unit(features.text.cpu().numpy())
         self._bags = {
             "brand": _bag(features.brand.cpu().numpy()[:, None]),
@@ -187,6 +187,15 @@ class Placement:
         self._told = self._tell()
         self._fitted: dict[float, tuple[Float32, Float32, Tables]] = {}
         self._guess: Guess | None = None
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self._whole.shape[1] - 1
+
+    def leading(self, dimension: int) -> Placement:
+        """The same in fewer dimensions: vectors begin with what counts most."""
+        return Placement(unit(self._whole[:, :dimension]), self._whole[:, -1], self._features, self._seed)
 
     def fit(self, strength: float) -> tuple[Float32, Float32, Tables]:
         """Vectors [N, D + 2] tilted by `strength` times the trend, those that content alone gives, and its tables."""

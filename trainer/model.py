@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
 
 class ItemTower(nn.Module):
-    """text [B, E], brand, category, product [B] → vectors [B, D] of H heads of one length, L2-normalised.
+    """text [B, E], brand, category, product [B] → vectors [B, D] of H heads, L2-normalised.
 
     The projected text plus the vectors of brand, category and product, each left out where it is unknown (index 0).
     Each head is normalised by itself, so that the product of two vectors is the mean of the heads' cosines: a head is a
@@ -49,7 +49,7 @@ class ItemTower(nn.Module):
 
     def __init__(self, sizes: Sizes, heads: int, config: Model) -> None:
         super().__init__()
-        dimension, text, self.heads = config.dimension, sizes.text, heads
+        dimension, text, self.normalise = config.dimension, sizes.text, Heads(heads)
         self.projection = nn.Linear(text, dimension, bias=False)
         # starts as near to the text's own geometry as the sizes allow: an untrained tower already ranks by content
         nn.init.eye_(self.projection.weight) if text == dimension else nn.init.orthogonal_(self.projection.weight)
@@ -74,7 +74,8 @@ class ItemTower(nn.Module):
             vector = vector + table(index.clamp(max=table.num_embeddings - 1))
         if attributes is not None and attributes.shape[1] and self.attribute.num_embeddings > 1:
             vector = vector + attribute_means(self.attribute.weight, attributes)
-        return normalise_heads(vector, self.heads)
+        normalised: Tensor = self.normalise(vector)
+        return normalised
 
 
 def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
@@ -84,19 +85,36 @@ def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
     return means
 
 
-def normalise_heads(vector: Tensor, heads: int) -> Tensor:
-    """Vectors [..., D] whose `heads` equal parts are of one length, and whose own length is 1."""
-    normalised: Tensor
-    if vector.requires_grad and torch.is_grad_enabled():
-        normalised = _NormaliseHeads.apply(vector, heads)
-    else:
-        parts = functional.normalize(vector.unflatten(-1, (heads, -1)), dim=-1)
-        normalised = parts.flatten(-2) * heads**-0.5
-    return normalised
+class Heads(nn.Module):
+    """Vectors [..., D] → the same of length 1, of which each of `count` equal parts is a head of one length.
+
+    `trainer.blend` lays other heads side by side: parts that are `together` [H, H] share one norm, and `length` [H] is
+    what they have of the vector's.
+    """
+
+    together: Tensor
+    length: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.register_buffer("together", torch.eye(count))
+        self.register_buffer("length", torch.full((count,), count**-0.5))
+
+    def forward(self, vector: Tensor) -> Tensor:
+        normalised: Tensor
+        if vector.requires_grad and torch.is_grad_enabled():
+            # what is trained has equal heads
+            normalised = _NormaliseHeads.apply(vector, self.count)
+        else:
+            parts = vector.unflatten(-1, (self.count, -1))
+            norms = (parts.square().sum(dim=-1) @ self.together).sqrt().clamp(min=1e-12)  # [..., H]
+            normalised = (parts * (self.length / norms).unsqueeze(-1)).flatten(-2)
+        return normalised
 
 
 class _NormaliseHeads(torch.autograd.Function):
-    """`normalise_heads` with a gradient in few passes: over a whole catalogue, autograd's own takes as long as the
+    """`Heads` of one length, with a gradient in few passes: over a whole catalogue, autograd's own takes as long as the
     matrix products."""
 
     @staticmethod
@@ -151,9 +169,9 @@ class BuyerTower(nn.Module):
     def __init__(self, event_types: int, heads: int, config: Model) -> None:
         super().__init__()
         self.attention = config.buyer_tower != "weighted_average"
-        self.heads, self.longest = heads, config.max_history
+        self.heads, self.longest, self.normalise = heads, config.max_history, Heads(heads)
         decay = 0.6931471805599453 / config.half_life_days if config.half_life_days else 0.0
-        self.register_buffer("decay", torch.tensor(decay))
+        self.register_buffer("decay", torch.full((heads,), decay))
         if self.attention:
             self.query = nn.Parameter(torch.zeros(config.dimension))
             self.type_bias = nn.Parameter(torch.zeros(event_types + 1, self.heads))
@@ -210,8 +228,8 @@ class BuyerTower(nn.Module):
             return logits.expand(*logits.shape[:-1], self.heads)
         # one matrix [H, D] of the heads' own queries: their products with every item at once
         query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
-        # of unit heads, whatever their number
-        asked: Tensor = functional.linear(items, query) * self.heads**0.5
+        # of unit heads, whatever their number and length
+        asked: Tensor = functional.linear(items, query) / self.normalise.length
         return logits + asked + self.type_bias[types]
 
     def _aged(self, ages: Tensor) -> Tensor:
@@ -225,11 +243,12 @@ class BuyerTower(nn.Module):
         return self.place_bias[place.clamp(0, self.longest - 1)]
 
     def _finish(self, pooled: Tensor) -> Tensor:
-        if not self.attention:
-            return normalise_heads(pooled, self.heads)
-        vector = normalise_heads(pooled + pooled @ torch.block_diag(*self.next.unbind()), self.heads)
-        known = vector.abs().sum(dim=-1, keepdim=True) > 0  # of an empty history there is nothing to say
-        return normalise_heads(vector + self.constant * known, self.heads)
+        if self.attention:
+            vector = self.normalise(pooled + pooled @ torch.block_diag(*self.next.unbind()))
+            known = vector.abs().sum(dim=-1, keepdim=True) > 0  # of an empty history there is nothing to say
+            pooled = vector + self.constant * known
+        found: Tensor = self.normalise(pooled)
+        return found
 
 
 class TwoTower(nn.Module):

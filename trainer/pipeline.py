@@ -75,6 +75,7 @@ _MODEL_CODE = {
     "trainer": (
         "alike",
         "batches",
+        "blend",
         "candidates",
         "dataset",
         "linear",
@@ -220,19 +221,18 @@ def train(run: Prepared, say: Say) -> None:
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
         say(f"warning: {note}")
-    tested, tested_events, tested_stop = chosen.weights, run.events, split.train_stop
-    final, final_events, final_stop = tested, tested_events, tested_stop
+    tested = final = chosen.weights
+    final_events, final_stop = run.events, split.train_stop
     if config.training.refit:
         say("refitting on all that the test does not ask for")
-        tested_stop = split.test_stop
         tested, facts["tested_curve"] = fitter.again(
-            chosen, "tested", tested_events, tested_stop, folder.tested_checkpoints
+            chosen, "tested", run.events, split.test_stop, folder.tested_checkpoints
         )
         say("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"] = fitter.again(chosen, "refit", final_events, final_stop, folder.refit_checkpoints)
-    _save(fitter.served(chosen.kind, tested, tested_events, tested_stop), folder.evaluated)
-    _save(fitter.served(chosen.kind, final, final_events, final_stop), folder.final)
+    _save(tested, folder.evaluated)
+    _save(final, folder.final)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
     _write_json(folder.training, facts)
 
