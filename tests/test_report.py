@@ -241,6 +241,17 @@ def test_a_shop_in_which_nobody_can_be_asked_has_a_report_too(folder: VersionLay
     assert "None can be drawn." in told and "p59" in told
 
 
+def test_a_blend_is_told_as_one(folder: VersionLayout, version: Version) -> None:
+    scores = {"linear": 0.1, "softmax": 0.11, "blend": 0.12}
+    training = metrics_of(version)["training"] | {"kind": "blend", "best_epoch": 3, "share": 0.65, "candidates": scores}
+    change(folder, training=training)
+    page = render(folder, version.manifest)
+    told = Page(page).told()
+    assert ", 3 epochs, of which 0.65 is the linear model." in told
+    # each candidate is a line of its own in the picture
+    assert ">blend</text>" in page and ">linear</text>" in page
+
+
 def test_a_report_that_cannot_be_made_fails_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

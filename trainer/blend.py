@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+# one number of each head
+_BY_HEAD = ("buyer.type_bias", "buyer.place_bias", "buyer.recency", "buyer.decay", "log_temperature")
 _TABLES = ("item.brand.weight", "item.category.weight", "item.attribute.weight", "item.product.weight")
 
 
 def last_head(weights: Weights) -> Weights:
-    """The last of a softmax's heads, of [..., D] numbers, as a model of its own, of [..., D / H]: heads share nothing."""
+    """The last of a softmax's H heads as a model of its own, of vectors [D / H]: heads share nothing."""
     heads = len(weights["log_temperature"])
     size = len(weights["buyer.query"]) // heads
     found = weights | {name: weights[name][:, -size:] for name in _TABLES}
@@ -25,10 +27,6 @@ def last_head(weights: Weights) -> Weights:
     found["buyer.next"] = weights["buyer.next"][-1:]
     found |= {name: weights[name][..., -1:] for name in _BY_HEAD}
     return found | _lengths(torch.ones(1), torch.ones(1, 1))
-
-
-# one number of each head
-_BY_HEAD = ("buyer.type_bias", "buyer.place_bias", "buyer.recency", "buyer.decay", "log_temperature")
 
 
 def blend(linear: Weights, softmax: Weights, share: float) -> Weights:

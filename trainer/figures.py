@@ -85,9 +85,9 @@ def curves(records: Sequence[Mapping[str, float]], candidates: Mapping[str, floa
         panels[0].set_title("Training loss")
         if validated:
             panels[1].plot(*zip(*validated, strict=True), marker="o", color=_STAND_INS["model"], label="softmax")
-            for name, value in candidates.items():
-                if name != "softmax":
-                    panels[1].axhline(value, linestyle="--", color=_STAND_INS["item-knn"], label=name)
+            for name, line, colour in (("linear", "--", "item-knn"), ("blend", "-.", "ease")):
+                if name in candidates:
+                    panels[1].axhline(candidates[name], linestyle=line, color=_STAND_INS[colour], label=name)
             panels[1].axvline(best, linestyle=":", color=_STAND_INS["muted"], label="epoch kept")
             panels[1].set_title(f"Validation {shown_metric(metric)}")
             panels[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=3, fontsize=8, handlelength=1.5)
