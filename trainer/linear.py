@@ -191,7 +191,7 @@ class Placement:
     @property
     def dimension(self) -> int:
         """D."""
-        return self._whole.shape[1] - 1
+        return int(self._whole.shape[1]) - 1
 
     def leading(self, dimension: int) -> Placement:
         """The same in fewer dimensions: vectors begin with what counts most."""
