@@ -1,7 +1,7 @@
-"""Two kinds of model for two kinds of shop: each is fitted, and validation chooses.
+"""Two kinds of model for two kinds of shop, and a blend of them: each is fitted, and validation chooses.
 
 Where buyers take few products each, a softmax over the catalogue learns most; where they take many and come again, it
-overfits, and a linear autoencoder in closed form does better. Where the two are as good, the linear one is taken: it is
+overfits, and a linear autoencoder in closed form does better. Where no other is better, the linear one is taken: it is
 the simpler, it is not the best of several epochs, and it places new products better (the rule of one standard error:
 Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 """
@@ -86,23 +86,14 @@ class Fitter:
 
     def choose(self, events: Events, stop: Int64, cases: Cases, folder: Path) -> Chosen:
         """Fits what `training.start` asks for on the events before `stop` [buyers], and takes what validates best."""
-        start, metric = self.config.training.start, self.config.evaluation.metric
-        pairs, found = self.sampler(events, stop).pairs, dict[str, Candidate]()
-        choice: linear.Choice | None = None
+        start, found = self.config.training.start, dict[str, Candidate]()
         placement: linear.Placement | None = None
+        choice: linear.Choice | None = None
         fitted: Fitted | None = None
         share = 0.0
         if start == "linear" or (start == "auto" and len(cases) and self._affordable(events, stop)):
             placement = self._place(events, stop)
-            choice = self._choose_linear(placement, events, cases)
-            model = self.closed_form(placement, choice)
-            found["linear"] = Candidate(
-                self.served("linear", model.state_dict(), events, stop), self._values(model, events, cases)
-            )
-            self.say(
-                f"linear: validation {metric} {_mean(found['linear'].values):.4f}, half-life "
-                f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
-            )
+            choice, found["linear"] = self._choose_linear(placement, events, stop, cases)
         if start != "linear":
             fitted = self.softmax(events, stop, folder, "", cases)
             weights = self.served("softmax", fitted.weights, events, stop)
@@ -111,19 +102,17 @@ class Fitter:
             narrow = self._narrow(placement, choice, events, stop)
             softmax = self.served("softmax", last_head(fitted.weights), events, stop)
             share, found["blend"] = self._choose_blend(narrow, softmax, events, cases)
-            self.say(
-                f"blend: validation {metric} {_mean(found['blend'].values):.4f}, of which {share:g} is the linear model"
-            )
         kind = self._best({name: one.values for name, one in found.items()})
+        pairs, epochs = self.sampler(events, stop).pairs, fitted.best_epoch if fitted else 0
         facts = {
             "kind": kind,
             "candidates": {name: _mean(one.values) for name, one in found.items()} if len(cases) else {},
             "curve": fitted.curve if fitted else [],
-            "best_epoch": fitted.best_epoch if fitted else 0,
+            "best_epoch": epochs,
             "linear": choice._asdict() if choice else None,
             "share": share,
         }
-        return Chosen(kind, found[kind].weights, pairs, fitted.best_epoch if fitted else 0, choice, share, facts)
+        return Chosen(kind, found[kind].weights, pairs, epochs, choice, share, facts)
 
     def _best(self, values: Mapping[str, NDArray[np.float64]]) -> str:
         """The kind to take, by the metric of each case [C]: linear, unless a better one gains over a standard error."""
@@ -232,7 +221,10 @@ class Fitter:
         vectors[~self.trained(events, stop)] = 0
         return linear.Placement(vectors, trend, self.features, self.config.seed)
 
-    def _choose_linear(self, placement: linear.Placement, events: Events, cases: Cases) -> linear.Choice:
+    def _choose_linear(
+        self, placement: linear.Placement, events: Events, stop: Int64, cases: Cases
+    ) -> tuple[linear.Choice, Candidate]:
+        """What validates best on some of the buyers, and the linear model of it."""
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
@@ -244,7 +236,14 @@ class Fitter:
                 scores[choice] = self._validate(self.closed_form(placement, choice), events, some)
             return scores[choice]
 
-        return linear.choose(settings, score)[0]
+        choice, _ = linear.choose(settings, score)
+        model = self.closed_form(placement, choice)
+        values = self._values(model, events, cases)
+        self.say(
+            f"linear: validation {self.config.evaluation.metric} {_mean(values):.4f}, half-life "
+            f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
+        )
+        return choice, Candidate(self.served("linear", model.state_dict(), events, stop), values)
 
     @property
     def _head(self) -> int:
@@ -267,6 +266,10 @@ class Fitter:
             weights = blend(narrow, softmax, share)
             found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases))
         share = max(found, key=lambda one: _mean(found[one].values))
+        score = _mean(found[share].values)
+        self.say(
+            f"blend: validation {self.config.evaluation.metric} {score:.4f}, of which {share:g} is the linear model"
+        )
         return share, found[share]
 
     def _validate(self, model: TwoTower, events: Events, cases: Cases) -> float:
