@@ -166,6 +166,12 @@ def test_a_wrong_or_impossible_value_is_named_with_its_key(assignment: str, name
     assert named in refused(assignment)
 
 
+def test_a_blend_that_is_asked_for_must_be_possible() -> None:
+    message = refused("training.start=blend", "model.heads=1")
+    assert "training.start=blend needs" in message and "they are [0.5, 0.65, 0.8], attention and 1" in message
+    assert "they are [], attention and 3" in refused("training.start=blend", "linear.shares=[]")
+
+
 def test_all_wrong_values_are_told_at_once() -> None:
     message = refused("model.dimension=0", "training.temperature=9")
     assert "model.dimension=0" in message and "training.temperature=9" in message

@@ -567,3 +567,23 @@ def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert pipeline.run_fingerprint(*asked) == before
     monkeypatch.setattr(pipeline, "_code", lambda: "of another release")
     assert pipeline.run_fingerprint(*asked) != before
+
+
+def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> None:
+    shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
+    settings = ["training.start=blend", "model.heads=2", "linear.shares=[0.7]", "linear.half_lives_days=[10]"]
+    assert main(run_arguments(shop, artifacts, settings=settings)) == 0
+    version = current(artifacts)
+    training = json.loads(version.layout.metrics.read_text())["training"]
+    assert (training["kind"], training["share"]) == ("blend", 0.7)
+    assert set(training["candidates"]) == {"linear", "softmax", "blend"}
+    # one head is refitted, for as many epochs as were best of two
+    assert len(training["tested_curve"]) == len(training["refit_curve"]) == training["best_epoch"] > 0
+    vectors = np.load(version.layout.embeddings, allow_pickle=False)
+    assert vectors.shape == (60, 16)
+    # seven tenths of a product of vectors are the linear model's, in the first of two heads
+    np.testing.assert_allclose(np.linalg.norm(vectors[:, :8], axis=1), 0.7**0.5, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors[:, 8:], axis=1), 0.3**0.5, atol=1e-5)
+    out = tmp_path / "out.csv"
+    assert main(["recommend", "--artifacts", str(artifacts), "--events", str(shop.events), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 1 + 80 * 10

@@ -56,7 +56,6 @@ def blend(linear: Weights, softmax: Weights, share: float) -> Weights:
 
 def _lengths(length: Tensor, together: Tensor) -> Weights:
     """Of both towers alike, so that the product of two vectors of a head is its squared length times their cosine."""
-    towers = ("item", "buyer")
-    return {f"{tower}.normalise.length": length for tower in towers} | {
-        f"{tower}.normalise.together": together for tower in towers
-    }
+    named = {"normalise.length": length, "normalise.together": together}
+    # each a tensor of its own: safetensors keeps no two in one memory
+    return {f"{tower}.{name}": value.clone() for tower in ("item", "buyer") for name, value in named.items()}

@@ -91,18 +91,18 @@ class Fitter:
         choice: linear.Choice | None = None
         fitted: Fitted | None = None
         share = 0.0
-        if start == "linear" or (start == "auto" and len(cases) and self._affordable(events, stop)):
+        if start in ("linear", "blend") or (start == "auto" and len(cases) and self._affordable(events, stop)):
             placement = self._place(events, stop)
             choice, found["linear"] = self._choose_linear(placement, events, stop, cases)
         if start != "linear":
             fitted = self.softmax(events, stop, folder, "", cases)
             weights = self.served("softmax", fitted.weights, events, stop)
             found["softmax"] = Candidate(weights, self._values(self._loaded("softmax", weights), events, cases))
-        if placement and choice and fitted and self._can_blend():
+        if placement and choice and fitted and self.config.can_blend:
             narrow = self._narrow(placement, choice, events, stop)
             softmax = self.served("softmax", last_head(fitted.weights), events, stop)
             share, found["blend"] = self._choose_blend(narrow, softmax, events, cases)
-        kind = self._best({name: one.values for name, one in found.items()})
+        kind = start if start != "auto" else self._best({name: one.values for name, one in found.items()})
         pairs, epochs = self.sampler(events, stop).pairs, fitted.best_epoch if fitted else 0
         facts = {
             "kind": kind,
@@ -249,10 +249,6 @@ class Fitter:
     def _head(self) -> int:
         """Numbers of a head."""
         return self.config.model.dimension // self.config.model.head_count
-
-    def _can_blend(self) -> bool:
-        settings = self.config.model
-        return bool(self.config.linear.shares) and settings.buyer_tower == "attention" and settings.head_count > 1
 
     def _narrow(self, placement: linear.Placement, choice: linear.Choice, events: Events, stop: Int64) -> Weights:
         """The linear model that leaves room for a head of the softmax, as services need it."""

@@ -166,7 +166,7 @@ class Model(Section):
 
 
 class Training(Section):
-    start: Literal["auto", "softmax", "linear"]
+    start: Literal["auto", "softmax", "linear", "blend"]
     max_epochs: Count
     min_steps: Annotated[int, Field(ge=0)]
     patience: Count
@@ -263,6 +263,20 @@ class Config(Section):
                 "that was never shown those products: set training.refit=true"
             )
         return self
+
+    @model_validator(mode="after")
+    def _a_blend_is_possible(self) -> Config:
+        if self.training.start == "blend" and not self.can_blend:
+            raise ValueError(
+                "training.start=blend needs one of linear.shares, model.buyer_tower=attention and two model.heads or "
+                f"more; they are {self.linear.shares}, {self.model.buyer_tower} and {self.model.head_count}"
+            )
+        return self
+
+    @property
+    def can_blend(self) -> bool:
+        """Whether a linear model and a head of the softmax can make one vector."""
+        return bool(self.linear.shares) and self.model.buyer_tower == "attention" and self.model.head_count > 1
 
     @property
     def thread_count(self) -> int:

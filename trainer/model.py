@@ -103,8 +103,7 @@ class Heads(nn.Module):
 
     def forward(self, vector: Tensor) -> Tensor:
         normalised: Tensor
-        if vector.requires_grad and torch.is_grad_enabled():
-            # what is trained has equal heads
+        if self.training:  # what is trained has equal heads
             normalised = _NormaliseHeads.apply(vector, self.count)
         else:
             parts = vector.unflatten(-1, (self.count, -1))
