@@ -90,7 +90,7 @@ def curves(records: Sequence[Mapping[str, float]], candidates: Mapping[str, floa
                     panels[1].axhline(candidates[name], linestyle=line, color=_STAND_INS[colour], label=name)
             panels[1].axvline(best, linestyle=":", color=_STAND_INS["muted"], label="epoch kept")
             panels[1].set_title(f"Validation {shown_metric(metric)}")
-            panels[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=3, fontsize=8, handlelength=1.5)
+            panels[1].legend(loc="lower right", bbox_to_anchor=(1.02, 0.98), ncols=2, fontsize=8, handlelength=1.5)
         panels[-1].set_xlabel("epoch")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
     told = f"{len(records)} epochs, the loss falls from {records[0]['loss']:.3f} to {records[-1]['loss']:.3f}."
