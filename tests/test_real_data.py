@@ -15,6 +15,9 @@ import polars as pl
 import pytest
 from small_shop import OFFLINE, ROOT, trainer
 
+# whole runs on public data: minutes on idle cores, and longer on busy ones
+pytestmark = pytest.mark.timeout(2700)
+
 DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
 QUICK = ["encoder.catalogue.steps=40", "encoder.catalogue.dimension=128", "model.dimension=128", "training.min_steps=0"]
 Targets = dict[str, set[str]]
