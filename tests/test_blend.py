@@ -37,7 +37,7 @@ def drawn(made: Fitter, dimension: int = 0) -> TwoTower:
 
 
 def test_parts_together_share_a_norm_and_have_their_length() -> None:
-    normalise = Heads(3)
+    normalise = Heads(3).eval()
     normalise.together.copy_(torch.block_diag(torch.ones(2, 2), torch.ones(1, 1)))
     normalise.length.copy_(torch.tensor([0.8, 0.8, 0.6]))
     # a first head of four numbers, (1, 2, 2, 4) of length 5, and one of two, (3, 4)
