@@ -219,7 +219,7 @@ class Fitter:
         vectors = linear.item_vectors(events, stop, products, dimension, settings, self.config.seed)
         trend = linear.trends(events, stop, products, settings.trend_half_life_days)
         vectors[~self.trained(events, stop)] = 0
-        return linear.Placement(vectors, trend, self.features, self.config.seed)
+        return linear.Placement(vectors, trend, self.features, self.config.seed, self.titles)
 
     def _choose_linear(
         self, placement: linear.Placement, events: Events, stop: Int64, cases: Cases

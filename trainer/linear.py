@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import linalg, sparse
+from torch import Tensor
 
 from trainer.alike import alike
 from trainer.baselines import training_matrix
@@ -31,6 +32,9 @@ _ROUNDS, _SPARE = 6, 32
 _RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
 # a table's row is its products' mean residual, as if this many more had none
 _SHRINK = 3.0
+# of what a text that is no product's is to be near: the mean of its category, beside the product's own vector; and how
+# smoothly texts tell of it
+_PART_OF_CATEGORY, _ALIGNED_RIDGE = 0.8, 3.0
 # how much more, of the products that read most alike, the nearer tell of one that nobody took: tried as the ridges are
 _SHARPNESSES = (0.0, 4.0, 8.0, 16.0)
 # products on which these are tried, at most; a few of them may tell nonsense of how much too small guessed trends are
@@ -171,13 +175,16 @@ class _Told(NamedTuple):
 class Placement:
     """Vectors [N, D] of products (zero rows: unknown), their trends [N], and what content tells of them.
 
-    Content is fitted by ridge regression, once for each strength of the trend.
+    Content is fitted by ridge regression, once for each strength of the trend. With `titles` [N, E], the vectors of the
+    titles alone, texts are aligned to categories, as the softmax's are.
     """
 
-    def __init__(self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int) -> None:
+    def __init__(
+        self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int, titles: Tensor | None = None
+    ) -> None:
         self.known = np.linalg.norm(vectors, axis=1) > 0
         self._whole = np.column_stack((vectors, trend)).astype(np.float32, copy=False)  # [N, D + 1]
-        self._seed, self._features = seed, features
+        self._seed, self._features, self._titles = seed, features, titles
         self._text = unit(features.text.cpu().numpy())
         self._bags = {
             "brand": _bag(features.brand.cpu().numpy()[:, None]),
@@ -195,7 +202,8 @@ class Placement:
 
     def leading(self, dimension: int) -> Placement:
         """The same in fewer dimensions: vectors begin with what counts most."""
-        return Placement(unit(self._whole[:, :dimension]), self._whole[:, -1], self._features, self._seed)
+        vectors, trend = unit(self._whole[:, :dimension]), self._whole[:, -1]
+        return Placement(vectors, trend, self._features, self._seed, self._titles)
 
     def fit(self, strength: float) -> tuple[Float32, Float32, Tables]:
         """Vectors [N, D + 2] tilted by `strength` times the trend, those that content alone gives, and its tables."""
@@ -204,7 +212,11 @@ class Placement:
             placed = np.zeros((len(last), self._whole.shape[1] - 1 + BIASES), np.float32)
             placed[:, :-BIASES] = self._whole[:, :-1] * np.sqrt(1 - last**2)[:, None]
             placed[self.known, -1] = last[self.known]
-            self._fitted[strength] = placed, *self._backfit(placed, self.known, self._told.ridge)
+            if self._titles is None:
+                content, tables = self._backfit(placed, self.known, self._told.ridge)
+            else:
+                content, tables = self._aligned(placed, unit(self._titles.cpu().numpy()))
+            self._fitted[strength] = placed, content, tables
         return self._fitted[strength]
 
     def guess(self) -> Guess:
@@ -252,6 +264,27 @@ class Placement:
         named = np.unique(weights.indices)
         means: Float32 = weights[:, named] @ (self._whole[named] - found[named])
         return means
+
+    def _aligned(self, placed: Float32, titles: Float32) -> tuple[Float32, Tables]:
+        """What content adds up to [N, D + 2], and its tables, where texts and titles alone are to lead near the mean of
+        their category, as those of a search must: what they leave open is told by the brand, the category, the
+        attributes, and the product's own row."""
+        bag = self._bags["category"]
+        counts = np.asarray(bag[self.known].sum(axis=0)).ravel()
+        means = unit((bag[self.known].T @ placed[self.known]) / np.maximum(counts, 1)[:, None])
+        lead = np.asarray(bag @ means, np.float32)  # [N, D + 2], zero without a category
+        part = np.float32(_PART_OF_CATEGORY) * lead.any(axis=1, keepdims=True)
+        wanted = (part * lead + (1 - part) * placed)[self.known]
+        text, title = self._text[self.known], titles[self.known]
+        gram = text.T @ text + title.T @ title + np.float32(_ALIGNED_RIDGE) * np.eye(text.shape[1], dtype=np.float32)
+        tables = {"text": linalg.solve(gram, (text + title).T @ wanted, assume_a="pos", check_finite=False)}
+        found = self._text @ tables["text"]
+        for name, bag in self._bags.items():
+            weight = np.asarray(bag[self.known].sum(axis=0)).ravel() + _SHRINK
+            left = placed[self.known] - found[self.known]
+            tables[name] = np.asarray((bag[self.known].T @ left) / weight[:, None], np.float32)
+            found += bag @ tables[name]
+        return found, Tables(**tables)
 
     def _backfit(self, vectors: Float32, known: NDArray[np.bool_], ridge: float) -> tuple[Float32, Tables]:
         """Text by ridge regression and each bag's rows by shrunken means, in turns, each on what the others leave."""
