@@ -14,7 +14,7 @@ from trainer import linear
 from trainer.config import load_config
 from trainer.dataset import Events
 from trainer.linear import BIASES, Choice, Guess, Placement, choose, fill, item_vectors, tilts, trends
-from trainer.model import History, ItemFeatures, Sizes, TwoTower
+from trainer.model import History, ItemFeatures, Sizes, TwoTower, text_alone
 from twotower.events import DAY_MS
 
 Float32 = NDArray[np.float32]
@@ -249,3 +249,35 @@ def test_content_is_told_apart_where_it_tells() -> None:
     items = model.items(features).detach().numpy()
     found = linear.unit(items[-5:, :-BIASES])
     assert float((found * whole[-5:]).sum(axis=1).min()) > 0.9
+
+
+def test_texts_alone_land_near_their_category_and_no_products_vector_changes() -> None:
+    """Three categories of twenty products: texts tell of the category, vectors say nothing of the text beyond that."""
+    config = load_config([], ["model.dimension=34", "model.heads=1"])
+    draw = np.random.default_rng(7)
+    category = np.repeat([1, 2, 3], 20)
+    text = draw.standard_normal((3, TEXT)).repeat(20, axis=0) * 3 + draw.standard_normal((60, TEXT))
+    titles = torch.from_numpy(text + 0.5 * draw.standard_normal((60, TEXT))).float()
+    # products of a category have a cosine of about .14, as those that are bought by other buyers do
+    centres = draw.standard_normal((3, 32)).repeat(20, axis=0)
+    vectors = linear.unit((0.4 * centres + draw.standard_normal((60, 32))).astype(np.float32))
+    zero = torch.zeros(60, dtype=torch.int64)
+    features = ItemFeatures(
+        torch.from_numpy(text).float(), zero, torch.from_numpy(category), torch.arange(1, 61), zero[:, None][:, :0]
+    )
+    same = category[:, None] == category[None, :]
+    np.fill_diagonal(same, False)
+    cosines, items = {}, {}
+    for name, given in {"aligned": titles, "plain": None}.items():
+        model = TwoTower(Sizes(TEXT, 0, 3, 60, 0, 3), config.model, 0.07, heads=1).eval()
+        placement = Placement(vectors, np.zeros(60, np.float32), features, seed=5, titles=given)
+        fill(model, placement, Choice(0.0, 0.0, 0.8))
+        alone = model.items(text_alone(titles)).detach().numpy()
+        cosines[name] = alone @ alone.T
+        items[name] = model.items(features).detach().numpy()
+    assert (vectors @ vectors.T)[same].mean() < 0.25
+    apart = category[:, None] != category[None, :]
+    assert cosines["aligned"][same].mean() > 0.8 and cosines["plain"][same].mean() < 0.7
+    assert cosines["aligned"][apart].mean() < 0.25
+    np.testing.assert_allclose(items["aligned"], items["plain"], atol=1e-5)
+    np.testing.assert_allclose(items["aligned"][:, :-BIASES], vectors, atol=1e-5)
