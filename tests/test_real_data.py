@@ -103,7 +103,7 @@ def test_online_retail_is_recommended_better_than_by_popularity(tmp_path: Path) 
 def test_movie_ratings_are_recommended_better_than_by_popularity(tmp_path: Path) -> None:
     name = "ml_latest_small"
     events = events_of(name)
-    found = scored(tmp_path, name, events, last_events(events, 5), ["training.max_epochs=2"])
+    found = scored(tmp_path, name, events, last_events(events, 5), ["training.max_epochs=1"])
     print(found)
     assert found.buyers > 500
     assert found.model > found.popularity
