@@ -13,7 +13,6 @@ from test_candidates import BUYERS, EVENTS, SPLIT, fitter
 from trainer import evaluate, linear
 from trainer.blend import blend, last_head
 from trainer.candidates import Fitter
-from trainer.dataset import Events
 from trainer.model import Heads, TwoTower
 from trainer.split import Cases
 
@@ -92,15 +91,10 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, said = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
-    real, asked = Fitter._values, list[int]()
-
-    def values(self: Fitter, model: TwoTower, events: Events, cases: Cases) -> NDArray[np.float64]:
-        asked.append(1)
-        # the linear model's, the softmax's, then those of the two shares
-        return real(self, model, events, cases) * 0 + [0.1, 0.2, 0.3, 0.25][len(asked) - 1] * (1 + np.arange(BUYERS))
-
+    # the linear model's, the softmax's, then those of the two shares
+    values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
     monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
-    monkeypatch.setattr(Fitter, "_values", values)
+    monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert (chosen.kind, chosen.share) == ("blend", 0.6)
     assert list(chosen.facts["candidates"]) == ["linear", "softmax", "blend"]
@@ -109,11 +103,10 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     assert chosen.choice is not None
     again, curve = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
     assert len(curve) == chosen.epochs
-    model = made.new_model("blend")
-    model.load_state_dict(again)
+    # asked at once, without a call of eval()
+    items = made._loaded("blend", again).items(made.features).detach().numpy()
     closed = made.closed_form(made._place(EVENTS, SPLIT.test_stop).leading(6), chosen.choice)
     linear_items, _ = vectors(closed, made, SPLIT.test)
-    items, _ = vectors(model, made, SPLIT.test)
     np.testing.assert_allclose(items[:, :8], linear_items * 0.6**0.5, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(items[:, 8:], axis=1), 0.4**0.5, atol=1e-6)
 

@@ -195,7 +195,7 @@ class Fitter:
     def _loaded(self, kind: str, weights: Weights) -> TwoTower:
         model = self.new_model(kind).to(self.device)
         model.load_state_dict(weights)
-        return model
+        return model.eval()  # the heads of a blend are normalised as they are served, not as they are trained
 
     def sampler(self, events: Events, stop: Int64) -> Sampler:
         """The batches of a training on the events before `stop`."""

@@ -651,11 +651,11 @@ def fitter_of(run: Prepared, say: Say) -> Fitter:
 
 
 def _load_model(run: Prepared, weights: Path) -> TwoTower:
-    """A fitted model on the CPU, from one of the files of `train`."""
+    """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
     kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
     model = fitter_of(run, lambda line: None).new_model(kind)
     model.load_state_dict(load_file(weights))
-    return model
+    return model.eval()
 
 
 def _weights(run: Prepared) -> Float32:
