@@ -269,21 +269,20 @@ class Placement:
         """What content adds up to [N, D + 2], and its tables, where texts and titles alone are to lead near the mean of
         their category, as those of a search must: what they leave open is told by the brand, the category, the
         attributes, and the product's own row."""
-        bag = self._bags["category"]
-        counts = np.asarray(bag[self.known].sum(axis=0)).ravel()
-        means = unit((bag[self.known].T @ placed[self.known]) / np.maximum(counts, 1)[:, None])
-        lead = np.asarray(bag @ means, np.float32)  # [N, D + 2], zero without a category
+        bags = {name: bag[self.known] for name, bag in self._bags.items()}
+        counts = {name: np.asarray(bag.sum(axis=0)).ravel() for name, bag in bags.items()}
+        means = unit((bags["category"].T @ placed[self.known]) / np.maximum(counts["category"], 1)[:, None])
+        lead = np.asarray(self._bags["category"] @ means, np.float32)  # [N, D + 2], zero without a category
         part = np.float32(_PART_OF_CATEGORY) * lead.any(axis=1, keepdims=True)
         wanted = (part * lead + (1 - part) * placed)[self.known]
         text, title = self._text[self.known], titles[self.known]
         gram = text.T @ text + title.T @ title + np.float32(_ALIGNED_RIDGE) * np.eye(text.shape[1], dtype=np.float32)
         tables = {"text": linalg.solve(gram, (text + title).T @ wanted, assume_a="pos", check_finite=False)}
         found = self._text @ tables["text"]
-        for name, bag in self._bags.items():
-            weight = np.asarray(bag[self.known].sum(axis=0)).ravel() + _SHRINK
+        for name, bag in bags.items():
             left = placed[self.known] - found[self.known]
-            tables[name] = np.asarray((bag[self.known].T @ left) / weight[:, None], np.float32)
-            found += bag @ tables[name]
+            tables[name] = np.asarray((bag.T @ left) / (counts[name] + _SHRINK)[:, None], np.float32)
+            found += self._bags[name] @ tables[name]
         return found, Tables(**tables)
 
     def _backfit(self, vectors: Float32, known: NDArray[np.bool_], ridge: float) -> tuple[Float32, Tables]:
