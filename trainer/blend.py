@@ -1,8 +1,8 @@
 """Two models in one vector space: most of a vector is the linear model's, its last head is one of the softmax's.
 
-Where buyers take many products, the linear model is the better one, and both err on other buyers: the mean of their
-cosines, which is the product of vectors laid side by side, beats either (stacking of two: Wolpert 1992). The leading
-eigenvectors hold most of what the linear model knows, so that it spares a head.
+Where buyers take many products, the linear model is the better one, but both err on other buyers: a mean of their
+cosines, which is the product of vectors laid side by side, can beat either (stacking: Wolpert 1992), and validation
+finds out. The leading eigenvectors hold most of what the linear model knows, so that it spares a head.
 """
 
 from __future__ import annotations
