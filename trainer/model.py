@@ -187,20 +187,23 @@ class BuyerTower(nn.Module):
             )  # fmt: skip
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
-        place = mask.sum(dim=1, keepdim=True) - mask.long().cumsum(dim=1)  # [B, T], 0 = newest
-        logits = self._logits(items, weights, types) + self._aged(ages) + self._place(place)  # [B, T, H]
-        shares = torch.softmax(logits.masked_fill(~mask.unsqueeze(-1), -1e9), dim=1) * mask.unsqueeze(-1)
-        parts = items.unflatten(-1, (self.heads, -1)) * shares.unsqueeze(-1)  # [B, T, H, D / H]
-        pooled = parts.sum(dim=1).flatten(-2)
+        count = mask.sum(dim=1, keepdim=True)  # [B, 1]
+        place = count - torch.arange(1, mask.shape[1] + 1, device=mask.device)  # [B, T], 0 = newest
+        logits = self._own(items, weights, types, place) + self._aged(ages.unsqueeze(1))  # [B, H, T]
+        shares = torch.softmax(logits + (mask.float() - 1).unsqueeze(1) * 1e9, dim=2)
+        # every head's shares of whole vectors, of which each keeps its own part: one product, and nothing [B, T, D]
+        part = items.shape[2] // self.heads
+        own = torch.block_diag(*torch.ones(self.heads, 1, part, device=items.device).unbind())  # [H, D]
+        pooled = ((shares @ items) * own).sum(dim=1)
         if self.transformer is not None:
-            known = mask.any(dim=1, keepdim=True)
-            pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place) * known
-        return self._finish(pooled)
+            pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place)
+        return self._finish(pooled) * (count > 0)  # of an empty history there is nothing to say
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
         """Vectors [B, T, D] of every prefix: row t is what `forward` gives for the latest of interactions 0..t.
 
-        `keep` [B, T]: interactions that training leaves out are False; the newest of a prefix always stays.
+        `keep` [B, T]: interactions that training leaves out are False; the newest of a prefix always stays. Rows of
+        padding mean nothing.
         """
         length = history.mask.shape[1]
         steps = torch.arange(length, device=history.mask.device)
@@ -211,9 +214,10 @@ class BuyerTower(nn.Module):
         seen = (seen & history.mask[:, None, :]).unsqueeze(1)  # [B, 1, T, T]
         # ages count from each prefix's own newest event
         age = (history.ages[:, None, :] - history.ages[:, :, None]).clamp(min=0)  # [B, T, T]
-        own = self._logits(history.items, history.weights, history.types)  # [B, T, H]
-        further = self._aged(age) + self._place(place.clamp(min=0))  # [B, T, T, H]
-        logits = own.transpose(1, 2).unsqueeze(2) + further.permute(0, 3, 1, 2)  # [B, H, T, T]
+        own = self._own(history.items, history.weights, history.types)  # [B, H, T]
+        logits = own.unsqueeze(2) + self._aged(age.unsqueeze(1))  # [B, H, T, T]
+        if self.attention:
+            logits = logits + self._at(place).permute(2, 0, 1)
         shares = torch.softmax(logits.masked_fill(~seen, -1e9), dim=3)
         parts = history.items.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
         pooled = (shares @ parts).transpose(1, 2).flatten(-2)
@@ -221,31 +225,36 @@ class BuyerTower(nn.Module):
             pooled = pooled + self.transformer(history)
         return self._finish(pooled)
 
-    def _logits(self, items: Tensor, weights: Tensor, types: Tensor) -> Tensor:
-        logits = weights.clamp(min=1e-9).log().unsqueeze(-1)  # [B, T, 1]
+    def _own(self, items: Tensor, weights: Tensor, types: Tensor, place: Tensor | None = None) -> Tensor:
+        """The part of the logits [B, H, T] that an interaction has by itself or, with `place` [B, T], by its place."""
+        logits = weights.clamp(min=1e-9).log().unsqueeze(1)  # [B, 1, T]
         if not self.attention:
-            return logits.expand(*logits.shape[:-1], self.heads)
-        # one matrix [H, D] of the heads' own queries: their products with every item at once
+            return logits.expand(-1, self.heads, -1)
+        # one matrix [H, D] of the heads' own queries: their products with every item at once. They are of unit heads,
+        # whatever their number and length
         query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
-        # of unit heads, whatever their number and length
-        asked: Tensor = functional.linear(items, query) / self.normalise.length
-        return logits + asked + self.type_bias[types]
+        asked = (query / self.normalise.length.unsqueeze(1)) @ items.transpose(1, 2)
+        learned = self.type_bias[types]  # [B, T, H]
+        if place is not None:
+            learned = learned + self._at(place)
+        return logits + asked + learned.transpose(1, 2)
 
     def _aged(self, ages: Tensor) -> Tensor:
-        """The part of the logits [..., H] that comes from ages [...] in days."""
-        faded: Tensor = -self.decay * ages.unsqueeze(-1)
-        return faded - ages.unsqueeze(-1).log1p() * self.recency if self.attention else faded
+        """The part of the logits [B, H, ...] that comes from ages [B, 1, ...] in days."""
+        by_head = (-1, *[1] * (ages.dim() - 2))
+        faded: Tensor = ages * -self.decay.view(by_head)
+        return faded - ages.log1p() * self.recency.view(by_head) if self.attention else faded
 
-    def _place(self, place: Tensor) -> Tensor:
-        if not self.attention:
-            return torch.zeros((), device=place.device)
+    def _at(self, place: Tensor) -> Tensor:
+        """The part of the logits [..., H] that comes from places [...], counted from the newest."""
         return self.place_bias[place.clamp(0, self.longest - 1)]
 
     def _finish(self, pooled: Tensor) -> Tensor:
+        """Vectors [..., D] of what was pooled from histories that are not empty."""
         if self.attention:
-            vector = self.normalise(pooled + pooled @ torch.block_diag(*self.next.unbind()))
-            known = vector.abs().sum(dim=-1, keepdim=True) > 0  # of an empty history there is nothing to say
-            pooled = vector + self.constant * known
+            parts = pooled.reshape(-1, self.heads, self.next.shape[1]).transpose(0, 1)  # [H, ..., D / H]
+            onward = (parts @ self.next).transpose(0, 1).reshape(pooled.shape)
+            pooled = self.normalise(pooled + onward) + self.constant
         found: Tensor = self.normalise(pooled)
         return found
 
