@@ -76,6 +76,7 @@ class BuyerEncoder:
         self._vectors = vectors
         self._rows = rows
         self._schema = schema
+        self._codes = schema.codes
         self._max_history = max_history
         self._max_interactions = max_interactions
 
@@ -96,18 +97,20 @@ class BuyerEncoder:
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
             return _Read(EncodedRow(history, [], 0), _EMPTY)
-        rows = [self._rows.get(one) for one in history.products]
-        codes = [self._schema.codes.get(one) for one in history.events]
-        try:
-            self._check(history, rows, codes)
-        except InvalidInput as error:
-            return _Read(EncodedRow(error, [], 0), _EMPTY)
+        products, events, times = history
+        rows, codes = list(map(self._rows.get, products)), list(map(self._codes.get, events))
+        ordered = not any(map(operator.ge, times, times[1:]))
         unknown: list[str] = []
-        times = list(history.times)
-        if None in rows or any(map(operator.ge, times, times[1:])):
+        # in order the first time is the least and the last the greatest
+        faultless = ordered and 0 < len(times) <= self._max_interactions and times[0] >= 0 and times[-1] <= _LATEST_MS
+        if not faultless or None in rows or None in codes:
+            try:
+                self._check(history, rows, codes)
+            except InvalidInput as error:
+                return _Read(EncodedRow(error, [], 0), _EMPTY)
             # by time, then product, then event name: the order of `twotower.history.latest`
-            known = sorted(zip(history.times, history.products, history.events, rows, codes, strict=True))
-            unknown = list(dict.fromkeys(p for p, row in zip(history.products, rows, strict=True) if row is None))
+            known = sorted(zip(times, products, events, rows, codes, strict=True))
+            unknown = list(dict.fromkeys(p for p, row in zip(products, rows, strict=True) if row is None))
             known = [one for one in known if one[3] is not None]
             if not known:
                 nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")

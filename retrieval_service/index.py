@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 MAX_K = 1000
 # far above the length 1 of any vector of a tower, far below where a sum of products overflows
 _MAX_LENGTH = 1e6
+_NONE = np.empty(0, np.int64)
 
 
 class Filter(NamedTuple):
@@ -103,7 +104,7 @@ class ProductIndex:
         fold = Normaliser.profile("full")
         self._index = index
         self._rows = rows
-        self._ids = list(rows)
+        self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
@@ -170,8 +171,7 @@ class ProductIndex:
         if vectors.shape[1] != self._index.dimension:
             problem = f"the index has {self._index.dimension} dimensions"
             raise InvalidInput("vectors.dimension", vectors.shape[1], problem)
-        with np.errstate(over="ignore", invalid="ignore"):
-            lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)  # [B]
+        lengths = np.sqrt(np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64))  # [B]
         bad = np.flatnonzero(~(lengths <= _MAX_LENGTH))
         if len(bad):
             raise InvalidInput("vectors.data", float(lengths[bad[0]]), f"is the length of vector {bad[0]}: not usable")
@@ -192,11 +192,12 @@ class ProductIndex:
         )
 
     def _excluded(self, query: Query) -> Int64:
+        if not query.excluded_ids:
+            return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
     def _answer(self, rows: Int64, scores: Float32, unknown: list[str]) -> Answer:
-        ids = self._ids
-        return Answer([ids[row] for row in rows.tolist()], scores, unknown)
+        return Answer(self._ids[rows].tolist(), scores, unknown)
 
 
 def _check_k(queries: Sequence[Query]) -> None:

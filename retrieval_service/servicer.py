@@ -121,7 +121,9 @@ def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRe
 
 
 def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
-    return [Query(one.k, one.excluded_ids, _filter(one.filter)) for one in messages]
+    return [
+        Query(one.k, one.excluded_ids, _filter(one.filter) if one.HasField("filter") else Filter()) for one in messages
+    ]
 
 
 def _filter(message: retrieval_pb2.Filter) -> Filter:

@@ -45,6 +45,18 @@ def test_inputs_are_padded_at_the_end_and_ages_count_from_the_newest_event() -> 
     assert [array.dtype for array in batch] == [np.int64, np.float32, np.int64, np.float32, np.bool_]
 
 
+def test_padding_is_not_the_newest_where_times_lie_before_1970() -> None:
+    batch = to_inputs([sequence([1, 2], [1, 1], [-3 * DAY_MS, -DAY_MS]), sequence([3], [1], [-7 * DAY_MS])], SCHEMA)
+    np.testing.assert_array_equal(batch.ages, np.array([[2, 0], [0, 0]], np.float32))
+
+
+def test_an_empty_history_among_others_is_padding() -> None:
+    batch = to_inputs([sequence([1], [2], [5]), sequence([], [], []), sequence([3, 4], [1, 3], [6, 7])], SCHEMA)
+    np.testing.assert_array_equal(batch.rows, [[1, 0], [0, 0], [3, 4]])
+    np.testing.assert_array_equal(batch.mask, [[True, False], [False, False], [True, True]])
+    assert not batch.ages[1].any()
+
+
 def test_an_empty_history_is_all_padding() -> None:
     batch = to_inputs([sequence([], [], [])], SCHEMA)
     assert batch.rows.shape == (1, 1)

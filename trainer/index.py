@@ -236,7 +236,7 @@ def _recalls(
     hits = dict.fromkeys(factors, 0)
     for query, least in zip(queries, last, strict=True):
         rows = searcher.candidates(query, step)
-        good = np.cumsum(searcher.scores(query, rows) >= least - 1e-6)
+        good = np.cumsum(searcher.scores(query[None], rows[None])[0] >= least - 1e-6)
         for factor in factors:
             asked = min(searcher.fetched(step.depth, factor), len(good))
             hits[factor] += min(step.depth, int(good[asked - 1])) if asked else 0

@@ -247,7 +247,8 @@ class BuyerTower(nn.Module):
 
     def _at(self, place: Tensor) -> Tensor:
         """The part of the logits [..., H] that comes from places [...], counted from the newest."""
-        return self.place_bias[place.clamp(0, self.longest - 1)]
+        found: Tensor = self.place_bias[place.clamp(0, self.longest - 1)]
+        return found
 
     def _finish(self, pooled: Tensor) -> Tensor:
         """Vectors [..., D] of what was pooled from histories that are not empty."""

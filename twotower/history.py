@@ -45,22 +45,19 @@ def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]
 
 def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
     """Pads sequences into one batch; ages count from each sequence's own newest event, never from the clock."""
-    size, length = len(sequences), max((len(one.rows) for one in sequences), default=1) or 1
+    counts = np.array([len(one.rows) for one in sequences], np.int64)
+    mask = np.arange(max(counts.max(initial=0), 1)) < counts[:, None]  # [B, T]
+    rows, types, times = (np.zeros(mask.shape, np.int64) for _ in range(3))
+    filled = [one for one in sequences if len(one.rows)]
+    if filled:
+        for values, columns in zip((rows, types, times), zip(*filled, strict=True), strict=True):
+            values[mask] = np.concatenate(columns)
+    # where there is nothing, 0 days: padding must not be taken for the newest where times lie before 1970
+    newest = np.where(mask, times, np.iinfo(np.int64).min).max(axis=1, keepdims=True)
+    ages = np.where(mask, newest - times, 0) / DAY_MS
     # code 0 is padding, its weight never counts
     weight_of = np.array([0.0, *schema.weights.values()], np.float32)
-    rows = np.zeros((size, length), np.int64)
-    types = np.zeros((size, length), np.int64)
-    ages = np.zeros((size, length), np.float32)
-    mask = np.zeros((size, length), np.bool_)
-    for place, one in enumerate(sequences):
-        count = len(one.rows)
-        if not count:
-            continue
-        rows[place, :count] = one.rows
-        types[place, :count] = one.types
-        ages[place, :count] = (one.times.max() - one.times) / DAY_MS
-        mask[place, :count] = True
-    return BuyerInputs(rows, weight_of[types], types, ages, mask)
+    return BuyerInputs(rows, weight_of[types], types, ages.astype(np.float32), mask)
 
 
 def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:

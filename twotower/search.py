@@ -151,25 +151,40 @@ class VectorIndex:
         narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
         if narrow:
             most = max(fetch[row] for row in narrow)
-            scores, rows = faiss.knn(queries[narrow], self.vectors, most, faiss.METRIC_INNER_PRODUCT)
-            for place, row in enumerate(narrow):
-                found = self._settle(queries[row], rows[place], scores[place], ks[row], excluded[row])
-                if found is not None:
-                    results[row] = found
+            asked = queries[narrow]
+            scores, rows = faiss.knn(asked, self.vectors, most, faiss.METRIC_INNER_PRODUCT)
+            found = self._settle(asked, rows, scores, [ks[row] for row in narrow], [excluded[row] for row in narrow])
+            results = {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
         return results
 
-    def _settle(self, query: Float32, rows: Int64, scores: Float32, k: int, excluded: Int64) -> Hits | None:
-        """The best `k` of what FAISS found, or None where a row that it left out might belong among them."""
-        whole = len(rows) >= self.size and rows.min() >= 0
+    def _settle(
+        self, queries: Float32, rows: Int64, scores: Float32, ks: Sequence[int], excluded: Sequence[Int64]
+    ) -> list[Hits | None]:
+        """Of the rows [B, F] that FAISS found, best first, the best `k` for each query; None where a row that it left
+        out might belong among them."""
         keep = rows >= 0
-        if len(excluded):
-            keep &= _outside(rows, excluded)
-        rows, kept = rows[keep], scores[keep]
-        if not whole and (len(rows) <= k or kept[k - 1] - kept[-1] <= _rounding(query)):
-            return None
-        if len(rows) > k:
-            rows = rows[kept >= kept[k - 1] - _rounding(query)]
-        return self._rank(query, rows, k)
+        whole = keep.all(axis=1) & (rows.shape[1] >= self.size)
+        for place, one in enumerate(excluded):
+            if len(one):
+                keep[place] &= _outside(rows[place], one)
+        k = np.array(ks)
+        counts = keep.cumsum(axis=1)
+        enough = counts[:, -1] > k
+        every = np.arange(len(rows))
+        kth = scores[every, (counts >= k[:, None]).argmax(axis=1)]
+        last = scores[every, rows.shape[1] - 1 - keep[:, ::-1].argmax(axis=1)]
+        spare = _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
+        settled = whole | (enough & (kth - last > spare))
+        keep &= (scores >= (kth - spare)[:, None]) | ~enough[:, None]
+        exact = self.scores(queries, rows)
+        exact[~keep] = -np.inf
+        order = _best_first(rows, exact)
+        rows, exact = rows[every[:, None], order], exact[every[:, None], order]
+        counts = np.minimum(keep.sum(axis=1), k)
+        return [
+            Hits(rows[place, :count], exact[place, :count]) if done else None
+            for place, (count, done) in enumerate(zip(counts.tolist(), settled.tolist(), strict=True))
+        ]
 
     def _approximate(
         self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None
@@ -217,22 +232,22 @@ class VectorIndex:
         return min(int(np.ceil(depth * factor)) + _SPARE, self.size)
 
     def _rank(self, query: Float32, rows: Int64, k: int) -> Hits:
-        scores = self.scores(query, rows)
-        if k < len(rows):
+        scores = self.scores(query[None], rows[None])[0]
+        if 2 * k < len(rows):
             kept = np.flatnonzero(scores >= np.partition(scores, len(rows) - k)[len(rows) - k])
             rows, scores = rows[kept], scores[kept]
-        best = np.lexsort((rows, -scores))[:k]
+        best = _best_first(rows[None], scores[None])[0, :k]
         return Hits(rows[best], scores[best])
 
-    def scores(self, query: Float32, rows: Int64) -> Float32:
-        """Inner products, each summed by itself and read where it lies: a score does not depend on what else is scored
-        beside it, and nothing is copied."""
+    def scores(self, queries: Float32, rows: Int64) -> Float32:
+        """Inner products [B, F] of queries [B, D] with their rows [B, F], each summed by itself and read where it lies:
+        a score does not depend on what else is scored beside it, and nothing is copied. -inf for a row below 0."""
         import faiss
 
-        rows = np.ascontiguousarray(rows, np.int64)
-        scores = np.empty(len(rows), np.float32)
-        pointers = (faiss.swig_ptr(array) for array in (scores, query, self.vectors, rows))
-        faiss.fvec_inner_products_by_idx(*pointers, self.dimension, 1, len(rows))  # type: ignore[attr-defined]
+        queries, rows = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(rows, np.int64)
+        scores = np.empty(rows.shape, np.float32)
+        pointers = (faiss.swig_ptr(array) for array in (scores, queries, self.vectors, rows))
+        faiss.fvec_inner_products_by_idx(*pointers, self.dimension, *rows.shape)  # type: ignore[attr-defined]
         return scores
 
     def _limit_threads(self) -> None:
@@ -250,6 +265,18 @@ def _parameters(knob: str, value: int) -> Any:
     if knob == "nprobe":
         return faiss.SearchParametersIVF(nprobe=value)  # type: ignore[call-arg]
     return faiss.SearchParametersHNSW(efSearch=value) if knob == "efSearch" else None  # type: ignore[attr-defined]
+
+
+def _best_first(rows: Int64, scores: Float32) -> Int64:
+    """The order [B, F] of rows [B, F] by their scores, the best first, equal ones in the order of the rows."""
+    # a stable sort takes next to no time over what is nearly in order, as FAISS's answers are
+    order = np.argsort(-scores, axis=1, kind="stable")
+    every = np.arange(len(rows))[:, None]
+    rows_in_order, in_order = rows[every, order], scores[every, order]
+    tied = (in_order[:, 1:] == in_order[:, :-1]) & (rows_in_order[:, 1:] < rows_in_order[:, :-1])
+    if (tied & (in_order[:, 1:] > -np.inf)).any():
+        return np.lexsort((rows, -scores), axis=1)
+    return order
 
 
 def _outside(rows: Int64, excluded: Int64) -> Mask:

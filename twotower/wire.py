@@ -86,7 +86,7 @@ def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:
         return [], [], []
     parts = text.replace(SEPARATOR, "\0").split("\0")
     try:
-        times = [int(one) for one in parts[2::3]]
+        times = list(map(int, parts[2::3]))
     except ValueError:
         times = []
     if 3 * len(times) != len(parts):
