@@ -237,7 +237,8 @@ class BuyerTower(nn.Module):
         learned = self.type_bias[types]  # [B, T, H]
         if place is not None:
             learned = learned + self._at(place)
-        return logits + asked + learned.transpose(1, 2)
+        found: Tensor = logits + asked + learned.transpose(1, 2)
+        return found
 
     def _aged(self, ages: Tensor) -> Tensor:
         """The part of the logits [B, H, ...] that comes from ages [B, 1, ...] in days."""
