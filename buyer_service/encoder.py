@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class _Read(NamedTuple):
 
 # what 64 bits hold
 _LATEST_MS = (1 << 63) - 1
-_EMPTY = BuyerSequence(*(np.empty(0, np.int64) for _ in range(3)))
+_EMPTY = BuyerSequence((), (), ())
 
 
 class BuyerEncoder:
@@ -83,16 +83,21 @@ class BuyerEncoder:
     def encode(self, histories: Sequence[Columns | InvalidInput]) -> EncodedBuyers:
         """Vectors of a batch, in its order. A history that cannot be used has an error in its own row alone."""
         read = [self._read(history) for history in histories]
-        vectors = np.zeros((len(histories), self._vectors.shape[1]), np.float32)
-        good = [place for place, one in enumerate(read) if one.row.error is None]
+        rows = [one.row for one in read]
+        good = [place for place, row in enumerate(rows) if row.error is None]
         # histories of like length share a chunk, so that one long history does not pad all the others
-        good.sort(key=lambda place: read[place].row.used)
+        good.sort(key=lambda place: rows[place].used)
+        if good == list(range(len(rows))) and 0 < len(rows) <= _CHUNK:
+            return EncodedBuyers(self._encode([one.sequence for one in read]), rows)
+        vectors = np.zeros((len(histories), self._vectors.shape[1]), np.float32)
         for start in range(0, len(good), _CHUNK):
             places = good[start : start + _CHUNK]
-            inputs = to_inputs([read[place].sequence for place in places], self._schema)
-            items = self._vectors[inputs.rows]  # [B, T, D]
-            vectors[places] = self._tower.encode(items, inputs)
-        return EncodedBuyers(vectors, [one.row for one in read])
+            vectors[places] = self._encode([read[place].sequence for place in places])
+        return EncodedBuyers(vectors, rows)
+
+    def _encode(self, sequences: Sequence[BuyerSequence]) -> Float32:
+        inputs = to_inputs(sequences, self._schema)
+        return self._tower.encode(self._vectors[inputs.rows], inputs)
 
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
@@ -117,7 +122,8 @@ class BuyerEncoder:
                 return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
             times, _, _, rows, codes = map(list, zip(*known, strict=True))
         last = slice(-self._max_history, None)
-        sequence = BuyerSequence(*(np.array(one[last], np.int64) for one in (rows, codes, times)))
+        # None is in neither list any more
+        sequence = BuyerSequence(cast("list[int]", rows[last]), cast("list[int]", codes[last]), times[last])
         return _Read(EncodedRow(None, unknown, len(sequence.rows)), sequence)
 
     def _check(self, history: Columns, rows: Sequence[int | None], codes: Sequence[int | None]) -> None:

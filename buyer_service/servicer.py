@@ -50,7 +50,8 @@ async def serve(
         full_name=buyer_pb2.DESCRIPTOR.services_by_name["BuyerService"].full_name,
         settings=settings,
         versions=versions,
-        add_to_server=partial(buyer_pb2_grpc.add_BuyerServiceServicer_to_server, servicer),
+        servicer=servicer,
+        add_to_server=buyer_pb2_grpc.add_BuyerServiceServicer_to_server,
         stop=stop,
         on_ready=on_ready,
     )

@@ -45,7 +45,8 @@ async def serve(
         full_name=item_pb2.DESCRIPTOR.services_by_name["ItemService"].full_name,
         settings=settings,
         versions=versions,
-        add_to_server=partial(item_pb2_grpc.add_ItemServiceServicer_to_server, servicer),
+        servicer=servicer,
+        add_to_server=item_pb2_grpc.add_ItemServiceServicer_to_server,
         stop=stop,
         on_ready=on_ready,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -49,6 +50,9 @@ class Answer(NamedTuple):
     unknown_filter_values: list[str]
 
 
+_NO_FILTER = Filter()
+
+
 class StoredVectors(NamedTuple):
     """Vectors [B, D], all zero in the rows of unknown products; and those products' ids."""
 
@@ -59,6 +63,9 @@ class StoredVectors(NamedTuple):
 class _Allowed(NamedTuple):
     mask: Mask | None  # [N]; None: every product
     unknown: list[str]
+
+
+_EVERY = _Allowed(None, [])
 
 
 class _Names:
@@ -131,11 +138,10 @@ class ProductIndex:
         for wanted, places in by_filter.items():
             allowed = self._filter(wanted)
             ks, excluded = zip(*((queries[place].k, self._excluded(queries[place])) for place in places), strict=True)
-            found = self._index.search(vectors[places], ks, excluded, allowed.mask)
-            answers |= {
-                place: self._answer(hits.rows, hits.scores, allowed.unknown)
-                for place, hits in zip(places, found, strict=True)
-            }
+            asked = vectors if len(by_filter) == 1 else vectors[places]
+            found = self._index.search(asked, ks, excluded, allowed.mask)
+            for place, hits in zip(places, found, strict=True):
+                answers[place] = self._answer(hits.rows, hits.scores, allowed.unknown)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -171,10 +177,10 @@ class ProductIndex:
         if vectors.shape[1] != self._index.dimension:
             problem = f"the index has {self._index.dimension} dimensions"
             raise InvalidInput("vectors.dimension", vectors.shape[1], problem)
-        lengths = np.sqrt(np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64))  # [B]
-        bad = np.flatnonzero(~(lengths <= _MAX_LENGTH))
-        if len(bad):
-            raise InvalidInput("vectors.data", float(lengths[bad[0]]), f"is the length of vector {bad[0]}: not usable")
+        squares = np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64).tolist()  # [B]
+        for row, square in enumerate(squares):
+            if not square <= _MAX_LENGTH**2:
+                raise InvalidInput("vectors.data", math.sqrt(square), f"is the length of vector {row}: not usable")
         _check_k(queries)
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
@@ -183,6 +189,8 @@ class ProductIndex:
         return [made[query.filter] for query in queries]
 
     def _filter(self, wanted: Filter) -> _Allowed:
+        if wanted == _NO_FILTER:
+            return _EVERY
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
         stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock
         masks = [mask for mask in (categories.mask, brands.mask, stock) if mask is not None]

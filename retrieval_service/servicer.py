@@ -20,6 +20,7 @@ from twotower.versions import Versions
 
 # products asked for and excluded
 _FEW = 200
+_NO_FILTER = Filter()
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
@@ -72,7 +73,8 @@ async def serve(
         full_name=retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
         settings=settings,
         versions=versions,
-        add_to_server=partial(retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server, servicer),
+        servicer=servicer,
+        add_to_server=retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
         stop=stop,
         on_ready=on_ready,
     )
@@ -91,7 +93,7 @@ def is_small(request: retrieval_pb2.SearchRequest) -> bool:
     if len(request.queries) != 1:
         return False
     query = request.queries[0]
-    return query.k + len(query.excluded_ids) <= _FEW and _filter(query.filter) == Filter()
+    return query.k + len(query.excluded_ids) <= _FEW and _filter(query) == _NO_FILTER
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
@@ -121,12 +123,13 @@ def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRe
 
 
 def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
-    return [
-        Query(one.k, one.excluded_ids, _filter(one.filter) if one.HasField("filter") else Filter()) for one in messages
-    ]
+    return [Query(one.k, one.excluded_ids, _filter(one)) for one in messages]
 
 
-def _filter(message: retrieval_pb2.Filter) -> Filter:
+def _filter(query: retrieval_pb2.Query) -> Filter:
+    if not query.HasField("filter"):
+        return _NO_FILTER
+    message = query.filter
     in_stock = message.in_stock if message.HasField("in_stock") else None
     return Filter(tuple(message.categories), tuple(message.brands), in_stock)
 

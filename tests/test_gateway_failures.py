@@ -183,8 +183,8 @@ class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
 
 @asynccontextmanager
 async def faked(redis: RedisServer, **settings: Any) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
-    fake, server = Fake(), grpc.aio.server(interceptors=[rpc.Interceptor()])
-    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(fake, server)  # type: ignore[no-untyped-call]
+    fake, server = Fake(), grpc.aio.server()
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(rpc.Guarded(fake), server)  # type: ignore[no-untyped-call]
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

@@ -314,3 +314,13 @@ def test_vectors_of_objects_are_never_loaded(tmp_path: Path) -> None:
     write_object_array(tmp_path / "v.npy")
     with pytest.raises(CorruptArtifact):
         VectorIndex.load(tmp_path / "i.faiss", tmp_path / "v.npy")
+
+
+@pytest.mark.parametrize("dimension", [7, 33, 128, 384, 1000])
+def test_without_blas_faiss_sums_a_product_as_the_index_does(dimension: int) -> None:
+    """Why few queries need not be scored a second time."""
+    index = index_of(unit(2000, dimension, 1))
+    for queries in range(1, -(-search._BLAS_FROM // dimension)):
+        asked = unit(queries, dimension, queries)
+        found, rows = faiss.knn(asked, index.vectors, 100, faiss.METRIC_INNER_PRODUCT)
+        np.testing.assert_array_equal(found, index.scores(asked, rows))

@@ -13,6 +13,8 @@ from trainer.transformer import CausalTransformer
 
 # small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
 _ROW_SCALE, _TEXT_SCALE = 0.02, 0.2
+# the logit of what is not there: so low that it has no share
+_NOT_THERE = -1e9
 
 
 class ItemFeatures(NamedTuple):
@@ -106,10 +108,16 @@ class Heads(nn.Module):
         if self.training:  # what is trained has equal heads
             normalised = _NormaliseHeads.apply(vector, self.count)
         else:
-            parts = vector.unflatten(-1, (self.count, -1))
-            norms = (parts.square().sum(dim=-1) @ self.together).sqrt().clamp(min=1e-12)  # [..., H]
-            normalised = (parts * (self.length / norms).unsqueeze(-1)).flatten(-2)
+            parts = self.parts(vector.shape[-1])
+            norms = (vector.square() @ (parts.T @ self.together)).clamp(min=1e-24).sqrt()  # [..., H]
+            normalised = vector * (norms.reciprocal() @ (self.length.unsqueeze(1) * parts))
         return normalised
+
+    def parts(self, dimension: int) -> Tensor:
+        """1 [H, D] where a number belongs to a head, 0 elsewhere."""
+        ones = self.length.new_ones(self.count, 1, dimension // self.count)
+        found: Tensor = torch.block_diag(*ones.unbind())
+        return found
 
 
 class _NormaliseHeads(torch.autograd.Function):
@@ -187,17 +195,17 @@ class BuyerTower(nn.Module):
             )  # fmt: skip
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
-        count = mask.sum(dim=1, keepdim=True)  # [B, 1]
-        place = count - torch.arange(1, mask.shape[1] + 1, device=mask.device)  # [B, T], 0 = newest
-        logits = self._own(items, weights, types, place) + self._aged(ages.unsqueeze(1))  # [B, H, T]
-        shares = torch.softmax(logits + (mask.float() - 1).unsqueeze(1) * 1e9, dim=2)
+        # few operators: each costs a service that encodes one history as much as its arithmetic
+        there = mask.to(items.dtype)
+        count = there.sum(dim=1, keepdim=True)  # [B, 1]
+        place = (count - there.cumsum(dim=1)).long()  # [B, T], 0 = newest
+        logits = self._own(items, weights, types, mask, place) + self._aged(ages.unsqueeze(1))  # [B, H, T]
+        shares = torch.softmax(logits, dim=2)
         # every head's shares of whole vectors, of which each keeps its own part: one product, and nothing [B, T, D]
-        part = items.shape[2] // self.heads
-        own = torch.block_diag(*torch.ones(self.heads, 1, part, device=items.device).unbind())  # [H, D]
-        pooled = ((shares @ items) * own).sum(dim=1)
+        pooled = ((shares @ items) * self.normalise.parts(items.shape[2])).sum(dim=1)
         if self.transformer is not None:
             pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place)
-        return self._finish(pooled) * (count > 0)  # of an empty history there is nothing to say
+        return self._finish(pooled) * count.clamp(max=1)  # of an empty history there is nothing to say
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
         """Vectors [B, T, D] of every prefix: row t is what `forward` gives for the latest of interactions 0..t.
@@ -214,27 +222,27 @@ class BuyerTower(nn.Module):
         seen = (seen & history.mask[:, None, :]).unsqueeze(1)  # [B, 1, T, T]
         # ages count from each prefix's own newest event
         age = (history.ages[:, None, :] - history.ages[:, :, None]).clamp(min=0)  # [B, T, T]
-        own = self._own(history.items, history.weights, history.types)  # [B, H, T]
+        own = self._own(history.items, history.weights, history.types, history.mask)  # [B, H, T]
         logits = own.unsqueeze(2) + self._aged(age.unsqueeze(1))  # [B, H, T, T]
         if self.attention:
             logits = logits + self._at(place).permute(2, 0, 1)
-        shares = torch.softmax(logits.masked_fill(~seen, -1e9), dim=3)
+        shares = torch.softmax(logits.masked_fill(~seen, _NOT_THERE), dim=3)
         parts = history.items.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
         pooled = (shares @ parts).transpose(1, 2).flatten(-2)
         if self.transformer is not None:
             pooled = pooled + self.transformer(history)
         return self._finish(pooled)
 
-    def _own(self, items: Tensor, weights: Tensor, types: Tensor, place: Tensor | None = None) -> Tensor:
+    def _own(self, items: Tensor, weights: Tensor, types: Tensor, mask: Tensor, place: Tensor | None = None) -> Tensor:
         """The part of the logits [B, H, T] that an interaction has by itself or, with `place` [B, T], by its place."""
-        logits = weights.clamp(min=1e-9).log().unsqueeze(1)  # [B, 1, T]
+        logits = torch.where(mask, weights.clamp(min=1e-9).log(), _NOT_THERE).unsqueeze(1)  # [B, 1, T]
         if not self.attention:
             return logits.expand(-1, self.heads, -1)
         # one matrix [H, D] of the heads' own queries: their products with every item at once. They are of unit heads,
         # whatever their number and length
         query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
         asked = (query / self.normalise.length.unsqueeze(1)) @ items.transpose(1, 2)
-        learned = self.type_bias[types]  # [B, T, H]
+        learned = functional.embedding(types, self.type_bias)  # [B, T, H]
         if place is not None:
             learned = learned + self._at(place)
         found: Tensor = logits + asked + learned.transpose(1, 2)
@@ -248,15 +256,14 @@ class BuyerTower(nn.Module):
 
     def _at(self, place: Tensor) -> Tensor:
         """The part of the logits [..., H] that comes from places [...], counted from the newest."""
-        found: Tensor = self.place_bias[place.clamp(0, self.longest - 1)]
-        return found
+        return functional.embedding(place.clamp(0, self.longest - 1), self.place_bias)
 
     def _finish(self, pooled: Tensor) -> Tensor:
         """Vectors [..., D] of what was pooled from histories that are not empty."""
         if self.attention:
             parts = pooled.reshape(-1, self.heads, self.next.shape[1]).transpose(0, 1)  # [H, ..., D / H]
-            onward = (parts @ self.next).transpose(0, 1).reshape(pooled.shape)
-            pooled = self.normalise(pooled + onward) + self.constant
+            onward = parts @ (self.next + torch.eye(self.next.shape[1], device=pooled.device))
+            pooled = self.normalise(onward.transpose(0, 1).reshape(pooled.shape)) + self.constant
         found: Tensor = self.normalise(pooled)
         return found
 

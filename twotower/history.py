@@ -28,9 +28,9 @@ class BuyerInputs(NamedTuple):
 class BuyerSequence(NamedTuple):
     """One buyer's known interactions, oldest first: row of the product, event code, time in milliseconds."""
 
-    rows: NDArray[np.int64]
-    types: NDArray[np.int64]
-    times: NDArray[np.int64]
+    rows: Sequence[int] | NDArray[np.int64]
+    types: Sequence[int] | NDArray[np.int64]
+    times: Sequence[int] | NDArray[np.int64]
 
 
 def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]:
@@ -45,19 +45,23 @@ def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]
 
 def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
     """Pads sequences into one batch; ages count from each sequence's own newest event, never from the clock."""
-    counts = np.array([len(one.rows) for one in sequences], np.int64)
-    mask = np.arange(max(counts.max(initial=0), 1)) < counts[:, None]  # [B, T]
+    lengths = [len(one.rows) for one in sequences]
+    # code 0 is padding, its weight never counts
+    weight_of = np.array([0.0, *schema.weights.values()], np.float32)
+    if lengths and min(lengths) == max(lengths) > 0:
+        rows, types, times = (np.array(columns, np.int64) for columns in zip(*sequences, strict=True))  # [B, T]
+        ages = ((times.max(axis=1, keepdims=True) - times) / DAY_MS).astype(np.float32)
+        return BuyerInputs(rows, weight_of[types], types, ages, np.ones(rows.shape, np.bool_))
+    mask = np.arange(max(lengths, default=0) or 1) < np.array(lengths, np.int64)[:, None]
     rows, types, times = (np.zeros(mask.shape, np.int64) for _ in range(3))
     filled = [one for one in sequences if len(one.rows)]
     if filled:
         for values, columns in zip((rows, types, times), zip(*filled, strict=True), strict=True):
             values[mask] = np.concatenate(columns)
-    # where there is nothing, 0 days: padding must not be taken for the newest where times lie before 1970
+    # padding must not be taken for the newest where times lie before 1970
     newest = np.where(mask, times, np.iinfo(np.int64).min).max(axis=1, keepdims=True)
-    ages = np.where(mask, newest - times, 0) / DAY_MS
-    # code 0 is padding, its weight never counts
-    weight_of = np.array([0.0, *schema.weights.values()], np.float32)
-    return BuyerInputs(rows, weight_of[types], types, ages.astype(np.float32), mask)
+    ages = (np.where(mask, newest - times, 0) / DAY_MS).astype(np.float32)
+    return BuyerInputs(rows, weight_of[types], types, ages, mask)
 
 
 def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:

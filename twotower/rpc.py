@@ -101,52 +101,58 @@ def _in_time(work: Callable[..., Result], *arguments: object) -> Result:
     return work(*arguments)
 
 
-class Interceptor(grpc.aio.ServerInterceptor):
-    """Request id, deadline, timing, and the one translation of our errors to statuses."""
+class Guarded:
+    """A servicer's calls, each with the request id and the deadline of its caller, its timing, and the one translation
+    of our errors to statuses.
 
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], details: grpc.HandlerCallDetails
-    ) -> Any:
-        handler = await continuation(details)
-        if handler is None or handler.unary_unary is None or details.method.startswith("/grpc."):
-            return handler
-        inner, method = handler.unary_unary, details.method.rsplit("/", 1)[-1]
+    What an interceptor is made for, but gRPC makes an interceptor's handlers anew for every call.
+    """
 
-        async def call(request: Any, context: Any) -> Any:
-            metadata = dict(context.invocation_metadata() or ())
-            telemetry.request_id.set(str(metadata.get(REQUEST_ID_KEY) or telemetry.new_request_id()))
-            remaining = context.time_remaining()
-            _deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
-            started, status = time.perf_counter(), grpc.StatusCode.OK
+    def __init__(self, servicer: object) -> None:
+        self._servicer = servicer
+
+    def __getattr__(self, method: str) -> Callable[[Any, Any], Awaitable[Any]]:
+        return _guard(getattr(self._servicer, method), method)
+
+
+def _guard(inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    seconds_of_good = telemetry.CALL_SECONDS.labels(method, grpc.StatusCode.OK.name)
+
+    def record(status: grpc.StatusCode, seconds: float) -> None:
+        good = status is grpc.StatusCode.OK
+        (seconds_of_good if good else telemetry.CALL_SECONDS.labels(method, status.name)).observe(seconds)
+        level = logging.DEBUG if good else logging.INFO
+        if log.isEnabledFor(level):
+            extra = {"method": method, "status": status.name, "ms": round(seconds * 1000, 3)}
+            log.log(level, "call answered", extra=extra)
+
+    async def call(request: Any, context: Any) -> Any:
+        metadata = dict(context.invocation_metadata() or ())
+        telemetry.request_id.set(str(metadata.get(REQUEST_ID_KEY) or telemetry.new_request_id()))
+        remaining = context.time_remaining()
+        _deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
+        started, status = time.perf_counter(), grpc.StatusCode.OK
+        if log.isEnabledFor(logging.DEBUG):
             log.debug("call received", extra={"method": method})
-            try:
-                return await inner(request, context)
-            except TwoTowerError as error:
-                status = _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
-                if status is grpc.StatusCode.INTERNAL:
-                    log.error("call failed: %s", error, extra={"method": method})
-                context.set_trailing_metadata(((_DETAIL_KEY, _pack_detail(error)),))
-                await context.abort(status, str(error))
-            except asyncio.CancelledError:
-                status = grpc.StatusCode.CANCELLED
-                raise
-            except Exception:
-                status = grpc.StatusCode.INTERNAL
-                log.exception("call failed", extra={"method": method})
-                await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
-            finally:
-                seconds = time.perf_counter() - started
-                telemetry.CALL_SECONDS.labels(method, status.name).observe(seconds)
-                level = logging.DEBUG if status is grpc.StatusCode.OK else logging.INFO
-                if log.isEnabledFor(level):
-                    extra = {"method": method, "status": status.name, "ms": round(seconds * 1000, 3)}
-                    log.log(level, "call answered", extra=extra)
+        try:
+            return await inner(request, context)
+        except TwoTowerError as error:
+            status = _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+            if status is grpc.StatusCode.INTERNAL:
+                log.error("call failed: %s", error, extra={"method": method})
+            context.set_trailing_metadata(((_DETAIL_KEY, _pack_detail(error)),))
+            await context.abort(status, str(error))
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            status = grpc.StatusCode.INTERNAL
+            log.exception("call failed", extra={"method": method})
+            await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
+        finally:
+            record(status, time.perf_counter() - started)
 
-        return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+    return call
 
 
 async def serve(
@@ -155,7 +161,8 @@ async def serve(
     full_name: str,
     settings: ServiceSettings,
     versions: Versions[Any],
-    add_to_server: Callable[[grpc.aio.Server], None],
+    servicer: object,
+    add_to_server: Callable[[Any, grpc.aio.Server], None],
     stop: asyncio.Event | None = None,
     on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
@@ -165,11 +172,8 @@ async def serve(
     listens, before a version is there. Raises SystemExit naming the port where it is taken.
     """
     stop = stop or asyncio.Event()
-    server, checks = (
-        grpc.aio.server(interceptors=[Interceptor()], options=_server_options(settings)),
-        health.aio.HealthServicer(),
-    )
-    add_to_server(server)
+    server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
+    add_to_server(Guarded(servicer), server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     await _set_health(checks, full_name, serving=False)

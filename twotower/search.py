@@ -65,6 +65,7 @@ class VectorIndex:
         self._threads = threads
         # a flat index is its vectors, and those are mapped already
         self._index = index if spec.factory != FLAT.factory else None
+        _set_blas_threshold()
 
     @classmethod
     def load(cls, index: Path, embeddings: Path, spec: IndexSpec = FLAT, threads: int = 1) -> VectorIndex:
@@ -146,44 +147,50 @@ class VectorIndex:
             return {}
         import faiss
 
-        results: dict[int, Hits] = {}
         fetch = [min(k + len(rows) + _SPARE, self.size) for k, rows in zip(ks, excluded, strict=True)]
         narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
-        if narrow:
-            most = max(fetch[row] for row in narrow)
-            asked = queries[narrow]
-            scores, rows = faiss.knn(asked, self.vectors, most, faiss.METRIC_INNER_PRODUCT)
-            found = self._settle(asked, rows, scores, [ks[row] for row in narrow], [excluded[row] for row in narrow])
-            results = {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
-        return results
+        if not narrow:
+            return {}
+        if len(narrow) < len(fetch):
+            queries, ks, excluded = queries[narrow], [ks[row] for row in narrow], [excluded[row] for row in narrow]
+        most = max(fetch[row] for row in narrow)
+        scores, rows = faiss.knn(queries, self.vectors, most, faiss.METRIC_INNER_PRODUCT)
+        found = self._settle(queries, rows, scores, ks, excluded)
+        return {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
 
     def _settle(
         self, queries: Float32, rows: Int64, scores: Float32, ks: Sequence[int], excluded: Sequence[Int64]
     ) -> list[Hits | None]:
         """Of the rows [B, F] that FAISS found, best first, the best `k` for each query; None where a row that it left
-        out might belong among them."""
-        keep = rows >= 0
-        whole = keep.all(axis=1) & (rows.shape[1] >= self.size)
-        for place, one in enumerate(excluded):
-            if len(one):
-                keep[place] &= _outside(rows[place], one)
-        k = np.array(ks)
-        counts = keep.cumsum(axis=1)
-        enough = counts[:, -1] > k
-        every = np.arange(len(rows))
-        kth = scores[every, (counts >= k[:, None]).argmax(axis=1)]
-        last = scores[every, rows.shape[1] - 1 - keep[:, ::-1].argmax(axis=1)]
-        spare = _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
-        settled = whole | (enough & (kth - last > spare))
-        keep &= (scores >= (kth - spare)[:, None]) | ~enough[:, None]
-        exact = self.scores(queries, rows)
-        exact[~keep] = -np.inf
-        order = _best_first(rows, exact)
-        rows, exact = rows[every[:, None], order], exact[every[:, None], order]
-        counts = np.minimum(keep.sum(axis=1), k)
+        out might belong among them.
+
+        Each of numpy's calls costs a process that has just slept ten microseconds: hence the short ways.
+        """
+        width = rows.shape[1]
+        # without BLAS, FAISS sums each product by itself, as `scores` does
+        summed = queries.size < _BLAS_FROM
+        spare = 0.0 if summed else _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
+        exact = scores if summed else self.scores(queries, rows)
+        counts: Sequence[int] = ks
+        if min(ks) == max(ks) < width and not any(map(len, excluded)) and (rows[:, -1] >= 0).all():
+            settled = (scores[:, ks[0] - 1] - scores[:, -1] > spare) | (width >= self.size)
+        else:
+            k, every = np.array(ks), np.arange(len(rows))
+            keep = rows >= 0
+            whole = keep.all(axis=1) & (width >= self.size)
+            for place, one in enumerate(excluded):
+                if len(one):
+                    keep[place] &= _outside(rows[place], one)
+            found = keep.cumsum(axis=1)
+            kth = scores[every, (found >= k[:, None]).argmax(axis=1)]
+            last = scores[every, width - 1 - keep[:, ::-1].argmax(axis=1)]
+            settled = whole | ((found[:, -1] > k) & (kth - last > spare))
+            exact = np.where(keep, exact, -np.inf)
+            counts = np.minimum(found[:, -1], k).tolist()
+        rows, exact = _best_first(rows, exact)
         return [
             Hits(rows[place, :count], exact[place, :count]) if done else None
-            for place, (count, done) in enumerate(zip(counts.tolist(), settled.tolist(), strict=True))
+            for place, (count, done) in enumerate(zip(counts, settled.tolist(), strict=True))
         ]
 
     def _approximate(
@@ -236,15 +243,14 @@ class VectorIndex:
         if 2 * k < len(rows):
             kept = np.flatnonzero(scores >= np.partition(scores, len(rows) - k)[len(rows) - k])
             rows, scores = rows[kept], scores[kept]
-        best = _best_first(rows[None], scores[None])[0, :k]
-        return Hits(rows[best], scores[best])
+        rows, scores = _best_first(rows[None], scores[None])
+        return Hits(rows[0, :k], scores[0, :k])
 
     def scores(self, queries: Float32, rows: Int64) -> Float32:
         """Inner products [B, F] of queries [B, D] with their rows [B, F], each summed by itself and read where it lies:
         a score does not depend on what else is scored beside it, and nothing is copied. -inf for a row below 0."""
         import faiss
 
-        queries, rows = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(rows, np.int64)
         scores = np.empty(rows.shape, np.float32)
         pointers = (faiss.swig_ptr(array) for array in (scores, queries, self.vectors, rows))
         faiss.fvec_inner_products_by_idx(*pointers, self.dimension, *rows.shape)  # type: ignore[attr-defined]
@@ -255,7 +261,12 @@ class VectorIndex:
 
         # of the thread that searches: OpenMP keeps the count for each thread apart
         faiss.omp_set_num_threads(self._threads)
-        faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
+
+
+def _set_blas_threshold() -> None:
+    import faiss
+
+    faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
 
 
 def _parameters(knob: str, value: int) -> Any:
@@ -267,16 +278,19 @@ def _parameters(knob: str, value: int) -> Any:
     return faiss.SearchParametersHNSW(efSearch=value) if knob == "efSearch" else None  # type: ignore[attr-defined]
 
 
-def _best_first(rows: Int64, scores: Float32) -> Int64:
-    """The order [B, F] of rows [B, F] by their scores, the best first, equal ones in the order of the rows."""
+def _best_first(rows: Int64, scores: Float32) -> tuple[Int64, Float32]:
+    """Rows and scores [B, F], in each row the best score first, equal ones in the order of the rows."""
+    if (scores[:, 1:] < scores[:, :-1]).all():
+        return rows, scores
+    every = np.arange(len(rows))[:, None]
     # a stable sort takes next to no time over what is nearly in order, as FAISS's answers are
     order = np.argsort(-scores, axis=1, kind="stable")
-    every = np.arange(len(rows))[:, None]
-    rows_in_order, in_order = rows[every, order], scores[every, order]
-    tied = (in_order[:, 1:] == in_order[:, :-1]) & (rows_in_order[:, 1:] < rows_in_order[:, :-1])
-    if (tied & (in_order[:, 1:] > -np.inf)).any():
-        return np.lexsort((rows, -scores), axis=1)
-    return order
+    ordered = scores[every, order]
+    tied = ordered[:, 1:] == ordered[:, :-1]
+    if tied.any() and (tied & (ordered[:, 1:] > -np.inf)).any():
+        order = np.lexsort((rows, -scores), axis=1)
+        ordered = scores[every, order]
+    return rows[every, order], ordered
 
 
 def _outside(rows: Int64, excluded: Int64) -> Mask:
