@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import hiredis
@@ -16,7 +17,7 @@ from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import metrics
@@ -89,11 +90,18 @@ class RedisHistory:
     async def read(self, buyer_ids: Sequence[str]) -> list[str]:
         """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip."""
 
+        commands = [("ZRANGE", _key(buyer_id), -self._size, -1) for buyer_id in buyer_ids]
+
         async def ask() -> list[Any]:
-            pipeline = self._client.pipeline(transaction=False)
-            for buyer_id in buyer_ids:
-                pipeline.zrange(_key(buyer_id), -self._size, -1)
-            return await pipeline.execute(raise_on_error=False)
+            # a pipeline by hand: redis-py's own takes half as long again
+            pool: Any = self._client.connection_pool
+            connection = await pool.get_connection()
+            try:
+                ask_once = partial(_round_trip, connection, commands)
+                replies: list[Any] = await connection.retry.call_with_retry(ask_once, lambda _: connection.disconnect())
+                return replies
+            finally:
+                await pool.release(connection)
 
         replies = await self._guarded(ask)
         return [_packed(members, buyer_id) for members, buyer_id in zip(replies, buyer_ids, strict=True)]
@@ -198,6 +206,18 @@ class HistoryStore:
             failed = next((one for one in counts if isinstance(one, Exception)), None)
             results.append(failed or sum(one for one in counts if isinstance(one, int)))
         return results
+
+
+async def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Sends commands in one packet; a reply, or the error in its place, to each."""
+    await connection.send_packed_command(connection.pack_commands(commands))
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
 
 
 def _key(buyer_id: str) -> str:
