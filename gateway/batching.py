@@ -58,18 +58,13 @@ class Limits:
     patience: float = 0.02
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Call(Generic[Request, Result]):
     request: Request
     deadline: Deadline
     request_id: str
     future: asyncio.Future[Result]
     queued: bool = True
-
-
-@dataclass(eq=False)
-class _Late:
-    is_late: bool = False
 
 
 def _one(_: object) -> int:
@@ -97,10 +92,11 @@ class Batcher(Generic[Request, Result]):
         self._limits = limits
         self._size = size
         self._queues: dict[str, deque[_Call[Request, Result]]] = {}
-        self._in_flight: dict[str, int] = {}
-        # of those in flight, the ones that have outlasted the patience
-        self._slow: dict[str, int] = {}
+        # when each batch that is under way left, on the loop's clock
+        self._left: dict[str, list[float]] = {}
         self._flushing: set[str] = set()
+        # where calls wait for a batch to outlast the patience
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._calls_of_batches = metrics.BATCH_CALLS.labels(name)
@@ -141,29 +137,50 @@ class Batcher(Generic[Request, Result]):
 
     def _schedule(self, group: str) -> None:
         """Flushes at the end of this turn of the loop: what arrived together travels together, at no added wait."""
-        if group not in self._flushing and self._may_start(group):
+        if group in self._flushing:
+            return
+        if self._may_start(group):
             self._flushing.add(group)
             asyncio.get_running_loop().call_soon(self._flush, group)
+        else:
+            self._set_alarm(group)
 
     def _may_start(self, group: str) -> bool:
-        under_way = self._in_flight.get(group, 0)
-        if under_way >= self._limits.in_flight:
+        left = self._left.get(group)
+        if not left:
+            return True
+        if len(left) >= self._limits.in_flight:
             return False
-        return under_way == self._slow.get(group, 0) or len(self._queues.get(group, ())) >= self._limits.max_batch
+        waiting = len(self._queues.get(group, ()))
+        return waiting >= self._limits.max_batch or asyncio.get_running_loop().time() >= self._patient_until(left)
+
+    def _patient_until(self, left: list[float]) -> float:
+        """When the last of the batches under way has outlasted the patience."""
+        return left[-1] + self._limits.patience
+
+    def _set_alarm(self, group: str) -> None:
+        left = self._left[group]
+        if group not in self._alarms and len(left) < self._limits.in_flight:
+            loop = asyncio.get_running_loop()
+            self._alarms[group] = loop.call_at(self._patient_until(left), self._flush, group)
 
     def _flush(self, group: str) -> None:
         self._flushing.discard(group)
+        if alarm := self._alarms.pop(group, None):
+            alarm.cancel()
         queue = self._queues.get(group)
         while queue and self._may_start(group):
             calls = self._take(queue)
-            self._in_flight[group] = self._in_flight.get(group, 0) + 1
-            task = asyncio.create_task(self._run(group, calls))
+            self._left.setdefault(group, []).append(asyncio.get_running_loop().time())
+            task = asyncio.create_task(self._run(group, calls, self._left[group][-1]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        if not queue and not self._in_flight.get(group):
+        if queue:
+            self._set_alarm(group)
+        elif not self._left.get(group):
             # groups are model versions, which come and go
-            for kept in (self._queues, self._in_flight, self._slow):
-                kept.pop(group, None)
+            self._queues.pop(group, None)
+            self._left.pop(group, None)
 
     def _take(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
         """The calls of the next batch: as many as fit, at least one."""
@@ -179,11 +196,9 @@ class Batcher(Generic[Request, Result]):
         call.queued = False
         self._waiting -= 1
 
-    async def _run(self, group: str, calls: list[_Call[Request, Result]]) -> None:
+    async def _run(self, group: str, calls: list[_Call[Request, Result]], left: float) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
-        late = _Late()
-        timer = asyncio.get_running_loop().call_later(self._limits.patience, self._lose_patience, group, late)
         try:
             results = await self._ask(group, calls)
             for call, result in zip(calls, results, strict=True):
@@ -191,15 +206,8 @@ class Batcher(Generic[Request, Result]):
         finally:
             for call in calls:
                 _settle(call, Unavailable(f"{self._name} was given up"))
-            timer.cancel()
-            self._in_flight[group] -= 1
-            self._slow[group] = self._slow.get(group, 0) - late.is_late
+            self._left[group].remove(left)
             self._flush(group)
-
-    def _lose_patience(self, group: str, late: _Late) -> None:
-        late.is_late = True
-        self._slow[group] = self._slow.get(group, 0) + 1
-        self._flush(group)
 
     async def _ask(self, group: str, calls: list[_Call[Request, Result]]) -> Sequence[Result | Exception]:
         timeout = max(call.deadline.remaining() for call in calls)

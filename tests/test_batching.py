@@ -132,7 +132,7 @@ async def test_a_batch_that_takes_long_does_not_hold_those_who_come_later() -> N
     assert service.running == 2
     service.gate.set()
     assert await asyncio.gather(*calls) == [2, 4, 6]
-    assert not batcher._slow
+    assert not batcher._alarms
 
 
 async def test_groups_never_share_a_batch_nor_wait_for_each_other() -> None:
@@ -289,7 +289,8 @@ async def test_nothing_is_kept_of_groups_that_have_gone() -> None:
         await batcher.call(version, LATER, f"v{version}")
     await settle()
     assert not batcher._queues
-    assert not batcher._in_flight
+    assert not batcher._left
+    assert not batcher._alarms
 
 
 async def _both(batcher: Batcher[int, int]) -> list[int | BaseException]:

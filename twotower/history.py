@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,10 +47,9 @@ def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]
 def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
     """Pads sequences into one batch; ages count from each sequence's own newest event, never from the clock."""
     lengths = [len(one.rows) for one in sequences]
-    # code 0 is padding, its weight never counts
-    weight_of = np.array([0.0, *schema.weights.values()], np.float32)
+    weight_of = _by_code(tuple(schema.weights.values()))
     if lengths and min(lengths) == max(lengths) > 0:
-        rows, types, times = (np.array(columns, np.int64) for columns in zip(*sequences, strict=True))  # [B, T]
+        rows, types, times = np.array(list(zip(*sequences, strict=True)), np.int64)  # each [B, T]
         ages = ((times.max(axis=1, keepdims=True) - times) / DAY_MS).astype(np.float32)
         return BuyerInputs(rows, weight_of[types], types, ages, np.ones(rows.shape, np.bool_))
     mask = np.arange(max(lengths, default=0) or 1) < np.array(lengths, np.int64)[:, None]
@@ -62,6 +62,12 @@ def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerI
     newest = np.where(mask, times, np.iinfo(np.int64).min).max(axis=1, keepdims=True)
     ages = (np.where(mask, newest - times, 0) / DAY_MS).astype(np.float32)
     return BuyerInputs(rows, weight_of[types], types, ages, mask)
+
+
+@lru_cache(maxsize=64)
+def _by_code(weights: tuple[float, ...]) -> NDArray[np.float32]:
+    """The weight of each event code; code 0 is padding, its weight never counts."""
+    return np.array([0.0, *weights], np.float32)
 
 
 def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:
