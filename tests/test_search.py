@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import faiss
 import numpy as np
@@ -193,13 +194,13 @@ def test_few_allowed_rows_are_scanned_alone() -> None:
     assert inner.asked == [1000]
 
 
-@lru_cache(maxsize=1)
-def tuned() -> VectorIndex:
-    """20,000 products in lists of codes, tuned by the trainer to .98."""
+@lru_cache(maxsize=2)
+def tuned(kind: Literal["ivf", "hnsw"] = "ivf") -> VectorIndex:
+    """20,000 products in lists of codes or in a graph, tuned by the trainer to .98."""
     draw = np.random.default_rng(5)
     vectors = draw.normal(size=(20_000, 16)) + draw.normal(size=(100, 16))[draw.integers(0, 100, 20_000)]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    config = Index(kind="ivf", target_recall=0.98)
+    config = Index(kind=kind, target_recall=0.98)
     made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1, lambda line: None)
     return VectorIndex(made.index, vectors, made.spec)
 
@@ -252,11 +253,16 @@ def test_vectors_that_are_not_float32_rows_are_corrupt() -> None:
             VectorIndex(index, wrong)
 
 
-def test_a_query_of_an_approximate_index_gets_the_same_answer_alone_and_in_any_batch() -> None:
-    index = tuned()
-    queries, none = index.vectors[:40] + 0.1, [NONE] * 40
-    for query, hits in zip(queries, index.search(queries, [50] * 40, none), strict=True):
-        (alone,) = index.search(query[None], [50], [NONE])
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_a_query_of_an_approximate_index_gets_the_same_answer_alone_and_in_any_batch(
+    kind: Literal["ivf", "hnsw"],
+) -> None:
+    index = tuned(kind)
+    queries = index.vectors[:40] + 0.1
+    ks = [50 if row % 3 else 120 for row in range(40)]
+    excluded = [np.arange(row, 3 * row, 2) if row % 2 else NONE for row in range(40)]
+    for row, hits in enumerate(index.search(queries, ks, excluded)):
+        (alone,) = index.search(queries[row][None], [ks[row]], [excluded[row]])
         np.testing.assert_array_equal(alone.rows, hits.rows)
         np.testing.assert_array_equal(alone.scores, hits.scores)
 

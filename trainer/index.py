@@ -235,7 +235,8 @@ def _recalls(
     """
     hits = dict.fromkeys(factors, 0)
     for query, least in zip(queries, last, strict=True):
-        rows = searcher.candidates(query, step)
+        rows = searcher.candidates(query[None], step)[0]
+        rows = rows[rows >= 0]
         good = np.cumsum(searcher.scores(query[None], rows[None])[0] >= least - 1e-6)
         for factor in factors:
             asked = min(searcher.fetched(step.depth, factor), len(good))

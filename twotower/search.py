@@ -8,6 +8,7 @@ vectors is in memory.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,35 +205,45 @@ class VectorIndex:
         possible = self.size if allowed is None else int(np.count_nonzero(allowed))
         if allowed is not None and possible <= self.spec.exact_rows:
             return {}
-        results: dict[int, Hits] = {}
         share = self.size / possible * (_FILTER_MARGIN if possible < self.size else 1.0)
-        for row, query in enumerate(queries):
-            depth = int(np.ceil(ks[row] * share)) + len(excluded[row])
-            step = self.step(depth)
-            if step is None:
-                continue
-            rows = self.candidates(query, step)
+        by_step: dict[IndexStep, list[int]] = defaultdict(list)
+        for row, (k, without) in enumerate(zip(ks, excluded, strict=True)):
+            step = self.step(int(np.ceil(k * share)) + len(without))
+            if step is not None:
+                by_step[step].append(row)
+        results: dict[int, Hits] = {}
+        for step, places in by_step.items():
+            asked = queries if len(by_step) == 1 and len(places) == len(queries) else queries[places]
+            rows = self.candidates(asked, step)
+            keep = rows >= 0
             if allowed is not None:
-                rows = rows[allowed[rows]]
-            if len(excluded[row]):
-                rows = rows[_outside(rows, excluded[row])]
-            if len(rows) >= min(ks[row], possible):
-                results[row] = self._rank(query, rows, ks[row])
+                keep &= allowed[rows]
+            for place, row in enumerate(places):
+                if len(excluded[row]):
+                    keep[place] &= _outside(rows[place], excluded[row])
+            scores = np.where(keep, self.scores(asked, rows), -np.inf)
+            rows, scores = _best_first(rows, scores)
+            for place, (row, found) in enumerate(zip(places, keep.sum(axis=1).tolist(), strict=True)):
+                count = min(ks[row], possible)
+                if found >= count:
+                    results[row] = Hits(rows[place, :count], scores[place, :count])
         return results
 
     def step(self, depth: int) -> IndexStep | None:
         """The cheapest measured way to search so deep; None where an exact scan is the only one."""
         return next((one for one in self.spec.steps if one.depth >= depth), None)
 
-    def candidates(self, query: Float32, step: IndexStep) -> Int64:
-        """Rows among which an approximate index finds the best `step.depth`, those that it takes for the best first.
+    def candidates(self, queries: Float32, step: IndexStep) -> Int64:
+        """Rows [B, F] among which an approximate index finds the best `step.depth` of each query, those that it takes
+        for the best first; -1 where it finds no more.
 
-        One query a call: in a batch FAISS adds up in another order, and an answer would depend on its neighbours.
+        A graph is searched by each query for itself. Elsewhere one query a call: in a batch FAISS adds up in another
+        order, and an answer would depend on its neighbours.
         """
         assert self._index is not None
-        parameters = _parameters(self.spec.knob, step.parameter)
-        _, rows = self._index.search(query[None], self.fetched(step.depth, step.factor), params=parameters)
-        return np.asarray(rows[0][rows[0] >= 0])
+        parameters, most = _parameters(self.spec.knob, step.parameter), self.fetched(step.depth, step.factor)
+        batches = [queries] if self.spec.knob == "efSearch" else [query[None] for query in queries]
+        return np.concatenate([self._index.search(batch, most, params=parameters)[1] for batch in batches])
 
     def fetched(self, depth: int, factor: float) -> int:
         """How many rows FAISS is asked for, to find the best `depth`."""
