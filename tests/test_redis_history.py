@@ -156,6 +156,22 @@ async def test_a_key_that_cannot_be_written_fails_its_own_buyer_alone(history: R
     assert await read(history, ["good", "fine"]) == [events(1), events(2)]
 
 
+async def test_a_write_that_redis_has_no_memory_for_is_refused_as_a_whole(
+    history: RedisHistory, raw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await history.add([Addition("a", events(1))])
+    raw.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable, match="Redis refused a command"):
+            await history.add([Addition("a", events(2)), Addition("b", events(3))])
+    finally:
+        raw.config_set("maxmemory", 0)
+    # of the errors of one transaction, the one that tells why
+    assert "used memory" in caplog.text
+    assert await read(history, ["a", "b"]) == [events(1), []]
+    assert await history.add([Addition("a", events(2)), Addition("b", events(3))]) == [1, 1]
+
+
 async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisServer, raw: Any) -> None:
     # one connection: a reply that is left on it would be the next caller's answer
     client = connect_redis(GatewaySettings(redis_url=server.url, redis_connections=1))
