@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     unknown_filter_values: list[str]
 
 
-_NO_FILTER = Filter()
+NO_FILTER = Filter()
 
 
 class StoredVectors(NamedTuple):
@@ -189,7 +189,7 @@ class ProductIndex:
         return [made[query.filter] for query in queries]
 
     def _filter(self, wanted: Filter) -> _Allowed:
-        if wanted == _NO_FILTER:
+        if wanted == NO_FILTER:
             return _EVERY
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
         stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock

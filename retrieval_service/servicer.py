@@ -8,7 +8,7 @@ from functools import partial
 
 import grpc
 
-from retrieval_service.index import Answer, Filter, ProductIndex, Query, load
+from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
 from twotower import rpc, wire
 from twotower.artifact import Layout
@@ -20,7 +20,6 @@ from twotower.versions import Versions
 
 # products asked for and excluded
 _FEW = 200
-_NO_FILTER = Filter()
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
@@ -93,7 +92,7 @@ def is_small(request: retrieval_pb2.SearchRequest) -> bool:
     if len(request.queries) != 1:
         return False
     query = request.queries[0]
-    return query.k + len(query.excluded_ids) <= _FEW and _filter(query) == _NO_FILTER
+    return query.k + len(query.excluded_ids) <= _FEW and _filter(query) == NO_FILTER
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
@@ -128,7 +127,7 @@ def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
 
 def _filter(query: retrieval_pb2.Query) -> Filter:
     if not query.HasField("filter"):
-        return _NO_FILTER
+        return NO_FILTER
     message = query.filter
     in_stock = message.in_stock if message.HasField("in_stock") else None
     return Filter(tuple(message.categories), tuple(message.brands), in_stock)

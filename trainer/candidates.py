@@ -30,6 +30,7 @@ from trainer.progress import Say
 from trainer.split import Cases, Int64, sample, trained_products
 from trainer.train import Fitted, fit
 from twotower.events import EventSchema
+from twotower.history import weights_by_code
 
 # what an untrained product takes of the rows of those that read alike, and how much more the nearer ones count: of 15
 # pairs the best on Online Retail and nearly so on Beauty, by the cosine to true vectors of products left out
@@ -201,7 +202,7 @@ class Fitter:
         """The batches of a training on the events before `stop`."""
         settings = self.config.training
         return Sampler(
-            events, stop, self.sizes.products, np.array([0.0, *self.schema.weights.values()], np.float32),
+            events, stop, self.sizes.products, weights_by_code(self.schema),
             longest=self.config.model.max_history, batch_pairs=settings.batch_pairs,
             random_negatives=settings.random_negatives, full_softmax=settings.full_softmax,
             weight_power=settings.event_weight_power, repeat_targets=settings.repeat_targets, seed=self.config.seed,

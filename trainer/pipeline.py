@@ -60,7 +60,7 @@ from twotower.catalogue import Product, write_catalogue
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.events import EventSchema, Interaction
-from twotower.history import BuyerInputs, write_recent
+from twotower.history import BuyerInputs, weights_by_code, write_recent
 from twotower.search import VectorIndex
 from twotower.text import item_text
 from twotower.tower import BuyerTower, ItemTower
@@ -599,7 +599,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
 
 def _write_products(run: Prepared, path: Path) -> None:
     data = run.data
-    share = baselines.popularity(data.events, everything(data.events), len(data.products), _weights(run))
+    share = baselines.popularity(data.events, everything(data.events), len(data.products), weights_by_code(run.schema))
     one = data.products
     columns = zip(
         one.ids, range(len(one)), one.titles, one.descriptions, one.brands, one.categories, one.prices,
@@ -656,10 +656,6 @@ def _load_model(run: Prepared, weights: Path) -> TwoTower:
     model = fitter_of(run, lambda line: None).new_model(kind)
     model.load_state_dict(load_file(weights))
     return model.eval()
-
-
-def _weights(run: Prepared) -> Float32:
-    return np.array([0.0, *run.schema.weights.values()], np.float32)
 
 
 def _scorer(run: Prepared, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:

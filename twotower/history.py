@@ -47,7 +47,7 @@ def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]
 def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerInputs:
     """Pads sequences into one batch; ages count from each sequence's own newest event, never from the clock."""
     lengths = [len(one.rows) for one in sequences]
-    weight_of = _by_code(tuple(schema.weights.values()))
+    weight_of = weights_by_code(schema)
     if lengths and min(lengths) == max(lengths) > 0:
         rows, types, times = np.array(list(zip(*sequences, strict=True)), np.int64)  # each [B, T]
         ages = ((times.max(axis=1, keepdims=True) - times) / DAY_MS).astype(np.float32)
@@ -64,10 +64,16 @@ def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerI
     return BuyerInputs(rows, weight_of[types], types, ages, mask)
 
 
+def weights_by_code(schema: EventSchema) -> NDArray[np.float32]:
+    """The weight of each event code; code 0 is padding, its weight never counts. Read-only."""
+    return _by_code(tuple(schema.weights.values()))
+
+
 @lru_cache(maxsize=64)
 def _by_code(weights: tuple[float, ...]) -> NDArray[np.float32]:
-    """The weight of each event code; code 0 is padding, its weight never counts."""
-    return np.array([0.0, *weights], np.float32)
+    found = np.array([0.0, *weights], np.float32)
+    found.flags.writeable = False
+    return found
 
 
 def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:
