@@ -17,7 +17,9 @@ from safetensors.torch import save_file
 
 from trainer.config import load_config
 from trainer.export import export_towers
+from trainer.index import Built, is_small
 from trainer.model import Sizes, TwoTower
+from trainer.nearest import write_nearest
 from twotower.artifact import (
     SCHEMA,
     IndexSpec,
@@ -94,6 +96,8 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     elif size.index != "Flat":
         raise ValueError(f"index {size.index!r}: Flat, or one of HNSW")
     faiss.write_index(index, str(files.index))
+    if is_small(Built(index, spec)):
+        write_nearest(files.embeddings, files.nearest)
     write_catalogue(files.products, _products(size.products))
     write_recent(files.recent, _histories(centre_of, size, generator))
     _towers(files, size)

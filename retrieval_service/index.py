@@ -217,8 +217,10 @@ def _check_k(queries: Sequence[Query]) -> None:
 def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
     """The index of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
     files, manifest = version.layout, version.manifest
-    version.check(files.index, files.embeddings, files.ids, files.products)
-    index = VectorIndex.load(files.index, files.embeddings, manifest.index)
+    version.check(
+        files.index, files.embeddings, files.ids, files.products, *([version.nearest] if version.nearest else [])
+    )
+    index = VectorIndex.load(files.index, files.embeddings, manifest.index, nearest=version.nearest)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
@@ -233,6 +235,7 @@ def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:
     """One search each way, and a check that the index and the ids agree on who the first product is."""
     plain, filtered = Query(10), Query(10, filter=Filter(in_stock=True))
     products.search(vectors, [plain])
+    products.search(vectors.repeat(2, axis=0), [plain, plain])
     products.search(vectors, [filtered])
     first = products.popular([plain])[0].product_ids[:1]
     if any(product is None for product in products.lookup(first)):

@@ -60,7 +60,7 @@ FILES = {
     "report.html",
 }  # fmt: skip
 # beside what the design lists
-MORE = {"rejects.csv"}
+MORE = {"rejects.csv", "nearest_products.onnx"}
 
 
 def test_a_version_holds_the_files_of_the_design_and_their_hashes(version: Version) -> None:

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.quantise import quantise_graph, quantise_weight
-from twotower.tower import Graph
+from twotower.tower import VectorGraph
 
 
 def write_graph(path: Path, weight: np.ndarray) -> None:
@@ -56,6 +56,6 @@ def test_a_graph_computes_rows_by_columns(tmp_path: Path) -> None:
     steps = np.maximum(np.abs(rows).max(axis=-1, keepdims=True), 1e-12) / 127
     whole, scale = quantise_weight(weight)
     wanted = ((np.rint(rows / steps) @ whole.astype(np.float64)) * steps * scale).sum(axis=1)
-    found = Graph(tmp_path / "int8.onnx", {"input_ids": 2}, "vector", 1).run({"input_ids": ids})
+    found = VectorGraph(tmp_path / "int8.onnx", {"input_ids": 2}, "vector", 1).vectors({"input_ids": ids})
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_allclose(found, rows.sum(axis=1) @ weight, atol=0.15)

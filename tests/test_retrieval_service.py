@@ -370,7 +370,13 @@ def test_any_filter_gives_what_brute_force_gives(
     assert most.product_ids == [one.id for one in sorted(allowed, key=lambda one: (-one.popularity, one.row))][:k]
 
 
-OPENED = ["product_index.faiss", "product_embeddings.npy", "product_ids.npy", "products.sqlite"]
+OPENED = [
+    "product_index.faiss",
+    "nearest_products.onnx",
+    "product_embeddings.npy",
+    "product_ids.npy",
+    "products.sqlite",
+]
 
 
 @pytest.mark.parametrize("name", OPENED)

@@ -19,7 +19,7 @@ TRAINING = ["torch", "sentence_transformers", "transformers", "polars", "onnx", 
 NEEDS = {
     "item": ["onnxruntime", "tokenizers"],
     "buyer": ["onnxruntime"],
-    "retrieval": ["faiss"],
+    "retrieval": ["faiss", "onnxruntime"],
     "gateway": ["fastapi", "redis", "uvicorn", "orjson", "httptools"],
 }
 PROBE = "import importlib.util, json, sys; print(json.dumps([m for m in sys.argv[1:] if importlib.util.find_spec(m)]))"

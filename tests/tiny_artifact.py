@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from trainer.nearest import write_nearest
 from twotower.artifact import (
     SCHEMA,
     FileEntry,
@@ -182,6 +183,7 @@ def fill_version(
     index = faiss.IndexFlatIP(dimension)
     index.add(vectors)
     faiss.write_index(index, str(files.index))
+    write_nearest(files.embeddings, files.nearest)
     write_catalogue(files.products, items)
     write_recent(files.recent, recent_interactions(items, buyers))
     files.metrics.write_text(json.dumps({"recall@10": 0.5}))

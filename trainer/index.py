@@ -109,6 +109,11 @@ def told(spec: IndexSpec) -> str:
     )
 
 
+def is_small(built: Built) -> bool:
+    """True of a flat index that `auto` would choose too: a second copy of so few vectors is worth its memory."""
+    return built.spec.factory == FLAT.factory and int(built.index.ntotal) < _FLAT_BELOW
+
+
 def write(built: Built, path: Path) -> None:
     """Writes the index file; OSError where it cannot be written."""
     temporary = path.with_suffix(".new")

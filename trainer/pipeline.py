@@ -26,6 +26,7 @@ from trainer.config import Config
 from trainer.dataset import Dataset, Events, attribute_codes, data_facts, load_dataset, tie_hash
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
+from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from trainer.report import library_versions, write_report
 from trainer.samples import sample_buyers
@@ -113,6 +114,7 @@ class RunFolder:
     embeddings = property(lambda self: self.root / "product_embeddings.npy")
     ids = property(lambda self: self.root / "product_ids.npy")
     index = property(lambda self: self.root / "product_index.faiss")
+    nearest = property(lambda self: self.root / "nearest_products.onnx")
     index_spec = property(lambda self: self.root / "index.json")
 
 
@@ -407,6 +409,9 @@ def build_index(run: Prepared, say: Say) -> None:
     vectors = np.load(run.folder.embeddings, allow_pickle=False)
     built = index.build(vectors, _index_queries(run, vectors, threads), config.index, config.seed, threads, say)
     index.write(built, run.folder.index)
+    run.folder.nearest.unlink(missing_ok=True)
+    if index.is_small(built):
+        write_nearest(run.folder.embeddings, run.folder.nearest)
     _write_json(run.folder.index_spec, built.spec.model_dump())
     say(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
 
@@ -559,6 +564,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         folder.vocab,
         folder.metrics,
         folder.rejects,
+        *([folder.nearest] if folder.nearest.exists() else []),
     ):
         shutil.copy2(source, target.root / source.name)
     shutil.copyfile(folder.final, target.weights)  # not its mode: safetensors lets its owner alone read
@@ -625,9 +631,10 @@ def _recent(run: Prepared, limit: int) -> Any:
 def _load_as_services_do(version: Version, threads: int) -> None:
     version.check(*(version.layout.root / name for name in version.manifest.files))
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
-    opened = VectorIndex.load(version.layout.index, version.layout.embeddings, version.manifest.index)
-    ItemTower(version.layout.item_tower, threads)
-    BuyerTower(version.layout.buyer_tower, threads)
+    files = version.layout
+    opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
+    ItemTower(files.item_tower, threads)
+    BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
     some = np.array(opened.vectors[:_FOUND_AGAIN])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [np.empty(0, np.int64)] * len(some))]

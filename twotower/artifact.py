@@ -65,6 +65,8 @@ class VersionLayout:
     embeddings = property(lambda self: self.root / "product_embeddings.npy")
     ids = property(lambda self: self.root / "product_ids.npy")
     index = property(lambda self: self.root / "product_index.faiss")
+    # of a flat index of a small catalogue, beside it; it reads its vectors from `embeddings`
+    nearest = property(lambda self: self.root / "nearest_products.onnx")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     vocab = property(lambda self: self.root / "vocab.json")
@@ -180,6 +182,12 @@ class Version:
     @property
     def name(self) -> str:
         return self.manifest.version
+
+    @property
+    def nearest(self) -> Path | None:
+        """The graph beside a flat index, or None where the version has none."""
+        path: Path = self.layout.nearest
+        return path if path.name in self.manifest.files else None
 
     def check(self, *paths: Path) -> None:
         """Hashes the files that are about to be opened. CorruptArtifact where one does not match the manifest."""

@@ -15,7 +15,7 @@ from twotower.artifact import EncoderLayout
 from twotower.errors import CorruptArtifact
 from twotower.ngrams import Bag, NgramSpec, pad
 from twotower.text import Normaliser
-from twotower.tower import Graph
+from twotower.tower import VectorGraph
 
 Float32 = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class TextEncoder:
     of them padding; up to `threads` batches run at a time, each on one thread, so their number changes no vector.
     """
 
-    def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: Graph, threads: int = 1) -> None:
+    def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: VectorGraph, threads: int = 1) -> None:
         self.spec = spec
         self.normalise = Normaliser(**spec.normaliser)
         self._tokenizer = tokenizer
@@ -93,7 +93,7 @@ class TextEncoder:
 
         def run(rows: list[int]) -> None:
             ids, mask = pad([tokens[row] for row in rows])
-            vectors[rows] = self._graph.run({"input_ids": ids, "attention_mask": mask})
+            vectors[rows] = self._graph.vectors({"input_ids": ids, "attention_mask": mask})
 
         if self._threads == 1 or len(batches) == 1:
             for rows in batches:
@@ -121,9 +121,9 @@ class TextEncoder:
         return Bag(ids, [1] * len(ids))
 
 
-def text_graph(path: Path) -> Graph:
+def text_graph(path: Path) -> VectorGraph:
     """The graph of a text encoder. One thread: TextEncoder runs several batches at a time instead."""
-    return Graph(path, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads=1)
+    return VectorGraph(path, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads=1)
 
 
 def cut_batches(lengths: Sequence[int], most_texts: int, most_places: int) -> Iterator[list[int]]:

@@ -1,9 +1,10 @@
 """The vector index of a version: top-K with excluded rows and allowed rows. The retrieval service and `recommend` share
 it.
 
-A flat index is searched exactly. The others find candidates by what they hold of a vector (a code, a graph), and these
-are ranked again by their exact inner products, read from the mapped product_embeddings.npy: no second copy of the
-vectors is in memory.
+A flat index is searched exactly; a few queries together by a graph that holds a small catalogue's vectors once more, in
+the order in which they are multiplied, anything else by FAISS. The other kinds find candidates by what they hold of a
+vector (a code, a graph), and these are ranked again by their exact inner products, read from the mapped
+product_embeddings.npy: no second copy of the vectors is in memory.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from twotower.artifact import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.tower import NearestProducts
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -26,12 +28,15 @@ Mask = NDArray[np.bool_]
 _MAX_FETCH = 4096
 # rows beyond k that are asked for, so that a tie at the k-th place is seen
 _SPARE = 8
-# two sums of the same products may differ by this share of the query's length: BLAS, FAISS and numpy add in
-# different orders, and the order depends on the size of the batch
+# two sums of the same products may differ by this share of the query's length: BLAS, FAISS, ONNX Runtime and numpy add
+# in different orders, and the order depends on the size of the batch
 _ROUNDING = 2e-6
 # FAISS scores exactly by BLAS from this many floats of queries on (queries x dimensions): a batch of 32 queries of
 # 384 dimensions takes a quarter of the time then, a single query would take four times as long
 _BLAS_FROM = 2304
+# up to so many queries share a pass of `NearestProducts`, which keeps each one's score of every product; of more FAISS
+# takes no longer
+_TOGETHER = 64
 # an index under a filter is asked for this much more than would hold k allowed rows on average
 _FILTER_MARGIN = 1.3
 # floats of vectors that an exact search reads in a millisecond
@@ -54,7 +59,14 @@ class VectorIndex:
     share of them that its `spec` tells.
     """
 
-    def __init__(self, index: Any, vectors: Float32, spec: IndexSpec = FLAT, threads: int = 1) -> None:
+    def __init__(
+        self,
+        index: Any,
+        vectors: Float32,
+        spec: IndexSpec = FLAT,
+        threads: int = 1,
+        nearest: NearestProducts | None = None,
+    ) -> None:
         if index.ntotal != len(vectors) or index.d != vectors.shape[1]:
             raise CorruptArtifact(
                 f"the index holds {index.ntotal} x {index.d}, the vectors are {len(vectors)} x {vectors.shape[1]}"
@@ -66,12 +78,15 @@ class VectorIndex:
         self._threads = threads
         # a flat index is its vectors, and those are mapped already
         self._index = index if spec.factory != FLAT.factory else None
+        self._nearest = nearest
         _set_blas_threshold()
 
     @classmethod
-    def load(cls, index: Path, embeddings: Path, spec: IndexSpec = FLAT, threads: int = 1) -> VectorIndex:
-        """Maps an index and its vectors; both files must have been checked before. CorruptArtifact where they cannot
-        be read, or are not what `spec` says."""
+    def load(
+        cls, index: Path, embeddings: Path, spec: IndexSpec = FLAT, threads: int = 1, nearest: Path | None = None
+    ) -> VectorIndex:
+        """Maps an index and its vectors, and opens the graph `nearest` of a flat index where there is one; the files
+        must have been checked before. CorruptArtifact where they cannot be read, or are not what `spec` says."""
         import faiss  # only the retrieval service and the trainer have it
 
         try:
@@ -82,11 +97,12 @@ class VectorIndex:
             raise CorruptArtifact(f"{index.name} or {embeddings.name} cannot be read: {error}") from error
         if isinstance(read, faiss.IndexFlat) != (spec.factory == FLAT.factory):
             raise CorruptArtifact(f"{index.name} is an {type(read).__name__}, the manifest says {spec.factory}")
-        return cls(read, vectors, spec, threads)
+        graph = None if nearest is None else NearestProducts(nearest, len(vectors), vectors.shape[1], threads)
+        return cls(read, vectors, spec, threads, graph)
 
     def with_spec(self, spec: IndexSpec) -> VectorIndex:
         """The same index, searched another way."""
-        return VectorIndex(self._index, self.vectors, spec, self._threads)
+        return VectorIndex(self._index, self.vectors, spec, self._threads, self._nearest)
 
     @property
     def size(self) -> int:
@@ -155,21 +171,25 @@ class VectorIndex:
         if len(narrow) < len(fetch):
             queries, ks, excluded = queries[narrow], [ks[row] for row in narrow], [excluded[row] for row in narrow]
         most = max(fetch[row] for row in narrow)
-        scores, rows = faiss.knn(queries, self.vectors, most, faiss.METRIC_INNER_PRODUCT)
-        found = self._settle(queries, rows, scores, ks, excluded)
+        if self._nearest is not None and 1 < len(queries) <= _TOGETHER:
+            scores, rows = self._nearest.search(queries, most)
+            summed = False
+        else:
+            scores, rows = faiss.knn(queries, self.vectors, most, faiss.METRIC_INNER_PRODUCT)
+            # without BLAS, FAISS sums each product by itself, as `scores` does
+            summed = queries.size < _BLAS_FROM
+        found = self._settle(queries, rows, scores, ks, excluded, summed)
         return {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
 
     def _settle(
-        self, queries: Float32, rows: Int64, scores: Float32, ks: Sequence[int], excluded: Sequence[Int64]
+        self, queries: Float32, rows: Int64, scores: Float32, ks: Sequence[int], excluded: Sequence[Int64], summed: bool
     ) -> list[Hits | None]:
-        """Of the rows [B, F] that FAISS found, best first, the best `k` for each query; None where a row that it left
-        out might belong among them.
+        """Of the rows [B, F] that were found, best first, the best `k` for each query; None where a row that was left
+        out might belong among them. `summed`: the scores are those of `scores`, to the last bit.
 
         Each of numpy's calls costs a process that has just slept ten microseconds: hence the short ways.
         """
         width = rows.shape[1]
-        # without BLAS, FAISS sums each product by itself, as `scores` does
-        summed = queries.size < _BLAS_FROM
         spare = 0.0 if summed else _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
         exact = scores if summed else self.scores(queries, rows)
         counts: Sequence[int] = ks

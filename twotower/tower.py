@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,13 @@ Float32 = NDArray[np.float32]
 
 
 class Graph:
-    """An ONNX graph with one output. `inputs` gives each input's name and number of axes.
+    """An ONNX graph. `inputs` gives each input's name and number of axes.
 
     CorruptArtifact where the file is not such a graph.
     """
 
-    def __init__(self, path: Path, inputs: Mapping[str, int], output: str, threads: int) -> None:
-        import onnxruntime  # heavy, and not in the retrieval service's image
+    def __init__(self, path: Path, inputs: Mapping[str, int], outputs: Sequence[str], threads: int) -> None:
+        import onnxruntime  # heavy, and not in the gateway's image
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -37,27 +37,44 @@ class Graph:
         found = {one.name: len(one.shape) for one in self._session.get_inputs()}
         if found != dict(inputs):
             raise CorruptArtifact(f"{path} has inputs {found}, wanted {dict(inputs)}")
-        outputs = [one.name for one in self._session.get_outputs()]
-        if outputs != [output]:
-            raise CorruptArtifact(f"{path} has outputs {outputs}, wanted [{output!r}]")
-        self._output = output
+        self._outputs = list(outputs)
+        given = [one.name for one in self._session.get_outputs()]
+        if given != self._outputs:
+            raise CorruptArtifact(f"{path} has outputs {given}, wanted {self._outputs}")
 
-    def run(self, values: Mapping[str, NDArray[Any]]) -> Float32:
-        """The graph's output for inputs that share their first axis."""
-        result: Float32 = self._session.run([self._output], dict(values))[0]
-        return result
+    def properties(self) -> dict[str, str]:
+        """What the file says of itself."""
+        found: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return found
+
+    def run(self, values: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The graph's outputs, in their order."""
+        results: list[NDArray[Any]] = self._session.run(self._outputs, dict(values))
+        return results
+
+
+class VectorGraph(Graph):
+    """An ONNX graph whose one output, `output`, is a vector for each row of its inputs."""
+
+    def __init__(self, path: Path, inputs: Mapping[str, int], output: str, threads: int) -> None:
+        super().__init__(path, inputs, [output], threads)
+
+    def vectors(self, values: Mapping[str, NDArray[Any]]) -> Float32:
+        """Vectors [B, D] of inputs that share their first axis."""
+        made: Float32 = self.run(values)[0]
+        return made
 
 
 class ItemTower:
     """text [B, E], brand, category, product [B] (0 = unknown) → vectors [B, D], L2-normalised."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self._graph = Graph(path, {"text": 2, "brand": 1, "category": 1, "product": 1}, "vector", threads)
+        self._graph = VectorGraph(path, {"text": 2, "brand": 1, "category": 1, "product": 1}, "vector", threads)
 
     def encode(
         self, text: Float32, brand: NDArray[np.int64], category: NDArray[np.int64], product: NDArray[np.int64]
     ) -> Float32:
-        return self._graph.run({"text": text, "brand": brand, "category": category, "product": product})
+        return self._graph.vectors({"text": text, "brand": brand, "category": category, "product": product})
 
 
 class BuyerTower:
@@ -65,7 +82,7 @@ class BuyerTower:
 
     def __init__(self, path: Path, threads: int) -> None:
         shapes = {"items": 3, "weights": 2, "types": 2, "ages": 2, "mask": 2}
-        self._graph = Graph(path, shapes, "vector", threads)
+        self._graph = VectorGraph(path, shapes, "vector", threads)
 
     def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
         """Vectors [B, D] of histories whose item vectors have been gathered already."""
@@ -76,4 +93,24 @@ class BuyerTower:
             "ages": batch.ages,
             "mask": batch.mask,
         }
-        return self._graph.run(values)
+        return self._graph.vectors(values)
+
+
+class NearestProducts:
+    """queries [B, D], k → inner products and rows [B, k] of the k nearest of all products, best first.
+
+    The graph holds the vectors in the order in which the processor multiplies them, made once: a few queries then share
+    one pass over them, where a BLAS rearranges them at every call. CorruptArtifact where it is not of `count` products
+    of `dimension`.
+    """
+
+    def __init__(self, path: Path, count: int, dimension: int, threads: int) -> None:
+        self._graph = Graph(path, {"queries": 2, "k": 1}, ["scores", "rows"], threads)
+        shape = self._graph.properties().get("shape")
+        if shape != f"{count} x {dimension}":
+            raise CorruptArtifact(f"{path} is of {shape} vectors, wanted {count} x {dimension}")
+
+    def search(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
+        scores, rows = self._graph.run({"queries": queries, "k": np.array([k], np.int64)})
+        # of the two integer types of 64 bits FAISS knows but numpy's own
+        return scores, rows.view(np.int64)

@@ -1,0 +1,45 @@
+"""The graph that ranks all products of a small catalogue for a few queries at once (see `twotower.tower`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+
+def write_nearest(embeddings: Path, path: Path) -> None:
+    """Writes a graph queries [B, D], k [1] → scores, rows [B, k] of the nearest of all products, best first.
+
+    It holds no vectors, but reads those in the file `embeddings` [N, D], which must lie beside it.
+    """
+    vectors = np.load(embeddings, mmap_mode="r", allow_pickle=False)
+    table = TensorProto(name="vectors", data_type=TensorProto.FLOAT, dims=vectors.shape)
+    table.data_location = TensorProto.EXTERNAL
+    # what is before them is the header of the file
+    places = {
+        "location": embeddings.name,
+        "offset": embeddings.stat().st_size - vectors.nbytes,
+        "length": vectors.nbytes,
+    }
+    for key, value in places.items():
+        table.external_data.add(key=key, value=str(value))
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gemm", ["queries", "vectors"], ["every"], transB=1),  # [B, N]
+            helper.make_node("TopK", ["every", "k"], ["scores", "rows"]),
+        ],
+        "nearest_products",
+        [
+            helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["batch", vectors.shape[1]]),
+            helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", "k"]),
+            helper.make_tensor_value_info("rows", TensorProto.INT64, ["batch", "k"]),
+        ],
+        [table],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {"shape": f"{vectors.shape[0]} x {vectors.shape[1]}"})
+    path.write_bytes(model.SerializeToString())
