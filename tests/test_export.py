@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,16 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     model.max_seq_length = 32
     layout, said = Layout(tmp_path), []
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
+
+    # one graph for all: tracing it takes most of this test's time
+    trace, kept = export._export, tmp_path / "kept.onnx"
+
+    def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
+        if not kept.exists():
+            trace(module, example, kept, *rest)
+        shutil.copyfile(kept, path)
+
+    monkeypatch.setattr(export, "_export", trace_once)
 
     def exported(quantisation: str) -> TextEncoder:
         config = encoder_config("name=x", f"quantisation={quantisation}")
