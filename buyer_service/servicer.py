@@ -17,8 +17,8 @@ from twotower.pb import buyer_pb2, buyer_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
 
-# some 150 interactions: .2 ms of work
-_SMALL_BYTES = 4096
+# some 1,500 interactions: a few milliseconds of work
+_SMALL_BYTES = 48 << 10
 
 
 class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
@@ -59,7 +59,7 @@ async def serve(
 
 
 def _is_small(request: buyer_pb2.EncodeRequest) -> bool:
-    return len(request.histories) == 1 and request.ByteSize() <= _SMALL_BYTES
+    return request.ByteSize() <= _SMALL_BYTES
 
 
 def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:

@@ -119,10 +119,9 @@ class ProductIndex:
         self._popularity = columns.popularity.astype(np.float32)
         self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
 
-    @property
-    def quick(self) -> bool:
-        """True where one search without a filter takes a millisecond or so."""
-        return self._index.quick
+    def milliseconds(self, queries: int) -> float:
+        """About how long a search for so many queries without a filter takes."""
+        return self._index.milliseconds(queries)
 
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
         """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.

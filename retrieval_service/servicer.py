@@ -18,8 +18,10 @@ from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
 
-# products asked for and excluded
+# products asked for and excluded, by one query
 _FEW = 200
+# milliseconds that a batch may take on the event loop
+_SHORT_MS = 8
 
 
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
@@ -35,7 +37,8 @@ class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     ) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
-        run = self._workers.run_small if index.quick and is_small(request) else self._workers.run
+        small = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_small(request)
+        run = self._workers.run_small if small else self._workers.run
         return await run(_search, index, version, request)
 
     async def Popular(
@@ -88,11 +91,8 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
 
 
 def is_small(request: retrieval_pb2.SearchRequest) -> bool:
-    """One query without a filter for few products; of more, an approximate index may have to scan them all."""
-    if len(request.queries) != 1:
-        return False
-    query = request.queries[0]
-    return query.k + len(query.excluded_ids) <= _FEW and _filter(query) == NO_FILTER
+    """Queries without a filter, each for few products; of more, an approximate index may have to scan them all."""
+    return all(one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER for one in request.queries)
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:

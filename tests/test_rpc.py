@@ -368,6 +368,23 @@ async def test_vectors_on_the_wire_are_normalised(item: item_pb2_grpc.ItemServic
     assert abs(float((vectors**2).sum()) - 1.0) < 1e-6
 
 
+async def test_small_work_goes_to_workers_for_a_second_after_calls_had_to_wait_for_each_other() -> None:
+    now = 100.0
+    workers, here = rpc.Workers(2, 4, clock=lambda: now), threading.get_ident()
+    try:
+        assert await workers.run_small(threading.get_ident) == here
+        now += 0.001  # nobody waited
+        assert await workers.run_small(threading.get_ident) == here
+        now += 0.0001  # this one has come while the last was running
+        assert await workers.run_small(threading.get_ident) != here
+        now += 0.9
+        assert await workers.run_small(threading.get_ident) != here
+        now += 0.2
+        assert await workers.run_small(threading.get_ident) == here
+    finally:
+        workers.close()
+
+
 async def test_small_work_is_done_at_once_and_never_overtakes_what_waits() -> None:
     workers, open_gate = rpc.Workers(1, 4), threading.Event()
     done: list[str] = []

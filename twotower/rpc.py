@@ -53,13 +53,22 @@ Result = TypeVar("Result")
 _deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=math.inf)
 
 
-class Workers:
-    """A bounded thread pool: FAISS and ONNX run here, never on the event loop."""
+# a call that comes so soon after the end of another has waited for it
+_CLOSE_SECONDS = 0.0005
+# for so long after that, calls share the workers
+_SHARED_SECONDS = 1.0
 
-    def __init__(self, threads: int, queue: int) -> None:
+
+class Workers:
+    """A bounded thread pool: FAISS and ONNX run here, and on the event loop only what `run_small` may run there."""
+
+    def __init__(self, threads: int, queue: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._limit = threads + queue
         self._waiting = 0
+        self._clock = clock
+        # when work ended on the event loop, and until when none is done there
+        self._ended = self._shared_until = -math.inf
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
         """`work(*arguments)` on a worker, which sees the request id of its caller.
@@ -77,13 +86,21 @@ class Workers:
         return await asyncio.shield(future)
 
     async def run_small(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """`work(*arguments)` here on the event loop: for work that takes less time than handing it to a worker (.3 ms).
+        """`work(*arguments)` here on the event loop: for work of a few milliseconds, for handing it to a worker and
+        being woken by it takes .3.
 
-        It goes to a worker all the same while others are waiting for one, so that it never overtakes them.
+        It goes to a worker all the same while others are waiting for one, so that it never overtakes them, and for a
+        second after calls have come faster than one thread serves them: workers are as many as may run at a time.
         """
-        if self._waiting:
+        now = self._clock()
+        if now - self._ended < _CLOSE_SECONDS:
+            self._shared_until = now + _SHARED_SECONDS
+        if self._waiting or now < self._shared_until:
             return await self.run(work, *arguments)
-        return _in_time(work, *arguments)
+        try:
+            return _in_time(work, *arguments)
+        finally:
+            self._ended = self._clock()
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1

@@ -39,8 +39,9 @@ _BLAS_FROM = 2304
 _TOGETHER = 64
 # an index under a filter is asked for this much more than would hold k allowed rows on average
 _FILTER_MARGIN = 1.3
-# floats of vectors that an exact search reads in a millisecond
-_QUICK_FLOATS = 2_500_000
+# floats of vectors that an exact search of one query reads in a millisecond, and the share of its time that each
+# further query of a batch takes
+_FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
 FLAT = IndexSpec()
 
 
@@ -113,10 +114,12 @@ class VectorIndex:
         """True where every answer is the true best."""
         return self._index is None
 
-    @property
-    def quick(self) -> bool:
-        """True where one unfiltered search takes a millisecond or so: an approximate one, or a small exact one."""
-        return not self.exact or self.vectors.size <= _QUICK_FLOATS
+    def milliseconds(self, queries: int) -> float:
+        """About how long an unfiltered search for so many queries takes."""
+        if not self.exact:
+            return float(queries)
+        one = self.vectors.size / _FLOATS_IN_A_MILLISECOND
+        return one * (1 + (queries - 1) * _FURTHER_QUERY)
 
     @property
     def dimension(self) -> int:
