@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from gateway import metrics
 from twotower import telemetry
@@ -67,6 +68,48 @@ class _Call(Generic[Request, Result]):
     queued: bool = True
 
 
+class _Expiry:
+    """Fails calls whose deadline passes. One timer for all of them: nearly every call ends before, and a timer of its
+    own for each would cost a request more than its row of a batch does."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: set[_Call[Any, Any]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        # when the alarm rings, on the deadlines' clock
+        self._rings = math.inf
+
+    def add(self, call: _Call[Any, Any]) -> None:
+        self._calls.add(call)
+        if call.deadline.at < self._rings:
+            self._set(call.deadline)
+
+    def discard(self, call: _Call[Any, Any]) -> None:
+        self._calls.discard(call)
+
+    def close(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+
+    def _set(self, deadline: Deadline) -> None:
+        self.close()
+        self._rings = deadline.at
+        self._alarm = asyncio.get_running_loop().call_later(max(0.0, deadline.remaining()), self._ring)
+
+    def _ring(self) -> None:
+        self._rings = math.inf
+        over = [one for one in self._calls if one.deadline.remaining() <= 0]
+        for call in sorted(over, key=_end):
+            self._calls.discard(call)
+            _settle(call, DeadlineExceeded(f"{self._name} did not answer in time"))
+        if self._calls:
+            self._set(min(self._calls, key=_end).deadline)
+
+
+def _end(call: _Call[Any, Any]) -> float:
+    return call.deadline.at
+
+
 def _one(_: object) -> int:
     return 1
 
@@ -98,6 +141,7 @@ class Batcher(Generic[Request, Result]):
         # where calls wait for a batch to outlast the patience
         self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._expiry = _Expiry(name)
         self._waiting = 0
         self._calls_of_batches = metrics.BATCH_CALLS.labels(name)
 
@@ -113,19 +157,18 @@ class Batcher(Generic[Request, Result]):
             raise Overloaded(
                 f"{self._waiting} calls are waiting for {self._name}, the limit is {self._limits.max_waiting}"
             )
-        remaining = deadline.remaining()
-        if remaining <= 0:
+        if deadline.remaining() <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
-        loop = asyncio.get_running_loop()
-        call: _Call[Request, Result] = _Call(request, deadline, telemetry.request_id.get(), loop.create_future())
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        call = _Call(request, deadline, telemetry.request_id.get(), future)
         self._queues.setdefault(group, deque()).append(call)
         self._waiting += 1
         self._schedule(group)
-        timer = loop.call_later(remaining, self._expire, call)
+        self._expiry.add(call)
         try:
-            return await call.future
+            return await future
         finally:
-            timer.cancel()
+            self._expiry.discard(call)
             if call.queued:
                 self._queues[group].remove(call)
                 self._leave(call)
@@ -134,6 +177,7 @@ class Batcher(Generic[Request, Result]):
         """Waits for the batches that are under way, each of which has a deadline."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+        self._expiry.close()
 
     def _schedule(self, group: str) -> None:
         """Flushes at the end of this turn of the loop: what arrived together travels together, at no added wait."""
@@ -225,9 +269,6 @@ class Batcher(Generic[Request, Result]):
         if len(results) != len(calls):
             return [Unavailable(f"{self._name} answered {len(results)} rows for {len(calls)}")] * len(calls)
         return results
-
-    def _expire(self, call: _Call[Request, Result]) -> None:
-        _settle(call, DeadlineExceeded(f"{self._name} did not answer in time"))
 
 
 def _settle(call: _Call[Request, Result], result: Result | Exception) -> None:

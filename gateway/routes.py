@@ -174,7 +174,7 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _list(route: str, found: ProductList) -> Response:
-    metrics.ANSWERS.labels(route, found.source).inc()
+    metrics.answers(route, found.source).inc()
     answer = {
         "product_ids": found.hits.product_ids,
         "scores": found.hits.scores,

@@ -199,6 +199,26 @@ async def test_each_call_keeps_its_own_deadline_and_the_batch_gets_the_longest()
     assert await patient == 4
 
 
+async def test_calls_of_any_order_of_deadlines_each_end_at_their_own() -> None:
+    service = Service(open_gate=False)
+    batcher = service.batcher()
+    ended: list[int] = []
+
+    async def call(number: int, deadline: Deadline) -> None:
+        with pytest.raises(DeadlineExceeded, match="doubling did not answer in time"):
+            await batcher.call(number, deadline)
+        ended.append(number)
+        assert deadline.remaining() <= 0
+
+    kept = asyncio.create_task(batcher.call(9, LATER))
+    seconds = {1: 0.03, 2: 0.01, 3: 0.02, 4: 0.01}
+    await asyncio.gather(*(call(number, Deadline.after(one)) for number, one in seconds.items()))
+    assert ended == [2, 4, 3, 1]
+    service.gate.set()
+    assert await kept == 18
+    await batcher.close()
+
+
 async def test_a_deadline_also_ends_the_wait_in_the_queue() -> None:
     service = Service(open_gate=False)
     batcher = service.batcher()
