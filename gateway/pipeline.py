@@ -170,7 +170,7 @@ class Pipeline:
         warnings = warnings + [f"no product has {value}" for value in hits.unknown_filter_values]
         products = None
         if query.include == "products":
-            products = await self.retrieval.lookup(hits.product_ids, hits.version, deadline)
+            products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
         return ProductList(hits, source, warnings, products)
 
 

@@ -19,7 +19,7 @@ from gateway.history import Addition
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import Context
 from gateway.settings import GatewaySettings
-from twotower import telemetry
+from twotower import telemetry, wire
 from twotower.events import EventSchema
 from twotower.pb import retrieval_pb2
 
@@ -176,7 +176,7 @@ def _json(value: object, status: int = 200) -> Response:
 def _list(route: str, found: ProductList) -> Response:
     metrics.answers(route, found.source).inc()
     answer = {
-        "product_ids": found.hits.product_ids,
+        "product_ids": ids_as_json(found.hits.packed_ids),
         "scores": found.hits.scores,
         "model_version": found.hits.version,
         "source": found.source,
@@ -186,6 +186,15 @@ def _list(route: str, found: ProductList) -> Response:
     if found.products is not None:
         answer["products"] = [_product(one) for one in found.products]
     return _json(answer)
+
+
+def ids_as_json(packed: str) -> orjson.Fragment:
+    """Ids that `wire.pack_ids` wrote as a JSON list of strings; none of them becomes a text of its own on the way."""
+    whole = orjson.dumps(packed)
+    if not packed or b"\\\\" in whole:
+        # the id \u0000, of six characters, would look like a NUL
+        return orjson.Fragment(orjson.dumps(wire.unpack_ids(packed)))
+    return orjson.Fragment(b"[" + whole.replace(b"\\u0000", b'","') + b"]")
 
 
 def _product(one: retrieval_pb2.Product) -> dict[str, object]:

@@ -47,9 +47,9 @@ class EncodedBuyer(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Products, best first, with their scores [K], and the version that found them."""
+    """Products, best first, with their scores [K], and the version that found them; the ids as `wire.pack_ids` does."""
 
-    product_ids: list[str]
+    packed_ids: str
     scores: NDArray[np.float32]
     version: str
     unknown_filter_values: list[str]
@@ -149,14 +149,14 @@ class RetrievalClient:
         vectors = common_pb2.Vectors(
             data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
         )
-        request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls])
+        request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls], packed=True)
         answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
         self, version: str, queries: list[retrieval_pb2.Query], timeout: float
     ) -> list[Hits | Exception]:
-        request = retrieval_pb2.PopularRequest(queries=queries, model_version=version)
+        request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
         answer = await rpc.call(self._stub.Popular, request, timeout, "retrieval service")
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
@@ -190,7 +190,9 @@ def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
 
 def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
     scores = wire.unpack_scores(hits.scores)
-    return Hits(list(hits.product_ids), scores, version, list(hits.unknown_filter_values))
+    # a service that is older than packed ids answers with a list
+    packed = hits.packed_product_ids or wire.pack_ids(hits.product_ids)
+    return Hits(packed, scores, version, list(hits.unknown_filter_values))
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:

@@ -98,13 +98,15 @@ def is_small(request: retrieval_pb2.SearchRequest) -> bool:
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
     answers = index.search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
-    return retrieval_pb2.SearchResponse(hits=map(_hits, answers), model_version=version)
+    hits = [_hits(answer, request.packed) for answer in answers]
+    return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
 
 
 def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
     answers = index.popular(_queries(request.queries))
     CALL_ROWS.labels("Popular").inc(len(answers))
-    return retrieval_pb2.PopularResponse(hits=map(_hits, answers), model_version=version)
+    hits = [_hits(answer, request.packed) for answer in answers]
+    return retrieval_pb2.PopularResponse(hits=hits, model_version=version)
 
 
 def _lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
@@ -133,9 +135,10 @@ def _filter(query: retrieval_pb2.Query) -> Filter:
     return Filter(tuple(message.categories), tuple(message.brands), in_stock)
 
 
-def _hits(answer: Answer) -> retrieval_pb2.Hits:
+def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
     return retrieval_pb2.Hits(
-        product_ids=answer.product_ids,
+        product_ids=[] if packed else answer.product_ids,
+        packed_product_ids=wire.pack_ids(answer.product_ids) if packed else "",
         scores=wire.pack_scores(answer.scores),
         unknown_filter_values=answer.unknown_filter_values,
     )

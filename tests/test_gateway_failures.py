@@ -12,13 +12,14 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from conftest import process, running, until
 from redis_server import RedisServer, free_port
 from stack import Reference, as_json, check_list, event, gateway, stack
 
 from gateway.pipeline import Pipeline
-from twotower import rpc
+from twotower import rpc, wire
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
@@ -171,13 +172,14 @@ class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
         self.gate.set()
         self.failure: Exception | None = None
         self.address = ""
+        self.hits = retrieval_pb2.Hits()
 
     async def Popular(self, request: Any, context: Any) -> Any:
         self.metadata.append(dict(context.invocation_metadata()))
         await self.gate.wait()
         if self.failure:
             raise self.failure
-        hits = [retrieval_pb2.Hits() for _ in request.queries]
+        hits = [self.hits for _ in request.queries]
         return retrieval_pb2.PopularResponse(hits=hits, model_version="fake")
 
 
@@ -192,6 +194,15 @@ async def faked(redis: RedisServer, **settings: Any) -> AsyncIterator[tuple[Fake
             yield fake, client
     finally:
         await server.stop(0)
+
+
+async def test_a_service_that_is_older_than_packed_ids_is_understood(redis: RedisServer) -> None:
+    async with faked(redis) as (fake, client):
+        fake.hits = retrieval_pb2.Hits(
+            product_ids=["خاتم", "p2"], scores=wire.pack_scores(np.array([2, 1], np.float32))
+        )
+        response = await client.get("/retrieve", params={"buyer_id": "b", "k": 2})
+        assert response.json()["product_ids"] == ["خاتم", "p2"]
 
 
 async def test_the_request_id_travels_to_the_services(redis: RedisServer) -> None:

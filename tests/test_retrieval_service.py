@@ -91,6 +91,23 @@ async def test_search_gives_the_exact_nearest_with_their_inner_products(
     assert list(hits[1].product_ids) == ranked(stored, stored[9], PRODUCTS, 1000)  # k beyond the corpus: all 40
 
 
+async def test_ids_travel_as_one_text_where_the_caller_wants_that(stub: Stub, stored: NDArray[np.float32]) -> None:
+    nothing = query(3, [one.id for one in PRODUCTS])
+    asked = [query(3), nothing]
+    request = retrieval_pb2.SearchRequest(vectors=wire.pack(stored[[4, 4]], "tiny-a"), queries=asked, packed=True)
+    first, none = (await rpc.call(stub.Search, request, 30, "retrieval service")).hits
+    assert first.packed_product_ids == "\0".join(ranked(stored, stored[4], PRODUCTS, 3)) and not first.product_ids
+    assert none.packed_product_ids == "" and not none.product_ids
+    popular = {}
+    for packed in (False, True):
+        answer = await rpc.call(
+            stub.Popular, retrieval_pb2.PopularRequest(queries=asked, packed=packed), 30, "retrieval service"
+        )
+        popular[packed] = answer.hits[0]
+    assert popular[True].packed_product_ids == "\0".join(popular[False].product_ids)
+    assert not popular[True].product_ids and not popular[False].packed_product_ids
+
+
 async def test_excluded_products_are_left_out_and_unknown_ones_are_harmless(
     stub: Stub, stored: NDArray[np.float32]
 ) -> None:

@@ -60,6 +60,16 @@ def unpack_scores(data: bytes) -> Float32:
     return np.frombuffer(data, dtype="<f4")
 
 
+def pack_ids(ids: Sequence[str]) -> str:
+    """Product ids as one text, in their order; none of them is empty or holds a control character."""
+    return "\0".join(ids)
+
+
+def unpack_ids(text: str) -> list[str]:
+    """The ids that `pack_ids` wrote."""
+    return text.split("\0") if text else []
+
+
 def pack_interaction(one: Interaction) -> str:
     """`product NUL event NUL milliseconds`: in Redis, and in a packed history."""
     return f"{one.product_id}\0{one.event_type}\0{one.timestamp_ms}"
