@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, written many at a time."""
+"""The access log: one JSON line per request, made and written many at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import orjson
 
@@ -15,34 +16,49 @@ access = logging.getLogger("gateway.access")
 _SECONDS = 0.1
 
 
+class _Entry(NamedTuple):
+    """One request that has ended, at `time` (seconds since 1970)."""
+
+    time: float
+    request_id: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+
+
 class AccessLog:
     """Lines as `telemetry.JsonFormatter` writes them, at a tenth of the cost; `flush` writes what is waiting."""
 
     def __init__(self) -> None:
-        self._lines: list[bytes] = []
+        self._entries: list[_Entry] = []
 
     def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
         """Takes one line; it is written within a tenth of a second."""
         if not access.isEnabledFor(logging.INFO):
             return
-        line = {
-            "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
-            "level": "INFO",
-            "service": "gateway",
-            "logger": "gateway.access",
-            "message": "request",
-            "request_id": request_id,
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": round(seconds * 1000, 2),
-        }
-        if not self._lines:
+        if not self._entries:
             asyncio.get_running_loop().call_later(_SECONDS, self.flush)
-        self._lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._entries.append(_Entry(time.time(), request_id, method, path, status, seconds))
 
     def flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if lines:
-            sys.stderr.write(b"".join(lines).decode())
+        entries, self._entries = self._entries, []
+        if entries:
+            sys.stderr.write(b"".join(map(_line, entries)).decode())
             sys.stderr.flush()
+
+
+def _line(entry: _Entry) -> bytes:
+    line = {
+        "time": datetime.fromtimestamp(entry.time, UTC).isoformat(timespec="milliseconds"),
+        "level": "INFO",
+        "service": "gateway",
+        "logger": "gateway.access",
+        "message": "request",
+        "request_id": entry.request_id,
+        "method": entry.method,
+        "path": entry.path,
+        "status": entry.status,
+        "ms": round(entry.seconds * 1000, 2),
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

@@ -184,14 +184,14 @@ class InteractionsBody(Strict):
 
 
 class ListQuery(Strict):
-    """What every list of products can be asked for."""
+    """What every list of products can be asked for. Tuples, for pydantic copies a default that is a list."""
 
     k: Count = Field(10, description="how many products")
     include: Literal["products"] | None = Field(None, description="adds title, brand, category and price")
-    category: list[Text] = Field([], max_length=MAX_FILTER_VALUES, description="any of these categories")
-    brand: list[Text] = Field([], max_length=MAX_FILTER_VALUES, description="any of these brands")
+    category: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these categories")
+    brand: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these brands")
     in_stock: Flag | None = Field(None, description="only products in stock, or only those out of stock")
-    exclude: list[Id] = Field([], max_length=MAX_EXCLUDED, description="products that may not be in the answer")
+    exclude: tuple[Id, ...] = Field((), max_length=MAX_EXCLUDED, description="products that may not be in the answer")
 
 
 class RetrieveQuery(ListQuery):
