@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -216,11 +217,16 @@ async def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> l
     """Sends commands in one packet; a reply, or the error in its place, to each."""
     await connection.send_packed_command(connection.pack_commands(commands))
     replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response())
-        except ResponseError as error:
-            replies.append(error)
+    try:
+        # one bound for all replies: the connection's own, for each of them, takes as long as reading one
+        async with asyncio.timeout(connection.socket_timeout):
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response(timeout=math.inf))
+                except ResponseError as error:
+                    replies.append(error)
+    except TimeoutError:
+        raise RedisTimeoutError("no answer in time") from None
     return replies
 
 

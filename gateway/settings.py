@@ -28,7 +28,7 @@ class GatewaySettings(ProcessSettings):
 
     redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://", description="where Redis is")
     redis_connections: int = Field(16, ge=1, le=1024, description="most connections to Redis")
-    redis_timeout_seconds: float = Field(0.5, gt=0, description="longest wait for one answer of Redis")
+    redis_timeout_seconds: float = Field(0.5, gt=0, description="longest wait for the answers of Redis to a batch")
     redis_connect_timeout_seconds: float = Field(0.3, gt=0, description="longest wait for a connection to Redis")
     redis_retry_seconds: float = Field(0.5, gt=0, description="how often a Redis that is down is tried again")
     history_size: int = Field(50, ge=1, le=1000, description="interactions kept per buyer")
