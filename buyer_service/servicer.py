@@ -17,8 +17,8 @@ from twotower.pb import buyer_pb2, buyer_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
 
-# some 1,500 interactions: a few milliseconds of work
-_SMALL_BYTES = 48 << 10
+# a few milliseconds of work: histories, and the bytes of some 1,500 interactions
+_FEW, _SMALL_BYTES = 64, 48 << 10
 
 
 class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
@@ -34,7 +34,7 @@ class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
     ) -> buyer_pb2.EncodeResponse:
         wire.check_batch(len(request.histories), self._max_batch, "histories")
         version, encoder = self._versions.get(request.model_version)
-        run = self._workers.run_small if _is_small(request) else self._workers.run
+        run = self._workers.run_small if is_small(request) else self._workers.run
         return await run(_encode, encoder, version, request)
 
 
@@ -58,8 +58,9 @@ async def serve(
     workers.close()
 
 
-def _is_small(request: buyer_pb2.EncodeRequest) -> bool:
-    return request.ByteSize() <= _SMALL_BYTES
+def is_small(request: buyer_pb2.EncodeRequest) -> bool:
+    """Few histories, and short ones."""
+    return len(request.histories) <= _FEW and request.ByteSize() <= _SMALL_BYTES
 
 
 def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:

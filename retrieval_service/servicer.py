@@ -18,8 +18,8 @@ from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions
 
-# products asked for and excluded, by one query
-_FEW = 200
+# products asked for and excluded by one query; and queries, each of which takes its time however small the index is
+_FEW, _FEW_QUERIES = 200, 64
 # milliseconds that a batch may take on the event loop
 _SHORT_MS = 8
 
@@ -91,8 +91,10 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
 
 
 def is_small(request: retrieval_pb2.SearchRequest) -> bool:
-    """Queries without a filter, each for few products; of more, an approximate index may have to scan them all."""
-    return all(one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER for one in request.queries)
+    """Few queries without a filter, each for few products; of more, an approximate index may have to scan them all."""
+    return len(request.queries) <= _FEW_QUERIES and all(
+        one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER for one in request.queries
+    )
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:

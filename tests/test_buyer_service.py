@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tiny_artifact import HALF_LIFE_DAYS, build_version
 
 from buyer_service.encoder import Columns, load
+from buyer_service.servicer import is_small
 from buyer_service.settings import BuyerSettings
 from twotower import errors, rpc, telemetry, wire
 from twotower.artifact import Layout, Version, open_version
@@ -210,6 +211,18 @@ async def test_rows_are_counted(stub: Stub) -> None:
     before = telemetry.CALL_ROWS.labels("Encode")._value.get()
     await encode(stub, history(("p0", "View", 0)), history())
     assert telemetry.CALL_ROWS.labels("Encode")._value.get() == before + 2
+
+
+@pytest.mark.parametrize(
+    ("histories", "interactions", "small"),
+    [(1, 1, True), (64, 1, True), (65, 1, False), (16, 50, True), (64, 50, False)],
+)
+def test_only_few_short_histories_are_encoded_without_a_worker(histories: int, interactions: int, small: bool) -> None:
+    rows = [
+        buyer_pb2.Interaction(product_id="P000001", event_type="AddToCart", timestamp_ms=1_780_000_000_000)
+    ] * interactions
+    request = buyer_pb2.EncodeRequest(histories=[buyer_pb2.History(interactions=rows)] * histories)
+    assert is_small(request) is small
 
 
 OPENED = ["buyer_tower.onnx", "product_embeddings.npy", "product_ids.npy"]

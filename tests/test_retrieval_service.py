@@ -439,6 +439,8 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
         ([query(201)], False),
         ([query(100), query(200)], True),
         ([query(1), query(201)], False),
+        ([query(1)] * 64, True),
+        ([query(1)] * 65, False),
         ([query(10, in_stock=False)], False),
         ([query(10, categories=[JEWELLERY])], False),
     ],
