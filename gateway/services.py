@@ -21,6 +21,7 @@ from twotower.pb import (
     retrieval_pb2,
     retrieval_pb2_grpc,
 )
+from twotower.streams import StreamedCalls
 
 # ids in one Lookup: what the largest answer needs, and within every service's limit
 _MAX_LOOKUP = 1000
@@ -60,7 +61,9 @@ class BuyerClient:
 
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = buyer_pb2_grpc.BuyerServiceStub(channel)  # type: ignore[no-untyped-call]
-        self._encodes: Batcher[str, EncodedBuyer] = Batcher("buyer service", self._encode, limits)
+        name = "buyer service"
+        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
+        self._encodes: Batcher[str, EncodedBuyer] = Batcher(name, self._encode, limits)
 
     async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
         """The vector of one packed history, of `version` or of the current one where it is empty.
@@ -71,12 +74,13 @@ class BuyerClient:
 
     async def close(self) -> None:
         await self._encodes.close()
+        self._streamed.close()
 
     async def _encode(self, version: str, histories: list[str], timeout: float) -> list[EncodedBuyer | Exception]:
         request = buyer_pb2.EncodeRequest(
             model_version=version, histories=[buyer_pb2.History(packed=history) for history in histories]
         )
-        answer = await rpc.call(self._stub.Encode, request, timeout, "buyer service")
+        answer = await self._streamed.call(request, timeout)
         vectors = _split(answer.vectors, len(answer.buyers))
         return [
             _row_error(buyer.error)
@@ -91,7 +95,9 @@ class ItemClient:
 
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
-        self._encodes: Batcher[str, Vector] = Batcher("item service", self._encode, limits)
+        name = "item service"
+        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
+        self._encodes: Batcher[str, Vector] = Batcher(name, self._encode, limits)
 
     async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
         """The vector of an item of which only a title is known."""
@@ -99,11 +105,12 @@ class ItemClient:
 
     async def close(self) -> None:
         await self._encodes.close()
+        self._streamed.close()
 
     async def _encode(self, version: str, texts: list[str], timeout: float) -> list[Vector | Exception]:
         items = [item_pb2.Item(title=text) for text in texts]
         request = item_pb2.EncodeRequest(items=items, model_version=version)
-        answer = await rpc.call(self._stub.Encode, request, timeout, "item service")
+        answer = await self._streamed.call(request, timeout)
         vectors = _split(answer.vectors, len(answer.items))
         return [
             _row_error(item.error) if item.HasField("error") else vector
@@ -117,6 +124,7 @@ class RetrievalClient:
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "retrieval service"
+        self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
         self._searches: Batcher[tuple[Vector, retrieval_pb2.Query], Hits] = Batcher(name, self._search, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
@@ -142,6 +150,7 @@ class RetrievalClient:
     async def close(self) -> None:
         for batcher in (self._searches, self._populars, self._vectors, self._lookups):
             await batcher.close()
+        self._streamed.close()
 
     async def _search(
         self, version: str, calls: list[tuple[Vector, retrieval_pb2.Query]], timeout: float
@@ -150,7 +159,7 @@ class RetrievalClient:
             data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
         )
         request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls], packed=True)
-        answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+        answer = await self._streamed.call(request, timeout)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(

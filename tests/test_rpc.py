@@ -16,41 +16,16 @@ from typing import Any
 import grpc
 import pytest
 from conftest import health, running, until
+from gate import Gate
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tiny_artifact import build_version
 
-from item_service.encoder import EncodedItems, Item, ItemEncoder
 from twotower import errors, rpc, telemetry, wire
 from twotower.pb import item_pb2, item_pb2_grpc
 from twotower.telemetry import JsonFormatter
 
 SERVICE = "twotower.item.v1.ItemService"
 RING = item_pb2.EncodeRequest(items=[item_pb2.Item(title="خاتم ذهب")])
-
-
-class Gate:
-    """Stands in for ItemEncoder.encode: says when a call is inside, and holds it there until opened."""
-
-    def __init__(self, failure: Exception | None = None) -> None:
-        self.inside = threading.Event()
-        self.open = threading.Event()
-        self.calls = 0
-        self.failure = failure
-
-    def install(self, patch: pytest.MonkeyPatch) -> None:
-        encode, gate = ItemEncoder.encode, self
-
-        def slow(self: ItemEncoder, items: list[Item]) -> EncodedItems:
-            if any("warm" in item.title for item in items):
-                return encode(self, items)
-            gate.calls += 1
-            gate.inside.set()
-            assert gate.open.wait(60)
-            if gate.failure:
-                raise gate.failure
-            return encode(self, items)
-
-        patch.setattr(ItemEncoder, "encode", slow)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def _in_time(work: Callable[..., Result], *arguments: object) -> Result:
 
 class Guarded:
     """A servicer's calls, each with the request id and the deadline of its caller, its timing, and the one translation
-    of our errors to statuses.
+    of our errors to statuses. A method `XStream` answers each message of its stream as `X` answers it alone.
 
     What an interceptor is made for, but gRPC makes an interceptor's handlers anew for every call.
     """
@@ -129,34 +129,41 @@ class Guarded:
         self._servicer = servicer
 
     def __getattr__(self, method: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        return _guard(getattr(self._servicer, method), method)
+        name = method.removesuffix("Stream")
+        guarded = _Guard(getattr(self._servicer, name), name)
+        return guarded.call if name == method else guarded.stream
 
 
-def _guard(inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
-    seconds_of_good = telemetry.CALL_SECONDS.labels(method, grpc.StatusCode.OK.name)
+class _Guard:
+    """One method, called alone or by the messages of a stream."""
 
-    def record(status: grpc.StatusCode, seconds: float) -> None:
-        good = status is grpc.StatusCode.OK
-        (seconds_of_good if good else telemetry.CALL_SECONDS.labels(method, status.name)).observe(seconds)
-        level = logging.DEBUG if good else logging.INFO
-        if log.isEnabledFor(level):
-            extra = {"method": method, "status": status.name, "ms": round(seconds * 1000, 3)}
-            log.log(level, "call answered", extra=extra)
+    def __init__(self, inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> None:
+        self._inner = inner
+        self._method = method
+        self._seconds_of_good = telemetry.CALL_SECONDS.labels(method, grpc.StatusCode.OK.name)
 
-    async def call(request: Any, context: Any) -> Any:
+    async def call(self, request: Any, context: Any) -> Any:
         metadata = dict(context.invocation_metadata() or ())
-        telemetry.request_id.set(str(metadata.get(REQUEST_ID_KEY) or telemetry.new_request_id()))
-        remaining = context.time_remaining()
+        return await self._answer(request, context, str(metadata.get(REQUEST_ID_KEY, "")), context.time_remaining())
+
+    async def stream(self, requests: object, context: Any) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            caller = request.caller
+            remaining = caller.timeout_ms / 1000 if caller.timeout_ms else None
+            await context.write(await self._answer(request, context, caller.request_id, remaining))
+
+    async def _answer(self, request: Any, context: Any, request_id: str, remaining: float | None) -> Any:
+        telemetry.request_id.set(request_id or telemetry.new_request_id())
         _deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
         started, status = time.perf_counter(), grpc.StatusCode.OK
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("call received", extra={"method": method})
+            log.debug("call received", extra={"method": self._method})
         try:
-            return await inner(request, context)
+            return await self._inner(request, context)
         except TwoTowerError as error:
             status = _STATUS.get(type(error), grpc.StatusCode.INTERNAL)
             if status is grpc.StatusCode.INTERNAL:
-                log.error("call failed: %s", error, extra={"method": method})
+                log.error("call failed: %s", error, extra={"method": self._method})
             context.set_trailing_metadata(((_DETAIL_KEY, _pack_detail(error)),))
             await context.abort(status, str(error))
         except asyncio.CancelledError:
@@ -164,12 +171,19 @@ def _guard(inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable
             raise
         except Exception:
             status = grpc.StatusCode.INTERNAL
-            log.exception("call failed", extra={"method": method})
+            log.exception("call failed", extra={"method": self._method})
             await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
         finally:
-            record(status, time.perf_counter() - started)
+            self._record(status, time.perf_counter() - started)
 
-    return call
+    def _record(self, status: grpc.StatusCode, seconds: float) -> None:
+        good = status is grpc.StatusCode.OK
+        timer = self._seconds_of_good if good else telemetry.CALL_SECONDS.labels(self._method, status.name)
+        timer.observe(seconds)
+        level = logging.DEBUG if good else logging.INFO
+        if log.isEnabledFor(level):
+            extra = {"method": self._method, "status": status.name, "ms": round(seconds * 1000, 3)}
+            log.log(level, "call answered", extra=extra)
 
 
 async def serve(
@@ -271,10 +285,11 @@ async def call(method: Callable[..., Awaitable[Result]], request: object, timeou
     try:
         return await method(request, timeout=timeout, metadata=metadata)
     except grpc.aio.AioRpcError as error:
-        raise _from_status(error, name) from None
+        raise from_status(error, name) from None
 
 
-def _from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
+def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
+    """Our error for a status that the service `name` answered with."""
     message = error.details() or error.code().name
     packed = next((value for key, value in error.trailing_metadata() or () if key == _DETAIL_KEY), None)
     detail: dict[str, Any] = json.loads(packed) if packed else {}

@@ -1,0 +1,34 @@
+"""Holds calls inside a service until a test lets them go."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from item_service.encoder import EncodedItems, Item, ItemEncoder
+
+
+class Gate:
+    """Stands in for ItemEncoder.encode: says when a call is inside, and holds it there until opened."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.inside = threading.Event()
+        self.open = threading.Event()
+        self.calls = 0
+        self.failure = failure
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        encode, gate = ItemEncoder.encode, self
+
+        def slow(self: ItemEncoder, items: list[Item]) -> EncodedItems:
+            if any("warm" in item.title for item in items):
+                return encode(self, items)
+            gate.calls += 1
+            gate.inside.set()
+            assert gate.open.wait(60)
+            if gate.failure:
+                raise gate.failure
+            return encode(self, items)
+
+        patch.setattr(ItemEncoder, "encode", slow)
