@@ -79,7 +79,7 @@ class StreamedCalls:
             else:
                 self._rest(stream)
         if answer is None:
-            log.debug("a stream to %s was lost: the request is sent once more", self._name)
+            log.debug("no stream to %s answered: the request is sent by itself", self._name)
             return await rpc.call(self._alone, request, now + timeout - self._clock(), self._name)
         return answer
 
