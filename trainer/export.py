@@ -279,7 +279,7 @@ def _export(
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module.eval(), example, str(path), input_names=list(axes), output_names=[output],
-                dynamic_shapes=shapes, external_data=False, dynamo=True, verbose=False, opset_version=18,
+                dynamic_shapes=shapes, external_data=False, dynamo=True, verbose=False, opset_version=20,
             )  # fmt: skip
     finally:
         logging.getLogger("torch.onnx").setLevel(level)

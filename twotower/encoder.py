@@ -106,7 +106,7 @@ class TextEncoder:
         return vectors
 
     def _check_arithmetic(self, int8: Quantised, path: Path) -> None:
-        # x86 processors without VNNI add pairs of 8-bit products in 16 bits and cut them off
+        # a kernel that cuts off sums of 8-bit products, as some of x86 do without VNNI, where the weights allow it
         difference = float(np.abs(self.encode([PROBE])[0] - np.array(int8.probe, np.float32)).max())
         if not difference <= _PROBE_TOLERANCE:
             raise CorruptArtifact(
