@@ -150,12 +150,12 @@ def _configuration(options: argparse.Namespace) -> Any:
 
 
 def _prepare(options: argparse.Namespace) -> Any:
-    from trainer import pipeline
+    from trainer.run import check_writable, prepare
     from twotower.artifact import Layout
 
     layout = Layout(options.work)
-    pipeline.check_writable(layout)
-    return pipeline.prepare(_configuration(options), layout, *_files(options.shop), _silent)
+    check_writable(layout)
+    return prepare(_configuration(options), layout, *_files(options.shop), _silent)
 
 
 def _files(shop: Path) -> tuple[list[str], list[str]]:
@@ -170,8 +170,9 @@ def _make_encoder(options: argparse.Namespace) -> list[Stage]:
 
 def _measure_events(options: argparse.Namespace) -> list[Stage]:
     """Read, train and validate, as `python -m trainer run` does."""
-    from trainer import evaluate, pipeline
+    from trainer import evaluate
     from trainer.dataset import load_dataset
+    from trainer.run import fitter_of
     from trainer.split import sample, split_events
 
     config = _configuration(options)
@@ -182,7 +183,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     del data
     run = _prepare(options)
     watch.done("prepare")
-    fitter = pipeline.fitter_of(run, _silent)
+    fitter = fitter_of(run, _silent)
     model, sampler = fitter.new_model("softmax"), fitter.sampler(run.events, run.split.train_stop)
     steps = sampler.steps(0)
     made = min(steps, options.steps or steps)

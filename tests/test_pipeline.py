@@ -27,7 +27,7 @@ from small_shop import (
     write_shop,
 )
 
-from trainer import pipeline
+from trainer import pipeline, run
 from trainer.__main__ import main
 from trainer.config import load_config
 from trainer.split import draw_hidden
@@ -483,7 +483,7 @@ def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path, capsys: Capture) -> None:
     shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
-    with pipeline.working_alone(Layout(artifacts)):
+    with run.working_alone(Layout(artifacts)):
         assert main(run_arguments(shop, artifacts)) == 2
     assert f"another trainer is working in {artifacts}" in capsys.readouterr().err
 
@@ -563,10 +563,10 @@ def test_a_model_with_little_to_learn_from_says_so(version: Version) -> None:
 def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = write_shop(tmp_path)
     asked = load_config(), [str(shop.events)], [str(shop.products)]
-    before = pipeline.run_fingerprint(*asked)
-    assert pipeline.run_fingerprint(*asked) == before
-    monkeypatch.setattr(pipeline, "_code", lambda: "of another release")
-    assert pipeline.run_fingerprint(*asked) != before
+    before = run.run_fingerprint(*asked)
+    assert run.run_fingerprint(*asked) == before
+    monkeypatch.setattr(run, "_code", lambda: "of another release")
+    assert run.run_fingerprint(*asked) != before
 
 
 def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> None:

@@ -195,39 +195,40 @@ def _stage(options: argparse.Namespace) -> int:
     from trainer.config import load_config
 
     config = load_config(options.config, options.set)
-    from trainer import pipeline
+    from trainer.run import working_alone
     from twotower.artifact import Layout
 
     layout = Layout(options.artifacts)
-    with pipeline.working_alone(layout):
+    with working_alone(layout):
         return _run_stages(options, config, layout)
 
 
 def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> int:
-    from trainer import pipeline
+    from trainer import pipeline, publishing
+    from trainer.run import Prepared, forget, prepare, run_fingerprint
 
     say = _timed_say()
     if options.command == "run":
-        name = pipeline.run_fingerprint(config, options.events, options.products)
+        name = run_fingerprint(config, options.events, options.products)
         if options.force:
-            pipeline.forget(config, layout, name)
-        elif published := pipeline.up_to_date(layout, name):
+            forget(config, layout, name)
+        elif published := publishing.up_to_date(layout, name):
             print(f"up to date: {published} was made from this data and configuration (--force trains again)")
             return 0
-        elif refused := pipeline.refused_before(config, layout, name):
+        elif refused := publishing.refused_before(config, layout, name):
             print(f"up to date: {refused} was made from this data and configuration (--force trains again)")
             return _kept_back(layout, refused)
-    run = pipeline.prepare(config, layout, options.events, options.products, say)
-    stages: dict[str, Callable[[pipeline.Prepared, Callable[[str], None]], object]] = {
+    run = prepare(config, layout, options.events, options.products, say)
+    stages: dict[str, Callable[[Prepared, Callable[[str], None]], object]] = {
         "train": pipeline.train,
         "evaluate": pipeline.evaluate_run,
         "embed": pipeline.embed,
         "index": pipeline.build_index,
-        "publish": pipeline.publish_run,
+        "publish": publishing.publish_run,
     }
     for name in stages if options.command == "run" else [options.command]:
         made = stages[name](run, say)
-        if isinstance(made, pipeline.Published) and made.refused:
+        if isinstance(made, publishing.Published) and made.refused:
             return _kept_back(layout, made.version.name)
     return 0
 

@@ -1,0 +1,249 @@
+"""One run of the trainer: its data, checked and with text vectors, and the folder where its stages leave their work."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from trainer import evaluate, export, text_encoder
+from trainer.candidates import Fitter
+from trainer.config import Config
+from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
+from trainer.errors import DataError
+from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.progress import Say
+from trainer.source import code_digest, find_files, fingerprint
+from trainer.split import Cases, Split, draw_hidden, hide, split_events
+from trainer.train import pick_device
+from twotower.artifact import Layout
+from twotower.encoder import TextEncoder
+from twotower.events import EventSchema
+from twotower.history import BuyerInputs
+from twotower.vocab import Vocab
+
+# the modules whose every change may change a model
+_MODEL_CODE = {
+    "trainer": (
+        "alike",
+        "batches",
+        "blend",
+        "candidates",
+        "dataset",
+        "linear",
+        "loss",
+        "model",
+        "quantise",
+        "split",
+        "text_encoder",
+        "train",
+        "transformer",
+    ),
+    "twotower": ("events", "history", "ngrams", "text", "vocab"),
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Every path of one run's work: what a stage leaves for the next. Named by data and configuration."""
+
+    root: Path
+
+    checkpoints = property(lambda self: self.root / "checkpoints")
+    tested_checkpoints = property(lambda self: self.root / "refit-tested")
+    refit_checkpoints = property(lambda self: self.root / "refit")
+    evaluated = property(lambda self: self.root / "evaluated.safetensors")
+    final = property(lambda self: self.root / "model.safetensors")
+    training = property(lambda self: self.root / "training.json")
+    metrics = property(lambda self: self.root / "metrics.json")
+    per_case = property(lambda self: self.root / "per_case.npz")
+    rejects = property(lambda self: self.root / "rejects.csv")
+    item_tower = property(lambda self: self.root / "item_tower.onnx")
+    buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
+    vocab = property(lambda self: self.root / "vocab.json")
+    embeddings = property(lambda self: self.root / "product_embeddings.npy")
+    ids = property(lambda self: self.root / "product_ids.npy")
+    index = property(lambda self: self.root / "product_index.faiss")
+    nearest = property(lambda self: self.root / "nearest_products.onnx")
+    index_spec = property(lambda self: self.root / "index.json")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked data, its text vectors, and where this run works.
+
+    `events` are what the validated and the tested model may see, and what `split` refers to: those of `data`, less the
+    past of the `hidden` [N] products.
+    """
+
+    config: Config
+    layout: Layout
+    folder: RunFolder
+    fingerprint: str
+    data: Dataset
+    schema: EventSchema
+    vocab: Vocab
+    features: ItemFeatures
+    titles: torch.Tensor | None
+    encoder_name: str
+    encoder_digest: str
+    events: Events
+    split: Split
+    hidden: NDArray[np.bool_]
+    ties: NDArray[np.uint64]
+
+
+def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
+    """sha256 over the input files, every setting that changes the model, and the code that makes it.
+
+    With new code a checkpoint of the old one is not resumed, and a version made by it is not up to date.
+    """
+    files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
+    settings = config.digest("seed", "data", "encoder", "model", "training", "linear", "evaluation", "index")
+    return hashlib.sha256(json.dumps([*files, settings, _code()]).encode()).hexdigest()
+
+
+def _code() -> str:
+    return code_digest(_MODEL_CODE)
+
+
+def check_writable(layout: Layout) -> None:
+    """Makes the artifact folder and proves that it can be written; OSError names it otherwise."""
+    layout.work.mkdir(parents=True, exist_ok=True)
+    probe = layout.work / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(b"x" * 4096)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def working_alone(layout: Layout) -> Iterator[None]:
+    """Holds the artifact folder's lock. DataError where another trainer works in it."""
+    check_writable(layout)
+    with (layout.work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another trainer is working in {layout.root}; wait for it, or name another folder"
+            ) from None
+        yield
+
+
+def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
+    """Files → checked rows → text vectors."""
+    threads = config.thread_count
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    name = run_fingerprint(config, events, products)
+    work, folder = _work(config, layout), _run_folder(config, layout, name)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    os.utime(folder.root)
+    data = load_dataset(events, products, config.data, config.seed, folder.root, say)
+    say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
+    model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
+    texts = text_encoder.texts_of(data.products)
+    digest = export.export_encoder(
+        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads, say
+    )
+    graph = TextEncoder.load(layout.encoder(digest), threads)
+    vocab = Vocab.build(data.products.brands, data.products.categories)
+    titles: list[str] = []
+    if config.training.category_alignment and len(vocab.category) > 1:
+        # a title alone is as short as what a shopper types: the item tower learns from it too
+        titles = [title or text for title, text in zip(data.products.titles, texts, strict=True)]
+    every = [*texts, *titles]
+    vectors, fresh = text_encoder.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
+    say(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
+    features = ItemFeatures(
+        torch.from_numpy(vectors[: len(texts)]),
+        torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
+        torch.tensor([vocab.category_index(category) for category in data.products.categories]),
+        torch.arange(1, len(texts) + 1),
+        torch.from_numpy(attribute_codes(data.products.attributes)),
+    )
+    known, split = data.events, split_events(data.events, config.evaluation)
+    hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
+    if hidden.any():
+        known, split = hide(known, split, hidden, config.evaluation.exclude_seen)
+        say(f"{hidden.sum():,} products are hidden from the tested model")
+    return Prepared(
+        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
+        torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,
+        tie_hash(data.products.ids, config.seed),
+    )  # fmt: skip
+
+
+def forget(config: Config, layout: Layout, name: str) -> None:
+    """Removes what earlier stages left for this data and configuration, so that they start anew."""
+    shutil.rmtree(_run_folder(config, layout, name).root, ignore_errors=True)
+
+
+def _run_folder(config: Config, layout: Layout, name: str) -> RunFolder:
+    return RunFolder(_work(config, layout) / "runs" / name[:16])
+
+
+def _work(config: Config, layout: Layout) -> Path:
+    return Path(config.paths.cache) if config.paths.cache else layout.work
+
+
+def fitter_of(run: Prepared, say: Say) -> Fitter:
+    """What fits models to the prepared data."""
+    device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
+    sizes = Sizes(
+        text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
+        len(run.data.products), int(attributes.max()) if attributes.numel() else 0, len(run.schema.names),
+    )  # fmt: skip
+    return Fitter(
+        run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
+        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint, say,
+    )  # fmt: skip
+
+
+def load_model(run: Prepared, weights: Path) -> TwoTower:
+    """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
+    kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
+    model = fitter_of(run, lambda line: None).new_model(kind)
+    model.load_state_dict(load_file(weights))
+    return model.eval()
+
+
+def some_histories(run: Prepared, limit: int, draw: np.random.Generator) -> BuyerInputs:
+    """Whole histories of at most `limit` buyers, drawn at random."""
+    events, buyers = run.data.events, len(run.data.buyers)
+    chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))
+    cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
+    return evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
+
+
+def require(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise DataError(
+            f"{path.name} is not there for this data and configuration: run `python -m trainer {stage}` first"
+        )
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _rejected(data: Dataset) -> str:
+    total = sum(data.summary.rejected_events.values()) + sum(data.summary.rejected_products.values())
+    return f"; {total:,} rows in rejects.csv" if total else ""
