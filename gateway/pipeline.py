@@ -102,6 +102,8 @@ class Pipeline:
             vector, reason = await self._buyer_vector(query, known, version, deadline)
             if vector is None:
                 hits = await self.retrieval.popular(ask, version, deadline)
+                if query.diversity:
+                    reason = [*reason, "diversity has no effect on popular products"]
                 return await self._list(query, hits, "popular", reason, deadline)
             hits = await self.retrieval.search(vector, ask, deadline)
             return await self._list(query, hits, "model", reason, deadline)
@@ -194,7 +196,7 @@ async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
 
 
 def _query(query: ListQuery, seen: set[str]) -> retrieval_pb2.Query:
-    asked = retrieval_pb2.Query(k=query.k, excluded_ids=[*query.exclude, *sorted(seen)])
+    asked = retrieval_pb2.Query(k=query.k, excluded_ids=[*query.exclude, *sorted(seen)], diversity=query.diversity)
     if query.category or query.brand or query.in_stock is not None:
         asked.filter.categories.extend(query.category)
         asked.filter.brands.extend(query.brand)

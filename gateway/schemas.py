@@ -29,7 +29,8 @@ from twotower.events import EventSchema, Interaction, check_id, check_time, pars
 MAX_TEXT = 500
 MAX_EXCLUDED = 1000
 MAX_FILTER_VALUES = 100
-_WHOLE = re.compile(r"^-?[0-9]+$")
+_WHOLE = re.compile(r"-?[0-9]+")
+_DECIMAL = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}")
 
 
 class Context(NamedTuple):
@@ -86,11 +87,17 @@ def _interactions(value: object, info: ValidationInfo) -> object:
 
 def _count(value: object, info: ValidationInfo) -> int:
     limit = _context(info).max_k
-    if not isinstance(value, str) or not _WHOLE.match(value):
+    if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise _refuse("must be a whole number")
     if value.startswith("-") or not 1 <= int(value[:12]) <= limit:
         raise _refuse(f"must be between 1 and {limit}")
     return int(value)
+
+
+def _share(value: object) -> float:
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value) or float(value) > 1:
+        raise _refuse("must be a number from 0 to 1")
+    return float(value)
 
 
 def _flag(value: object) -> bool:
@@ -113,6 +120,9 @@ _TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}
 Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_TIME)]
 Count = Annotated[
     int, PlainValidator(_count), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
+]
+Share = Annotated[
+    float, PlainValidator(_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "default": 0})
 ]
 Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
 
@@ -192,6 +202,7 @@ class ListQuery(Strict):
     brand: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these brands")
     in_stock: Flag | None = Field(None, description="only products in stock, or only those out of stock")
     exclude: tuple[Id, ...] = Field((), max_length=MAX_EXCLUDED, description="products that may not be in the answer")
+    diversity: Share = Field(0.0, description="how unlike one another: 0 is best first, 1 what is least alike")
 
 
 class RetrieveQuery(ListQuery):
@@ -227,7 +238,8 @@ class ProductOut(Strict):
 
 
 class ListAnswer(Strict):
-    """Products, best first, and their scores: inner products, or shares of popularity where source is popular."""
+    """Products, best first (with diversity: as chosen), and their scores: inner products, or shares of popularity where
+    source is popular."""
 
     product_ids: list[str]
     scores: list[float]

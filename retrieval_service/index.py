@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact import Version
 from twotower.catalogue import Catalogue, Product, read_product_rows
+from twotower.diversity import candidates, check_diversity, diversify
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search import VectorIndex
 from twotower.text import Normaliser
@@ -35,15 +36,20 @@ class Filter(NamedTuple):
 
 
 class Query(NamedTuple):
-    """How many products, which never, and which only. `k` is 1 to 1,000; unknown excluded ids are harmless."""
+    """How many products, which never, which only, and how unlike one another, 0 to 1 (see `twotower.diversity`).
+
+    `k` is 1 to 1,000; unknown excluded ids are harmless.
+    """
 
     k: int
     excluded_ids: Sequence[str] = ()
     filter: Filter = Filter()
+    diversity: float = 0.0
 
 
 class Answer(NamedTuple):
-    """min(k, allowed) products, best first, with scores [K]; and the filter values that no product has."""
+    """min(k, allowed) products, best first (with diversity: as chosen), their scores [K]; and the filter values that no
+    product has."""
 
     product_ids: list[str]
     scores: Float32
@@ -127,7 +133,7 @@ class ProductIndex:
         """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.
 
         Queries of one filter are searched together. InvalidInput where the numbers of vectors and queries
-        differ, or their dimension, a k, or a number that is not finite.
+        differ, or their dimension, a k, a diversity, or a number that is not finite.
         """
         self._check(vectors, queries)
         by_filter: dict[Filter, list[int]] = defaultdict(list)
@@ -136,16 +142,21 @@ class ProductIndex:
         answers: dict[int, Answer] = {}
         for wanted, places in by_filter.items():
             allowed = self._filter(wanted)
-            ks, excluded = zip(*((queries[place].k, self._excluded(queries[place])) for place in places), strict=True)
+            here = [queries[place] for place in places]
             asked = vectors if len(by_filter) == 1 else vectors[places]
+            ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
             found = self._index.search(asked, ks, excluded, allowed.mask)
-            for place, hits in zip(places, found, strict=True):
+            for place, query, hits in zip(places, here, found, strict=True):
+                if query.diversity:
+                    hits = diversify(hits, self._index, query.k, query.diversity)
                 answers[place] = self._answer(hits.rows, hits.scores, allowed.unknown)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
-        """The most popular products for each query; scores are shares of all events' weight. InvalidInput for a k."""
-        _check_k(queries)
+        """The most popular products for each query, whatever its diversity; scores are shares of all events'
+        weight. InvalidInput for a k or a diversity.
+        """
+        _check_queries(queries)
         answers = []
         for query, allowed in zip(queries, self._allowed(queries), strict=True):
             rows = self._by_popularity
@@ -180,7 +191,7 @@ class ProductIndex:
         for row, square in enumerate(squares):
             if not square <= _MAX_LENGTH**2:
                 raise InvalidInput("vectors.data", math.sqrt(square), f"is the length of vector {row}: not usable")
-        _check_k(queries)
+        _check_queries(queries)
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
         # a batch tends to repeat a filter
@@ -207,10 +218,11 @@ class ProductIndex:
         return Answer(self._ids[rows].tolist(), scores, unknown)
 
 
-def _check_k(queries: Sequence[Query]) -> None:
+def _check_queries(queries: Sequence[Query]) -> None:
     for query in queries:
         if not 1 <= query.k <= MAX_K:
             raise InvalidInput("k", query.k, f"must be 1 to {MAX_K}")
+        check_diversity(query.diversity)
 
 
 def load(version: Version, settings: RetrievalSettings) -> ProductIndex:

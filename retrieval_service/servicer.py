@@ -91,9 +91,11 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
 
 
 def is_small(request: retrieval_pb2.SearchRequest) -> bool:
-    """Few queries without a filter, each for few products; of more, an approximate index may have to scan them all."""
+    """Few queries without filter and diversity, each for few products; of more, an approximate index may have to scan
+    them all."""
     return len(request.queries) <= _FEW_QUERIES and all(
-        one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER for one in request.queries
+        one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER and not one.diversity
+        for one in request.queries
     )
 
 
@@ -126,7 +128,7 @@ def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRe
 
 
 def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
-    return [Query(one.k, one.excluded_ids, _filter(one)) for one in messages]
+    return [Query(one.k, one.excluded_ids, _filter(one), one.diversity) for one in messages]
 
 
 def _filter(query: retrieval_pb2.Query) -> Filter:

@@ -240,13 +240,31 @@ QUERIES = {"/retrieve": {"buyer_id": "b"}, "/similar": {"product_id": "p1"}, "/s
     [
         *[
             ("k", value, "must be a whole number")
-            for value in ("", "ten", "1.5", "1e2", "0x10", " 5", "5 ", "٥", "true")
+            for value in ("", "ten", "1.5", "1e2", "0x10", " 5", "5 ", "5\n", "٥", "true")
         ],
         *[("k", value, "between 1 and 1000") for value in ("0", "-1", "1001", "1000000000", "9" * 5000)],
         ("include", "everything", "must be 'products'"),
         ("include", "", "must be 'products'"),
         ("in_stock", "maybe", "must be true or false"),
         ("in_stock", "", "must be true or false"),
+        *[
+            ("diversity", value, "must be a number from 0 to 1")
+            for value in (
+                "",
+                "some",
+                "-0.1",
+                "1.01",
+                "2",
+                "1e-1",
+                "nan",
+                "inf",
+                "0.5 ",
+                "٠.٥",
+                ".",
+                "0.5.5",
+                "9" * 5000,
+            )
+        ],
         ("category[0]", "", "must not be empty"),
         ("category[0]", "a\0b", "control characters"),
         ("category[0]", "x" * 501, "is 501 characters long, the limit is 500"),
@@ -279,7 +297,7 @@ async def test_the_subject_of_a_query(system: Stack, path: str, field: str, valu
 
 
 @pytest.mark.parametrize("path", QUERIES)
-@pytest.mark.parametrize("field", ["k", "include", "category", "brand", "in_stock", "exclude", None])
+@pytest.mark.parametrize("field", ["k", "include", "category", "brand", "in_stock", "exclude", "diversity", None])
 async def test_ten_megabytes_in_a_query(system: Stack, path: str, field: str | None) -> None:
     url = f"{path}?{field or next(iter(QUERIES[path]))}={TEN_MB}"
     document = await raw(system, f"GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

@@ -183,6 +183,26 @@ async def test_filters_and_exclusions(system: Stack, reference: Reference, buyer
     assert nothing["warnings"] == ["no product has brand=لا أحد"]
 
 
+@pytest.mark.parametrize("path", ["/retrieve", "/similar", "/search"])
+async def test_a_diverse_list_is_chosen_from_four_times_as_many(system: Stack, buyer: str, path: str) -> None:
+    subject = {"/retrieve": {"buyer_id": buyer}, "/similar": {"product_id": "p1"}, "/search": {"q": "خاتم"}}[path]
+    await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": as_json(HISTORY)})
+    best = await system.answer(path, **subject, k=20)
+    assert (await system.answer(path, **subject, k=5, diversity="0"))["product_ids"] == best["product_ids"][:5]
+    answer = await system.answer(path, **subject, k=5, diversity="0.7")
+    ListAnswer.model_validate(answer, strict=True)
+    assert answer["product_ids"][0] == best["product_ids"][0] and len(set(answer["product_ids"])) == 5
+    assert answer["product_ids"] != best["product_ids"][:5] and (answer["source"], answer["warnings"]) == ("model", [])
+    scores = dict(zip(best["product_ids"], best["scores"], strict=True))
+    np.testing.assert_allclose(answer["scores"], [scores[one] for one in answer["product_ids"]], atol=1e-6)
+
+
+async def test_popular_products_say_that_they_are_not_diverse(system: Stack, reference: Reference, buyer: str) -> None:
+    answer = await system.answer("/retrieve", buyer_id=buyer, k=5, diversity="0.5")
+    check_list(answer, reference.popular(5))
+    assert answer["warnings"] == ["diversity has no effect on popular products"]
+
+
 async def test_include_products_says_what_they_are(system: Stack, reference: Reference) -> None:
     answer = await system.answer("/similar", product_id="p1", k=40, include="products")
     ListAnswer.model_validate(answer, strict=True)

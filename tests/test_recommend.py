@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from marginal import most_marginal
 from small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
 
 from trainer.__main__ import main
-from twotower.artifact import Layout, open_version, read_pointer
+from twotower.artifact import Layout, Version, open_version, read_pointer
 from twotower.events import EventSchema, Interaction
 from twotower.history import BuyerSequence, latest, to_inputs
 from twotower.tower import BuyerTower
@@ -30,12 +31,15 @@ def recommended(out: Path) -> Table:
     return found
 
 
+def current(artifacts: Path) -> Version:
+    pointer = read_pointer(Layout(artifacts).current)
+    assert pointer is not None
+    return open_version(Layout(artifacts), pointer.version)
+
+
 def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool) -> Table:
     """Every product scored for every buyer, the way the services would: latest events, buyer graph, inner products."""
-    layout = Layout(artifacts)
-    pointer = read_pointer(layout.current)
-    assert pointer is not None
-    version = open_version(layout, pointer.version)
+    version = current(artifacts)
     ids = np.load(version.layout.ids).tolist()
     items = np.load(version.layout.embeddings)
     row_of = {product: row for row, product in enumerate(ids)}
@@ -92,6 +96,32 @@ def test_the_top_products_equal_brute_force(
     assert main([*command, "--k", "7", "--threads", "1"]) == 0
     check(recommended(out), brute_force(artifacts, history[1], 7, seen == "--exclude-seen"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", out.name]
+
+
+def test_a_diverse_list_is_the_one_that_services_give(tmp_path: Path, history: tuple[Path, list[list[str]]]) -> None:
+    _, artifacts = small_run()
+    out = tmp_path / "out.csv"
+    command = ["recommend", "--artifacts", str(artifacts), "--events", str(history[0]), "--out", str(out)]
+    assert main([*command, "--k", "28"]) == 0
+    candidates = recommended(out)
+    assert main([*command, "--k", "7", "--diversity", "0.6"]) == 0
+    files = current(artifacts).layout
+    rows = {one: row for row, one in enumerate(np.load(files.ids).tolist())}
+    vectors = np.load(files.embeddings)
+    for buyer, found in recommended(out).items():
+        asked = candidates[buyer]
+        own = vectors[[rows[product] for _, product, _ in asked]]
+        chosen = most_marginal([score for *_, score in asked], own, 7, 0.6)
+        assert [product for _, product, _ in found] == [asked[place][1] for place in chosen]
+        assert [rank for rank, *_ in found] == list(range(1, 8))
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "nan"])
+def test_a_diversity_out_of_range_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    out = tmp_path / "out.csv"
+    command = ["recommend", "--artifacts", str(tmp_path), "--events", "none.csv", "--out", str(out)]
+    assert main([*command, f"--diversity={value}"]) == 2
+    assert f"--diversity {value}: must be 0 to 1" in capsys.readouterr().err
 
 
 def test_seen_products_are_left_out_unless_kept(tmp_path: Path, history: tuple[Path, list[list[str]]]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import check_process, check_wrong_setting, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marginal import most_marginal
 from numpy.typing import NDArray
 from tiny_artifact import BRANDS, CATEGORIES, build_version, catalogue
 
@@ -166,6 +167,38 @@ async def test_each_row_of_a_batch_has_its_own_filter(stub: Stub, stored: NDArra
     for place, wanted in enumerate([*FILTERS, Filter()]):
         allowed = [one for one in PRODUCTS if passes(one, wanted)]
         assert list(hits[place].product_ids) == ranked(stored, stored[place], allowed, 4)
+
+
+@pytest.mark.parametrize("wanted", [Filter(), FILTERS[0]])
+async def test_each_row_of_a_batch_has_its_own_diversity(
+    stub: Stub, stored: NDArray[np.float32], wanted: Filter
+) -> None:
+    """Of 40 products 4 x 5 are candidates, less those that are excluded or not allowed."""
+    strengths = [0.0, 0.3, 1.0]
+    filters = wanted._asdict() if wanted != Filter() else {}
+    queries = [query(5, ["p6"], **filters) for _ in strengths]
+    for one, strength in zip(queries, strengths, strict=True):
+        one.diversity = strength
+    hits = await search(stub, stored[[0, 1, 2]], *queries)
+    rows = {one.id: one.row for one in PRODUCTS}
+    allowed = [one for one in PRODUCTS if passes(one, wanted) and one.id != "p6"]
+    for place, strength in enumerate(strengths):
+        candidates = [rows[one] for one in ranked(stored, stored[place], allowed, 20 if strength else 5)]
+        scores = stored[candidates].astype(np.float64) @ stored[place]
+        chosen = most_marginal(scores, stored[candidates], 5, strength)
+        assert list(hits[place].product_ids) == [PRODUCTS[candidates[one]].id for one in chosen]
+        np.testing.assert_allclose(wire.unpack_scores(hits[place].scores), scores[chosen], atol=1e-6)
+    assert hits[1].product_ids != hits[0].product_ids or hits[2].product_ids != hits[0].product_ids
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("method", [search, popular])
+async def test_a_diversity_out_of_range_is_refused(
+    stub: Stub, stored: NDArray[np.float32], method: Any, value: float
+) -> None:
+    asked = retrieval_pb2.Query(k=3, diversity=value)
+    with pytest.raises(errors.InvalidInput, match=r"diversity.*must be from 0 to 1"):
+        await (method(stub, stored[:1], asked) if method is search else method(stub, asked))
 
 
 async def test_another_spelling_of_a_filter_value_is_understood(stub: Stub, stored: NDArray[np.float32]) -> None:
@@ -443,6 +476,7 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
         ([query(1)] * 65, False),
         ([query(10, in_stock=False)], False),
         ([query(10, categories=[JEWELLERY])], False),
+        ([retrieval_pb2.Query(k=10, diversity=0.1)], False),
     ],
 )
 def test_only_short_unfiltered_queries_are_answered_without_a_worker(

@@ -129,6 +129,9 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     recommend.add_argument("--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories")
     recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
     recommend.add_argument("--k", type=int, default=10, help="products for each buyer, 1 to 1000 (default 10)")
+    recommend.add_argument(
+        "--diversity", type=float, default=0.0, help="how unlike one another, 0 to 1 (default 0: best first)"
+    )
     recommend.add_argument("--version", default="", help="default: the published one")
     recommend.add_argument("--threads", type=int, default=0, help="default: one for each core")
     seen = recommend.add_mutually_exclusive_group()
@@ -317,13 +320,15 @@ def _encoder(options: argparse.Namespace) -> int:
 def _recommend(options: argparse.Namespace) -> int:
     if not 1 <= options.k <= 1000:
         return _fail(f"--k {options.k}: must be 1 to 1000", 2)
+    if not 0 <= options.diversity <= 1:
+        return _fail(f"--diversity {options.diversity}: must be 0 to 1", 2)
     from trainer.config import cores
-    from trainer.recommend import recommend
+    from trainer.recommend import Wanted, recommend
     from twotower.artifact import Layout
 
     written = recommend(
-        Layout(options.artifacts), options.version, options.events, options.k, options.exclude, options.out,
-        options.threads or cores(), _timed_say(),
+        Layout(options.artifacts), options.version, options.events,
+        Wanted(options.k, options.exclude, options.diversity), options.out, options.threads or cores(), _timed_say(),
     )  # fmt: skip
     print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
     return 0

@@ -18,11 +18,21 @@ from trainer.evaluate import history_inputs
 from trainer.progress import Say, track
 from trainer.split import Cases
 from twotower.artifact import Layout, open_version, read_pointer
+from twotower.diversity import candidates, diversify
 from twotower.events import EventSchema
 from twotower.search import VectorIndex
 from twotower.tower import BuyerTower
 
 _CHUNK = 512
+
+
+class Wanted(NamedTuple):
+    """What every buyer gets: `k` products, 1 to 1,000, without those seen or with them, how unlike one another (0 to 1,
+    see `twotower.diversity`)."""
+
+    k: int
+    exclude_seen: bool = True
+    diversity: float = 0.0
 
 
 class Written(NamedTuple):
@@ -34,9 +44,10 @@ class Written(NamedTuple):
 
 
 def recommend(
-    layout: Layout, version: str, events: Sequence[str], k: int, exclude_seen: bool, out: Path, threads: int, say: Say
+    layout: Layout, version: str, events: Sequence[str], wanted: Wanted, out: Path, threads: int, say: Say
 ) -> Written:
-    """Writes `buyer_id, rank, product_id, score`, k rows a buyer (fewer where fewer products are left).
+    """Writes `buyer_id, rank, product_id, score`, k rows a buyer (fewer where fewer products are left), best first or,
+    with diversity, as chosen.
 
     Rows that cannot be used go to `out`.rejects.csv; a buyer of whom no row is left has no recommendations and is
     counted. Raises DataError for an unknown file type, NotFound where there is no such version.
@@ -64,7 +75,8 @@ def recommend(
     else:
         rejects.unlink()
     say(
-        f"version {version}: {len(buyers):,} buyers, products in their history {'excluded' if exclude_seen else 'kept'}"
+        f"version {version}: {len(buyers):,} buyers, "
+        f"products in their history {'excluded' if wanted.exclude_seen else 'kept'}"
     )
     schema = EventSchema(opened.manifest.event_weights)
     frames = []
@@ -75,7 +87,9 @@ def recommend(
         vectors = tower.encode(index.vectors[batch.rows], batch)
         seen = [np.unique(history.product[a:b]).astype(np.int64) for a, b in zip(start, stop, strict=True)]
         nothing = [np.empty(0, np.int64)] * len(codes)
-        hits = index.search(vectors, [k] * len(codes), seen if exclude_seen else nothing)
+        most = candidates(wanted.k, wanted.diversity)
+        found = index.search(vectors, [most] * len(codes), seen if wanted.exclude_seen else nothing)
+        hits = [diversify(one, index, wanted.k, wanted.diversity) for one in found]
         sizes = [len(one.rows) for one in hits]
         frames.append(
             pl.DataFrame(
