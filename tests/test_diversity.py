@@ -81,7 +81,7 @@ def test_it_is_the_definition(seed: int, count: int, k: int, diversity: float) -
 
 
 def test_how_many_candidates() -> None:
-    assert [candidates(k, 0.3) for k in (1, 10, 400, 500, 1000)] == [4, 40, 1600, 1600, 1600]
+    assert [candidates(k, 0.3) for k in (1, 10, 250, 251, 1000)] == [4, 40, 1000, 1000, 1000]
     assert [candidates(k, 0) for k in (1, 1000)] == [1, 1000]
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from twotower.errors import InvalidInput
 from twotower.search import Hits, VectorIndex
 
-# so many candidates for each product that is wanted, and no more than this, for every pair of them is compared
-_CANDIDATES, _MOST_CANDIDATES = 4, 1600
+# so many candidates for each product that is wanted, and no more than this, for each is compared with each one chosen
+_CANDIDATES, _MOST_CANDIDATES = 4, 1000
 
 
 def check_diversity(diversity: float) -> None:
