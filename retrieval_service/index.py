@@ -147,9 +147,8 @@ class ProductIndex:
             ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
             found = self._index.search(asked, ks, excluded, allowed.mask)
             for place, query, hits in zip(places, here, found, strict=True):
-                if query.diversity:
-                    hits = diversify(hits, self._index, query.k, query.diversity)
-                answers[place] = self._answer(hits.rows, hits.scores, allowed.unknown)
+                chosen = diversify(hits, self._index, query.k, query.diversity)
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
