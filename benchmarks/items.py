@@ -27,8 +27,9 @@ from sentence_transformers import SentenceTransformer
 from trainer.config import load_config
 from trainer.dataset import load_dataset
 from trainer.demo_data import generate
-from trainer.export import export_encoder, measure_int8
-from trainer.text_encoder import load_pretrained, texts_of, train_catalogue_encoder
+from trainer.encoder_export import export_encoder, measure_int8
+from trainer.text_encoder import load_pretrained, train_catalogue_encoder
+from trainer.text_vectors import texts_of
 from twotower.artifact import Layout
 from twotower.encoder import TextEncoder
 from twotower.text import Normaliser

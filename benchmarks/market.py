@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from trainer.config import load_config
-from trainer.export import export_towers
+from trainer.export import export_buyer_tower, export_item_tower
 from trainer.index import Built, is_small
 from trainer.model import Sizes, TwoTower
 from trainer.nearest import write_nearest
@@ -190,5 +190,6 @@ def _towers(files: VersionLayout, size: Size) -> None:
             # row 0 of a table of events is padding
             if name == "type_bias":
                 values[0] = 0
-    export_towers(model, files.item_tower, files.buyer_tower, _TEXT)
+    export_item_tower(model, files.item_tower, _TEXT)
+    export_buyer_tower(model, files.buyer_tower)
     save_file({name: values.contiguous() for name, values in model.buyer.state_dict().items()}, files.weights)

@@ -22,11 +22,11 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from small_shop import copy_artifacts, run_arguments, small_run
 
-from trainer import export
+from trainer import encoder_export, export
 from trainer.__main__ import main
 from trainer.config import Encoder, load_config
+from trainer.encoder_export import check_text_parity, export_encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.export import check_text_parity, export_encoder
 from trainer.text_encoder import HashedNgramEmbedding
 from twotower.artifact import Layout
 from twotower.encoder import TextEncoder
@@ -114,14 +114,14 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
 
     # one graph for all: tracing it takes most of this test's time
-    trace, kept = export._export, tmp_path / "kept.onnx"
+    trace, kept = encoder_export.export_graph, tmp_path / "kept.onnx"
 
     def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
         if not kept.exists():
             trace(module, example, kept, *rest)
         shutil.copyfile(kept, path)
 
-    monkeypatch.setattr(export, "_export", trace_once)
+    monkeypatch.setattr(encoder_export, "export_graph", trace_once)
 
     def exported(quantisation: str) -> TextEncoder:
         config = encoder_config("name=x", f"quantisation={quantisation}")
@@ -148,7 +148,7 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
         CorruptArtifact, match=r"other vectors on this processor .* train with encoder.quantisation=none"
     ):
         TextEncoder.load(files, 1)
-    monkeypatch.setattr(export, "MIN_COSINE", 0.9999)
+    monkeypatch.setattr(encoder_export, "MIN_COSINE", 0.9999)
     with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
         exported("int8")
     assert exported("auto").spec.int8 is None
@@ -183,7 +183,7 @@ def test_a_text_graph_that_was_tampered_with_is_not_let_through(tmp_path: Path) 
 
 def test_a_difference_that_is_no_number_is_not_let_through() -> None:
     with pytest.raises(ParityError, match="by nan"):
-        export._compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
+        export.compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
 
 
 @pytest.mark.parametrize("broken", ["item_tower.onnx", "buyer_tower.onnx", "encoder.onnx"])
@@ -193,7 +193,7 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
     before = (artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())
-    real = export._export
+    real = export.export_graph
 
     def tampering(module: Any, example: Any, path: Path, *rest: Any) -> None:
         real(module, example, path, *rest)
@@ -207,7 +207,8 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
             else:
                 tamper(path)
 
-    monkeypatch.setattr(export, "_export", tampering)
+    for module in (export, encoder_export):
+        monkeypatch.setattr(module, "export_graph", tampering)
     assert main(run_arguments(shop, artifacts, "--force")) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"error: {broken} differs from the trained model by ")

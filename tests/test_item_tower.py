@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.config import Model, load_config
-from trainer.export import check_item_parity, export_towers
+from trainer.export import check_item_parity, export_item_tower
 from trainer.model import Heads, ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded
 from twotower import tower
 
@@ -155,7 +155,7 @@ def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:
 def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path) -> None:
     torch.manual_seed(3)
     made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
-    export_towers(made, tmp_path / "item.onnx", tmp_path / "buyer.onnx", TEXT)
+    export_item_tower(made, tmp_path / "item.onnx", TEXT)
     graph = tower.ItemTower(tmp_path / "item.onnx", 1)
     features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3), NONE[:5])
     for rows in (np.arange(5), np.array([3]), np.array([1, 1, 1])):

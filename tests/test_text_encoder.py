@@ -1,4 +1,4 @@
-"""The catalogue encoder and the cache of text vectors."""
+"""The catalogue encoder, and the opening of others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from small_shop import product_rows
 
@@ -22,15 +21,13 @@ from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.text_encoder import (
     _Batches,
-    encode_cached,
     load_pretrained,
     noised,
     open_encoder,
     save_encoder,
-    texts_of,
     train_catalogue_encoder,
 )
-from twotower.encoder import EncoderSpec
+from trainer.text_vectors import texts_of
 from twotower.text import Normaliser
 
 FULL = Normaliser.profile("full")
@@ -206,71 +203,6 @@ def test_noising_changes_texts_but_keeps_their_numbers() -> None:
     made = [noised(text, draw) for _ in range(200)]
     assert sum(one != text for one in made) > 150
     assert sum("4000" in one for one in made) > 150
-
-
-class Counting:
-    """A text encoder that counts what it is asked; its vectors are the lengths of the texts."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.spec = EncoderSpec(kind="ngrams", name="x", dimension=2, normaliser={}, max_length=9)
-
-    def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
-        self.asked += texts
-        return np.array([[len(text), 1] for text in texts], np.float32).reshape(-1, 2)
-
-
-def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
-    encoder = Counting()
-
-    def encode(digest: str, *texts: str) -> tuple[list[float], int]:
-        vectors, fresh = encode_cached(encoder, digest, texts, tmp_path / "cache", 64)  # type: ignore[arg-type]
-        assert vectors.shape == (len(texts), 2)
-        return vectors[:, 0].tolist(), fresh
-
-    assert encode("e1", "a", "bb", "a") == ([1, 2, 1], 2)
-    assert encode("e1", "bb", "a") == ([2, 1], 0)
-    assert encode("e1", "a", "ccc", "bb") == ([1, 3, 2], 1)
-    assert encoder.asked == ["a", "bb", "ccc"]
-    # another encoder has vectors of its own
-    assert encode("e2", "a") == ([1], 1)
-    assert encode("e1", "ccc") == ([3], 0)
-
-
-def test_old_and_new_texts_are_told_apart_across_chunks(tmp_path: Path) -> None:
-    encoder = Counting()
-
-    def encode(*texts: str) -> tuple[list[float], int]:
-        vectors, fresh = encode_cached(encoder, "e", texts, tmp_path, 64, chunk=2)  # type: ignore[arg-type]
-        return vectors[:, 0].tolist(), fresh
-
-    assert encode("a", "bb", "ccc", "dddd", "eeeee") == ([1, 2, 3, 4, 5], 5)
-    assert encode("eeeee", "ffffff", "bb", "bb", "g", "a", "ccc") == ([5, 6, 2, 2, 1, 1, 3], 2)
-    assert encoder.asked == ["a", "bb", "ccc", "dddd", "eeeee", "ffffff", "g"]
-
-
-def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
-    class Failing(Counting):
-        def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
-            if "ccc" in texts:
-                raise KeyboardInterrupt
-            return super().encode(texts, batch_size)
-
-    encode_cached(Counting(), "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    with pytest.raises(KeyboardInterrupt):
-        encode_cached(Failing(), "e", ["dddd", "ccc", "bb"], tmp_path, 64, chunk=1)  # type: ignore[arg-type]
-    vectors, fresh = encode_cached(Failing(), "e", ["bb", "a"], tmp_path, 64)  # type: ignore[arg-type]
-    assert (vectors[:, 0].tolist(), fresh) == ([2, 1], 0)
-
-
-@pytest.mark.parametrize("left", [0, 100])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, left: int) -> None:
-    encoder = Counting()
-    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    (path,) = tmp_path.glob("*.npy")
-    path.write_bytes(path.read_bytes()[:left])
-    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
-    assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
 
 
 def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,18 +12,17 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer import baselines, comparison, evaluate, export, gate, index, similarity, slices
+from trainer import baselines, comparison, evaluate, export, gate, index, item_side, similarity, slices
 from trainer.dataset import Events, data_facts
 from trainer.model import ItemFeatures, TwoTower, text_alone
-from trainer.nearest import write_nearest
-from trainer.progress import Say, track
+from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.samples import sample_buyers
 from trainer.split import Cases, Int64, everything, sample, training_counts
 from twotower.encoder import TextEncoder
 from twotower.text import item_text
-from twotower.tower import BuyerTower, ItemTower
+from twotower.tower import BuyerTower
 
 Float32 = NDArray[np.float32]
 _PARITY_HISTORIES = 64
@@ -210,24 +209,14 @@ def embed(run: Prepared, say: Say) -> None:
     """Exports both towers, proves parity with torch on real rows, and encodes the catalogue through the graph."""
     require(run.folder.final, "train")
     config, folder = run.config, run.folder
-    threads = config.thread_count
     model = load_model(run, folder.final)
-    export.export_towers(model, folder.item_tower, folder.buyer_tower, run.features.text.shape[1])
-    tower = ItemTower(folder.item_tower, threads)
-    draw = np.random.default_rng(config.seed)
-    count = len(run.data.products)
-    rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
-    tolerance = config.encoder.parity_tolerance
-    item = export.check_item_parity(model, tower, run.features, rows, tolerance)
     # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
-    vectors = np.empty((count, config.model.dimension), np.float32)
-    for start in track(range(0, count, 4096), "encoding products", unit="chunk"):
-        part = slice(start, start + 4096)
-        made = tower.encode(*(column[part].numpy() for column in run.features[:4]))
-        # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
-        vectors[part] = made / np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
-    batch = some_histories(run, _PARITY_HISTORIES, draw)
-    buyer = export.check_buyer_parity(model, BuyerTower(folder.buyer_tower, threads), vectors, batch, tolerance)
+    tower, item = item_side.export(model, run.features, folder.item_tower, config)
+    vectors = item_side.encode(tower, run.features, config.model.dimension)
+    export.export_buyer_tower(model, folder.buyer_tower)
+    batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
+    graph = BuyerTower(folder.buyer_tower, config.thread_count)
+    buyer = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
     say(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
     np.save(folder.embeddings, vectors, allow_pickle=False)
     np.save(folder.ids, np.array(run.data.products.ids, dtype=np.str_), allow_pickle=False)
@@ -238,15 +227,10 @@ def build_index(run: Prepared, say: Say) -> None:
     """Vectors → FAISS index of the configured kind, tuned on real buyers."""
     for path in (run.folder.embeddings, run.folder.buyer_tower):
         require(path, "embed")
-    config, threads = run.config, run.config.thread_count
     vectors = np.load(run.folder.embeddings, allow_pickle=False)
-    built = index.build(vectors, _index_queries(run, vectors, threads), config.index, config.seed, threads, say)
-    index.write(built, run.folder.index)
-    run.folder.nearest.unlink(missing_ok=True)
-    if index.is_small(built):
-        write_nearest(run.folder.embeddings, run.folder.nearest)
-    write_json(run.folder.index_spec, built.spec.model_dump())
-    say(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    queries = _index_queries(run, vectors, run.config.thread_count)
+    spec = item_side.write_index(vectors, queries, run.folder, run.config, say)
+    write_json(run.folder.index_spec, spec.model_dump())
 
 
 def _index_queries(run: Prepared, vectors: Float32, threads: int) -> index.Queries:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from trainer import evaluate, export, text_encoder
+from trainer import encoder_export, evaluate, text_encoder, text_vectors
 from trainer.candidates import Fitter
 from trainer.config import Config
 from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
@@ -48,6 +48,7 @@ _MODEL_CODE = {
         "quantise",
         "split",
         "text_encoder",
+        "text_vectors",
         "train",
         "transformer",
     ),
@@ -157,8 +158,8 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     data = load_dataset(events, products, config.data, config.seed, folder.root, say)
     say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
-    texts = text_encoder.texts_of(data.products)
-    digest = export.export_encoder(
+    texts = text_vectors.texts_of(data.products)
+    digest = encoder_export.export_encoder(
         model, encoder_name, config.encoder, [text for text in texts if text], layout, threads, say
     )
     graph = TextEncoder.load(layout.encoder(digest), threads)
@@ -168,7 +169,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         # a title alone is as short as what a shopper types: the item tower learns from it too
         titles = [title or text for title, text in zip(data.products.titles, texts, strict=True)]
     every = [*texts, *titles]
-    vectors, fresh = text_encoder.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
+    vectors, fresh = text_vectors.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
     say(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
     features = ItemFeatures(
         torch.from_numpy(vectors[: len(texts)]),

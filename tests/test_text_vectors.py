@@ -1,0 +1,77 @@
+"""The cache of text vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from trainer.text_vectors import encode_cached
+from twotower.encoder import EncoderSpec
+
+
+class Counting:
+    """A text encoder that counts what it is asked; its vectors are the lengths of the texts."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.spec = EncoderSpec(kind="ngrams", name="x", dimension=2, normaliser={}, max_length=9)
+
+    def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+        self.asked += texts
+        return np.array([[len(text), 1] for text in texts], np.float32).reshape(-1, 2)
+
+
+def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
+    encoder = Counting()
+
+    def encode(digest: str, *texts: str) -> tuple[list[float], int]:
+        vectors, fresh = encode_cached(encoder, digest, texts, tmp_path / "cache", 64)  # type: ignore[arg-type]
+        assert vectors.shape == (len(texts), 2)
+        return vectors[:, 0].tolist(), fresh
+
+    assert encode("e1", "a", "bb", "a") == ([1, 2, 1], 2)
+    assert encode("e1", "bb", "a") == ([2, 1], 0)
+    assert encode("e1", "a", "ccc", "bb") == ([1, 3, 2], 1)
+    assert encoder.asked == ["a", "bb", "ccc"]
+    # another encoder has vectors of its own
+    assert encode("e2", "a") == ([1], 1)
+    assert encode("e1", "ccc") == ([3], 0)
+
+
+def test_old_and_new_texts_are_told_apart_across_chunks(tmp_path: Path) -> None:
+    encoder = Counting()
+
+    def encode(*texts: str) -> tuple[list[float], int]:
+        vectors, fresh = encode_cached(encoder, "e", texts, tmp_path, 64, chunk=2)  # type: ignore[arg-type]
+        return vectors[:, 0].tolist(), fresh
+
+    assert encode("a", "bb", "ccc", "dddd", "eeeee") == ([1, 2, 3, 4, 5], 5)
+    assert encode("eeeee", "ffffff", "bb", "bb", "g", "a", "ccc") == ([5, 6, 2, 2, 1, 1, 3], 2)
+    assert encoder.asked == ["a", "bb", "ccc", "dddd", "eeeee", "ffffff", "g"]
+
+
+def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
+    class Failing(Counting):
+        def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+            if "ccc" in texts:
+                raise KeyboardInterrupt
+            return super().encode(texts, batch_size)
+
+    encode_cached(Counting(), "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    with pytest.raises(KeyboardInterrupt):
+        encode_cached(Failing(), "e", ["dddd", "ccc", "bb"], tmp_path, 64, chunk=1)  # type: ignore[arg-type]
+    vectors, fresh = encode_cached(Failing(), "e", ["bb", "a"], tmp_path, 64)  # type: ignore[arg-type]
+    assert (vectors[:, 0].tolist(), fresh) == ([2, 1], 0)
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, left: int) -> None:
+    encoder = Counting()
+    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:left])
+    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
