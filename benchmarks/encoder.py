@@ -127,9 +127,9 @@ def measure_sellers(folder: Path, threads: int) -> dict[str, Any]:
     found = {
         form: recalls(rank(vectors, documents, own)) for form, documents in product_forms(model, catalogue).items()
     }
-    baselines = []
+    baselines: list[dict[str, Any]] = []
     for analyzer, ngrams, described in itertools.product(("char", "char_wb"), ((2, 3), (2, 4), (3, 5)), (False, True)):
-        settings = {"analyzer": analyzer, "ngram_range": list(ngrams), "description": described}
+        settings: dict[str, Any] = {"analyzer": analyzer, "ngram_range": list(ngrams), "description": described}
         baselines.append({"settings": settings, **recalls(TfIdf(catalogue, **settings).ranks(queries, own))})
     best = max(baselines, key=lambda one: one["recall@1"])
     highest = max(one["recall@10"] for one in baselines)

@@ -133,7 +133,7 @@ def _make(shop: Path, products: int, events: int) -> None:
 
 def _run_child(options: argparse.Namespace, kind: str, shop: Path, work: Path) -> list[Stage]:
     """One process of this module; what it measured."""
-    command = [sys.executable, "-m", "benchmarks.growth", "--child", kind, "--shop", shop, "--work", work]
+    command = [sys.executable, "-m", "benchmarks.growth", "--child", kind, "--shop", str(shop), "--work", str(work)]
     command += [f"--{name}={getattr(options, name)}" for name in ("steps", "asked", "threads")]
     command += (["--cpu-time"] if options.cpu_time else []) + ["--set", *options.set]
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
@@ -150,7 +150,8 @@ def _configuration(options: argparse.Namespace) -> Any:
 
 
 def _prepare(options: argparse.Namespace) -> Any:
-    from trainer.run import check_writable, prepare
+    from trainer.release import check_writable
+    from trainer.run import prepare
     from twotower.artifact import Layout
 
     layout = Layout(options.work)

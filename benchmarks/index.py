@@ -119,8 +119,9 @@ def _flat(vectors: Float32) -> Way:
     seconds = time.process_time() - started
 
     def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-        chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        found: NDArray[np.int64] = index.search(query[None], K, params=faiss.SearchParameters(sel=chosen))[1][0]
+        chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
+        settings = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
+        found: NDArray[np.int64] = index.search(query[None], K, params=settings)[1][0]
         return found
 
     return Way(lambda query: index.search(query[None], K)[1][0], seconds, 4 * vectors.shape[1], [], filtered)

@@ -8,7 +8,7 @@ sizes, and those are real; what is recommended here means nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,12 +48,12 @@ class Size(NamedTuple):
     dimension: int
     buyers: int
     history: int
-    index: str
+    factory: str
     seed: int = 7
 
     @property
     def name(self) -> str:
-        index = self.index.replace(",", "-")
+        index = self.factory.replace(",", "-")
         return f"synthetic-{self.products}-{self.dimension}-{self.buyers}-{self.history}-{index}-{self.seed}"
 
 
@@ -82,19 +82,19 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     vectors = _vectors(centre_of, size.dimension, generator)
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([product_id(row) for row in range(size.products)]))
-    index = faiss.index_factory(size.dimension, size.index, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(size.dimension, size.factory, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
     spec = IndexSpec()
-    if "HNSW" in size.index:
+    if "HNSW" in size.factory:
         # about .99 of the true hundred at 100,000 products; kept in the file too, so that all who read it search alike
-        faiss.downcast_index(index).hnsw.efSearch = 150
+        faiss.downcast_index(index).hnsw.efSearch = 150  # type: ignore[attr-defined]
         steps = [
             IndexStep(depth=depth, parameter=150, factor=1.0, recall=0.99, microseconds=0) for depth in (100, 160, 1000)
         ]
-        spec = IndexSpec(kind="hnsw", factory=size.index, knob="efSearch", steps=steps)
-    elif size.index != "Flat":
-        raise ValueError(f"index {size.index!r}: Flat, or one of HNSW")
+        spec = IndexSpec(kind="hnsw", factory=size.factory, knob="efSearch", steps=steps)
+    elif size.factory != "Flat":
+        raise ValueError(f"index {size.factory!r}: Flat, or one of HNSW")
     faiss.write_index(index, str(files.index))
     if is_small(Built(index, spec)):
         write_nearest(files.embeddings, files.nearest)

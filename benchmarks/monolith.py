@@ -51,7 +51,7 @@ def plain(artifacts: Path, redis_url: str) -> Any:
 
     @app.get("/retrieve")
     async def retrieve(buyer_id: str, k: int = 10) -> dict[str, Any]:
-        members = await redis.lrange(KEY_PREFIX + buyer_id, 0, -1)
+        members: list[Any] = await redis.lrange(KEY_PREFIX + buyer_id, 0, -1)
         history = [member.decode().split("\0") for member in members]
         known = [one for one in history if one[0] in row_of]
         times = [int(one[2]) for one in known]
@@ -121,7 +121,7 @@ def tuned(artifacts: Path, redis_url: str) -> Any:
 
     async def retrieve(request: Request) -> Response:
         buyer_id, k = request.query_params["buyer_id"], int(request.query_params.get("k", 10))
-        members = await redis.lrange(KEY_PREFIX + buyer_id, 0, -1)
+        members: list[Any] = await redis.lrange(KEY_PREFIX + buyer_id, 0, -1)
         fields = b"\0".join(members).decode().split("\0")
         rows, terms, times = [], [], []
         for product, event, time in zip(fields[0::3], fields[1::3], fields[2::3], strict=True):

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,7 +123,7 @@ def start(
 
 def settings_of(folder: Path) -> DemoSettings:
     """Settings of free ports; the folder for logs is made."""
-    ports = {f"{name}_port": free_port() for name in ("gateway", "item", "buyer", "retrieval", "redis")}
+    ports: dict[str, Any] = {f"{name}_port": free_port() for name in ("gateway", "item", "buyer", "retrieval", "redis")}
     settings = DemoSettings(folder=folder, **ports)
     settings.logs.mkdir(parents=True, exist_ok=True)
     return settings
@@ -256,7 +256,7 @@ def report(found: dict[tuple[str, int], list[Measured]], names: Sequence[str]) -
         for name in MONOLITHS:
             if name not in names or CHAIN not in names:
                 continue
-            one = {"clients": clients, "against": name}
+            one: dict[str, Any] = {"clients": clients, "against": name}
             pairs = list(zip(found[CHAIN, clients], found[name, clients], strict=True))
             for field in ("rate", "p50", "p99"):
                 values = sorted(getattr(a.outcome, field) / getattr(b.outcome, field) for a, b in pairs)
@@ -300,7 +300,7 @@ def draw(found: dict[tuple[str, int], list[Measured]], names: Sequence[str], pat
     figure.savefig(path, metadata={"Date": None})
 
 
-async def _fill_lists(url: str, histories: dict[str, Sequence[Any]]) -> None:
+async def _fill_lists(url: str, histories: Mapping[str, Sequence[Any]]) -> None:
     client = Redis.from_url(url)
     pipeline = client.pipeline(transaction=False)
     for buyer, history in histories.items():

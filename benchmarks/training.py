@@ -38,11 +38,13 @@ import polars as pl
 import torch
 
 from benchmarks.curves import Clock, Curve, Point
-from trainer import evaluate, pipeline
+from trainer import evaluate
 from trainer.baselines import Scorer
 from trainer.config import load_config
 from trainer.demo_data import generate
 from trainer.model import TwoTower
+from trainer.release import check_writable
+from trainer.run import Prepared, fitter_of, prepare
 from trainer.split import Cases, sample
 from trainer.train import fit
 from twotower.artifact import Layout
@@ -73,7 +75,7 @@ class TimeIsUp(Exception):
 class Task(NamedTuple):
     """What both sides are measured on, and how long."""
 
-    run: pipeline.Prepared
+    run: Prepared
     cases: Cases
     device: str
     limit: float
@@ -189,8 +191,8 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
     now = time.process_time if options.cpu_time else time.perf_counter
     clock = Clock(now)
     layout = Layout(options.folder / "artifacts")
-    pipeline.check_writable(layout)
-    run = pipeline.prepare(config, layout, [str(files[0])], [str(files[1])], lambda line: print(line, flush=True))
+    check_writable(layout)
+    run = prepare(config, layout, [str(files[0])], [str(files[1])], lambda line: print(line, flush=True))
     seconds = clock.seconds
     cases = sample(run.split.validation, config.evaluation.max_buyers, config.seed)
     return Task(run, cases, device, options.minutes * 60, now, seconds)
@@ -202,15 +204,16 @@ def _linear_seconds(task: Task) -> float:
     config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"start": "linear"})})
     clock = Clock(task.now)
     with tempfile.TemporaryDirectory() as folder:
-        fitter = pipeline.fitter_of(replace(run, config=config), lambda line: print(line, flush=True))
+        fitter = fitter_of(replace(run, config=config), lambda line: print(line, flush=True))
         fitter.choose(run.events, run.split.train_stop, task.cases, Path(folder))
     return clock.seconds
 
 
 def _train_ours(task: Task, folder: Path) -> Curve:
     """Our softmax training as `python -m trainer run` does it, for `training.max_epochs` at most."""
-    run, points = task.run, []
-    fitter = pipeline.fitter_of(run, lambda line: None)
+    run = task.run
+    points: list[Point] = []
+    fitter = fitter_of(run, lambda line: None)
     clock = Clock(task.now)
     model = fitter.new_model("softmax").to(fitter.device)
     sampler = fitter.sampler(run.events, run.split.train_stop)
@@ -288,7 +291,7 @@ def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: 
     return curve
 
 
-def _vectors_scorer(folder: Path, run: pipeline.Prepared) -> Scorer:
+def _vectors_scorer(folder: Path, run: Prepared) -> Scorer:
     """Scores of the vectors in `folder`. Products it does not know are last; of a buyer it does not know, all are
     equal."""
     buyers, ids, items, known = (

@@ -27,7 +27,7 @@ from small_shop import (
     write_shop,
 )
 
-from trainer import pipeline, run
+from trainer import pipeline, release, run
 from trainer.__main__ import main
 from trainer.config import load_config
 from trainer.split import draw_hidden
@@ -483,7 +483,7 @@ def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path, capsys: Capture) -> None:
     shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
-    with run.working_alone(Layout(artifacts)):
+    with release.working_alone(Layout(artifacts)):
         assert main(run_arguments(shop, artifacts)) == 2
     assert f"another trainer is working in {artifacts}" in capsys.readouterr().err
 

@@ -198,7 +198,7 @@ def _stage(options: argparse.Namespace) -> int:
     from trainer.config import load_config
 
     config = load_config(options.config, options.set)
-    from trainer.run import working_alone
+    from trainer.release import working_alone
     from twotower.artifact import Layout
 
     layout = Layout(options.artifacts)

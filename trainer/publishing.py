@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from dataclasses import asdict
@@ -10,13 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from trainer import baselines, gate, similarity
 from trainer.config import Config
-from trainer.errors import DataError
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
+from trainer.release import free_name, keep_newest, load_as_services_do
 from trainer.report import write_report
 from trainer.run import Prepared, require, write_json
 from trainer.split import everything
@@ -35,15 +32,9 @@ from twotower.artifact import (
     write_version,
 )
 from twotower.catalogue import Product, write_catalogue
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.events import Interaction
 from twotower.history import weights_by_code, write_recent
-from twotower.search import VectorIndex
-from twotower.tower import BuyerTower, ItemTower
-
-# products that the index must find by their own vectors before a version is published
-_FOUND_AGAIN = 50
 
 
 class Published(NamedTuple):
@@ -59,12 +50,12 @@ def publish_run(run: Prepared, say: Say) -> Published:
         require(path, stage)
     verdict = _current_verdict(run, say)
     created = datetime.now(UTC)
-    name = _version_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
+    name = free_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
     version = write_version(
         run.layout,
         name,
         fill=lambda target: _fill(run, target, name, created),
-        check=lambda written: _load_as_services_do(written, run.config.threads or 1),
+        check=lambda written: load_as_services_do(written, run.config.threads or 1),
     )
     if not verdict.refused:
         publish(run.layout, name)
@@ -72,7 +63,7 @@ def publish_run(run: Prepared, say: Say) -> Published:
     removed = prune(run.layout, keep)
     work = run.folder.root.parent.parent
     for own in ("runs", "encoders", "text_vectors"):
-        _keep_newest(work / own, keep)
+        keep_newest(work / own, keep)
     for reason in verdict.reasons:
         say(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
     said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"
@@ -90,19 +81,6 @@ def _current_verdict(run: Prepared, say: Say) -> gate.Verdict:
     verdict = judge(run, facts)
     write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
     return verdict
-
-
-def _version_name(layout: Layout, wanted: str) -> str:
-    """`wanted`, or with a number behind it where a version was made in the same second."""
-    names = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
-    return next(name for name in names if not layout.version(name).root.exists())
-
-
-def _keep_newest(folder: Path, keep: int) -> None:
-    """Removes all but the `keep` entries of one of the trainer's own folders that were used last."""
-    if folder.is_dir():
-        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-keep]:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def up_to_date(layout: Layout, name: str) -> str:
@@ -212,19 +190,3 @@ def _recent(run: Prepared, limit: int) -> Any:
                 for p in places
             ],
         )
-
-
-def _load_as_services_do(version: Version, threads: int) -> None:
-    version.check(*(version.layout.root / name for name in version.manifest.files))
-    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
-    files = version.layout
-    opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
-    ItemTower(files.item_tower, threads)
-    BuyerTower(files.buyer_tower, threads)
-    TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
-    some = np.array(opened.vectors[:_FOUND_AGAIN])
-    best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [np.empty(0, np.int64)] * len(some))]
-    found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
-    # an approximate index may miss one
-    if found < (1.0 if opened.exact else 0.9) * len(some):
-        raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,30 +116,6 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
 
 def _code() -> str:
     return code_digest(_MODEL_CODE)
-
-
-def check_writable(layout: Layout) -> None:
-    """Makes the artifact folder and proves that it can be written; OSError names it otherwise."""
-    layout.work.mkdir(parents=True, exist_ok=True)
-    probe = layout.work / f".probe-{os.getpid()}"
-    try:
-        probe.write_bytes(b"x" * 4096)
-    finally:
-        probe.unlink(missing_ok=True)
-
-
-@contextmanager
-def working_alone(layout: Layout) -> Iterator[None]:
-    """Holds the artifact folder's lock. DataError where another trainer works in it."""
-    check_writable(layout)
-    with (layout.work / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(
-                f"another trainer is working in {layout.root}; wait for it, or name another folder"
-            ) from None
-        yield
 
 
 def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:

@@ -1,0 +1,79 @@
+"""What every way to a new version has in common: the artifact folder's lock, a free name, and the check by loading."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from trainer.errors import DataError
+from twotower.artifact import Layout, Version
+from twotower.encoder import TextEncoder
+from twotower.search import VectorIndex
+from twotower.tower import BuyerTower, ItemTower
+
+# products that the index must find by their own vectors before a version is published
+_FOUND_AGAIN = 50
+
+
+def check_writable(layout: Layout) -> None:
+    """Makes the artifact folder and proves that it can be written; OSError names it otherwise."""
+    layout.work.mkdir(parents=True, exist_ok=True)
+    probe = layout.work / f".probe-{os.getpid()}"
+    try:
+        probe.write_bytes(b"x" * 4096)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+@contextmanager
+def working_alone(layout: Layout) -> Iterator[None]:
+    """Holds the artifact folder's lock. DataError where another trainer works in it."""
+    check_writable(layout)
+    with (layout.work / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another trainer is working in {layout.root}; wait for it, or name another folder"
+            ) from None
+        yield
+
+
+def free_name(layout: Layout, wanted: str) -> str:
+    """`wanted`, or with a number behind it where a version was made in the same second."""
+    names = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not layout.version(name).root.exists())
+
+
+def keep_newest(folder: Path, keep: int) -> None:
+    """Removes all but the `keep` entries of one of the trainer's own folders that were used last."""
+    if folder.is_dir():
+        for old in sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)[:-keep]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def load_as_services_do(version: Version, threads: int) -> None:
+    """Checks a version as one that is about to be published: every file, opened as its service opens it.
+
+    CorruptArtifact, or DataError where the index misses products.
+    """
+    version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
+    files = version.layout
+    opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
+    ItemTower(files.item_tower, threads)
+    BuyerTower(files.buyer_tower, threads)
+    TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    some = np.array(opened.vectors[:_FOUND_AGAIN])
+    best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [np.empty(0, np.int64)] * len(some))]
+    found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
+    # an approximate index may miss one
+    if found < (1.0 if opened.exact else 0.9) * len(some):
+        raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
