@@ -305,8 +305,9 @@ def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
 
 def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, [*PRODUCTS, ["p0", "again", "", ""]])
-    products = load_products([str(path)], data_config(), tmp_path / "work")
+    products, summary = load_products([str(path)], data_config(), tmp_path / "work")
     assert products.ids == ["p0", "p1", "p2", "p3"]
+    assert (summary.product_rows, summary.rejected_products) == (5, {"duplicate product id": 1})
     with pytest.raises(DataError, match="1 of 5 rows of products"):
         load_products([str(path)], data_config("data.max_reject_share=0.1"), tmp_path / "work")
 

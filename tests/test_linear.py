@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer import linear
 from trainer.config import load_config
 from trainer.dataset import Events
-from trainer.linear import BIASES, Choice, Guess, Placement, choose, fill, item_vectors, tilts, trends
+from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
 from trainer.model import History, ItemFeatures, Sizes, TwoTower, text_alone
 from twotower.events import DAY_MS
 
@@ -174,11 +174,11 @@ def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
     vectors, trend = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32), np.array([4.0, 4.0], np.float32)
     # half of .05 x 4 is a tilt of .1, and the root of 1 - .01 is left for the rest
     across = 0.99**0.5
-    own = linear._beside(content, Guess(vectors, trend), strength=0.5, trust=0.8)
+    own = linear.beside(content, vectors, linear.tilts(trend, 0.5), trust=0.8)
     np.testing.assert_allclose((content + own)[0], [0.48 * across, 0.64 * across, 0.6 * across, 0.1], atol=1e-6)
     assert not own[1].any()  # nothing is told of it
     # a fall past the steepest stops there
-    steep = content + linear._beside(content, Guess(vectors, -100 * trend), strength=0.5, trust=0.8)
+    steep = content + linear.beside(content, vectors, linear.tilts(-100 * trend, 0.5), trust=0.8)
     across = (1 - 0.35**2) ** 0.5
     np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
 

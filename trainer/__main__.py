@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
             stage.add_argument(
                 "--force", action="store_true", help="train and publish again even if nothing has changed"
             )
+    _add_refresh(commands)
     publish = commands.add_parser("publish", help="publish what the stages made, or roll back or forward to VERSION")
     publish.add_argument("version", nargs="?", default="", metavar="VERSION", help="a version that exists already")
     publish.add_argument("--list", action="store_true", help="list the versions and stop")
@@ -111,6 +112,16 @@ def _add_demo_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     for name, default in (("products", 5000), ("buyers", 5000), ("events", 200_000), ("seed", 7)):
         demo.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
     demo.set_defaults(run=_demo_data)
+
+
+def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    told = "publish the served model with today's products: new and gone ones, texts, prices, stock; trains nothing"
+    refresh = commands.add_parser("refresh", help=told, description=told)
+    refresh.add_argument("--products", nargs="+", required=True, metavar="PATH", help="as for run")
+    refresh.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
+    refresh.add_argument("--force", action="store_true", help="make a version even if nothing has changed")
+    _add_config(refresh)
+    refresh.set_defaults(run=_refresh)
 
 
 def _add_encoder(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -236,6 +247,19 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     return 0
 
 
+def _refresh(options: argparse.Namespace) -> int:
+    from trainer.release import working_alone
+    from twotower.artifact import Layout
+
+    layout = Layout(options.artifacts)
+    with working_alone(layout):
+        from trainer.refresh import refresh
+
+        if not refresh(layout, options.products, options.config, options.set, _timed_say(), options.force):
+            print("up to date: no product is new, gone or changed (--force makes a version all the same)")
+    return 0
+
+
 def _kept_back(layout: Layout, version: str) -> int:
     from trainer.gate import force_line
 
@@ -306,7 +330,7 @@ def _encoder(options: argparse.Namespace) -> int:
     from twotower.text import Normaliser
 
     with tempfile.TemporaryDirectory() as scratch:
-        products = load_products(options.products, config.data, Path(scratch))
+        products, _ = load_products(options.products, config.data, Path(scratch))
     profile = "full" if config.encoder.normaliser == "auto" else config.encoder.normaliser
     print(f"training the catalogue encoder on {len(products):,} product texts")
     save_encoder(

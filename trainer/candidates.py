@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer import evaluate, linear
-from trainer.alike import alike
+from trainer.alike import PART, SHARPNESS, alike
 from trainer.baselines import MOST_PAIRS, item_pairs
 from trainer.batches import Sampler
 from trainer.blend import Weights, blend, last_head
@@ -31,10 +31,6 @@ from trainer.split import Cases, Int64, sample, trained_products
 from trainer.train import Fitted, fit
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
-
-# what an untrained product takes of the rows of those that read alike, and how much more the nearer ones count: of 15
-# pairs the best on Online Retail and nearly so on Beauty, by the cosine to true vectors of products left out
-_PART_OF_ALIKE, _SHARPNESS = 0.5, 8.0
 
 
 class Chosen(NamedTuple):
@@ -184,8 +180,8 @@ class Fitter:
         new = np.flatnonzero(~trained)
         if len(rows) and len(new):
             text = linear.unit(self.features.text.cpu().numpy())
-            near = alike(text, new, np.flatnonzero(trained), [_SHARPNESS], self.config.seed)[0]
-            part = _PART_OF_ALIKE * torch.from_numpy(near @ rows.numpy())
+            near = alike(text, new, np.flatnonzero(trained), [SHARPNESS], self.config.seed)[0]
+            part = PART * torch.from_numpy(near @ rows.numpy())
             made["item.product.weight"][1 + torch.from_numpy(new)] += part.to(made["item.product.weight"].device)
         return made
 

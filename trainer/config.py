@@ -232,6 +232,7 @@ class Index(Section):
 class Publish(Section):
     gate: bool
     max_drop: Share
+    max_gone: Share
     keep_versions: Count
     recent_interactions: Annotated[int, Field(ge=1, le=1000)]
 
@@ -298,7 +299,7 @@ def cores() -> int:
 
 
 def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
-    """config.yaml with `files` and then `section.key=value` assignments laid over it.
+    """config.yaml with `files` and then `section.key=value` assignments laid over it, in their order.
 
     SettingsError names the file or assignment, the key and the value of whatever cannot be used.
     """

@@ -142,8 +142,9 @@ def data_facts(data: Dataset) -> dict[str, Any]:
     }
 
 
-def load_products(products: Sequence[str], config: Data, work: Path) -> Products:
-    """Reads and checks the products alone. Writes `work`/rejects.csv; raises DataError as `load_dataset` does."""
+def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:
+    """Reads and checks the products alone, and tells what was read. Writes `work`/rejects.csv; raises DataError as
+    `load_dataset` does."""
     work.mkdir(parents=True, exist_ok=True)
     rejects = work / "rejects.csv"
     with rejects.open("w", encoding="utf-8", newline="") as file:
@@ -151,7 +152,7 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> Products
         writer.writerow(REJECT_COLUMNS)
         catalogue, rows, counts = _load_products(find_files(products, "products"), config, work, writer)
     _stop_above(config.max_reject_share, "products", rows, counts, rejects)
-    return catalogue
+    return catalogue, Summary(product_rows=rows, rejected_products=dict(counts))
 
 
 def tie_hash(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:

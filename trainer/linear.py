@@ -42,7 +42,7 @@ _TRIED, _MOST_SLOPE = 2000, 2.0
 # numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
 BIASES = 2
 # how far a product's popularity may tilt its vector, as a cosine
-_STEEPEST = 0.35
+STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
 _TREND = 0.05
 
@@ -130,7 +130,7 @@ def trends(events: Events, train_stop: Int64, products: int, half_life_days: flo
 def tilts(trend: Float32, strength: float) -> Float32:
     """What the last number of each product's vector [N] is, growing with its trend: a buyer vector with a 1 there adds
     it to the cosines."""
-    found: Float32 = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST).astype(np.float32)
+    found: Float32 = np.clip(_TREND * strength * trend, -STEEPEST, STEEPEST).astype(np.float32)
     return found
 
 
@@ -324,7 +324,8 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
     own, known = placed - content, placement.known
     # a plain average has no way to leave a number out of a buyer's vector
     trust = choice.trust if model.buyer.attention else 1.0
-    own[~known] = _beside(content[~known], placement.guess(), choice.trend, trust)
+    guess = placement.guess()
+    own[~known] = beside(content[~known], guess.vectors, tilts(guess.trend, choice.trend), trust)
     with torch.no_grad():
         for values in model.parameters():
             if values is not model.log_temperature:
@@ -345,13 +346,13 @@ def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
             model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
 
 
-def _beside(content: Float32, guess: Guess, strength: float, trust: float) -> Float32:
-    """What new products' own rows add to their `content` [C, D + 2]: the sum has the guessed direction at the length
-    `trust`, the guessed trend, and the length 1. A product of which nothing is told adds nothing."""
-    last = tilts(guess.trend, strength)
+def beside(content: Float32, vectors: Float32, last: Float32, trust: float) -> Float32:
+    """What new products' own rows add to their `content` [C, D + 2]: the sum has the guessed direction `vectors` [C, D]
+    at the length `trust`, the guessed tilt `last` [C], and the length 1. A product of which nothing is told adds
+    nothing."""
     across = np.sqrt(1 - last**2)
-    whole = np.column_stack((guess.vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
-    own: Float32 = ((whole - content) * guess.vectors.any(axis=1, keepdims=True)).astype(np.float32)
+    whole = np.column_stack((vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
+    own: Float32 = ((whole - content) * vectors.any(axis=1, keepdims=True)).astype(np.float32)
     return own
 
 

@@ -70,14 +70,22 @@ class ItemTower(nn.Module):
     def forward(
         self, text: Tensor, brand: Tensor, category: Tensor, product: Tensor, attributes: Tensor | None = None
     ) -> Tensor:
-        vector = self.projection(functional.normalize(text, dim=-1))  # [B, D]
-        for table, index in ((self.brand, brand), (self.category, category), (self.product, product)):
-            # a table without rows (an embedding that is switched off) has row 0 alone; the input stays in the graph
-            vector = vector + table(index.clamp(max=table.num_embeddings - 1))
+        vector = self.content(text, brand, category) + _rows(self.product, product)
         if attributes is not None and attributes.shape[1] and self.attribute.num_embeddings > 1:
             vector = vector + attribute_means(self.attribute.weight, attributes)
         normalised: Tensor = self.normalise(vector)
         return normalised
+
+    def content(self, text: Tensor, brand: Tensor, category: Tensor) -> Tensor:
+        """What text, brand and category add up to [B, D], before the product's own row and the norm."""
+        projected: Tensor = self.projection(functional.normalize(text, dim=-1))
+        return projected + _rows(self.brand, brand) + _rows(self.category, category)
+
+
+def _rows(table: nn.Embedding, index: Tensor) -> Tensor:
+    # a table without rows (an embedding that is switched off) has row 0 alone; the input stays in the graph
+    found: Tensor = table(index.clamp(max=table.num_embeddings - 1))
+    return found
 
 
 def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:

@@ -24,6 +24,11 @@ def texts_of(products: Products) -> list[str]:
     return [item_text(title, text) for title, text in zip(products.titles, products.descriptions, strict=True)]
 
 
+def titles_of(products: Products, texts: Sequence[str]) -> list[str]:
+    """What a shopper would type for each item: its title alone, or its text where it has none."""
+    return [title or text for title, text in zip(products.titles, texts, strict=True)]
+
+
 def encode_cached(
     encoder: TextEncoder, digest: str, texts: Sequence[str], folder: Path, batch_size: int, chunk: int = 8192
 ) -> tuple[Float32, int]:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -355,7 +355,13 @@ def prune(layout: Layout, keep: int) -> list[str]:
     """
     named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
     removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
-    for name in removed:
+    remove_versions(layout, removed)
+    return removed
+
+
+def remove_versions(layout: Layout, names: Sequence[str]) -> None:
+    """Removes versions, and then the encoders that no version names any more."""
+    for name in names:
         # by rename first: a folder that is half removed when the process dies must not look like a version
         leaving = layout.work / f"removed-{name}"
         layout.work.mkdir(parents=True, exist_ok=True)
@@ -363,7 +369,6 @@ def prune(layout: Layout, keep: int) -> list[str]:
         layout.version(name).root.rename(leaving)
         shutil.rmtree(leaving)
     _prune_encoders(layout)
-    return removed
 
 
 def _prune_encoders(layout: Layout) -> None:

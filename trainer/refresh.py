@@ -1,0 +1,320 @@
+"""The published model with today's products: new and gone ones, changed texts, prices and stock, without any training.
+
+The towers stay as they are, down to the buyer graph's bytes. The catalogue's vectors, its database, the index and the
+item graph's table of products are made anew, and become a version of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from trainer import index, item_side, newcomers
+from trainer.config import Config, load_config
+from trainer.dataset import Products, Summary, load_products
+from trainer.errors import DataError
+from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.progress import Say
+from trainer.release import free_name, load_as_services_do
+from trainer.report import write_report
+from trainer.text_vectors import encode_cached, texts_of, titles_of
+from twotower.artifact import (
+    Layout,
+    Manifest,
+    Version,
+    VersionLayout,
+    list_versions,
+    open_version,
+    prune,
+    publish,
+    read_pointer,
+    remove_versions,
+    verify,
+    write_version,
+)
+from twotower.catalogue import Catalogue, Product, read_product_rows, write_catalogue
+from twotower.encoder import TextEncoder
+from twotower.errors import CorruptArtifact, SettingsError
+from twotower.events import EventSchema
+from twotower.history import BuyerSequence, latest, read_recent, to_inputs
+from twotower.tower import BuyerTower
+from twotower.vocab import Vocab
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+# what a refresh may set otherwise than the training did: nothing that the towers depend on
+_FREE = {"device", "threads", "data", "index", "publish", "paths"}
+
+
+class Changes(NamedTuple):
+    """Products that are new, gone, and there under the same id with something else said of them."""
+
+    new: int
+    gone: int
+    changed: int
+
+    def __str__(self) -> str:
+        return f"{self.new:,} new, {self.gone:,} gone, {self.changed:,} changed"
+
+
+@dataclass(frozen=True)
+class _Refresh:
+    """Today's products beside the version that is served; `known` [N] are their rows there, -1 where it lacks one."""
+
+    base: Version
+    config: Config
+    products: Products
+    records: list[Product]
+    known: Int64
+    facts: dict[str, Any]
+    rejects: Path
+
+
+def refresh(
+    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], say: Say,
+    force: bool = False,
+) -> str:  # fmt: skip
+    """Publishes the served model with the products of today's files, and returns the new version's name, or "" where
+    nothing has changed.
+
+    The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError
+    where these would take a training, DataError where nothing is served, the files cannot be used, or more than
+    `publish.max_gone` of the served products are missing in them; CURRENT then stays as it is.
+    """
+    base = _served(layout)
+    config = _configured(base, files, assignments)
+    torch.set_num_threads(config.thread_count)
+    with tempfile.TemporaryDirectory(dir=layout.work) as scratch:
+        found, summary = load_products(products, config.data, Path(scratch))
+        records, known, changes = _compare(base, found)
+        say(f"{len(found):,} products beside {base.manifest.products:,} of {base.name}: {changes}")
+        if not any(changes) and not force:
+            return ""
+        _stop_above(config.publish.max_gone, changes.gone, base.manifest.products)
+        facts = _facts(base, changes, summary)
+        today = _Refresh(base, config, found, records, known, facts, Path(scratch) / "rejects.csv")
+        name = _write(layout, today, say)
+    publish(layout, name)
+    removed = _remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
+    say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
+    return name
+
+
+def _served(layout: Layout) -> Version:
+    """What CURRENT names, every file of it checked."""
+    pointer = read_pointer(layout.current)
+    if pointer is None:
+        raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
+    version = open_version(layout, pointer.version, pointer.manifest_sha256)
+    verify(version)
+    return version
+
+
+def _configured(base: Version, files: Sequence[Path], assignments: Sequence[str]) -> Config:
+    trained = load_config([base.layout.config])
+    wanted = load_config([base.layout.config, *files], assignments)
+    before, after = trained.model_dump(), wanted.model_dump()
+    bound = [name for name in after if name not in _FREE and after[name] != before[name]]
+    if wanted.data.event_weights != trained.data.event_weights:
+        bound.append("data.event_weights")
+    if bound:
+        raise SettingsError(
+            f"{', '.join(bound)}: not what {base.name} was trained with, and a refresh trains nothing; use "
+            "`python -m trainer run`"
+        )
+    return wanted
+
+
+def _compare(base: Version, products: Products) -> tuple[list[Product], Int64, Changes]:
+    """Today's products as the database holds them, their rows [N] in the served version, and what is different."""
+    row_of = read_product_rows(base.layout.ids)
+    before = Catalogue(base.layout.products).lookup(products.ids)
+    records = [
+        Product(
+            ident, row, products.titles[row], products.descriptions[row], products.brands[row],
+            products.categories[row], products.prices[row], products.currencies[row], products.in_stock[row],
+            old.popularity if old else 0.0,
+        )
+        for row, (ident, old) in enumerate(zip(products.ids, before, strict=True))
+    ]  # fmt: skip
+    known = np.array([row_of.get(ident, -1) for ident in products.ids], np.int64)
+    same = [old is not None and old == one._replace(row=old.row) for one, old in zip(records, before, strict=True)]
+    there = int((known >= 0).sum())
+    return records, known, Changes(len(known) - there, len(row_of) - there, there - sum(same))
+
+
+def _stop_above(limit: float, gone: int, served: int) -> None:
+    if gone > limit * served:
+        raise DataError(
+            f"{gone:,} of the {served:,} products that are served ({gone / served:.1%}) are not in the files, the "
+            f"limit is {limit:.1%} (publish.max_gone): is the export complete?"
+        )
+
+
+def _facts(base: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
+    """What the manifest and the report say of a refresh: of which version, trained as which, and what changed."""
+    trained = base.manifest.configuration.get("trained_as", base.name)
+    return {"from": base.name, "trained": trained, **changes._asdict(), "product_rows": summary.product_rows,
+            "rejected_products": summary.rejected_products}  # fmt: skip
+
+
+def _write(layout: Layout, today: _Refresh, say: Say) -> str:
+    created = datetime.now(UTC)
+    # the same digits as the training's: they tell the model
+    _, _, digits = today.facts["trained"].partition("-")
+    name = free_name(layout, f"{created:%Y%m%dT%H%M%SZ}-{digits or 'refresh'}"[:60])
+    features = _features(layout, today, say)
+    weights, model = _refreshed(today, features)
+
+    def fill(target: VersionLayout) -> Manifest:
+        config, source = today.config, today.base.layout
+        tower, difference = item_side.export(model, features, target.item_tower, config)
+        vectors = item_side.encode(tower, features, config.model.dimension)
+        say(f"the item graph agrees with torch to {difference:.1e}")
+        np.save(target.embeddings, vectors, allow_pickle=False)
+        np.save(target.ids, np.array(today.products.ids, dtype=np.str_), allow_pickle=False)
+        for path in (source.buyer_tower, source.vocab, source.recent):
+            shutil.copyfile(path, target.root / path.name)
+        shutil.copyfile(today.rejects, target.rejects)
+        save_file(weights, target.weights)
+        target.weights.chmod(0o644)  # safetensors lets its owner alone read
+        target.config.write_text(config.to_yaml(), encoding="utf-8")
+        write_catalogue(target.products, today.records)
+        target.metrics.write_text(json.dumps(_metrics(today), ensure_ascii=False, indent=1), encoding="utf-8")
+        spec = item_side.write_index(vectors, _queries(today, vectors), target, config, say)
+        manifest = today.base.manifest.model_copy(
+            update={
+                "version": name,
+                "created_at": created.isoformat(),
+                "products": len(today.products),
+                "configuration": {"fingerprint": _fingerprint(today), "trained_as": today.facts["trained"]}
+                | config.model_dump(),
+                "index": spec,
+                "files": {},
+            }
+        )
+        write_report(target, manifest)
+        return manifest
+
+    write_version(layout, name, fill, check=lambda written: load_as_services_do(written, today.config.thread_count))
+    return name
+
+
+def _fingerprint(today: _Refresh) -> str:
+    """sha256 over the served version's, the products and the settings: never that of a run."""
+    of = [today.base.manifest.configuration["fingerprint"], today.config.digest(), today.records]
+    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+
+
+def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
+    config, vocab = today.config, Vocab.load(today.base.layout.vocab)
+    texts = texts_of(today.products)
+    # what a training keeps there beside them stays, or the next one would encode it again
+    titles = titles_of(today.products, texts) if config.training.category_alignment else []
+    work = Path(config.paths.cache) if config.paths.cache else layout.work
+    vectors, fresh = encode_cached(
+        TextEncoder.load(today.base.encoder, config.thread_count), today.base.manifest.encoder_digest,
+        [*texts, *titles], work / "text_vectors", config.encoder.batch_size,
+    )  # fmt: skip
+    say(f"text vectors: {fresh:,} encoded")
+    return ItemFeatures(
+        torch.from_numpy(vectors[: len(texts)]),
+        torch.tensor([vocab.brand_index(brand) for brand in today.products.brands]),
+        torch.tensor([vocab.category_index(category) for category in today.products.categories]),
+        torch.arange(1, len(texts) + 1),
+        torch.zeros(len(texts), 0, dtype=torch.long),
+    )
+
+
+def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch.Tensor], TwoTower]:
+    """The model with a row for each of today's products, and its weights."""
+    weights = load_file(today.base.layout.weights)
+    training = _recorded(today.base)["training"]
+    kind, choice = training["kind"], training["linear"]
+    popular = np.array([one.popularity > 0 for one in today.records])
+    trust = float(choice["trust"]) if choice else 1.0
+    model = _model(weights, today.config, kind)
+    rows = newcomers.product_rows(model, kind, trust, today.known, popular, features, today.config.seed)
+    weights["item.product.weight"] = rows
+    return weights, _model(weights, today.config, kind)
+
+
+def _model(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> TwoTower:
+    rows = {name: len(weights[f"item.{name}.weight"]) - 1 for name in ("brand", "category", "product", "attribute")}
+    sizes = Sizes(
+        weights["item.projection.weight"].shape[1], rows["brand"], rows["category"], rows["product"],
+        rows["attribute"], len(config.data.event_weights),
+    )  # fmt: skip
+    model = TwoTower(sizes, config.model, config.training.temperature, 1 if kind == "linear" else 0)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
+    """Buyers of the served version on whom the index is tuned, their histories read with today's vectors."""
+    manifest, files = today.base.manifest, today.base.layout
+    row_of = {ident: row for row, ident in enumerate(today.products.ids)}
+    schema = EventSchema(manifest.event_weights)
+    codes = {name: code for code, name in enumerate(schema.names, start=1)}
+    histories = []
+    for _, interactions in read_recent(files.recent):
+        known = latest([one for one in interactions if one.product_id in row_of], manifest.max_history)
+        if known:
+            columns = zip(*((row_of[one[0]], codes[one[1]], one[2]) for one in known), strict=True)
+            histories.append(BuyerSequence(*(np.array(column, np.int64) for column in columns)))
+    if not histories:
+        return index.item_queries(vectors, today.config.seed)
+    draw = np.random.default_rng(today.config.seed)
+    chosen = np.sort(draw.choice(len(histories), min(len(histories), index.QUERIES), replace=False))
+    batch = to_inputs([histories[one] for one in chosen], schema)
+    made = BuyerTower(files.buyer_tower, today.config.thread_count).encode(vectors[batch.rows], batch)
+    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
+
+
+def _recorded(version: Version) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
+    return found
+
+
+def _metrics(today: _Refresh) -> dict[str, Any]:
+    """What the served version recorded of its training and test, and what was read of products today.
+
+    Sample buyers lose the products that are gone.
+    """
+    before, there = _recorded(today.base), set(today.products.ids)
+    lists = ("history", "recommended", "targets")
+    samples = [
+        {**one, **{name: [entry for entry in one[name] if entry["product"] in there] for name in lists}}
+        for one in before["samples"]
+    ]
+    read = {key: today.facts[key] for key in ("product_rows", "rejected_products")}
+    data = before["data"] | read | {"products": len(today.products)}
+    return before | {"samples": samples, "data": data, "refresh": today.facts}
+
+
+def _remove_earlier(layout: Layout, trained: str) -> list[str]:
+    """Removes earlier refreshes of the same model but CURRENT and PREVIOUS: those of a day must not push out the
+    versions before the model, to which a shop may want to go back."""
+    named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+    earlier = [name for name in list_versions(layout) if name not in named and _refreshes(layout, name, trained)]
+    remove_versions(layout, earlier)
+    return earlier
+
+
+def _refreshes(layout: Layout, name: str, trained: str) -> bool:
+    try:
+        return open_version(layout, name).manifest.configuration.get("trained_as") == trained
+    except CorruptArtifact:
+        return False
