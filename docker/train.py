@@ -2,6 +2,7 @@
 
 Without a command it is `run`. It reads the files that EVENTS and PRODUCTS name on the host, mounted below /input; where
 neither is set it makes the synthetic demo market and reads that, unless something else has been published already.
+`refresh` reads PRODUCTS alone, with the settings that the served version was trained with.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         if command == "publish":
             return trainer([command, "--artifacts", str(layout.root), *rest])
+        if command == "refresh":
+            products = host_file("products", environ.get("PRODUCTS", ""), "set it to today's products")
+            return trainer([command, "--products", products, "--artifacts", str(layout.root), *rest])
         if command not in STAGES:
             return trainer(list(words))
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
@@ -60,11 +64,11 @@ def stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[s
     return trainer([command, *paths, *options])
 
 
-def host_file(name: str, path: str) -> str:
+def host_file(name: str, path: str, hint: str = "set both EVENTS and PRODUCTS, or neither for the demo market") -> str:
     """Where the host's file or folder `path` can be read here, under its own name: the ending tells the format."""
     mounted = INPUT / name
     if not path:
-        raise UsageError(f"{name.upper()} is not set: set both EVENTS and PRODUCTS, or neither for the demo market")
+        raise UsageError(f"{name.upper()} is not set: {hint}")
     if not os.access(mounted, os.R_OK):
         raise UsageError(f"{name.upper()}={path} cannot be read by user {os.getuid()}: try chmod a+r on it")
     if mounted.is_dir():

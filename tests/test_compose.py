@@ -394,6 +394,29 @@ def test_files_that_cannot_be_used_are_told_by_name(system: Compose) -> None:
     assert missing in said
 
 
+def test_todays_products_are_served_without_a_training(system: Compose) -> None:
+    """One more product, and one that is sold out: answered by the running services, and no request fails."""
+    load, path = mixed_load(system.data), system.data / "today.csv"
+    gone, one, *rest = [row for part in "12" for row in read_rows(system.data / "b" / "products" / f"{part}.csv")]
+    gone["metadata"] = json.dumps({**json.loads(gone["metadata"]), "in_stock": False})
+    write_rows(path, [gone, one, *rest, {**one, "product_id": "new-1"}])
+    path.chmod(0o644)
+    whole = {"k": len(rest) + 3, "product_id": one["product_id"]}
+    with system.client() as client, load.running(system):
+        assert client.get("/similar", params={"product_id": "new-1"}).status_code == 404
+        said = system.run("run", "--rm", "-T", "trainer", "refresh", PRODUCTS=str(path))
+        assert "1 new, 0 gone, 1 changed" in said
+        new = next(line.split("published ")[1].split(";")[0] for line in said.splitlines() if "published " in line)
+        wait_for_version(client, load, new)
+        near = get(client, "/similar", product_id="new-1", k=5)
+        every, in_stock = get(client, "/similar", **whole), get(client, "/similar", **whole, in_stock="true")
+    assert [seen for seen in load.seen if seen[1] != 200] == []
+    assert near["model_version"] == new and one["product_id"] in near["product_ids"]
+    assert gone["product_id"] in every["product_ids"] and gone["product_id"] not in in_stock["product_ids"]
+    said = system.run("run", "--rm", "-T", "trainer", "refresh", check=False)
+    assert "PRODUCTS is not set: set it to today's products" in said
+
+
 @pytest.mark.parametrize("how", ["restart", "crash"])
 def test_one_replica_of_two_may_go_under_load(system: Compose, how: str) -> None:
     load = mixed_load(system.data)
