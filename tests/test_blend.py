@@ -101,7 +101,7 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     assert chosen.facts["share"] == 0.6
     assert any("the blend gains" in line for line in said)
     assert chosen.choice is not None
-    again, curve = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
+    again, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
     assert len(curve) == chosen.epochs
     # asked at once, without a call of eval()
     items = made._loaded("blend", again).items(made.features).detach().numpy()

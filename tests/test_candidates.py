@@ -95,7 +95,7 @@ def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert chosen.kind == "linear"
     assert chosen.facts["linear"] == chosen.choice._asdict()
-    weights, curve = made.again(chosen, "again", EVENTS, SPLIT.train_stop, tmp_path)
+    weights, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.train_stop, tmp_path)
     assert curve == []
     assert all(torch.equal(weights[name], value) for name, value in chosen.weights.items())
 

@@ -36,8 +36,8 @@ from twotower.history import weights_by_code
 class Chosen(NamedTuple):
     """The kind of model that is taken, its weights as services need them, and what it takes to fit it again.
 
-    `epochs` are those of the softmax, `choice` is the linear model's and `share` its part of a blend; `pairs` are the
-    softmax's training pairs; `facts` are what there is to tell.
+    `epochs` are those of the softmax, `choice` and `told` are the linear model's and `share` its part of a blend;
+    `pairs` are the softmax's training pairs; `facts` are what there is to tell.
     """
 
     kind: str
@@ -45,15 +45,27 @@ class Chosen(NamedTuple):
     pairs: int
     epochs: int
     choice: linear.Choice | None
+    told: linear.Told | None
     share: float
     facts: dict[str, Any]
 
 
 class Candidate(NamedTuple):
-    """A fitted model as services need it, and the configured metric of each validation case."""
+    """A fitted model as services need it, the configured metric of each validation case, and how a linear model was
+    told where new products stand."""
 
     weights: Weights
     values: NDArray[np.float64]
+    told: linear.Told | None = None
+
+
+class Again(NamedTuple):
+    """Weights of a kind that was chosen, fitted to other events: as services need them, the training curve, and how a
+    linear model was told where new products stand."""
+
+    weights: Weights
+    curve: list[dict[str, float]]
+    told: linear.Told | None
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ class Fitter:
             "linear": choice._asdict() if choice else None,
             "share": share,
         }
-        return Chosen(kind, found[kind].weights, pairs, epochs, choice, share, facts)
+        return Chosen(kind, found[kind].weights, pairs, epochs, choice, found[kind].told, share, facts)
 
     def _best(self, values: Mapping[str, NDArray[np.float64]]) -> str:
         """The kind to take, by the metric of each case [C]: linear, unless a better one gains over a standard error."""
@@ -123,21 +135,20 @@ class Fitter:
         self.say(f"the linear model is {why}: the {rival} gains {gain:.4f}, one standard error is {error:.4f}")
         return "linear" if taken else rival
 
-    def again(
-        self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path
-    ) -> tuple[Weights, list[dict[str, float]]]:
-        """Weights of the chosen kind fitted to other events, as services need them, and the training curve."""
+    def again(self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path) -> Again:
+        """The chosen kind fitted to other events."""
         if chosen.kind == "softmax":
             fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs)
-            return self.served("softmax", fitted.weights, events, stop), fitted.curve
+            return Again(self.served("softmax", fitted.weights, events, stop), fitted.curve, None)
         assert chosen.choice is not None
         placement = self._place(events, stop)
         if chosen.kind == "linear":
-            return self.served("linear", self.closed_form(placement, chosen.choice).state_dict(), events, stop), []
+            weights = self.closed_form(placement, chosen.choice).state_dict()
+            return Again(self.served("linear", weights, events, stop), [], placement.told)
         fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs, dimension=self._head)
         softmax = self.served("softmax", fitted.weights, events, stop)
-        narrow = self._narrow(placement, chosen.choice, events, stop)
-        return blend(narrow, softmax, chosen.share), fitted.curve
+        narrow, told = self._narrow(placement, chosen.choice, events, stop)
+        return Again(blend(narrow, softmax, chosen.share), fitted.curve, told)
 
     def softmax(
         self, events: Events, stop: Int64, folder: Path, name: str, cases: Cases | None = None, epochs: int = 0,
@@ -240,24 +251,30 @@ class Fitter:
             f"linear: validation {self.config.evaluation.metric} {_mean(values):.4f}, half-life "
             f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
         )
-        return choice, Candidate(self.served("linear", model.state_dict(), events, stop), values)
+        return choice, Candidate(self.served("linear", model.state_dict(), events, stop), values, placement.told)
 
     @property
     def _head(self) -> int:
         """Numbers of a head."""
         return self.config.model.dimension // self.config.model.head_count
 
-    def _narrow(self, placement: linear.Placement, choice: linear.Choice, events: Events, stop: Int64) -> Weights:
-        """The linear model that leaves room for a head of the softmax, as services need it."""
+    def _narrow(
+        self, placement: linear.Placement, choice: linear.Choice, events: Events, stop: Int64
+    ) -> tuple[Weights, linear.Told]:
+        """The linear model that leaves room for a head of the softmax, as services need it, and how it was told where
+        new products stand."""
         narrow = placement.leading(self.config.model.dimension - self._head - linear.BIASES)
-        return self.served("linear", self.closed_form(narrow, choice).state_dict(), events, stop)
+        return self.served("linear", self.closed_form(narrow, choice).state_dict(), events, stop), narrow.told
 
-    def _choose_blend(self, narrow: Weights, softmax: Weights, events: Events, cases: Cases) -> tuple[float, Candidate]:
+    def _choose_blend(
+        self, narrow: tuple[Weights, linear.Told], softmax: Weights, events: Events, cases: Cases
+    ) -> tuple[float, Candidate]:
         """The linear model's share that validates best, and that blend."""
+        leading, told = narrow
         found = {}
         for share in self.config.linear.shares:
-            weights = blend(narrow, softmax, share)
-            found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases))
+            weights = blend(leading, softmax, share)
+            found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases), told)
         share = max(found, key=lambda one: _mean(found[one].values))
         score = _mean(found[share].values)
         self.say(

@@ -42,7 +42,7 @@ _TRIED, _MOST_SLOPE = 2000, 2.0
 # numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
 BIASES = 2
 # how far a product's popularity may tilt its vector, as a cosine
-STEEPEST = 0.35
+_STEEPEST = 0.35
 # what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
 _TREND = 0.05
 
@@ -130,8 +130,13 @@ def trends(events: Events, train_stop: Int64, products: int, half_life_days: flo
 def tilts(trend: Float32, strength: float) -> Float32:
     """What the last number of each product's vector [N] is, growing with its trend: a buyer vector with a 1 there adds
     it to the cosines."""
-    found: Float32 = np.clip(_TREND * strength * trend, -STEEPEST, STEEPEST).astype(np.float32)
+    found: Float32 = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST).astype(np.float32)
     return found
+
+
+def trends_of(tilt: Float32, strength: float) -> Float32:
+    """The trends [N] of which `tilts` made these, as far as they can be told: tilts end at the steepest."""
+    return tilt / np.float32(_TREND * strength) if strength else np.zeros_like(tilt)
 
 
 def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, float]:
@@ -162,7 +167,7 @@ class Guess(NamedTuple):
     trend: Float32
 
 
-class _Told(NamedTuple):
+class Told(NamedTuple):
     """How content tells most: the ridge and the sharpness; what to multiply the trends by that it makes too small, and
     the variance about them."""
 
@@ -170,6 +175,15 @@ class _Told(NamedTuple):
     sharpness: float
     slope: float
     variance: float
+
+    def trend(self, told: Float32) -> Float32:
+        """The trends [C] of products of whom content and what reads alike tell these.
+
+        A popularity of which the logarithm is uncertain is higher in the mean than that logarithm's mean tells: by half
+        its variance, as of a lognormal variable.
+        """
+        found: Float32 = (self.slope * told + self.variance / 2).astype(np.float32)
+        return found
 
 
 class Placement:
@@ -191,7 +205,7 @@ class Placement:
             "category": _bag(features.category.cpu().numpy()[:, None]),
             "attribute": _bag(features.attributes.cpu().numpy()),
         }
-        self._told = self._tell()
+        self.told = self._tell()
         self._fitted: dict[float, tuple[Float32, Float32, Tables]] = {}
         self._guess: Guess | None = None
 
@@ -213,34 +227,29 @@ class Placement:
             placed[:, :-BIASES] = self._whole[:, :-1] * np.sqrt(1 - last**2)[:, None]
             placed[self.known, -1] = last[self.known]
             if self._titles is None:
-                content, tables = self._backfit(placed, self.known, self._told.ridge)
+                content, tables = self._backfit(placed, self.known, self.told.ridge)
             else:
                 content, tables = self._aligned(placed, unit(self._titles.cpu().numpy()))
             self._fitted[strength] = placed, content, tables
         return self._fitted[strength]
 
     def guess(self) -> Guess:
-        """What the known products tell of the others.
-
-        A popularity of which the logarithm is uncertain is higher in the mean than that logarithm's mean tells: by half
-        its variance, as of a lognormal variable.
-        """
+        """What the known products tell of the others."""
         if self._guess is None:
-            found, _ = self._backfit(self._whole, self.known, self._told.ridge)
+            found, _ = self._backfit(self._whole, self.known, self.told.ridge)
             new = np.flatnonzero(~self.known)
-            weights = alike(self._text, new, np.flatnonzero(self.known), [self._told.sharpness], self._seed)[0]
+            weights = alike(self._text, new, np.flatnonzero(self.known), [self.told.sharpness], self._seed)[0]
             told = found[new] + self._left(weights, found)
-            trend = self._told.slope * told[:, -1] + self._told.variance / 2
-            self._guess = Guess(unit(told[:, :-1]), trend.astype(np.float32))
+            self._guess = Guess(unit(told[:, :-1]), self.told.trend(told[:, -1]))
         return self._guess
 
-    def _tell(self) -> _Told:
+    def _tell(self) -> Told:
         """What tells most of a tenth of the products that nothing is fitted to."""
         draw = np.random.default_rng(self._seed)
         held = np.flatnonzero(self.known & (draw.random(len(self.known)) < 0.1))
         fitted = self.known.copy()
         fitted[held] = False
-        best, most = _Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
+        best, most = Told(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
         if not len(held) or not fitted.any():
             return best
         if len(held) > _TRIED:
@@ -256,7 +265,7 @@ class Placement:
                     most = agreement
                     slope = float(told[:, -1] @ trend / max(told[:, -1] @ told[:, -1], 1e-9))
                     slope = min(max(slope, 0.0), _MOST_SLOPE)
-                    best = _Told(ridge, sharpness, slope, float((trend - slope * told[:, -1]).var()))
+                    best = Told(ridge, sharpness, slope, float((trend - slope * told[:, -1]).var()))
         return best
 
     def _left(self, weights: Any, found: Float32) -> Float32:

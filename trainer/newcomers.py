@@ -6,6 +6,9 @@ made of those that read alike, as an untrained one does in training (`candidates
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,17 +18,32 @@ from trainer import linear
 from trainer.alike import PART, SHARPNESS, alike
 from trainer.model import ItemFeatures, TwoTower
 
+Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 
+class Fitting(NamedTuple):
+    """How a model was fitted: which kind it is, and what was chosen and told for its linear part, if it has one."""
+
+    kind: str
+    choice: linear.Choice | None
+    told: linear.Told | None
+
+    @classmethod
+    def read(cls, training: Mapping[str, Any]) -> Fitting:
+        """From what a training recorded of itself in metrics.json."""
+        if training["kind"] == "softmax":
+            return cls("softmax", None, None)
+        return cls(training["kind"], linear.Choice(**training["linear"]), linear.Told(**training["told"]))
+
+
 def product_rows(
-    model: TwoTower, kind: str, trust: float, known: Int64, trained: NDArray[np.bool_], features: ItemFeatures,
-    seed: int,
-) -> Tensor:  # fmt: skip
+    model: TwoTower, fitting: Fitting, known: Int64, trained: NDArray[np.bool_], features: ItemFeatures, seed: int
+) -> Tensor:
     """The item tower's table of products [N + 1, D] for a catalogue [N] of which the model knows a part.
 
     `known` [N] is a product's row in the model's own catalogue, -1 where it is not in there; `trained` [N] are those
-    that buyers took, which tell of the others. `kind` and `trust` are how the model was fitted: see `candidates`.
+    that buyers took, which tell of the others.
     """
     before = model.item.product.weight.detach()
     if len(before) == 1:  # products have no rows: content is all there is
@@ -33,24 +51,32 @@ def product_rows(
     rows = torch.zeros(len(known) + 1, before.shape[1])
     here, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
     rows[1 + torch.from_numpy(here)] = before[1 + torch.from_numpy(known[here])]
-    text = linear.unit(features.text.numpy())
-    near = alike(text, new, np.flatnonzero(trained & (known >= 0)), [SHARPNESS], seed)[0]
-    told = torch.from_numpy(near @ rows[1:].numpy())  # [new, D]
-    own = PART * told
-    width = _linear_width(model, kind)
-    if width:
+    text, tell = linear.unit(features.text.numpy()), np.flatnonzero(trained & (known >= 0))
+
+    def told(sharpness: float) -> Float32:
+        weights = alike(text, new, tell, [sharpness], seed)[0]
+        means: Float32 = weights @ rows[1:].numpy()  # [new, D]
+        return means
+
+    own = PART * told(SHARPNESS)
+    width = _linear_width(model, fitting.kind)
+    if fitting.choice and fitting.told:
         asked = torch.from_numpy(new)
         with torch.no_grad():
             content = model.item.content(features.text[asked], features.brand[asked], features.category[asked])
         leading = content[:, :width].numpy()
-        whole = leading + told[:, :width].numpy()
-        vectors = linear.unit(whole[:, : -linear.BIASES])
-        last = np.clip(whole[:, -1], -linear.STEEPEST, linear.STEEPEST)
-        own[:, :width] = torch.from_numpy(
-            linear.beside(leading, vectors, last, trust if model.buyer.attention else 1.0)
-        )
-    rows[1 + torch.from_numpy(new)] = own
+        whole = leading + told(fitting.told.sharpness)[:, :width]
+        own[:, :width] = _beside(leading, whole, fitting.choice, fitting.told, model.buyer.attention)
+    rows[1 + torch.from_numpy(new)] = torch.from_numpy(own)
     return rows
+
+
+def _beside(content: Float32, whole: Float32, choice: linear.Choice, told: linear.Told, attention: bool) -> Float32:
+    """The own rows of new products [C, W] of the linear model: `whole` is where all that tells of them puts them."""
+    trend = told.trend(linear.trends_of(whole[:, -1], choice.trend))
+    vectors = linear.unit(whole[:, : -linear.BIASES])
+    # a plain average has no way to leave a number out of a buyer's vector
+    return linear.beside(content, vectors, linear.tilts(trend, choice.trend), choice.trust if attention else 1.0)
 
 
 def _linear_width(model: TwoTower, kind: str) -> int:

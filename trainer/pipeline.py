@@ -41,18 +41,23 @@ def train(run: Prepared, say: Say) -> None:
     for note in facts["notes"]:
         say(f"warning: {note}")
     tested = final = chosen.weights
+    told = chosen.told
     final_events, final_stop = run.events, split.train_stop
     if config.training.refit:
         say("refitting on all that the test does not ask for")
-        tested, facts["tested_curve"] = fitter.again(
+        tested, facts["tested_curve"], _ = fitter.again(
             chosen, "tested", run.events, split.test_stop, folder.tested_checkpoints
         )
         say("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
-        final, facts["refit_curve"] = fitter.again(chosen, "refit", final_events, final_stop, folder.refit_checkpoints)
+        final, facts["refit_curve"], told = fitter.again(
+            chosen, "refit", final_events, final_stop, folder.refit_checkpoints
+        )
     _save(tested, folder.evaluated)
     _save(final, folder.final)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
+    # a refresh places products with it that come later
+    facts["told"] = told._asdict() if told else None
     write_json(folder.training, facts)
 
 

@@ -241,14 +241,18 @@ def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
 def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch.Tensor], TwoTower]:
     """The model with a row for each of today's products, and its weights."""
     weights = load_file(today.base.layout.weights)
-    training = _recorded(today.base)["training"]
-    kind, choice = training["kind"], training["linear"]
+    try:
+        fitting = newcomers.Fitting.read(_recorded(today.base)["training"])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{today.base.name} does not say how it was fitted ({error}): an older release made it; train again"
+        ) from None
+    model = _model(weights, today.config, fitting.kind)
     popular = np.array([one.popularity > 0 for one in today.records])
-    trust = float(choice["trust"]) if choice else 1.0
-    model = _model(weights, today.config, kind)
-    rows = newcomers.product_rows(model, kind, trust, today.known, popular, features, today.config.seed)
-    weights["item.product.weight"] = rows
-    return weights, _model(weights, today.config, kind)
+    weights["item.product.weight"] = newcomers.product_rows(
+        model, fitting, today.known, popular, features, today.config.seed
+    )
+    return weights, _model(weights, today.config, fitting.kind)
 
 
 def _model(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> TwoTower:
