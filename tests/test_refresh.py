@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -141,12 +143,26 @@ def test_a_product_that_comes_later_stands_where_training_would_have_put_it(
     settings = [f"training.start={kind}", f"model.heads={1 + (kind == 'blend')}"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 0
     trained = vectors(served(artifacts))
+    first = served(artifacts)
     assert refresh(artifacts, product_rows(60)) == 0
+    # which would know them again
+    shutil.rmtree(first.layout.root)
     assert vectors(served(artifacts)).keys() == {f"p{number}" for number in range(60)}
     assert refresh(artifacts, product_rows(64)) == 0
     came = vectors(served(artifacts))
     cosines = [float(trained[ident] @ came[ident]) for ident in (f"p{number}" for number in range(60, 64))]
     assert min(cosines) > least, cosines
+
+
+def test_a_product_that_comes_back_is_what_it_was(artifacts: Path) -> None:
+    before, rows = served(artifacts), product_rows()
+    assert refresh(artifacts, rows[10:]) == 0
+    assert refresh(artifacts, rows, "--set", "publish.keep_versions=1") == 0
+    after = served(artifacts)
+    assert product(after, "p0") == product(before, "p0")
+    for ident, vector in vectors(before).items():
+        np.testing.assert_allclose(vectors(after)[ident], vector, atol=1e-6)
+    assert before.name in list_versions(Layout(artifacts))
 
 
 def test_earlier_refreshes_leave_and_the_trained_model_stays(artifacts: Path) -> None:
@@ -218,9 +234,13 @@ def test_nothing_served_is_nothing_to_refresh(tmp_path: Path, capsys: Capture) -
     assert "has no published version; run `python -m trainer run` first" in capsys.readouterr().err
 
 
-def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path) -> None:
+def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path, capsys: Capture) -> None:
     rows = [*product_rows(61), ["p0", "again", "", ""]]
     assert refresh(artifacts, rows) == 0
+    assert "1 new, 0 gone, 0 changed; 1 rows in rejects.csv" in capsys.readouterr().out
+    assert refresh(artifacts, [*rows, *[["p1", "again", "", ""]] * 9]) == 2
+    told = Path(re.search(r"look at (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
+    assert len(told.read_text(encoding="utf-8").splitlines()) == 11
     with served(artifacts).layout.rejects.open(encoding="utf-8") as file:
         (reject,) = csv.DictReader(file)
     assert (reject["line"], reject["value"], reject["reason"]) == ("63", "p0", "duplicate product id")

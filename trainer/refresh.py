@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +45,7 @@ from twotower.artifact import (
 )
 from twotower.catalogue import Catalogue, Product, read_product_rows, write_catalogue
 from twotower.encoder import TextEncoder
-from twotower.errors import CorruptArtifact, SettingsError
+from twotower.errors import CorruptArtifact, NotFound, SettingsError
 from twotower.events import EventSchema
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 from twotower.tower import BuyerTower
@@ -71,7 +70,8 @@ class Changes(NamedTuple):
 
 @dataclass(frozen=True)
 class _Refresh:
-    """Today's products beside the version that is served; `known` [N] are their rows there, -1 where it lacks one."""
+    """Today's products beside the version `base` that knows most of its model; `known` [N] are their rows there, -1
+    where it lacks one."""
 
     base: Version
     config: Config
@@ -93,19 +93,24 @@ def refresh(
     where these would take a training, DataError where nothing is served, the files cannot be used, or more than
     `publish.max_gone` of the served products are missing in them; CURRENT then stays as it is.
     """
-    base = _served(layout)
-    config = _configured(base, files, assignments)
+    served = _served(layout)
+    config = _configured(served, files, assignments)
     torch.set_num_threads(config.thread_count)
-    with tempfile.TemporaryDirectory(dir=layout.work) as scratch:
-        found, summary = load_products(products, config.data, Path(scratch))
-        records, known, changes = _compare(base, found)
-        say(f"{len(found):,} products beside {base.manifest.products:,} of {base.name}: {changes}")
-        if not any(changes) and not force:
-            return ""
-        _stop_above(config.publish.max_gone, changes.gone, base.manifest.products)
-        facts = _facts(base, changes, summary)
-        today = _Refresh(base, config, found, records, known, facts, Path(scratch) / "rejects.csv")
-        name = _write(layout, today, say)
+    work = layout.work / "refresh"
+    found, summary = load_products(products, config.data, work)
+    base = _trained(layout, served, say)
+    records, known = _records(base, found)
+    changes = _changes(served, records)
+    rejected = sum(summary.rejected_products.values())
+    say(
+        f"{len(found):,} products beside {served.manifest.products:,} of {served.name}: {changes}"
+        + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
+    )
+    if not any(changes) and not force:
+        return ""
+    _stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
+    facts = _facts(served, changes, summary)
+    name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"), say)
     publish(layout, name)
     removed = _remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
     say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
@@ -119,6 +124,21 @@ def _served(layout: Layout) -> Version:
         raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
     version = open_version(layout, pointer.version, pointer.manifest_sha256)
     verify(version)
+    return version
+
+
+def _trained(layout: Layout, served: Version, say: Say) -> Version:
+    """The version that a training made of the served model, every file of it checked: it alone knows the products that
+    an earlier refresh lost, should they come back. The served one where it is not there any more."""
+    name = served.manifest.configuration.get("trained_as", served.name)
+    if name == served.name:
+        return served
+    try:
+        version = open_version(layout, name)
+        verify(version)
+    except (CorruptArtifact, NotFound) as error:
+        say(f"warning: products that were gone and are back count as new ({error})")
+        return served
     return version
 
 
@@ -137,8 +157,8 @@ def _configured(base: Version, files: Sequence[Path], assignments: Sequence[str]
     return wanted
 
 
-def _compare(base: Version, products: Products) -> tuple[list[Product], Int64, Changes]:
-    """Today's products as the database holds them, their rows [N] in the served version, and what is different."""
+def _records(base: Version, products: Products) -> tuple[list[Product], Int64]:
+    """Today's products as the database holds them, and their rows [N] in a version, -1 where it lacks one."""
     row_of = read_product_rows(base.layout.ids)
     before = Catalogue(base.layout.products).lookup(products.ids)
     records = [
@@ -149,10 +169,16 @@ def _compare(base: Version, products: Products) -> tuple[list[Product], Int64, C
         )
         for row, (ident, old) in enumerate(zip(products.ids, before, strict=True))
     ]  # fmt: skip
-    known = np.array([row_of.get(ident, -1) for ident in products.ids], np.int64)
-    same = [old is not None and old == one._replace(row=old.row) for one, old in zip(records, before, strict=True)]
-    there = int((known >= 0).sum())
-    return records, known, Changes(len(known) - there, len(row_of) - there, there - sum(same))
+    return records, np.array([row_of.get(ident, -1) for ident in products.ids], np.int64)
+
+
+def _changes(served: Version, records: Sequence[Product]) -> Changes:
+    """What is different of these products in the served version."""
+    before = Catalogue(served.layout.products).lookup([one.id for one in records])
+    pairs = [(one, old) for one, old in zip(records, before, strict=True) if old is not None]
+    # a popularity that came back with its product is nothing that the files say
+    same = sum(old == one._replace(row=old.row, popularity=old.popularity) for one, old in pairs)
+    return Changes(len(records) - len(pairs), served.manifest.products - len(pairs), len(pairs) - same)
 
 
 def _stop_above(limit: float, gone: int, served: int) -> None:
@@ -163,10 +189,10 @@ def _stop_above(limit: float, gone: int, served: int) -> None:
         )
 
 
-def _facts(base: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
+def _facts(served: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
     """What the manifest and the report say of a refresh: of which version, trained as which, and what changed."""
-    trained = base.manifest.configuration.get("trained_as", base.name)
-    return {"from": base.name, "trained": trained, **changes._asdict(), "product_rows": summary.product_rows,
+    trained = served.manifest.configuration.get("trained_as", served.name)
+    return {"from": served.name, "trained": trained, **changes._asdict(), "product_rows": summary.product_rows,
             "rejected_products": summary.rejected_products}  # fmt: skip
 
 
@@ -213,7 +239,7 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
 
 
 def _fingerprint(today: _Refresh) -> str:
-    """sha256 over the served version's, the products and the settings: never that of a run."""
+    """sha256 over that of the version below, the products and the settings: never that of a run."""
     of = [today.base.manifest.configuration["fingerprint"], today.config.digest(), today.records]
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
@@ -267,7 +293,7 @@ def _model(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> Tw
 
 
 def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
-    """Buyers of the served version on whom the index is tuned, their histories read with today's vectors."""
+    """Buyers of the training on whom the index is tuned, their histories read with today's vectors."""
     manifest, files = today.base.manifest, today.base.layout
     row_of = {ident: row for row, ident in enumerate(today.products.ids)}
     schema = EventSchema(manifest.event_weights)
@@ -293,7 +319,7 @@ def _recorded(version: Version) -> dict[str, Any]:
 
 
 def _metrics(today: _Refresh) -> dict[str, Any]:
-    """What the served version recorded of its training and test, and what was read of products today.
+    """What the training recorded of itself and its test, and what was read of products today.
 
     Sample buyers lose the products that are gone.
     """

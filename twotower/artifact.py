@@ -349,14 +349,24 @@ def _created_at(manifest: Path) -> str:
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
-    """Removes the oldest versions beyond the newest `keep`, never CURRENT or PREVIOUS; then unused encoders.
+    """Removes the oldest versions beyond the newest `keep`, never CURRENT or PREVIOUS, nor what these were trained as
+    where they are refreshes of it; then unused encoders.
 
     Returns the names of the removed versions.
     """
     named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+    named |= {_trained_as(layout, name) for name in named}
     removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
     remove_versions(layout, removed)
     return removed
+
+
+def _trained_as(layout: Layout, name: str) -> str:
+    """The version whose model a refresh has, which is itself where it is none."""
+    try:
+        return str(open_version(layout, name).manifest.configuration.get("trained_as", name))
+    except (CorruptArtifact, NotFound):
+        return name
 
 
 def remove_versions(layout: Layout, names: Sequence[str]) -> None:
