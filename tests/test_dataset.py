@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import time
 from pathlib import Path
@@ -310,6 +311,15 @@ def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
     assert (summary.product_rows, summary.rejected_products) == (5, {"duplicate product id": 1})
     with pytest.raises(DataError, match="1 of 5 rows of products"):
         load_products([str(path)], data_config("data.max_reject_share=0.1"), tmp_path / "work")
+
+
+def test_products_alone_leave_nothing_unpacked(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
+    packed = tmp_path / "p.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    products, _ = load_products([str(packed)], data_config(), tmp_path / "work")
+    assert products.ids == ["p0", "p1", "p2", "p3"]
+    assert [one.name for one in (tmp_path / "work").iterdir()] == ["rejects.csv"]
 
 
 def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ examples:
   python -m trainer run --events data/events.csv --products data/products.csv --artifacts artifacts \\
       --config trainer/offline.yaml
   python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
+  python -m trainer refresh --artifacts artifacts --products data/products.csv
   python -m trainer publish 20260101T120000Z-0a1b2c3d --artifacts artifacts
 
 The stages of `run` are commands of their own (train, evaluate, embed, index, publish); each takes the same options

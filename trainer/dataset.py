@@ -150,7 +150,10 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Pr
     with rejects.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(REJECT_COLUMNS)
-        catalogue, rows, counts = _load_products(find_files(products, "products"), config, work, writer)
+        try:
+            catalogue, rows, counts = _load_products(find_files(products, "products"), config, work, writer)
+        finally:
+            shutil.rmtree(work / "unpacked", ignore_errors=True)
     _stop_above(config.max_reject_share, "products", rows, counts, rejects)
     return catalogue, Summary(product_rows=rows, rejected_products=dict(counts))
 
