@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from trainer.config import Model, load_config
 from trainer.export import check_buyer_parity, export_buyer_tower
-from trainer.model import BuyerTower, History, Sizes, TwoTower
+from trainer.history import History
+from trainer.model import BuyerTower, Sizes, TwoTower
 from trainer.transformer import CausalTransformer
 from twotower import tower
 from twotower.history import BuyerInputs

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from trainer import linear
 from trainer.config import load_config
 from trainer.dataset import Events
+from trainer.history import History
 from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
-from trainer.model import History, ItemFeatures, Sizes, TwoTower, text_alone
+from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
 from twotower.events import DAY_MS
 
 Float32 = NDArray[np.float32]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
 from trainer.dataset import Events
-from trainer.model import History, ItemFeatures, TwoTower
+from trainer.history import History
+from trainer.model import ItemFeatures, TwoTower
 from trainer.progress import track
 from trainer.split import Cases
 from twotower.events import EventSchema

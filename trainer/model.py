@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config import Model
+from trainer.history import History
 from trainer.transformer import CausalTransformer
 
 # small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
@@ -158,16 +159,6 @@ def _table(rows: int, dimension: int) -> nn.Embedding:
     with torch.no_grad():
         table.weight[0] = 0
     return table
-
-
-class History(NamedTuple):
-    """Interactions [B, T], oldest first, padded at the end; `items` are their vectors [B, T, D]."""
-
-    items: Tensor
-    weights: Tensor
-    types: Tensor
-    ages: Tensor
-    mask: Tensor
 
 
 class BuyerTower(nn.Module):

@@ -40,6 +40,7 @@ _MODEL_CODE = {
         "blend",
         "candidates",
         "dataset",
+        "history",
         "linear",
         "loss",
         "model",

@@ -17,8 +17,9 @@ from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config import Config, Training
 from trainer.errors import DataError
+from trainer.history import History
 from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
-from trainer.model import History, ItemFeatures, TwoTower, drop_ids, drop_numbers, text_alone
+from trainer.model import ItemFeatures, TwoTower, drop_ids, drop_numbers, text_alone
 from trainer.progress import track
 
 Item = TypeVar("Item")
