@@ -19,6 +19,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from twotower.artifact import Layout, Version, open_version, read_pointer
+
 ROOT = Path(__file__).resolve().parent.parent
 OFFLINE = str(ROOT / "trainer" / "offline.yaml")
 NOON = 1_760_000_000  # seconds since 1970: 2025-10-09
@@ -150,3 +152,11 @@ def copy_artifacts(source: Path, target: Path) -> Path:
     """A copy of an artifact folder that a test may change."""
     shutil.copytree(source, target)
     return target
+
+
+def current(artifacts: Path) -> Version:
+    """The version that CURRENT names."""
+    layout = Layout(artifacts)
+    pointer = read_pointer(layout.current)
+    assert pointer is not None
+    return open_version(layout, pointer.version, pointer.manifest_sha256)

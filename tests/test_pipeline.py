@@ -19,6 +19,7 @@ from small_shop import (
     EVENT_COLUMNS,
     PRODUCT_COLUMNS,
     copy_artifacts,
+    current,
     event_rows,
     product_rows,
     run_arguments,
@@ -31,7 +32,7 @@ from trainer import pipeline, release, run
 from trainer.__main__ import main
 from trainer.config import load_config
 from trainer.split import draw_hidden
-from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
+from twotower.artifact import Layout, Version, list_versions, open_version
 from twotower.encoder import TextEncoder
 from twotower.history import read_recent
 from twotower.search import VectorIndex
@@ -40,13 +41,6 @@ from twotower.tower import ItemTower
 from twotower.vocab import Vocab
 
 Capture = pytest.CaptureFixture[str]
-
-
-def current(artifacts: Path) -> Version:
-    layout = Layout(artifacts)
-    pointer = read_pointer(layout.current)
-    assert pointer is not None
-    return open_version(layout, pointer.version, pointer.manifest_sha256)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from small_shop import (
     PRODUCT_COLUMNS,
     Shop,
     copy_artifacts,
+    current,
     product_rows,
     run_arguments,
     small_run,
@@ -24,7 +25,7 @@ from small_shop import (
 )
 
 from trainer.__main__ import main
-from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
+from twotower.artifact import Layout, Version, list_versions, read_pointer
 from twotower.catalogue import Catalogue, Product, read_product_rows
 from twotower.encoder import TextEncoder
 from twotower.search import VectorIndex
@@ -34,13 +35,6 @@ from twotower.vocab import Vocab
 
 Rows = list[list[str]]
 Capture = pytest.CaptureFixture[str]
-
-
-def served(artifacts: Path) -> Version:
-    layout = Layout(artifacts)
-    pointer = read_pointer(layout.current)
-    assert pointer is not None
-    return open_version(layout, pointer.version, pointer.manifest_sha256)
 
 
 def refresh(artifacts: Path, rows: Rows, *extra: str) -> int:
@@ -69,7 +63,7 @@ def artifacts(tmp_path: Path) -> Path:
 
 
 def test_the_same_products_make_no_version(artifacts: Path, capsys: Capture) -> None:
-    before = served(artifacts)
+    before = current(artifacts)
     shuffled = product_rows()[::-1]
     assert refresh(artifacts, shuffled) == 0
     told = capsys.readouterr().out
@@ -77,14 +71,14 @@ def test_the_same_products_make_no_version(artifacts: Path, capsys: Capture) -> 
     assert "up to date: no product is new, gone or changed" in told
     assert list_versions(Layout(artifacts)) == [before.name]
     assert refresh(artifacts, shuffled, "--force") == 0
-    assert served(artifacts).name != before.name
+    assert current(artifacts).name != before.name
 
 
 def test_price_and_stock_change_and_the_vectors_do_not(artifacts: Path, capsys: Capture) -> None:
-    before, rows = served(artifacts), product_rows()
+    before, rows = current(artifacts), product_rows()
     rows[3] = changed(rows[3], price=999.5, in_stock=False)
     assert refresh(artifacts, rows) == 0
-    after = served(artifacts)
+    after = current(artifacts)
     assert "0 new, 0 gone, 1 changed" in capsys.readouterr().out
     assert (product(after, "p3").price, product(after, "p3").in_stock) == (999.5, False)
     assert product(after, "p4") == product(before, "p4")
@@ -96,10 +90,10 @@ def test_price_and_stock_change_and_the_vectors_do_not(artifacts: Path, capsys: 
 
 
 def test_new_products_are_found_and_gone_ones_are_not(artifacts: Path) -> None:
-    before, rows = served(artifacts), product_rows(62)
+    before, rows = current(artifacts), product_rows(62)
     rows = [rows[61], *rows[10:60][::-1], rows[60]]
     assert refresh(artifacts, rows) == 0
-    after = served(artifacts)
+    after = current(artifacts)
     assert list(read_product_rows(after.layout.ids)) == [row[0] for row in rows]
     assert (after.manifest.products, after.manifest.buyers) == (52, before.manifest.buyers)
     old, new = vectors(before), vectors(after)
@@ -119,7 +113,7 @@ def test_new_products_are_found_and_gone_ones_are_not(artifacts: Path) -> None:
 def test_a_catalogue_row_is_what_the_item_service_computes(artifacts: Path) -> None:
     rows = product_rows(64)[4:]
     assert refresh(artifacts, rows) == 0
-    after = served(artifacts)
+    after = current(artifacts)
     encoder, tower = TextEncoder.load(after.encoder, 1), ItemTower(after.layout.item_tower, 1)
     vocab, row_of = Vocab.load(after.layout.vocab), read_product_rows(after.layout.ids)
     text = encoder.encode([item_text(row[1], row[2]) for row in rows])
@@ -142,23 +136,23 @@ def test_a_product_that_comes_later_stands_where_training_would_have_put_it(
     write_csv(shop.products, PRODUCT_COLUMNS, product_rows(64))
     settings = [f"training.start={kind}", f"model.heads={1 + (kind == 'blend')}"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 0
-    trained = vectors(served(artifacts))
-    first = served(artifacts)
+    trained = vectors(current(artifacts))
+    first = current(artifacts)
     assert refresh(artifacts, product_rows(60)) == 0
     # which would know them again
     shutil.rmtree(first.layout.root)
-    assert vectors(served(artifacts)).keys() == {f"p{number}" for number in range(60)}
+    assert vectors(current(artifacts)).keys() == {f"p{number}" for number in range(60)}
     assert refresh(artifacts, product_rows(64)) == 0
-    came = vectors(served(artifacts))
+    came = vectors(current(artifacts))
     cosines = [float(trained[ident] @ came[ident]) for ident in (f"p{number}" for number in range(60, 64))]
     assert min(cosines) > least, cosines
 
 
 def test_a_product_that_comes_back_is_what_it_was(artifacts: Path) -> None:
-    before, rows = served(artifacts), product_rows()
+    before, rows = current(artifacts), product_rows()
     assert refresh(artifacts, rows[10:]) == 0
     assert refresh(artifacts, rows, "--set", "publish.keep_versions=1") == 0
-    after = served(artifacts)
+    after = current(artifacts)
     assert product(after, "p0") == product(before, "p0")
     for ident, vector in vectors(before).items():
         np.testing.assert_allclose(vectors(after)[ident], vector, atol=1e-6)
@@ -166,22 +160,22 @@ def test_a_product_that_comes_back_is_what_it_was(artifacts: Path) -> None:
 
 
 def test_earlier_refreshes_leave_and_the_trained_model_stays(artifacts: Path) -> None:
-    trained, rows, made = served(artifacts), product_rows(), []
+    trained, rows, made = current(artifacts), product_rows(), []
     for price in range(4):
         rows[0] = changed(rows[0], price=price)
         assert refresh(artifacts, rows, "--set", "publish.keep_versions=3") == 0
-        made.append(served(artifacts).name)
+        made.append(current(artifacts).name)
     assert list_versions(Layout(artifacts)) == [trained.name, *made[-2:]]
-    assert served(artifacts).manifest.configuration["trained_as"] == trained.name
-    metrics = json.loads(served(artifacts).layout.metrics.read_text(encoding="utf-8"))
+    assert current(artifacts).manifest.configuration["trained_as"] == trained.name
+    metrics = json.loads(current(artifacts).layout.metrics.read_text(encoding="utf-8"))
     assert metrics["refresh"]["from"] == made[-2] and metrics["refresh"]["trained"] == trained.name
     assert metrics["test"] == json.loads(trained.layout.metrics.read_text(encoding="utf-8"))["test"]
 
 
 def test_the_report_says_that_it_is_of_a_refresh(artifacts: Path) -> None:
-    before, rows = served(artifacts), product_rows(61)[20:]
+    before, rows = current(artifacts), product_rows(61)[20:]
     assert refresh(artifacts, rows) == 0
-    page = served(artifacts).layout.report.read_text(encoding="utf-8")
+    page = current(artifacts).layout.report.read_text(encoding="utf-8")
     assert f"Refreshed from <code>{before.name}</code>: 1 new, 20 gone, 0 changed products" in page
 
 
@@ -193,7 +187,7 @@ def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capt
     assert "the limit is 50.0% (publish.max_gone): is the export complete?" in told
     assert (artifacts / "CURRENT").read_bytes() == before
     assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_gone=0.7") == 0
-    assert served(artifacts).manifest.products == 20
+    assert current(artifacts).manifest.products == 20
 
 
 @pytest.mark.parametrize(
@@ -206,7 +200,7 @@ def test_settings_that_take_a_training_are_refused_by_name(
 ) -> None:
     rows = product_rows(61)
     assert refresh(artifacts, rows, "--set", setting) == 2
-    assert f"error: {named}: not what {served(artifacts).name} was trained with" in capsys.readouterr().err
+    assert f"error: {named}: not what {current(artifacts).name} was trained with" in capsys.readouterr().err
 
 
 def test_other_settings_hold_from_then_on(artifacts: Path) -> None:
@@ -215,14 +209,14 @@ def test_other_settings_hold_from_then_on(artifacts: Path) -> None:
     write_csv(path, ["product_id", "description", "name", "metadata"], rows)
     arguments = ["refresh", "--products", str(path), "--artifacts", str(artifacts)]
     assert main([*arguments, "--set", "data.product_columns.title=name", "index.kind=hnsw"]) == 0
-    after = served(artifacts)
+    after = current(artifacts)
     assert after.manifest.index.kind == "hnsw" and product(after, "p60").title == rows[60][2]
     assert main(arguments) == 0
-    assert served(artifacts).name == after.name
+    assert current(artifacts).name == after.name
 
 
 def test_a_damaged_version_is_not_refreshed(artifacts: Path, capsys: Capture) -> None:
-    path = served(artifacts).layout.weights
+    path = current(artifacts).layout.weights
     path.write_bytes(path.read_bytes()[:-1])
     assert refresh(artifacts, product_rows(61)) == 2
     assert f"{path} has " in capsys.readouterr().err
@@ -241,7 +235,7 @@ def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path, capsys: Cap
     assert refresh(artifacts, [*rows, *[["p1", "again", "", ""]] * 9]) == 2
     told = Path(re.search(r"look at (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
     assert len(told.read_text(encoding="utf-8").splitlines()) == 11
-    with served(artifacts).layout.rejects.open(encoding="utf-8") as file:
+    with current(artifacts).layout.rejects.open(encoding="utf-8") as file:
         (reject,) = csv.DictReader(file)
     assert (reject["line"], reject["value"], reject["reason"]) == ("63", "p0", "duplicate product id")
 
@@ -262,4 +256,4 @@ def test_a_run_after_a_refresh_trains(artifacts: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert main(run_arguments(shop, artifacts)) == 0
     assert "up to date" not in capsys.readouterr().out
-    assert served(artifacts).manifest.products == 60
+    assert current(artifacts).manifest.products == 60
