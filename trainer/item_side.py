@@ -15,7 +15,8 @@ from trainer.model import ItemFeatures, TwoTower
 from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from twotower.artifact import IndexSpec
-from twotower.tower import ItemTower
+from twotower.history import BuyerInputs
+from twotower.tower import BuyerTower, ItemTower
 
 Float32 = NDArray[np.float32]
 _CHUNK = 4096
@@ -55,6 +56,12 @@ def encode(tower: ItemTower, features: ItemFeatures, dimension: int) -> Float32:
         # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
         vectors[part] = made / np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
     return vectors
+
+
+def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> index.Queries:
+    """What an index is tuned on: vectors of real histories, out of the exported buyer tower."""
+    made = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
+    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
 
 
 def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config: Config, say: Say) -> IndexSpec:

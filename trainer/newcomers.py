@@ -51,21 +51,17 @@ def product_rows(
     rows = torch.zeros(len(known) + 1, before.shape[1])
     here, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
     rows[1 + torch.from_numpy(here)] = before[1 + torch.from_numpy(known[here])]
+    sharpnesses = [SHARPNESS, fitting.told.sharpness if fitting.told else SHARPNESS]
     text, tell = linear.unit(features.text.numpy()), np.flatnonzero(trained & (known >= 0))
-
-    def told(sharpness: float) -> Float32:
-        weights = alike(text, new, tell, [sharpness], seed)[0]
-        means: Float32 = weights @ rows[1:].numpy()  # [new, D]
-        return means
-
-    own = PART * told(SHARPNESS)
+    means, sharper = (near @ rows[1:].numpy() for near in alike(text, new, tell, sharpnesses, seed))  # [new, D]
+    own: Float32 = PART * means
     width = _linear_width(model, fitting.kind)
     if fitting.choice and fitting.told:
         asked = torch.from_numpy(new)
         with torch.no_grad():
             content = model.item.content(features.text[asked], features.brand[asked], features.category[asked])
         leading = content[:, :width].numpy()
-        whole = leading + told(fitting.told.sharpness)[:, :width]
+        whole = leading + sharper[:, :width]
         own[:, :width] = _beside(leading, whole, fitting.choice, fitting.told, model.buyer.attention)
     rows[1 + torch.from_numpy(new)] = torch.from_numpy(own)
     return rows

@@ -243,5 +243,4 @@ def _index_queries(run: Prepared, vectors: Float32, threads: int) -> index.Queri
     if not run.data.buyers:
         return index.item_queries(vectors, run.config.seed)
     batch = some_histories(run, index.QUERIES, np.random.default_rng(run.config.seed))
-    made = BuyerTower(run.folder.buyer_tower, threads).encode(vectors[batch.rows], batch)
-    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
+    return item_side.buyer_queries(vectors, batch, run.folder.buyer_tower, threads)

@@ -26,7 +26,7 @@ from trainer.dataset import Products, Summary, load_products
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
-from trainer.release import free_name, load_as_services_do
+from trainer.release import free_name, load_as_services_do, work_folder
 from trainer.report import write_report
 from trainer.text_vectors import encode_cached, texts_of, titles_of
 from twotower.artifact import (
@@ -35,6 +35,7 @@ from twotower.artifact import (
     Version,
     VersionLayout,
     list_versions,
+    named_versions,
     open_version,
     prune,
     publish,
@@ -48,7 +49,6 @@ from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
 from twotower.events import EventSchema
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
-from twotower.tower import BuyerTower
 from twotower.vocab import Vocab
 
 Float32 = NDArray[np.float32]
@@ -130,11 +130,10 @@ def _served(layout: Layout) -> Version:
 def _trained(layout: Layout, served: Version, say: Say) -> Version:
     """The version that a training made of the served model, every file of it checked: it alone knows the products that
     an earlier refresh lost, should they come back. The served one where it is not there any more."""
-    name = served.manifest.configuration.get("trained_as", served.name)
-    if name == served.name:
+    if served.trained_as == served.name:
         return served
     try:
-        version = open_version(layout, name)
+        version = open_version(layout, served.trained_as)
         verify(version)
     except (CorruptArtifact, NotFound) as error:
         say(f"warning: products that were gone and are back count as new ({error})")
@@ -191,9 +190,13 @@ def _stop_above(limit: float, gone: int, served: int) -> None:
 
 def _facts(served: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
     """What the manifest and the report say of a refresh: of which version, trained as which, and what changed."""
-    trained = served.manifest.configuration.get("trained_as", served.name)
-    return {"from": served.name, "trained": trained, **changes._asdict(), "product_rows": summary.product_rows,
-            "rejected_products": summary.rejected_products}  # fmt: skip
+    return {
+        "from": served.name,
+        "trained": served.trained_as,
+        **changes._asdict(),
+        "product_rows": summary.product_rows,
+        "rejected_products": summary.rejected_products,
+    }
 
 
 def _write(layout: Layout, today: _Refresh, say: Say) -> str:
@@ -248,11 +251,11 @@ def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
     config, vocab = today.config, Vocab.load(today.base.layout.vocab)
     texts = texts_of(today.products)
     # what a training keeps there beside them stays, or the next one would encode it again
-    titles = titles_of(today.products, texts) if config.training.category_alignment else []
-    work = Path(config.paths.cache) if config.paths.cache else layout.work
+    aligned = config.training.category_alignment and len(vocab.category) > 1
+    titles = titles_of(today.products, texts) if aligned else []
     vectors, fresh = encode_cached(
         TextEncoder.load(today.base.encoder, config.thread_count), today.base.manifest.encoder_digest,
-        [*texts, *titles], work / "text_vectors", config.encoder.batch_size,
+        [*texts, *titles], work_folder(config, layout) / "text_vectors", config.encoder.batch_size,
     )  # fmt: skip
     say(f"text vectors: {fresh:,} encoded")
     return ItemFeatures(
@@ -309,8 +312,7 @@ def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
     draw = np.random.default_rng(today.config.seed)
     chosen = np.sort(draw.choice(len(histories), min(len(histories), index.QUERIES), replace=False))
     batch = to_inputs([histories[one] for one in chosen], schema)
-    made = BuyerTower(files.buyer_tower, today.config.thread_count).encode(vectors[batch.rows], batch)
-    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
+    return item_side.buyer_queries(vectors, batch, files.buyer_tower, today.config.thread_count)
 
 
 def _recorded(version: Version) -> dict[str, Any]:
@@ -337,14 +339,14 @@ def _metrics(today: _Refresh) -> dict[str, Any]:
 def _remove_earlier(layout: Layout, trained: str) -> list[str]:
     """Removes earlier refreshes of the same model but CURRENT and PREVIOUS: those of a day must not push out the
     versions before the model, to which a shop may want to go back."""
-    named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
-    earlier = [name for name in list_versions(layout) if name not in named and _refreshes(layout, name, trained)]
+    kept = named_versions(layout) | {trained}
+    earlier = [name for name in list_versions(layout) if name not in kept and _is_of(layout, name, trained)]
     remove_versions(layout, earlier)
     return earlier
 
 
-def _refreshes(layout: Layout, name: str, trained: str) -> bool:
+def _is_of(layout: Layout, name: str, trained: str) -> bool:
     try:
-        return open_version(layout, name).manifest.configuration.get("trained_as") == trained
+        return open_version(layout, name).trained_as == trained
     except CorruptArtifact:
         return False

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.config import Config
 from trainer.errors import DataError
 from twotower.artifact import Layout, Version
 from twotower.encoder import TextEncoder
@@ -20,6 +21,11 @@ from twotower.tower import BuyerTower, ItemTower
 
 # products that the index must find by their own vectors before a version is published
 _FOUND_AGAIN = 50
+
+
+def work_folder(config: Config, layout: Layout) -> Path:
+    """Where text vectors and checkpoints are kept."""
+    return Path(config.paths.cache) if config.paths.cache else layout.work
 
 
 def check_writable(layout: Layout) -> None:

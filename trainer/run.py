@@ -23,6 +23,7 @@ from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
+from trainer.release import work_folder
 from trainer.source import code_digest, find_files, fingerprint
 from trainer.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.train import pick_device
@@ -127,7 +128,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     name = run_fingerprint(config, events, products)
-    work, folder = _work(config, layout), _run_folder(config, layout, name)
+    work, folder = work_folder(config, layout), _run_folder(config, layout, name)
     folder.root.mkdir(parents=True, exist_ok=True)
     os.utime(folder.root)
     data = load_dataset(events, products, config.data, config.seed, folder.root, say)
@@ -171,11 +172,7 @@ def forget(config: Config, layout: Layout, name: str) -> None:
 
 
 def _run_folder(config: Config, layout: Layout, name: str) -> RunFolder:
-    return RunFolder(_work(config, layout) / "runs" / name[:16])
-
-
-def _work(config: Config, layout: Layout) -> Path:
-    return Path(config.paths.cache) if config.paths.cache else layout.work
+    return RunFolder(work_folder(config, layout) / "runs" / name[:16])
 
 
 def fitter_of(run: Prepared, say: Say) -> Fitter:

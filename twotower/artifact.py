@@ -184,6 +184,11 @@ class Version:
         return self.manifest.version
 
     @property
+    def trained_as(self) -> str:
+        """The version whose model a refresh has; its own name where a training made it."""
+        return str(self.manifest.configuration.get("trained_as", self.name))
+
+    @property
     def nearest(self) -> Path | None:
         """The graph beside a flat index, or None where the version has none."""
         path: Path = self.layout.nearest
@@ -354,17 +359,21 @@ def prune(layout: Layout, keep: int) -> list[str]:
 
     Returns the names of the removed versions.
     """
-    named = {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+    named = named_versions(layout)
     named |= {_trained_as(layout, name) for name in named}
     removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
     remove_versions(layout, removed)
     return removed
 
 
+def named_versions(layout: Layout) -> set[str]:
+    """What CURRENT and PREVIOUS name."""
+    return {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+
+
 def _trained_as(layout: Layout, name: str) -> str:
-    """The version whose model a refresh has, which is itself where it is none."""
     try:
-        return str(open_version(layout, name).manifest.configuration.get("trained_as", name))
+        return open_version(layout, name).trained_as
     except (CorruptArtifact, NotFound):
         return name
 
