@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # A further package index for torch, e.g. for its CPU builds; the README says more.
 TORCH_INDEX ?=
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# Python compiles what it imports; compiling all of torch's files takes longer than the rest of the installation.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Tests run in so many processes, each on a core of its own.
 WORKERS ?= 2
 GENERATED := twotower/pb/common_pb2.py

@@ -36,9 +36,9 @@ def build_environment(service: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not whole.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            install = [python, "-m", "pip", "install", "-q", "-c", "requirements.txt", "-e", f".[{service}]"]
-            subprocess.run(install, check=True, cwd=ROOT)
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile"]
+            subprocess.run([*pip, "-c", "requirements.txt", "-e", f".[{service}]"], check=True, cwd=ROOT)
             whole.touch()
     return python
 
