@@ -123,15 +123,26 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products nearest to a text, which is encoded as the title of an item."""
+        """The products whose texts are nearest to a text, by the text encoder.
+
+        A version that keeps no text vectors is searched with the vector of an item of that title, and the answer says
+        so.
+        """
 
         async def attempt(version: str) -> ProductList:
             try:
-                vector = await self.items.encode_text(query.q, version, deadline)
+                encoded = await self.items.encode_text(query.q, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
-            hits = await self.retrieval.search(vector, _query(query, set()), deadline)
-            return await self._list(query, hits, "model", [], deadline)
+            ask, warnings = _query(query, set()), list[str]()
+            try:
+                hits = await self.retrieval.search_texts(encoded.text, ask, deadline)
+            except NotFound as error:
+                warnings = [f"{error}: ranked as an item of this title, which finds words less surely"]
+                hits = await self.retrieval.search(encoded.item, ask, deadline)
+            if hits.unlike:
+                warnings = [f"no product reads like {query.q!r}: these are no nearer to it than to random letters"]
+            return await self._list(query, hits, "model", warnings, deadline)
 
         return await on_one_version(attempt)
 

@@ -25,6 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from twotower.errors import InvalidInput
 from twotower.events import EventSchema, Interaction, check_id, check_time, parse_time
+from twotower.text import searched_words
 
 MAX_TEXT = 500
 MAX_EXCLUDED = 1000
@@ -60,6 +61,13 @@ def _text(value: str) -> str:
     if len(value) > MAX_TEXT:
         raise _refuse(f"is {len(value)} characters long, the limit is {MAX_TEXT}")
     return value
+
+
+def _words(value: str) -> str:
+    found = searched_words(_text(value))
+    if not found:
+        raise _refuse("must hold a letter or a digit")
+    return found
 
 
 def _event(value: str, info: ValidationInfo) -> str:
@@ -115,6 +123,8 @@ def _context(info: ValidationInfo) -> Context:
 
 Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_id)]
 Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_text)]
+# as it was typed, less the signs around its words
+Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_words)]
 Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_event)]
 _TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
 Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_TIME)]
@@ -222,7 +232,7 @@ class SimilarQuery(ListQuery):
 class SearchQuery(ListQuery):
     """GET /search."""
 
-    q: Text
+    q: Words
 
 
 class ProductOut(Strict):

@@ -47,13 +47,24 @@ class EncodedBuyer(NamedTuple):
     unknown_product_ids: list[str]
 
 
+class EncodedText(NamedTuple):
+    """A text's vector out of the text encoder, and that of an item of which nothing else is known."""
+
+    text: Vector
+    item: Vector
+
+
 class Hits(NamedTuple):
-    """Products, best first, with their scores [K], and the version that found them; the ids as `wire.pack_ids` does."""
+    """Products, best first, with their scores [K], and the version that found them; the ids as `wire.pack_ids` does.
+
+    `unlike`: none of them reads more like what was asked for than like random letters.
+    """
 
     packed_ids: str
     scores: NDArray[np.float32]
     version: str
     unknown_filter_values: list[str]
+    unlike: bool = False
 
 
 class BuyerClient:
@@ -97,21 +108,22 @@ class ItemClient:
         self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "item service"
         self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
-        self._encodes: Batcher[str, Vector] = Batcher(name, self._encode, limits)
+        self._encodes: Batcher[str, EncodedText] = Batcher(name, self._encode, limits)
 
-    async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
-        """The vector of an item of which only a title is known."""
+    async def encode_text(self, text: str, version: str, deadline: Deadline) -> EncodedText:
+        """The vectors of a text, and of an item of which it is the title."""
         return await self._encodes.call(text, deadline, version)
 
     async def close(self) -> None:
         await self._encodes.close()
         self._streamed.close()
 
-    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[Vector | Exception]:
+    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[EncodedText | Exception]:
         items = [item_pb2.Item(title=text) for text in texts]
-        request = item_pb2.EncodeRequest(items=items, model_version=version)
+        request = item_pb2.EncodeRequest(items=items, model_version=version, include_text_vectors=True)
         answer = await self._streamed.call(request, timeout)
-        vectors = _split(answer.vectors, len(answer.items))
+        rows = len(answer.items)
+        vectors = map(EncodedText, _split(answer.text_vectors, rows), _split(answer.vectors, rows))
         return [
             _row_error(item.error) if item.HasField("error") else vector
             for vector, item in zip(vectors, answer.items, strict=True)
@@ -129,6 +141,7 @@ class RetrievalClient:
         name = "retrieval service"
         self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
         self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _effort)
+        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _effort)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
@@ -137,6 +150,11 @@ class RetrievalClient:
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
         """The nearest products to a vector, on the vector's own version."""
         return await self._searches.call((vector, query), deadline, vector.version)
+
+    async def search_texts(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
+        """The products whose texts are nearest to a text vector, on the vector's own version. NotFound where that keeps
+        no text vectors."""
+        return await self._text_searches.call((vector, query), deadline, vector.version)
 
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
         """The most popular products; scores are their shares of all events' weight."""
@@ -151,16 +169,20 @@ class RetrievalClient:
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
     async def close(self) -> None:
-        for batcher in (self._searches, self._populars, self._vectors, self._lookups):
+        for batcher in (self._searches, self._text_searches, self._populars, self._vectors, self._lookups):
             await batcher.close()
         self._streamed.close()
 
     async def _search(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        vectors = common_pb2.Vectors(
-            data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
-        )
-        request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls], packed=True)
-        answer = await self._streamed.call(request, timeout)
+        answer = await self._streamed.call(_search_request(version, calls), timeout)
+        return [_hits(hits, answer.model_version) for hits in answer.hits]
+
+    async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
+        # no stream: an older version's refusal would end one that others share
+        request = _search_request(version, calls, texts=True)
+        answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+        if not answer.texts:
+            raise NotFound("the retrieval service is of a release that does not search texts", field="texts")
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
@@ -189,6 +211,13 @@ class RetrievalClient:
         return [products[end - len(ids) : end] for ids, end in zip(calls, ends, strict=True)]
 
 
+def _search_request(version: str, calls: list[_Search], texts: bool = False) -> retrieval_pb2.SearchRequest:
+    vectors = common_pb2.Vectors(
+        data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
+    )
+    return retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls], packed=True, texts=texts)
+
+
 def _effort(call: _Search) -> int:
     """About how many plain searches it takes the time of: a diverse list of a hundred that of seventeen. A batch holds
     fewer of them, so that its neighbours do not wait for long."""
@@ -209,7 +238,7 @@ def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
     scores = wire.unpack_scores(hits.scores)
     # a service that is older than packed ids answers with a list
     packed = hits.packed_product_ids or wire.pack_ids(hits.product_ids)
-    return Hits(packed, scores, version, list(hits.unknown_filter_values))
+    return Hits(packed, scores, version, list(hits.unknown_filter_values), hits.unlike)
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:

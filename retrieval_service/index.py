@@ -14,8 +14,8 @@ from retrieval_service.settings import RetrievalSettings
 from twotower.artifact import Version
 from twotower.catalogue import Catalogue, Product, read_product_rows
 from twotower.diversity import candidates, check_diversity, diversify
-from twotower.errors import CorruptArtifact, InvalidInput
-from twotower.search import VectorIndex
+from twotower.errors import CorruptArtifact, InvalidInput, NotFound
+from twotower.search import VectorIndex, unit_rows
 from twotower.text import Normaliser
 
 Float32 = NDArray[np.float32]
@@ -49,14 +49,22 @@ class Query(NamedTuple):
 
 class Answer(NamedTuple):
     """min(k, allowed) products, best first (with diversity: as chosen), their scores [K]; and the filter values that no
-    product has."""
+    product has. `unlike`: the best product's text is no nearer to what was asked for than to random letters."""
 
     product_ids: list[str]
     scores: Float32
     unknown_filter_values: list[str]
+    unlike: bool = False
 
 
 NO_FILTER = Filter()
+
+
+class Texts(NamedTuple):
+    """The products' text vectors, row i of the same product as elsewhere, and the cosine that random letters reach."""
+
+    vectors: VectorIndex
+    noise: float
 
 
 class StoredVectors(NamedTuple):
@@ -107,15 +115,20 @@ class ProductIndex:
     Every method takes a whole batch, may be called from several threads, and blocks.
     """
 
-    def __init__(self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue) -> None:
+    def __init__(
+        self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue, texts: Texts | None = None
+    ) -> None:
         columns = catalogue.columns()
         if not index.size == len(rows) == len(columns.popularity):
             raise CorruptArtifact(
                 f"the index holds {index.size} products, the list of ids {len(rows)}, "
                 f"products.sqlite {len(columns.popularity)}"
             )
+        if texts is not None and texts.vectors.size != index.size:
+            raise CorruptArtifact(f"the index holds {index.size} products, that of their texts {texts.vectors.size}")
         fold = Normaliser.profile("full")
         self._index = index
+        self._texts = texts
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
@@ -135,7 +148,17 @@ class ProductIndex:
         Queries of one filter are searched together. InvalidInput where the numbers of vectors and queries
         differ, or their dimension, a k, a diversity, or a number that is not finite.
         """
-        self._check(vectors, queries)
+        return self._search(self._index, vectors, queries, -math.inf)
+
+    def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
+        """As `search`, by the cosines of text vectors [B, E] with the products' texts. NotFound where the version keeps
+        none of these."""
+        if self._texts is None:
+            raise NotFound("this version keeps no text vectors of its products", field="texts")
+        return self._search(self._texts.vectors, unit_rows(vectors), queries, self._texts.noise)
+
+    def _search(self, index: VectorIndex, vectors: Float32, queries: Sequence[Query], noise: float) -> list[Answer]:
+        _check(index, vectors, queries)
         by_filter: dict[Filter, list[int]] = defaultdict(list)
         for place, query in enumerate(queries):
             by_filter[query.filter].append(place)
@@ -145,10 +168,11 @@ class ProductIndex:
             here = [queries[place] for place in places]
             asked = vectors if len(by_filter) == 1 else vectors[places]
             ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
-            found = self._index.search(asked, ks, excluded, allowed.mask)
+            found = index.search(asked, ks, excluded, allowed.mask)
             for place, query, hits in zip(places, here, found, strict=True):
-                chosen = diversify(hits, self._index, query.k, query.diversity)
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown)
+                chosen = diversify(hits, index, query.k, query.diversity)
+                unlike = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown)._replace(unlike=unlike)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -180,18 +204,6 @@ class ProductIndex:
             vectors[known] = self._index.vectors[[self._rows[ids[place]] for place in known]]
         return StoredVectors(vectors, list(dict.fromkeys(one for one in ids if one not in self._rows)))
 
-    def _check(self, vectors: Float32, queries: Sequence[Query]) -> None:
-        if len(vectors) != len(queries):
-            raise InvalidInput("queries", len(queries), f"queries for {len(vectors)} vectors")
-        if vectors.shape[1] != self._index.dimension:
-            problem = f"the index has {self._index.dimension} dimensions"
-            raise InvalidInput("vectors.dimension", vectors.shape[1], problem)
-        squares = np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64).tolist()  # [B]
-        for row, square in enumerate(squares):
-            if not square <= _MAX_LENGTH**2:
-                raise InvalidInput("vectors.data", math.sqrt(square), f"is the length of vector {row}: not usable")
-        _check_queries(queries)
-
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
         # a batch tends to repeat a filter
         made = {one: self._filter(one) for one in {query.filter for query in queries}}
@@ -217,6 +229,18 @@ class ProductIndex:
         return Answer(self._ids[rows].tolist(), scores, unknown)
 
 
+def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> None:
+    if len(vectors) != len(queries):
+        raise InvalidInput("queries", len(queries), f"queries for {len(vectors)} vectors")
+    if vectors.shape[1] != index.dimension:
+        raise InvalidInput("vectors.dimension", vectors.shape[1], f"the index has {index.dimension} dimensions")
+    squares = np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64).tolist()  # [B]
+    for row, square in enumerate(squares):
+        if not square <= _MAX_LENGTH**2:
+            raise InvalidInput("vectors.data", math.sqrt(square), f"is the length of vector {row}: not usable")
+    _check_queries(queries)
+
+
 def _check_queries(queries: Sequence[Query]) -> None:
     for query in queries:
         if not 1 <= query.k <= MAX_K:
@@ -236,9 +260,22 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    products = ProductIndex(index, read_product_rows(files.ids), Catalogue(files.products))
+    products = ProductIndex(index, read_product_rows(files.ids), Catalogue(files.products), _texts(version))
     _warm(version, products, np.array(index.vectors[:1]))
     return products
+
+
+def _texts(version: Version) -> Texts | None:
+    files, manifest = version.layout, version.manifest
+    if manifest.text_search is None:
+        return None
+    version.check(files.text_index, files.text_embeddings)
+    index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
+    if index.dimension != manifest.text_dimension:
+        raise CorruptArtifact(
+            f"{files.text_index} has {index.dimension} dimensions, the manifest says {manifest.text_dimension}"
+        )
+    return Texts(index, manifest.text_search.noise)
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:

@@ -88,6 +88,9 @@ class Reference:
     def __init__(self, artifacts: Path, name: str) -> None:
         files = open_version(Layout(artifacts), name).layout
         self.vectors: NDArray[np.float32] = np.load(files.embeddings)  # [N, D]
+        self.texts: NDArray[np.float32] | None = (
+            np.load(files.text_embeddings) if files.text_embeddings.exists() else None
+        )  # [N, E]
         self.ids: list[str] = np.load(files.ids).tolist()
         self.row = {one: row for row, one in enumerate(self.ids)}
         self.products: dict[str, Product] = {
@@ -110,6 +113,13 @@ class Reference:
         ids = self.ids if allowed is None else allowed
         scores = {one: float(self.vectors[self.row[one]] @ query) for one in ids}
         return dict(sorted(scores.items(), key=lambda pair: (-pair[1], self.row[pair[0]]))[:k])
+
+    def reading_like(self, query: NDArray[Any], k: int) -> dict[str, float]:
+        """The k products whose texts have the highest cosine, best first."""
+        assert self.texts is not None
+        scores = self.texts @ query / np.linalg.norm(query)
+        best = sorted(range(len(self.ids)), key=lambda row: (-scores[row], row))[:k]
+        return {self.ids[row]: float(scores[row]) for row in best}
 
     def popular(self, k: int, without: Sequence[str] = ()) -> dict[str, float]:
         shares = {one.id: one.popularity for one in self.products.values() if one.id not in without}

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from redis_server import RedisServer
 from stack import Reference, Stack, as_json, check_list, event, stack
+from tiny_artifact import build_version
 
 from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
 from twotower.artifact import EncoderLayout, Layout, open_version
@@ -228,13 +229,65 @@ async def test_similar_to_an_unknown_product_is_404(system: Stack) -> None:
     assert "لا شيء" in response.json()["detail"]
 
 
-async def test_search_is_the_nearest_to_the_text(system: Stack, reference: Reference, tiny: Path) -> None:
+async def test_search_finds_the_products_whose_texts_are_nearest(
+    system: Stack, reference: Reference, tiny: Path
+) -> None:
     version = open_version(Layout(tiny), "tiny-a")
+    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])[0]
+    answer = await system.answer("/search", q="خاتم ذهب", k=7)
+    check_list(answer, reference.reading_like(text, 7))
+    assert answer["warnings"] == []
+
+
+async def test_signs_around_the_words_change_nothing(system: Stack, reference: Reference) -> None:
+    for ident in ("p0", "p12", "p39"):  # without a description: their title is their text
+        title = reference.products[ident].title
+        plain = await system.answer("/search", q=title, k=10)
+        assert plain["scores"][plain["product_ids"].index(ident)] == pytest.approx(1, abs=1e-5)
+        for asked in (f"«{title}»؟", "#" + title.replace(" ", "_"), f"✨ {title} ✨!!"):
+            answer = await system.answer("/search", q=asked, k=10)
+            assert (answer["product_ids"], answer["scores"]) == (plain["product_ids"], plain["scores"]), asked
+
+
+async def test_search_filters_and_excludes_as_every_list_does(system: Stack, reference: Reference, tiny: Path) -> None:
+    version = open_version(Layout(tiny), "tiny-a")
+    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["زيت"])[0]
+    every = list(reference.reading_like(text, 40))
+    answer = await system.answer("/search", q="زيت", k=4, category="تمور", exclude=every[:5], in_stock="true")
+    wanted = [ident for ident in every[5:] if (one := reference.products[ident]).category == "تمور" and one.in_stock]
+    assert answer["product_ids"] == wanted[:4]
+
+
+async def test_words_that_no_product_reads_like_are_answered_with_a_warning(tmp_path: Path, redis: RedisServer) -> None:
+    # whatever is asked for, the best cosine is below 1.1
+    build_version(tmp_path, "deaf", noise=1.1)
+    async with stack(tmp_path, redis) as system:
+        answer = await system.answer("/search", q="asdfgh", k=3)
+    assert len(answer["product_ids"]) == 3
+    assert answer["warnings"] == ["no product reads like 'asdfgh': these are no nearer to it than to random letters"]
+
+
+async def test_a_version_without_text_vectors_is_searched_by_its_tower_and_says_so(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    version = build_version(tmp_path, "older", texts=False)
     text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])
     zero = np.zeros(1, np.int64)
     vector = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
-    answer = await system.answer("/search", q="خاتم ذهب", k=7)
-    check_list(answer, reference.best(vector, 7))
+    async with stack(tmp_path, redis) as system:
+        answer = await system.answer("/search", q="خاتم ذهب", k=7)
+    check_list(answer, Reference(tmp_path, "older").best(vector, 7))
+    (warning,) = answer["warnings"]
+    assert "keeps no text vectors" in warning
+    assert "ranked as an item of this title" in warning
+
+
+@pytest.mark.parametrize("q", ["!!!", "؟؟", "😀", "-", "«»", "_"])
+async def test_a_search_without_a_letter_or_digit_is_refused(system: Stack, q: str) -> None:
+    response = await system.get("/search", q=q)
+    assert response.status_code == 422
+    assert (response.json()["field"], response.json()["value"]) == ("q", repr(q))
+    assert "must hold a letter or a digit" in response.json()["detail"]
 
 
 async def test_interactions_one_and_many(system: Stack, reference: Reference, buyer: str) -> None:

@@ -108,6 +108,11 @@ def test_new_products_are_found_and_gone_ones_are_not(artifacts: Path) -> None:
     assert nearest[0] == "p61"
     # the categories come in turn: those that read alike are of the second one
     assert {int(ident[1:]) % 4 for ident in nearest} == {1}
+    found = after.manifest.text_search
+    assert found is not None
+    texts = VectorIndex.load(after.layout.text_index, after.layout.text_embeddings, found.index)
+    asked = TextEncoder.load(after.encoder, 1).encode([rows[0][1]])
+    assert rows[texts.search(asked, [1], [np.empty(0, np.int64)])[0].rows[0]][1] == rows[0][1]
 
 
 def test_a_catalogue_row_is_what_the_item_service_computes(artifacts: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,8 @@ OPENED = [
     "product_embeddings.npy",
     "product_ids.npy",
     "products.sqlite",
+    "text_embeddings.npy",
+    "text_index.faiss",
 ]
 
 
@@ -451,6 +454,19 @@ def test_sizes_that_differ_from_the_manifest_are_refused(artifacts: Path) -> Non
         other = Version(version.manifest.model_copy(update=changes), version.layout, version.encoder)
         with pytest.raises(CorruptArtifact, match="is 40 x 8, the manifest says"):
             load(other, RetrievalSettings())
+    other = Version(version.manifest.model_copy(update={"text_dimension": 13}), version.layout, version.encoder)
+    with pytest.raises(CorruptArtifact, match="has 12 dimensions, the manifest says 13"):
+        load(other, RetrievalSettings())
+
+
+def test_texts_of_another_number_of_products_are_refused(artifacts: Path, tmp_path: Path) -> None:
+    version, other = opened(artifacts, "a"), build_version(tmp_path / "other", "b", products=39)
+    for name in ("text_embeddings.npy", "text_index.faiss"):
+        shutil.copyfile(other.layout.root / name, version.layout.root / name)
+    files = version.manifest.files | {name: other.manifest.files[name] for name in OPENED[-2:]}
+    mixed = Version(version.manifest.model_copy(update={"files": files}), version.layout, version.encoder)
+    with pytest.raises(CorruptArtifact, match="the index holds 40 products, that of their texts 39"):
+        load(mixed, RetrievalSettings())
 
 
 def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -> None:

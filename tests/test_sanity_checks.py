@@ -17,6 +17,7 @@ from twotower.encoder import TextEncoder
 from twotower.events import EventSchema, Interaction
 from twotower.history import BuyerSequence, to_inputs
 from twotower.search import VectorIndex
+from twotower.text import Normaliser
 from twotower.tower import BuyerTower, ItemTower
 
 # the first test to run trains the demo at its full size: minutes on idle cores, and longer on busy ones
@@ -139,6 +140,28 @@ def test_rest_search_finds_what_was_asked_for(demo: Demo) -> None:
         for text, category in (("خاتم ذهب", JEWELLERY), ("زيت محرك", CARS)):
             found = client.get("/search", params={"q": text, "k": 10, "include": "products"}).json()["products"]
             assert [product["category"] for product in found] == [category] * 10
+
+
+def test_rest_search_finds_a_title_as_it_stands(demo: Demo, version: Version) -> None:
+    catalogue = Catalogue(version.layout.products)
+    ids = np.load(version.layout.ids, allow_pickle=False).tolist()
+    found, some = 0, [one for one in catalogue.lookup(ids[::25]) if one is not None]
+    with httpx.Client(base_url=demo.url, timeout=10) as client:
+        for product in some:
+            query = {"q": product.title[:400], "k": 1, "include": "products"}
+            found += client.get("/search", params=query).json()["products"][0]["title"] == product.title
+    assert found >= 0.95 * len(some) > 100
+
+
+@pytest.mark.parametrize(
+    "word", ["شوز", "دبدوب", "سيكل", "قهوة عربية", "دهن عود", "ساعة ذكية", "بذور طماطم", "فلتر زيت", "عباية سوداء"]
+)
+def test_rest_search_finds_products_that_hold_the_words(demo: Demo, word: str) -> None:
+    fold = Normaliser.profile("full")
+    with httpx.Client(base_url=demo.url, timeout=10) as client:
+        found = client.get("/search", params={"q": word, "k": 3, "include": "products"}).json()["products"]
+    for product in found[: 2 if word == "بذور طماطم" else 3]:  # there are two
+        assert set(fold(word).split()) <= set(fold(product["title"]).split()), product["title"]
 
 
 def test_a_buyer_of_the_data_is_known_at_once(demo: Demo) -> None:

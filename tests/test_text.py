@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from twotower.text import Normaliser, item_text
+from twotower.text import Normaliser, item_text, searched_words
 
 LIGHT, FULL = Normaliser.profile("light"), Normaliser.profile("full")
 KEEP_TEH = Normaliser(letters=True, teh_marbuta=False)
@@ -148,3 +148,29 @@ def test_a_hostile_text_is_settled_in_few_rounds() -> None:
     # each round undoes one level of escaping: the number of rounds is what must stay small, not the text
     text = "خاتم &" + "amp;" * 2000 + "lt;b>"
     assert FULL(text).startswith("خاتم")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("خاتم ذهب؟", "خاتم ذهب"),
+        ("«خاتم ذهب»", "خاتم ذهب"),
+        ("#خاتم_ذهب", "خاتم ذهب"),
+        ("✨خاتم ذهب✨ 💍", "خاتم ذهب"),
+        ("- خاتم - ذهب -", "خاتم ذهب"),
+        ("عباية،سوداء", "عباية سوداء"),
+        ("زيت محرك 5W-30", "زيت محرك 5W-30"),
+        ("شاحن Type-C (65W)", "شاحن Type-C 65W"),
+        ("ترمس 1.5 لتر", "ترمس 1.5 لتر"),
+        ("ترمس ١٫٥ لتر", "ترمس ١٫٥ لتر"),
+        ("SPF 50+ واقي", "SPF 50+ واقي"),
+        ("خصم 20%!", "خصم 20%"),
+        ("خَاتَمُ ذَهَبٍ.", "خَاتَمُ ذَهَبٍ"),
+        ("!؟", ""),
+        ("😀", ""),
+        ("َُِ", ""),
+    ],
+)
+def test_a_search_is_its_words_without_the_signs_around_them(typed: str, words: str) -> None:
+    assert searched_words(typed) == words
+    assert searched_words(words) == words

@@ -17,8 +17,10 @@ from trainer.nearest import write_nearest
 from twotower.artifact import (
     SCHEMA,
     FileEntry,
+    IndexSpec,
     Layout,
     Manifest,
+    TextSearch,
     Version,
     VersionLayout,
     describe,
@@ -39,6 +41,8 @@ from twotower.vocab import Vocab
 TEXT_DIMENSION = 12
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)
 HALF_LIFE_DAYS = 30.0
+# in twelve random dimensions a cosine by chance is not small
+NOISE = 0.3
 DAY_MS = 86_400_000
 NOON = 1_760_000_000_000  # 2025-10-09, the newest recent interaction of every buyer
 CATEGORIES: dict[str, list[str]] = {
@@ -91,11 +95,13 @@ def build_version(
     max_history: int = 20,
     created_at: str = "2026-01-01T00:00:00+00:00",
     publish: bool = True,
+    texts: bool = True,
+    noise: float = NOISE,
 ) -> Version:
     """Writes version `name` below `artifacts` and, where `publish`, names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
-    the same `encoder_seed` share one text encoder.
+    the same `encoder_seed` share one text encoder. Without `texts` it keeps no text vectors, as older ones did.
     """
     layout = Layout(artifacts)
     items = catalogue(products)
@@ -103,6 +109,9 @@ def build_version(
 
     def fill(files: VersionLayout) -> Manifest:
         fill_version(files, encoder, items, dimension, seed, buyers)
+        if not texts:
+            files.text_embeddings.unlink()
+            files.text_index.unlink()
         return Manifest(
             schema_version=SCHEMA,
             version=name,
@@ -118,6 +127,9 @@ def build_version(
             max_history=max_history,
             configuration={"seed": seed},
             metrics={"recall@10": 0.5},
+            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise)
+            if texts
+            else None,
             files={},
             encoder_files=entries(encoder.root),
         )
@@ -180,9 +192,11 @@ def fill_version(
     vectors = ItemTower(files.item_tower, 1).encode(text, brand, category, product)  # [N, D]
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([one.id for one in items]))
-    index = faiss.IndexFlatIP(dimension)
-    index.add(vectors)
-    faiss.write_index(index, str(files.index))
+    np.save(files.text_embeddings, text)
+    for rows, path in ((vectors, files.index), (text, files.text_index)):
+        index = faiss.IndexFlatIP(rows.shape[1])
+        index.add(rows)
+        faiss.write_index(index, str(path))
     write_nearest(files.embeddings, files.nearest)
     write_catalogue(files.products, items)
     write_recent(files.recent, recent_interactions(items, buyers))

@@ -20,6 +20,8 @@ from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.samples import sample_buyers
 from trainer.split import Cases, Int64, everything, sample, training_counts
+from trainer.text_search import write_text_search
+from trainer.text_vectors import texts_of, titles_of
 from twotower.encoder import TextEncoder
 from twotower.text import item_text
 from twotower.tower import BuyerTower
@@ -229,12 +231,17 @@ def embed(run: Prepared, say: Say) -> None:
 
 
 def build_index(run: Prepared, say: Say) -> None:
-    """Vectors → FAISS index of the configured kind, tuned on real buyers."""
+    """Vectors → FAISS indexes of the configured kind: of the item tower's, tuned on real buyers, and of the texts'."""
     for path in (run.folder.embeddings, run.folder.buyer_tower):
         require(path, "embed")
     vectors = np.load(run.folder.embeddings, allow_pickle=False)
     queries = _index_queries(run, vectors, run.config.thread_count)
     spec = item_side.write_index(vectors, queries, run.folder, run.config, say)
+    texts, data = run.features.text.cpu().numpy(), run.data.products
+    encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
+    titles = titles_of(data, texts_of(data))
+    found = write_text_search(texts, titles, encoder, run.folder, run.config, say)
+    write_json(run.folder.text_search, found.model_dump())
     write_json(run.folder.index_spec, spec.model_dump())
 
 

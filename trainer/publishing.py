@@ -21,6 +21,7 @@ from twotower.artifact import (
     IndexSpec,
     Layout,
     Manifest,
+    TextSearch,
     Version,
     VersionLayout,
     describe,
@@ -46,7 +47,8 @@ class Published(NamedTuple):
 
 def publish_run(run: Prepared, say: Say) -> Published:
     """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT if it may be."""
-    for path, stage in ((run.folder.index_spec, "index"), (run.folder.metrics, "evaluate")):
+    made = (run.folder.index_spec, "index"), (run.folder.text_search, "index"), (run.folder.metrics, "evaluate")
+    for path, stage in made:
         require(path, stage)
     verdict = _current_verdict(run, say)
     created = datetime.now(UTC)
@@ -123,6 +125,8 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         folder.embeddings,
         folder.ids,
         folder.index,
+        folder.text_embeddings,
+        folder.text_index,
         folder.item_tower,
         folder.buyer_tower,
         folder.vocab,
@@ -160,6 +164,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         gate=report["gate"]["verdict"],
         newest_event_ms=report["training"]["newest_event_ms"],
         index=IndexSpec.model_validate_json(folder.index_spec.read_bytes()),
+        text_search=TextSearch.model_validate_json(folder.text_search.read_bytes()),
         files={},
         encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
     )

@@ -28,6 +28,7 @@ from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
 from trainer.release import free_name, load_as_services_do, work_folder
 from trainer.report import write_report
+from trainer.text_search import write_text_search
 from trainer.text_vectors import encode_cached, texts_of, titles_of
 from twotower.artifact import (
     Layout,
@@ -223,6 +224,9 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
         write_catalogue(target.products, today.records)
         target.metrics.write_text(json.dumps(_metrics(today), ensure_ascii=False, indent=1), encoding="utf-8")
         spec = item_side.write_index(vectors, _queries(today, vectors), target, config, say)
+        titles = titles_of(today.products, texts_of(today.products))
+        encoder = TextEncoder.load(today.base.encoder, config.thread_count)
+        found = write_text_search(features.text.numpy(), titles, encoder, target, config, say)
         manifest = today.base.manifest.model_copy(
             update={
                 "version": name,
@@ -231,6 +235,7 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
                 "configuration": {"fingerprint": _fingerprint(today), "trained_as": today.facts["trained"]}
                 | config.model_dump(),
                 "index": spec,
+                "text_search": found,
                 "files": {},
             }
         )

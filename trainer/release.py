@@ -77,6 +77,8 @@ def load_as_services_do(version: Version, threads: int) -> None:
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    if version.manifest.text_search is not None:
+        VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
     some = np.array(opened.vectors[:_FOUND_AGAIN])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [np.empty(0, np.int64)] * len(some))]
     found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())

@@ -79,6 +79,9 @@ class RunFolder:
     index = property(lambda self: self.root / "product_index.faiss")
     nearest = property(lambda self: self.root / "nearest_products.onnx")
     index_spec = property(lambda self: self.root / "index.json")
+    text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
+    text_index = property(lambda self: self.root / "text_index.faiss")
+    text_search = property(lambda self: self.root / "text_search.json")
 
 
 @dataclass(frozen=True)

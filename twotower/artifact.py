@@ -65,6 +65,9 @@ class VersionLayout:
     embeddings = property(lambda self: self.root / "product_embeddings.npy")
     ids = property(lambda self: self.root / "product_ids.npy")
     index = property(lambda self: self.root / "product_index.faiss")
+    # the same rows as the text encoder has them: what a search for words ranks by
+    text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
+    text_index = property(lambda self: self.root / "text_index.faiss")
     # of a flat index of a small catalogue, beside it; it reads its vectors from `embeddings`
     nearest = property(lambda self: self.root / "nearest_products.onnx")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
@@ -137,6 +140,22 @@ class IndexSpec(BaseModel):
     build_seconds: float | None = None
 
 
+class TextSearch(BaseModel):
+    """How products are found by words: the index of text_embeddings.npy, and what it was measured to find.
+
+    Of `titles` searched for, `found_first` and `found_in_ten` are the shares that found a product of that title so high
+    in the list; the best cosine of 19 in 20 words of random letters is below `noise`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    index: IndexSpec
+    titles: int
+    found_first: float
+    found_in_ten: float
+    noise: float
+
+
 class Manifest(BaseModel):
     """What one version is: read by services before they open anything else of it."""
 
@@ -167,6 +186,8 @@ class Manifest(BaseModel):
     # the newest event that the published model was trained on
     newest_event_ms: int | None = None
     index: IndexSpec = IndexSpec()
+    # None in older versions, which find products by words through the item tower alone
+    text_search: TextSearch | None = None
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]
 

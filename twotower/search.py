@@ -297,6 +297,12 @@ class VectorIndex:
         faiss.omp_set_num_threads(self._threads)
 
 
+def unit_rows(vectors: Float32) -> Float32:
+    """Rows [B, D] of length 1, to the last digit that float32 has; a row of zeros stays one."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1.0), np.float32)
+
+
 def _set_blas_threshold() -> None:
     import faiss
 

@@ -93,5 +93,27 @@ def item_text(title: str, description: str) -> str:
     return f"{title} {description}".strip()
 
 
+def searched_words(text: str) -> str:
+    """A search's words without the signs around them, which tell titles apart but not what a shopper wants:
+    "«خاتم ذهب»؟" is "خاتم ذهب", "#خاتم_ذهب" as well; empty where there is neither letter nor digit.
+
+    A sign stays within a word ("5W-30", "1.5"), and "+" or "%" behind a digit ("SPF 50+").
+    """
+    kept = [
+        " " if unicodedata.category(character)[0] in "PS" and not _within_word(text, place) else character
+        for place, character in enumerate(text)
+    ]
+    return _SPACE.sub(" ", "".join(kept)).strip() if _holds_word(text) else ""
+
+
+def _within_word(text: str, place: int) -> bool:
+    before, after = text[place - 1 : place], text[place + 1 : place + 2]
+    if text[place] in "+%٪" and before.isdigit():
+        return True
+    # two Arabic words with a sign between them are two words
+    joined = before.isalnum() and after.isalnum() and text[place] != "_"
+    return joined and (before.isascii() or before.isdigit() or after.isascii() or after.isdigit())
+
+
 def _holds_word(text: str) -> bool:
     return any(character.isalnum() for character in text)
