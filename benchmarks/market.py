@@ -26,6 +26,7 @@ from twotower.artifact import (
     IndexStep,
     Layout,
     Manifest,
+    TextSearch,
     Version,
     VersionLayout,
     open_version,
@@ -38,7 +39,7 @@ from twotower.history import write_recent
 
 _NEWEST_MS = 1_780_000_000_000
 _PER_CENTRE = 200
-_TEXT = 8
+_TEXT = 384
 
 
 class Size(NamedTuple):
@@ -54,7 +55,7 @@ class Size(NamedTuple):
     @property
     def name(self) -> str:
         index = self.factory.replace(",", "-")
-        return f"synthetic-{self.products}-{self.dimension}-{self.buyers}-{self.history}-{index}-{self.seed}"
+        return f"synthetic-texts-{self.products}-{self.dimension}-{self.buyers}-{self.history}-{index}-{self.seed}"
 
 
 def product_id(row: int) -> str:
@@ -82,22 +83,12 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     vectors = _vectors(centre_of, size.dimension, generator)
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([product_id(row) for row in range(size.products)]))
-    index: Any = faiss.index_factory(size.dimension, size.factory, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
-    spec = IndexSpec()
-    if "HNSW" in size.factory:
-        # about .99 of the true hundred at 100,000 products; kept in the file too, so that all who read it search alike
-        faiss.downcast_index(index).hnsw.efSearch = 150  # type: ignore[attr-defined]
-        steps = [
-            IndexStep(depth=depth, parameter=150, factor=1.0, recall=0.99, microseconds=0) for depth in (100, 160, 1000)
-        ]
-        spec = IndexSpec(kind="hnsw", factory=size.factory, knob="efSearch", steps=steps)
-    elif size.factory != "Flat":
-        raise ValueError(f"index {size.factory!r}: Flat, or one of HNSW")
-    faiss.write_index(index, str(files.index))
-    if is_small(Built(index, spec)):
+    spec = _index(vectors, size.factory, files.index)
+    if is_small(Built(faiss.read_index(str(files.index)), spec)):
         write_nearest(files.embeddings, files.nearest)
+    texts = _vectors(centre_of, _TEXT, np.random.default_rng([size.seed, 1]))
+    np.save(files.text_embeddings, texts)
+    text_spec = _index(texts, size.factory, files.text_index)
     write_catalogue(files.products, _products(size.products))
     write_recent(files.recent, _histories(centre_of, size, generator))
     _towers(files, size)
@@ -117,9 +108,30 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         configuration={"synthetic": True, **size._asdict()},
         metrics={},
         index=spec,
+        text_search=TextSearch(index=text_spec, titles=0, found_first=0.0, found_in_ten=0.0, noise=0.0),
         files={},
         encoder_files={},
     )
+
+
+def _index(vectors: NDArray[np.float32], factory: str, path: Path) -> IndexSpec:
+    import faiss
+
+    index: Any = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    spec = IndexSpec()
+    if "HNSW" in factory:
+        # about .99 of the true hundred at 100,000 products; kept in the file too, so that all who read it search alike
+        faiss.downcast_index(index).hnsw.efSearch = 150  # type: ignore[attr-defined]
+        steps = [
+            IndexStep(depth=depth, parameter=150, factor=1.0, recall=0.99, microseconds=0) for depth in (100, 160, 1000)
+        ]
+        spec = IndexSpec(kind="hnsw", factory=factory, knob="efSearch", steps=steps)
+    elif factory != "Flat":
+        raise ValueError(f"index {factory!r}: Flat, or one of HNSW")
+    faiss.write_index(index, str(path))
+    return spec
 
 
 def _vectors(centre_of: NDArray[np.int64], dimension: int, generator: np.random.Generator) -> NDArray[np.float32]:

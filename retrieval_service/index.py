@@ -172,7 +172,7 @@ class ProductIndex:
             for place, query, hits in zip(places, here, found, strict=True):
                 chosen = diversify(hits, index, query.k, query.diversity)
                 unlike = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown)._replace(unlike=unlike)
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, unlike)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -225,8 +225,8 @@ class ProductIndex:
             return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
-    def _answer(self, rows: Int64, scores: Float32, unknown: list[str]) -> Answer:
-        return Answer(self._ids[rows].tolist(), scores, unknown)
+    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], unlike: bool = False) -> Answer:
+        return Answer(self._ids[rows].tolist(), scores, unknown, unlike)
 
 
 def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> None:
