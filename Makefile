@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 WORKERS ?= 2
 GENERATED := twotower/pb/common_pb2.py
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -31,6 +31,9 @@ compose-test: .venv/dev.stamp $(GENERATED) ## the tests that build images and ru
 
 bench-items: .venv/dev.stamp $(GENERATED) ## item encoding beside sentence-transformers
 	$(BIN)/python benchmarks/items.py $(ARGS)
+
+bench-search: .venv/run.stamp $(GENERATED) ## what a search for words finds, in the demo (ARGS="--artifacts FOLDER")
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-encoder: .venv/dev.stamp $(GENERATED) ## the catalogue encoder on noisy Arabic, beside TF-IDF (data in ../shared/data)
 	$(BIN)/python -m benchmarks.encoder $(ARGS)

@@ -22,7 +22,16 @@ from trainer.report import Rival, compare, headline, render, shown_metric, shown
 from trainer.samples import sample_buyers
 from trainer.similarity import example_pairs, nearest
 from trainer.split import Cases
-from twotower.artifact import Layout, Version, VersionLayout, list_versions, open_version, read_pointer
+from twotower.artifact import (
+    IndexSpec,
+    Layout,
+    TextSearch,
+    Version,
+    VersionLayout,
+    list_versions,
+    open_version,
+    read_pointer,
+)
 from twotower.catalogue import Product, write_catalogue
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -223,6 +232,16 @@ def test_pairs_of_titles_are_shown_and_a_missed_one_is_a_warning(folder: Version
     assert "Warning: 'خاتم ذهب' and 'سوار <b>' have a cosine of 0.61, wanted below 0.3." in told
     change(folder, similarity=metrics_of(version)["similarity"] | {"texts": []})
     assert "Titles that should be alike" not in Page(render(folder, version.manifest)).told()
+
+
+def test_how_well_words_find_products_is_told_where_it_was_measured(folder: VersionLayout, version: Version) -> None:
+    search = TextSearch(index=IndexSpec(), titles=1000, found_first=0.875, found_in_ten=1.0, noise=0.214)
+    told = Page(render(folder, version.manifest.model_copy(update={"text_search": search}))).told().replace("\n", " ")
+    assert "Of 1,000 titles searched for as they stand, 87.5\u00a0% found a product of that title first" in told
+    assert "not above 0.21," in told
+    assert (
+        "Found by words" not in Page(render(folder, version.manifest.model_copy(update={"text_search": None}))).told()
+    )
 
 
 def test_a_shop_in_which_nobody_can_be_asked_has_a_report_too(folder: VersionLayout, version: Version) -> None:
