@@ -14,13 +14,17 @@ from dataclasses import asdict, dataclass
 
 # harakat, Quranic marks, superscript alef, extended Arabic marks; and the spacing small waw and yeh
 _MARKS = re.compile(
-    "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u08d3-\u08e1\u08e3-\u08ff]"
+    "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff]"
 )
 _TATWEEL = "\u0640"
 # zero-width characters, bidi controls, other format controls, lone surrogates, noncharacters
-_INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+_INVISIBLE = (
+    "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
 )
+# marks in a presentation form of their own, which NFKC would set on a space: a word would be cut in two
+_LONE_MARKS = "\ufc5e-\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
+_DROPPED = re.compile(f"[{_INVISIBLE}{_LONE_MARKS}]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
@@ -72,7 +76,7 @@ class Normaliser:
         return text
 
     def _once(self, text: str, markup: bool) -> str:
-        text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+        text = unicodedata.normalize("NFKC", _DROPPED.sub("", text))
         if markup:
             if "&" in text:
                 text = html.unescape(text)
