@@ -27,7 +27,15 @@ _LONE_MARKS = "\ufc5e-\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
 _DROPPED = re.compile(f"[{_INVISIBLE}{_LONE_MARKS}]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+# elements of HTML alone: "<Type-C>" and "مقاس<L ... >" are a shop's own words
+_ELEMENTS = (
+    "a abbr address article aside audio b big blockquote body br button caption center cite code col colgroup dd del "
+    "div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe "
+    "img input ins kbd label legend li link main mark meta nav noscript object ol optgroup option p param path "
+    "picture pre q s script section select small source span strike strong style sub summary sup svg table tbody td "
+    "textarea tfoot th thead title tr tt u ul video wbr"
+)
+_TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?=[\s/>])[^<>]*>", re.ASCII | re.IGNORECASE)
 _MARKUP = re.compile(r"[<>&;]")
 _SPACE = re.compile(r"\s+")
 _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero) + n) for n in range(10))}
