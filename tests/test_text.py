@@ -13,6 +13,8 @@ from twotower.text import Normaliser, item_text, searched_words
 
 LIGHT, FULL = Normaliser.profile("light"), Normaliser.profile("full")
 KEEP_TEH = Normaliser(letters=True, teh_marbuta=False)
+# what encoders saved before `variants` was known have
+OLD = Normaliser(letters=True, teh_marbuta=True)
 
 # rule, text, light, full
 CASES = [
@@ -46,7 +48,7 @@ CASES = [
     ("high-hamza and wavy alefs", "ٲٳ", "ٲٳ", "اا"),
     ("hamza on its own and on waw and yeh stay", "ماء مؤمن بئر", "ماء مؤمن بئر", "ماء مؤمن بئر"),
     ("Persian keheh", "کتاب", "کتاب", "كتاب"),
-    ("Persian yeh", "چای", "چای", "چاي"),
+    ("Persian yeh", "شای", "شای", "شاي"),
     ("final alef maksura", "مستشفى", "مستشفى", "مستشفي"),
     ("Arabic-Indic digits", "١٢٣٤٥٦٧٨٩٠", "١٢٣٤٥٦٧٨٩٠", "1234567890"),
     ("extended Arabic-Indic digits", "۱۲۳۴۵۶۷۸۹۰", "۱۲۳۴۵۶۷۸۹۰", "1234567890"),
@@ -86,9 +88,33 @@ def test_a_text_that_is_all_markup_keeps_its_words(text: str) -> None:
         assert any(character.isalnum() for character in normalise(text))
 
 
+# rule, text, old settings, full
+VARIANTS = [
+    ("heh doachashmee", "ھدية", "ھديه", "هديه"),
+    ("swash kaf", "ڪتاب", "ڪتاب", "كتاب"),
+    ("teh marbuta goal", "هديۃ", "هديۃ", "هديه"),
+    ("heh goal with hamza", "هديۂ", "هديۂ", "هديه"),
+    ("yeh barree", "ساعے", "ساعے", "ساعي"),
+    ("noon ghunna", "زيتوں", "زيتوں", "زيتون"),
+    ("peh", "پيجامة", "پيجامه", "بيجامه"),
+    ("tcheh", "چاكيت", "چاكيت", "جاكيت"),
+    ("veh", "ڤانيليا", "ڤانيليا", "فانيليا"),
+    ("jeh", "ژيل", "ژيل", "زيل"),
+    ("gaf", "گلاس", "گلاس", "كلاس"),
+    ("presentation forms of such letters", "\ufb58\ufb7a\ufb6a\ufb8a\ufb92\ufbaa", "پچڤژگھ", "بجفزكه"),
+]
+
+
+@pytest.mark.parametrize(("text", "old", "full"), [one[1:] for one in VARIANTS], ids=[one[0] for one in VARIANTS])
+def test_variant(text: str, old: str, full: str) -> None:
+    assert OLD(text) == old
+    assert FULL(text) == full
+
+
 def test_teh_marbuta_is_a_setting() -> None:
     assert KEEP_TEH("أسورة") == "اسورة"
     assert FULL("أسورة") == "اسوره"
+    assert Normaliser(letters=True, teh_marbuta=False, variants=True)("هديۃ") == "هدية"
 
 
 def test_spellings_of_one_title_become_one() -> None:
@@ -97,9 +123,13 @@ def test_spellings_of_one_title_become_one() -> None:
 
 
 def test_profiles_and_their_settings() -> None:
-    assert LIGHT.settings() == {"letters": False, "teh_marbuta": False}
-    assert FULL.settings() == {"letters": True, "teh_marbuta": True}
+    assert LIGHT.settings() == {"letters": False, "teh_marbuta": False, "variants": False}
+    assert FULL.settings() == {"letters": True, "teh_marbuta": True, "variants": True}
     assert Normaliser(**FULL.settings()) == FULL
+    older = {"letters": True, "teh_marbuta": True}  # as encoder.json had them
+    assert Normaliser(**older) == OLD != FULL
+    with pytest.raises(ValueError, match="variants are folded only where letters are"):
+        Normaliser(letters=False, variants=True)
     with pytest.raises(ValueError, match="'ful' is unknown; known: light, full"):
         Normaliser.profile("ful")
 
@@ -111,10 +141,12 @@ def test_the_item_text_is_title_space_description() -> None:
 
 
 # letters of every kind that a rule touches, so that random texts hit the rules; any character at all beside them
-RULED = st.sampled_from([*"".join(case[1] for case in CASES), "&lt;", "&gt;", "&amp;", "<b>", "</b>", "<!--", "-->"])
+RULED = st.sampled_from(
+    [*"".join(case[1] for case in CASES + VARIANTS), "&lt;", "&gt;", "&amp;", "<b>", "</b>", "<!--", "-->"]
+)
 TEXTS = st.lists(st.one_of(RULED, st.characters(codec=None)), max_size=30).map("".join)
 ANY = st.one_of(TEXTS, st.text(st.characters(exclude_categories=())))
-PROFILES = st.sampled_from([LIGHT, FULL, KEEP_TEH, Normaliser(letters=False, teh_marbuta=True)])
+PROFILES = st.sampled_from([LIGHT, FULL, OLD, KEEP_TEH, Normaliser(letters=False, teh_marbuta=True)])
 
 
 @given(ANY, PROFILES)
@@ -152,7 +184,7 @@ def test_what_is_left_holds_no_controls_and_no_runs_of_space(text: str) -> None:
     result = FULL(text)
     assert result == " ".join(result.split())
     assert not [one for one in result if unicodedata.category(one) in {"Cc", "Cs"}]
-    assert not set("أإآٱکیىـةً٠۰") & set(result)
+    assert not set("أإآٱکیىـةً٠۰ھڪۃۂےںپچڤژگ") & set(result)
 
 
 def test_a_hostile_text_is_settled_in_few_rounds() -> None:

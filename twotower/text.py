@@ -42,8 +42,12 @@ _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero)
 _ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
 _LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
 _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("،"): ",", ord("؛"): ";", ord("٪"): "%"}
-_TEH_MARBUTA = {ord("ة"): "ه"}
 _STANDARD = {**_DIGITS, **_ALEF, **_LETTERS, **_SEPARATORS}
+# letters in another shape; and sounds that Gulf, Iraqi and Egyptian shops write with either letter. This merges words
+# of Persian and Urdu: such a shop can leave its letters as they are, all of them, with `encoder.normaliser: light`.
+_SHAPES = {ord("ھ"): "ه", ord("ڪ"): "ك", ord("ۃ"): "ة", ord("ۂ"): "ه", ord("ے"): "ي", ord("ں"): "ن"}
+_SOUNDS = {ord("پ"): "ب", ord("چ"): "ج", ord("ڤ"): "ف", ord("ژ"): "ز", ord("گ"): "ك"}
+_WITH_VARIANTS = {**_STANDARD, **_SHAPES, **_SOUNDS}
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,24 @@ class Normaliser:
     """A text normaliser; its settings are part of the encoder's hash.
 
     `letters` folds alef forms, Persian and final letters, digits and separators and lower-cases; `teh_marbuta` also
-    turns ة into ه. Compatibility forms, tatweel, marks, invisible characters, HTML and whitespace are always cleaned.
+    turns ة into ه. `variants`, a ValueError without `letters`, folds letters in another shape as well, and those that
+    Arabic has no sound for (پ to ب). Compatibility forms, tatweel, marks, invisible characters, HTML and whitespace are
+    always cleaned.
     """
 
     letters: bool = True
     teh_marbuta: bool = True
+    # what encoders saved before it was known have: off
+    variants: bool = False
+
+    def __post_init__(self) -> None:
+        if self.variants and not self.letters:
+            raise ValueError("variants are folded only where letters are")
 
     @classmethod
     def profile(cls, name: str) -> Normaliser:
         """`light` or `full`; ValueError for any other name."""
-        profiles = {"light": cls(letters=False, teh_marbuta=False), "full": cls()}
+        profiles = {"light": cls(letters=False, teh_marbuta=False), "full": cls(variants=True)}
         if name not in profiles:
             raise ValueError(f"normaliser profile {name!r} is unknown; known: {', '.join(profiles)}")
         return profiles[name]
@@ -94,9 +106,9 @@ class Normaliser:
             text = _MARKUP.sub(" ", text)
         text = _MARKS.sub("", text.replace(_TATWEEL, ""))
         if self.letters:
-            text = text.lower().translate(_STANDARD)
+            text = text.lower().translate(_WITH_VARIANTS if self.variants else _STANDARD)
         if self.teh_marbuta:
-            text = text.translate(_TEH_MARBUTA)
+            text = text.replace("ة", "ه")
         return _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from twotower.errors import CorruptArtifact
 from twotower.text import Normaliser
 
-_fold = Normaliser.profile("full")
+# the settings of every vocab.json so far: with others its names would not be found
+_fold = Normaliser(letters=True, teh_marbuta=True)
 
 
 @dataclass(frozen=True)
