@@ -48,6 +48,31 @@ _STANDARD = {**_DIGITS, **_ALEF, **_LETTERS, **_SEPARATORS}
 _SHAPES = {ord("ھ"): "ه", ord("ڪ"): "ك", ord("ۃ"): "ة", ord("ۂ"): "ه", ord("ے"): "ي", ord("ں"): "ن"}
 _SOUNDS = {ord("پ"): "ب", ord("چ"): "ج", ord("ڤ"): "ف", ord("ژ"): "ز", ord("گ"): "ك"}
 _WITH_VARIANTS = {**_STANDARD, **_SHAPES, **_SOUNDS}
+# what NFKC would set against the digits before it: "1½" would read 11⁄2, and "10²" 102
+_SIGN = re.compile("[²³¹⁰⁴-⁹¼½¾\u2150-\u215f\u2189]")
+_RAISED = re.compile(r"(?<=\w)(?<![²³¹⁰⁴-⁹])(?=[²³¹⁰⁴-⁹⅟])")
+_FRACTION = re.compile(r"(\d?)([¼½¾\u2150-\u215e\u2189])(?=(\w?))")
+_DECIMALS = {sign: f"{unicodedata.numeric(sign):g}".removeprefix("0") for sign in "¼½¾⅕⅖⅗⅘⅒⅛⅜⅝⅞"}
+_WITH_COMMAS = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]+(?:\.[0-9]+)*(?:,[0-9]+(?:\.[0-9]+)*)+")
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+# one name for each unit, spelt as folding leaves it. No single letters: 4L may be a size of clothes, 5G is a network
+_UNIT_NAMES = {
+    "مل": "ml",
+    "كجم": "kg|كغ|كغم|كيلو|كيلوجرام|كيلوغرام|كيلوكرام|كيلو جرام|كيلو غرام",
+    "جرام": "gm|غم|جم|غرام|كرام",
+    "سم": "cm",
+    "مم": "mm|ملم",
+    "جيجا": "gb|جيجابايت|جيجا بايت|قيقا|قيقابايت|قيقا بايت|جيقا|جيقابايت|جيقا بايت|غيغابايت|غيغا بايت",
+    "تيرا": "tb|تيرابايت|تيرا بايت",
+    "بوصة": "inch|انش",
+    "لتر": "ليتر|liter|litre",
+}
+_UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split("|")}
+# "5 كيلو متر" is no weight
+_KILO = "كيلو(?! (?:متر|واط|وات|هرتز|بايت|كالوري|سعر[اهة]))"
+# whole words, the longest first
+_UNIT_NAME = "|".join(_KILO if name == "كيلو" else name for name in sorted(_UNITS, key=len, reverse=True))
+_UNIT = re.compile(rf"([0-9] ?)({_UNIT_NAME})(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -56,8 +81,9 @@ class Normaliser:
 
     `letters` folds alef forms, Persian and final letters, digits and separators and lower-cases; `teh_marbuta` also
     turns ة into ه. `variants`, a ValueError without `letters`, folds letters in another shape as well, and those that
-    Arabic has no sound for (پ to ب). Compatibility forms, tatweel, marks, invisible characters, HTML and whitespace are
-    always cleaned.
+    Arabic has no sound for (پ to ب); it reads numbers (1½ and ١،٥ as 1.5, 1,500 as 1500, 38,39,40 as a list), and the
+    units behind them by one name (5 kg as 5 كجم). Compatibility forms, tatweel, marks, invisible characters, HTML and
+    whitespace are always cleaned.
     """
 
     letters: bool = True
@@ -96,7 +122,10 @@ class Normaliser:
         return text
 
     def _once(self, text: str, markup: bool) -> str:
-        text = unicodedata.normalize("NFKC", _DROPPED.sub("", text))
+        text = _DROPPED.sub("", text)
+        if self.variants and _SIGN.search(text):
+            text = _FRACTION.sub(_decimal, _RAISED.sub(" ", text))
+        text = unicodedata.normalize("NFKC", text)
         if markup:
             if "&" in text:
                 text = html.unescape(text)
@@ -105,11 +134,12 @@ class Normaliser:
         else:
             text = _MARKUP.sub(" ", text)
         text = _MARKS.sub("", text.replace(_TATWEEL, ""))
+        text = _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
         if self.letters:
             text = text.lower().translate(_WITH_VARIANTS if self.variants else _STANDARD)
-        if self.teh_marbuta:
-            text = text.replace("ة", "ه")
-        return _SPACE.sub(" ", _CONTROL.sub(" ", text)).strip()
+        if self.variants:
+            text = _measured(text)
+        return text.replace("ة", "ه") if self.teh_marbuta else text
 
 
 def item_text(title: str, description: str) -> str:
@@ -137,6 +167,31 @@ def _within_word(text: str, place: int) -> bool:
     # two Arabic words with a sign between them are two words
     joined = before.isalnum() and after.isalnum() and text[place] != "_"
     return joined and (before.isascii() or before.isdigit() or after.isascii() or after.isdigit())
+
+
+def _decimal(found: re.Match[str]) -> str:
+    """A fraction sign behind the digit before it, if there is one, or set off from it where no decimal is exact."""
+    digit, sign, after = found.groups()
+    space = " " if after else ""
+    if sign in _DECIMALS:
+        return (digit or " 0") + _DECIMALS[sign] + space
+    return f"{digit} {sign}{space}"
+
+
+def _without_commas(found: re.Match[str]) -> str:
+    """Thousands, one decimal comma, or else a list; a single comma before three digits is one of thousands."""
+    number = found[0]
+    if _THOUSANDS.fullmatch(number):
+        return number.replace(",", "")
+    alone = number.count(",") == 1 and "." not in number
+    return number.replace(",", "." if alone else " ")
+
+
+def _measured(text: str) -> str:
+    """Folded text with its numbers without commas, and the units behind them by one name each."""
+    if "," in text:
+        text = _WITH_COMMAS.sub(_without_commas, text)
+    return _UNIT.sub(lambda found: found[1] + _UNITS[found[2]], text)
 
 
 def _holds_word(text: str) -> bool:
