@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import unicodedata
 
 import pytest
@@ -296,7 +295,7 @@ def test_a_search_is_its_words_without_the_signs_around_them(typed: str, words: 
 
 
 @pytest.mark.parametrize("text", ["1.1" * 20_000 + ",", "1," * 30_000, "5 " * 30_000 + "½", "<b " * 30_000 + "²"])
-def test_a_long_run_of_numbers_or_signs_takes_no_time(text: str) -> None:
-    started = time.process_time()
-    FULL(text)
-    assert time.process_time() - started < 2
+@pytest.mark.timeout(60)
+def test_a_long_run_of_numbers_or_signs_is_read_in_linear_time(text: str) -> None:
+    # in quadratic time it would take hours
+    assert FULL(FULL(text)) == FULL(text) != ""
