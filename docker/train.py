@@ -2,7 +2,8 @@
 
 Without a command it is `run`. It reads the files that EVENTS and PRODUCTS name on the host, mounted below /input; where
 neither is set it makes the synthetic demo market and reads that, unless something else has been published already.
-`refresh` reads PRODUCTS alone, with the settings that the served version was trained with.
+`refresh` reads PRODUCTS alone, with the settings that the served version was trained with. `recommend` reads EVENTS
+alone and writes recommendations.csv into the artifact folder, unless --out says where.
 """
 
 from __future__ import annotations
@@ -34,12 +35,22 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
     layout = Layout(Path(environ["TWOTOWER_ARTIFACTS"]))
     named = bool(words) and not words[0].startswith("-")
     command, rest = (words[0], list(words[1:])) if named else ("run", list(words))
+    # before all else: help needs no files, and a market is not made for it
+    if {"-h", "--help"} & set(words):
+        print(__doc__, flush=True)
+        return trainer(list(words))
+    artifacts = ["--artifacts", str(layout.root)]
     try:
-        if command == "publish":
-            return trainer([command, "--artifacts", str(layout.root), *rest])
+        if command in ("publish", "report"):
+            return trainer([command, *artifacts, *rest])
         if command == "refresh":
             products = host_file("products", environ.get("PRODUCTS", ""), "set it to today's products")
-            return trainer([command, "--products", products, "--artifacts", str(layout.root), *rest])
+            return trainer([command, "--products", products, *artifacts, *rest])
+        if command == "recommend":
+            events = host_file("events", environ.get("EVENTS", ""), "set it to the buyers' histories")
+            # the one folder that outlives the container
+            out = ["--out", str(layout.root / "recommendations.csv")]
+            return trainer([command, "--events", events, *out, *artifacts, *rest])
         if command not in STAGES:
             return trainer(list(words))
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
