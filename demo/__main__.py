@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demo.client import Client, show
 from demo.settings import DemoSettings
-from demo.supervisor import ask, children, redis_url, supervise
+from demo.supervisor import ask, children, redis_url, shown_redis, supervise
 from twotower.errors import SettingsError, TwoTowerError, Unavailable
 from twotower.settings import read_settings
 
@@ -111,7 +111,9 @@ def _check_ports(settings: DemoSettings) -> None:
 
 
 def _start(settings: DemoSettings) -> None:
-    print("3/5 starting redis, item_service, buyer_service, retrieval_service, gateway")
+    others = "item_service, buyer_service, retrieval_service, gateway"
+    given = f"{others}; Redis is {shown_redis(settings)} (TWOTOWER_DEMO_REDIS_URL)"
+    print(f"3/5 starting {given if settings.redis_url else f'redis, {others}'}")
     for old in settings.logs.glob("*.log"):
         old.unlink()
     with (settings.logs / "supervisor.log").open("ab") as log:

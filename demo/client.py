@@ -6,10 +6,18 @@ import http.client
 import json
 import statistics
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from twotower.errors import Unavailable
+
+
+class Calls(Protocol):
+    """What `show` needs of a client."""
+
+    def get(self, path: str, **query: object) -> dict[str, Any]: ...
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]: ...
 
 
 class Client:
@@ -19,7 +27,7 @@ class Client:
         self._connection = http.client.HTTPConnection(host, port, timeout=10)
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
-        return self._call("GET", f"{path}?{urlencode(query, doseq=True)}" if query else path, None)
+        return self._call("GET", path_of(path, query), None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._call("POST", path, json.dumps(body).encode())
@@ -37,7 +45,12 @@ class Client:
         return content
 
 
-def gold_ring_buyer(client: Client, buyer: str) -> dict[str, Any]:
+def path_of(path: str, query: Mapping[str, object]) -> str:
+    """The path and query of a request, as they are sent."""
+    return f"{path}?{urlencode(query, doseq=True)}" if query else path
+
+
+def gold_ring_buyer(client: Calls, buyer: str) -> dict[str, Any]:
     """The body of POST /encode_buyer for a buyer who looks at, carts and buys gold rings."""
     rings = client.get("/search", q="خاتم ذهب", k=3)["product_ids"]
     now = time.time()
@@ -51,19 +64,19 @@ def gold_ring_buyer(client: Client, buyer: str) -> dict[str, Any]:
     }
 
 
-def show(client: Client, address: str) -> None:
+def show(client: Calls, address: str) -> None:
     """One real answer of each kind, with Arabic titles, and how long answers take."""
     body = gold_ring_buyer(client, "demo-gold")
     encoded = client.post("/encode_buyer", body)
     print(f"\nPOST {address}/encode_buyer   (buyer demo-gold: viewed, carted and bought gold rings)")
     shown = ", ".join(f"{value:.4f}" for value in encoded["buyer_embedding"][:4])
     print(f"  dimension {encoded['dimension']}, [{shown}, …], model {encoded['model_version']}")
-    for title, query in (
-        ("GET /retrieve?buyer_id=demo-gold&k=5", {"buyer_id": "demo-gold", "k": 5, "exclude_seen": "true"}),
-        ("GET /retrieve?buyer_id=B00042&k=5   (a buyer of the synthetic data)", {"buyer_id": "B00042", "k": 5}),
+    for query, note in (
+        ({"buyer_id": "demo-gold", "k": 5, "exclude_seen": "true", "include": "products"}, ""),
+        ({"buyer_id": "B00042", "k": 5, "include": "products"}, "   (a buyer of the synthetic data)"),
     ):
-        answer = client.get("/retrieve", include="products", **query)
-        print(f"\n{title}   source {answer['source']}")
+        answer = client.get("/retrieve", **query)
+        print(f"\nGET {path_of('/retrieve', query)}{note}   source {answer['source']}")
         for product, score in zip(answer["products"], answer["scores"], strict=True):
             print(f"  {score:6.3f}  {product['product_id']}  {product['category']:<12}  {product['title']}")
     print("\np50 of 100 calls, one at a time:")

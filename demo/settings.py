@@ -19,7 +19,9 @@ class DemoSettings(ProcessSettings):
     item_port: int = Field(50051, ge=1, le=65535)
     buyer_port: int = Field(50052, ge=1, le=65535)
     retrieval_port: int = Field(50053, ge=1, le=65535)
-    redis_port: int = Field(6399, ge=1, le=65535, description="of the demo's own Redis; unused where REDIS_URL is set")
+    redis_port: int = Field(6399, ge=1, le=65535, description="of the demo's own Redis; unused where redis_url is set")
+    # a name of its own: a plain REDIS_URL in the shell is that of another system
+    redis_url: str = Field("", pattern=r"^$|^(redis|rediss|unix)://", description="a Redis to use instead of its own")
     products: int = Field(5000, ge=1)
     buyers: int = Field(5000, ge=1)
     events: int = Field(200_000, ge=1)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from demo.settings import DemoSettings
 
@@ -41,9 +42,7 @@ def children(settings: DemoSettings) -> list[Child]:
     shared = {"TWOTOWER_ARTIFACTS": str(settings.artifacts.resolve())}
     ports = {"item": settings.item_port, "buyer": settings.buyer_port, "retrieval": settings.retrieval_port}
     found = []
-    redis_url = os.environ.get("REDIS_URL", "")
-    if not redis_url:
-        redis_url = f"redis://{settings.host}:{settings.redis_port}/0"
+    if not settings.redis_url:
         found.append(Child("redis", _redis_command(settings), {}, settings.redis_port))
     for name, port in ports.items():
         prefix = f"TWOTOWER_{name.upper()}"
@@ -52,7 +51,7 @@ def children(settings: DemoSettings) -> list[Child]:
     gateway = {
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
-        "TWOTOWER_GATEWAY_REDIS_URL": redis_url,
+        "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
     }
     found.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
@@ -61,7 +60,13 @@ def children(settings: DemoSettings) -> list[Child]:
 
 def redis_url(settings: DemoSettings) -> str:
     """The Redis that the gateway of the demo uses."""
-    return os.environ.get("REDIS_URL") or f"redis://{settings.host}:{settings.redis_port}/0"
+    return settings.redis_url or f"redis://{settings.host}:{settings.redis_port}/0"
+
+
+def shown_redis(settings: DemoSettings) -> str:
+    """The same without user and password."""
+    parts = urlsplit(redis_url(settings))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _redis_command(settings: DemoSettings) -> list[str]:

@@ -20,7 +20,6 @@ class Demo:
         self.folder = folder
         self.ports = {name: free_port() for name in NAMES}
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("TWOTOWER_")}
-        self._environ.pop("REDIS_URL", None)
         self._environ["TWOTOWER_DEMO_FOLDER"] = str(folder)
         self._environ |= {f"TWOTOWER_DEMO_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self._environ |= {f"TWOTOWER_DEMO_{name.upper()}": str(value) for name, value in settings.items()}

@@ -5,10 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from demo_process import Demo
+
+from demo.client import show
+from demo.settings import DemoSettings
+from demo.supervisor import children, redis_url, shown_redis
+from twotower.errors import SettingsError
+from twotower.settings import read_settings
 
 SMALL = {
     "products": 300,
@@ -26,6 +34,59 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield demo
     finally:
         demo("stop")
+
+
+def gateways_redis(settings: DemoSettings) -> str:
+    (gateway,) = [child for child in children(settings) if child.name == "gateway"]
+    return gateway.environ["TWOTOWER_GATEWAY_REDIS_URL"]
+
+
+def test_a_redis_url_of_the_shell_is_not_the_demos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://production:6379/0")
+    settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_PORT": "7777"})
+    assert [child.name for child in children(settings)] == ["redis", "item", "buyer", "retrieval", "gateway"]
+    assert gateways_redis(settings) == redis_url(settings) == "redis://127.0.0.1:7777/0"
+
+
+def test_a_redis_that_the_demo_is_told_of_is_used_and_shown_without_its_password() -> None:
+    url = "rediss://shop:secret@cache.example:6380/2"
+    settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})
+    assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "gateway"]
+    assert gateways_redis(settings) == redis_url(settings) == url
+    assert shown_redis(settings) == "rediss://cache.example:6380/2"
+
+
+def test_what_is_no_redis_url_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TWOTOWER_DEMO_REDIS_URL='localhost:6379'"):
+        read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": "localhost:6379"})
+
+
+class Recorded:
+    """Stands for the client: keeps each path with its query, and answers as little as `show` reads."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def get(self, path: str, **query: object) -> dict[str, Any]:
+        self.asked.append(f"{path}?{urlencode(query)}")
+        if path == "/search":
+            return {"product_ids": ["P1", "P2", "P3"]}
+        product = {"product_id": "P1", "category": "مجوهرات", "title": "خاتم ذهب"}
+        return {"source": "model", "products": [product], "scores": [0.5]}
+
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        return {"buyer_embedding": [0.5] * 4, "dimension": 4, "model_version": "v1"}
+
+
+def test_the_requests_that_are_shown_are_those_that_were_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Recorded()
+    show(client, "http://shop")
+    shown = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("GET")]
+    assert shown == [
+        "/retrieve?buyer_id=demo-gold&k=5&exclude_seen=true&include=products",
+        "/retrieve?buyer_id=B00042&k=5&include=products",
+    ]
+    assert [one for one in client.asked if "include" in one] == shown
 
 
 def answers(port: int) -> bool:
