@@ -8,14 +8,21 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from gateway.routes import RouteSpec
-from gateway.schemas import Problem
+from gateway.schemas import Problem, ReadyAnswer
 
 _REFERENCES = "#/components/schemas/{model}"
+_READY = "/readyz"
+_PROBLEMS = {
+    "4XX": "a problem document: 400 and 422 name the field and the value refused, 404, 413 and 414 the field",
+    "503": "a service is down or busy; try again later",
+    "504": "the time for one request ran out",
+}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
 def document(routes: list[RouteSpec], title: str, version: str, description: str) -> dict[str, Any]:
     """OpenAPI 3.1 for the routes."""
-    models: dict[type[BaseModel], str] = {Problem: "serialization"}
+    models: dict[type[BaseModel], str] = {Problem: "serialization", ReadyAnswer: "serialization"}
     for route in routes:
         models |= dict.fromkeys(route.bodies, "validation")
         if route.answer:
@@ -35,16 +42,10 @@ def document(routes: list[RouteSpec], title: str, version: str, description: str
 
 
 def _operation(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:
-    answer = {"application/json": {"schema": schema_of[route.answer]}} if route.answer else {}
-    problem = {"application/problem+json": {"schema": schema_of[Problem]}}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": route.path.strip("/"),
-        "responses": {
-            "200": {"description": "the answer", **({"content": answer} if answer else {})},
-            "4XX": {"description": "a problem document that names the field and the value refused", "content": problem},
-            "503": {"description": "a service is down or busy; try again later", "content": problem},
-        },
+        "responses": _responses(route, schema_of),
     }
     if route.query:
         operation["parameters"] = _parameters(route.query)
@@ -53,6 +54,27 @@ def _operation(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]
         schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return operation
+
+
+def _responses(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]]) -> dict[str, Any]:
+    if route.path == _READY:
+        content = {"application/json": {"schema": schema_of[ReadyAnswer]}}
+        return {
+            "200": {"description": "it can answer; `degraded` says what is missing", "content": content},
+            "503": {"description": "it cannot answer", "content": content},
+        }
+    answer: dict[str, Any] = {"description": "the answer"}
+    if route.answer:
+        answer["content"] = {"application/json": {"schema": schema_of[route.answer]}}
+    # a call that takes nothing has nothing to refuse and asks no service
+    if not route.query and not route.bodies:
+        return {"200": answer}
+    content = {"application/problem+json": {"schema": schema_of[Problem]}}
+    problems: dict[str, Any] = {
+        status: {"description": description, "content": content} for status, description in _PROBLEMS.items()
+    }
+    problems["503"]["headers"] = _RETRY_AFTER
+    return {"200": answer, **problems}
 
 
 def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:

@@ -302,3 +302,12 @@ class Problem(BaseModel):
     field: str | None = None
     value: str | None = None
     errors: list[FieldProblem] | None = None
+
+
+class ReadyAnswer(Strict):
+    """What the gateway stands on: "ok" or the reason for each dependency, and what does not work without it.
+    Unavailable, with status 503, where no products can be found."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    dependencies: dict[str, str]
+    degraded: list[str]

@@ -19,6 +19,7 @@ from redis_server import RedisServer, free_port
 from stack import Reference, as_json, check_list, event, gateway, stack
 
 from gateway.pipeline import Pipeline
+from gateway.schemas import ReadyAnswer
 from twotower import rpc, wire
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 
@@ -112,6 +113,7 @@ async def test_without_the_index_there_are_no_products(tiny: Path, redis: RedisS
             assert response.headers["retry-after"] == "1"
             assert response.json()["detail"] == "retrieval service cannot be reached"
         assert await readiness(system.client) == (503, "unavailable")
+        ReadyAnswer.model_validate((await system.get("/readyz")).json(), strict=True)
         assert (await system.get("/healthz")).status_code == 200
 
 

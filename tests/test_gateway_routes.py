@@ -13,7 +13,7 @@ from redis_server import RedisServer
 from stack import Reference, Stack, as_json, check_list, event, stack
 from tiny_artifact import build_version
 
-from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
+from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
 from twotower.artifact import EncoderLayout, Layout, open_version
 from twotower.encoder import TextEncoder
 from twotower.tower import ItemTower
@@ -361,6 +361,32 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)
     body = described["paths"]["/encode_buyer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["$ref"].rsplit("/", 1)[-1] in described["components"]["schemas"]
+
+
+async def test_docs_name_the_failures_of_each_call_and_no_others(system: Stack) -> None:
+    described = (await system.get("/openapi.json")).json()
+    calls = {path: next(iter(methods.values())) for path, methods in described["paths"].items()}
+    for path in ("/retrieve", "/similar", "/search", "/encode_buyer", "/interactions"):
+        responses = calls[path]["responses"]
+        assert set(responses) == {"200", "4XX", "503", "504"}, path
+        for status in ("4XX", "503", "504"):
+            assert responses[status]["content"] == {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+        assert set(responses["503"]["headers"]) == {"Retry-After"}
+    assert set(calls["/healthz"]["responses"]) == set(calls["/metrics"]["responses"]) == {"200"}
+    assert set(calls["/readyz"]["responses"]) == {"200", "503"}
+
+
+async def test_docs_describe_what_readyz_answers_ready_or_not(system: Stack) -> None:
+    described = (await system.get("/openapi.json")).json()
+    responses = described["paths"]["/readyz"]["get"]["responses"]
+    wanted = {"application/json": {"schema": {"$ref": "#/components/schemas/ReadyAnswer"}}}
+    assert [responses[status]["content"] for status in ("200", "503")] == [wanted, wanted]
+    assert set(described["components"]["schemas"]["ReadyAnswer"]["properties"]) == {
+        "status", "dependencies", "degraded",
+    }  # fmt: skip
+    ReadyAnswer.model_validate((await system.get("/readyz")).json(), strict=True)
 
 
 async def test_head_is_answered_where_get_is(system: Stack) -> None:
