@@ -88,11 +88,21 @@ class RedisHistory:
         self._breaker = breaker
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def read(self, buyer_ids: Sequence[str]) -> list[str]:
-        """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip."""
+    async def read(self, buyer_ids: Sequence[str]) -> list[str | Exception]:
+        """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip.
+
+        Unavailable in the place of a buyer whose history Redis refused to read.
+        """
         commands = [("ZRANGE", _key(buyer_id), -self._size, -1) for buyer_id in buyer_ids]
         replies = await self._guarded(lambda: self._pipeline(commands))
-        return [_packed(members, buyer_id) for members, buyer_id in zip(replies, buyer_ids, strict=True)]
+        refusals = [one for one in replies if _is_refusal(one)]
+        if refusals:
+            metrics.REDIS_FAILURES.inc(len(refusals))
+            log.error("Redis refused a read, %s of %s: %s", len(refusals), len(replies), refusals[0])
+        return [
+            Unavailable("Redis refused a command") if _is_refusal(reply) else _packed(reply, buyer_id)
+            for reply, buyer_id in zip(replies, buyer_ids, strict=True)
+        ]
 
     async def add(self, additions: Sequence[Addition]) -> list[int | Exception]:
         """Merges interactions into histories, each capped and given its time to live in the same atomic step.
@@ -200,7 +210,7 @@ class HistoryStore:
         await self._writes.close()
         await self.redis.close()
 
-    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[str]:
+    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[str | Exception]:
         return await self.redis.read(buyer_ids)
 
     async def _write(self, group: str, requests: list[Sequence[Addition]], timeout: float) -> list[int | Exception]:
@@ -232,6 +242,11 @@ async def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> l
 
 def _key(buyer_id: str) -> str:
     return KEY_PREFIX + buyer_id
+
+
+def _is_refusal(reply: object) -> bool:
+    """Whether Redis would not answer. A key that holds something else is a fact about one buyer, not about Redis."""
+    return isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE")
 
 
 def _packed(members: object, buyer_id: str) -> str:

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from conftest import process, running, until
+from redis import Redis
 from redis_server import RedisServer, free_port
 from stack import Reference, as_json, check_list, event, gateway, stack
 
@@ -73,6 +74,26 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         check_list(found, reference.best(reference.buyer(HISTORY), 10))
         assert found["warnings"] == []
         assert await readiness(system.client) == (200, "ready")
+
+
+async def test_a_redis_that_refuses_to_read_is_not_a_buyer_without_history(tiny: Path, redis: RedisServer) -> None:
+    reference = Reference(tiny, "tiny-a")
+    raw = Redis(port=redis.port)
+    async with stack(tiny, redis) as system:
+        assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
+        # a replica that has lost its primary answers every ZRANGE with MASTERDOWN
+        raw.config_set("replica-serve-stale-data", "no")
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        for query in ({}, {"exclude_seen": "true"}):
+            answer = await system.answer("/retrieve", buyer_id="b", k=5, **query)
+            check_list(answer, reference.popular(5))
+            assert answer["warnings"] == ["the buyer's history cannot be read: Redis refused a command"]
+        refused = await system.get("/retrieve", buyer_id="b", fallback="none")
+        assert (refused.status_code, refused.json()["detail"]) == (503, "Redis refused a command")
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+        found = await system.answer("/retrieve", buyer_id="b")
+        check_list(found, reference.best(reference.buyer(HISTORY), 10))
+    raw.close()
 
 
 async def test_redis_absent_from_the_start_and_found_later(tiny: Path) -> None:

@@ -55,7 +55,9 @@ async def history(server: RedisServer, raw: Any) -> AsyncIterator[RedisHistory]:
 
 
 async def read(history: RedisHistory, buyers: Sequence[str]) -> list[list[Interaction]]:
-    return [wire.unpack_history(one) for one in await history.read(buyers)]
+    found = await history.read(buyers)
+    assert not [one for one in found if isinstance(one, Exception)]
+    return [wire.unpack_history(str(one)) for one in found]
 
 
 def events(*times: int) -> list[Interaction]:
@@ -146,6 +148,25 @@ async def test_unreadable_values_are_counted_and_skipped(history: RedisHistory, 
     before = metrics.UNREADABLE_VALUES._value.get()
     assert await read(history, ["b", "c", "b"]) == [[good], [], [good]]
     assert metrics.UNREADABLE_VALUES._value.get() == before + 11
+
+
+async def test_a_refused_read_is_no_empty_history(
+    history: RedisHistory, raw: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    await history.add([Addition("mine", events(1)), Addition("theirs", events(2))])
+    before = metrics.REDIS_FAILURES._value.get()
+    # whoever asks may read one key and not the other
+    raw.execute_command("ACL", "SETUSER", "default", "resetkeys", f"~{KEY_PREFIX}mine")
+    try:
+        mine, theirs = await history.read(["mine", "theirs"])
+    finally:
+        raw.execute_command("ACL", "SETUSER", "default", "allkeys")
+    assert mine == wire.pack_history(events(1))
+    assert isinstance(theirs, Unavailable)
+    assert str(theirs) == "Redis refused a command"
+    assert metrics.REDIS_FAILURES._value.get() == before + 1
+    assert "Redis refused a read" in caplog.text
+    assert await read(history, ["mine", "theirs"]) == [events(1), events(2)]
 
 
 async def test_a_key_that_cannot_be_written_fails_its_own_buyer_alone(history: RedisHistory, raw: Any) -> None:
