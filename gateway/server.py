@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on a socket of ours, with a bound on the request line."""
+"""The HTTP server: uvicorn on a socket of ours, with a bound on the request line and on the headers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from gateway.settings import GatewaySettings
 # the parser takes no URL past 65,535 bytes; of a longer one this much is kept, which the gateway then refuses: its
 # query is over `max_query_bytes` (at most 60,000) or its path is over 5,000 bytes, and no route is that long
 _KEPT_URL = 65_000
+# twice what nginx lets through by default
+_MAX_HEAD = 64 << 10
 
 
 class _Joined:
@@ -44,27 +46,61 @@ class _Joined:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, but a URL of any length takes little memory, and what is not HTTP gets a problem document.
+    """uvicorn's protocol, but a URL of any length takes little memory, headers past 64 KiB are refused before they are
+    all there, and what is not HTTP gets a problem document.
 
     The head and the body of an answer, which uvicorn writes one by one, go out in one packet.
     """
 
+    # bytes since the last that were of a URL or of a body: of headers, of trailers, of what stands around chunks
+    _overhead = 0
+    _is_long = False
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(_Joined(transport))  # type: ignore[arg-type]
 
+    def data_received(self, data: bytes) -> None:
+        self._overhead += len(data)
+        super().data_received(data)
+        # the parser keeps a header that has not ended, however long it is
+        if self._overhead > _MAX_HEAD and not self.transport.is_closing():
+            self._refuse_head()
+
     def on_url(self, url: bytes) -> None:
+        self._overhead -= len(url)
         super().on_url(url[: _KEPT_URL - len(self.url)])
 
+    def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) for name, value in self.headers) > _MAX_HEAD:
+            self._is_long = True
+            raise ValueError("the headers are too long")  # for the parser, which stops at it
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._overhead = 0
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
-        document = {
-            "type": "about:blank",
-            "title": "Bad Request",
-            "status": 400,
-            "detail": "this is not a valid HTTP request",
-        }
-        body = orjson.dumps(document)
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
-        self.transport.write(head.encode() + b"connection: close\r\n\r\n" + body)
+        if self._is_long:
+            self._refuse_head()
+        else:
+            self._refuse(400, "Bad Request", "this is not a valid HTTP request")
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, "Request Header Fields Too Large", f"the headers are longer than {_MAX_HEAD} bytes")
+
+    def _refuse(self, status: int, title: str, detail: str) -> None:
+        """Answers past the application, which has not seen the request, and hangs up."""
+        body = orjson.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+        head = (
+            f"HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -314,13 +315,64 @@ async def test_what_is_not_http(system: Stack, request_bytes: bytes) -> None:
     assert (await raw(system, request_bytes))["status"] == 400
 
 
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+FIELD = b"X-A: " + b"a" * 1017 + b"\r\n"  # 1,024 bytes
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        pytest.param(65 * FIELD + b"\r\n", id="a whole head"),
+        pytest.param(64 * FIELD, id="a head without an end"),
+        pytest.param(b"X-A: " + 64 * 1024 * b"a", id="a value without an end"),
+        pytest.param(64 * 1024 * b"a", id="a name without an end"),
+    ],
+)
+async def test_more_than_64_kib_of_headers(system: Stack, rest: bytes) -> None:
+    document = await raw(system, HEAD + rest)
+    assert (document["status"], document["detail"]) == (431, "the headers are longer than 65536 bytes")
+
+
+@pytest.mark.parametrize("start", [b"0\r\nX-A: ", b"2;"], ids=["a trailer", "an extension of a chunk"])
+async def test_what_stands_around_a_body_has_an_end_too(system: Stack, start: bytes) -> None:
+    url = system.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(b"POST /interactions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n" + start)
+    sent = 0
+    with contextlib.suppress(ConnectionError):
+        while not reader.at_eof() and sent < 16 << 20:
+            writer.write(b"a" * 65_536)
+            await writer.drain()
+            sent += 65_536
+    assert sent < 16 << 20
+    writer.close()
+
+
+async def test_nearly_64_kib_of_headers_are_taken_again_and_again_on_one_connection(system: Stack) -> None:
+    url = system.client.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    for _ in range(3):
+        writer.write(HEAD + 63 * FIELD + b"\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        await reader.readuntil(b'{"status":"alive"}')
+    writer.close()
+
+
+async def test_a_long_body_in_small_chunks_is_not_taken_for_headers(system: Stack) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(20_000):
+            yield b" "
+
+    problem(await system.client.post("/interactions", content=parts()), 400, "body", why="is not JSON")
+
+
 async def raw(system: Stack, request: bytes) -> Any:
     """The problem document that some bytes get: the client library refuses to send these."""
     url = system.client.base_url
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(request)
     await writer.drain()
-    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(), 60)).partition(b"\r\n\r\n")
     writer.close()
     document = json.loads(body)
     assert head.split(b" ")[1] == str(document["status"]).encode()
