@@ -39,6 +39,7 @@ _DESCRIPTION = "Two-tower retrieval: buyers' vectors from their interactions, an
 # the first class that fits decides: the narrow ones before those they derive from
 _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
     (reading.Malformed, 400, "Malformed request"),
+    (reading.BodyTooSlow, 408, "Body too slow"),
     (reading.BodyTooLarge, 413, "Body too large"),
     (reading.QueryTooLarge, 414, "Query too large"),
     (InvalidInput, 422, "Invalid input"),
@@ -120,7 +121,8 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
 async def _on_error(request: Request, error: Exception) -> Response:
     kind, status, title = next(one for one in _PROBLEMS if isinstance(error, one[0]))
     detail = error.detail() if isinstance(error, TwoTowerError) else {}
-    headers = {"Retry-After": "1"} if status == 503 else {}
+    # nobody waits for the rest of a body any more
+    headers = {503: {"Retry-After": "1"}, 408: {"Connection": "close"}}.get(status, {})
     name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
     return _problem(request.url.path, status, title, str(error), headers, {"type": f"urn:twotower:{name}", **detail})
 

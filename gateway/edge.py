@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from prometheus_client import Histogram
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -20,6 +20,7 @@ from twotower.errors import TwoTowerError
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+_HUNG_UP = 499
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -66,6 +67,9 @@ class Edge:
             handler = self._handlers.get((scope["method"], scope["path"]))
             app = self._app if handler is None else await self._answer(handler, Request(scope, receive))
             await app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            # nobody is left to answer: nginx's number for it, so that it counts as no failure of ours
+            status = status or _HUNG_UP
         except Exception:
             log.exception("request failed", extra={"path": scope["path"]})
             if not status:

@@ -34,6 +34,16 @@ class BodyTooLarge(TwoTowerError):
         return {"field": "body"}
 
 
+class BodyTooSlow(TwoTowerError):
+    """A request's body takes longer to arrive than the gateway waits."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": "body"}
+
+
 class QueryTooLarge(TwoTowerError):
     """A request's query string is longer than the gateway takes."""
 

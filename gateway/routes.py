@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,13 +156,23 @@ class Routes:
         stated = request.headers.get("content-length", "")
         if stated.isdigit() and int(stated) > limit:
             raise reading.BodyTooLarge(int(stated), limit)
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise reading.BodyTooLarge(size, limit)
-            parts.append(part)
-        return reading.read_json(b"".join(parts))
+        try:
+            # a drain waits for every request, and one whose body never ends would hold it
+            async with asyncio.timeout(self._settings.body_timeout_seconds):
+                body = await _body(request, limit)
+        except TimeoutError:
+            raise reading.BodyTooSlow(self._settings.body_timeout_seconds) from None
+        return reading.read_json(body)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise reading.BodyTooLarge(size, limit)
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _live(request: Request) -> Live:

@@ -35,6 +35,7 @@ class GatewaySettings(ProcessSettings):
     history_ttl_days: float = Field(90.0, gt=0, le=3650, description="days after its last write that a history is kept")
 
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="time for one request, all steps together")
+    body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="longest wait for the whole of a request's body")
     drain_seconds: float = Field(10.0, ge=0, description="time that running requests get after SIGTERM")
     max_body_bytes: int = Field(1 << 20, ge=1024, description="largest request body")
     max_query_bytes: int = Field(32 << 10, ge=1024, le=60_000, description="longest query string")

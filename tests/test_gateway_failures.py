@@ -278,6 +278,42 @@ async def test_past_the_queue_requests_are_refused_with_retry_after(redis: Redis
         assert sorted(statuses) == [200] * 5 + [503] * 7
 
 
+PART = b'POST /interactions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"buyer'
+
+
+async def test_a_body_that_does_not_come_is_waited_for_so_long_and_no_longer(redis: RedisServer) -> None:
+    async with faked(redis, body_timeout_seconds=0.2) as (_, client):
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(PART)
+        # the end of the answer is the end of the connection: what is still to come of the body is nobody's
+        head, _, body = (await asyncio.wait_for(reader.read(), 60)).partition(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 408") and b"application/problem+json" in head
+    document = json.loads(body)
+    assert (document["status"], document["type"]) == (408, "urn:twotower:body-too-slow")
+    assert (document["field"], document["detail"]) == ("body", "the body did not arrive within 0.2 s")
+
+
+async def test_a_caller_who_hangs_up_in_mid_upload_is_no_failure_of_ours(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with faked(redis) as (_, client):
+
+        async def count(status: int) -> float:
+            name = f'twotower_http_seconds_count{{route="/interactions",status="{status}"}} '
+            lines = (await client.get("/metrics")).text.splitlines()
+            return next((float(line.removeprefix(name)) for line in lines if line.startswith(name)), 0.0)
+
+        given_up, failed = await count(499), await count(500)
+        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(PART)
+        await writer.drain()
+        writer.close()
+        await until(lambda: count(499), lambda found: found == given_up + 1, seconds=10)
+        assert await count(500) == failed
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
 async def test_a_fault_of_the_gateway_is_a_500_without_stack_trace(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
