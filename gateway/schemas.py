@@ -97,9 +97,11 @@ def _count(value: object, info: ValidationInfo) -> int:
     limit = _context(info).max_k
     if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise _refuse("must be a whole number")
-    if value.startswith("-") or not 1 <= int(value[:12]) <= limit:
+    digits = value.lstrip("0")
+    # the length first: of some thousands of digits Python makes no number
+    if value.startswith("-") or not digits or len(digits) > len(str(limit)) or (count := int(digits)) > limit:
         raise _refuse(f"must be between 1 and {limit}")
-    return int(value)
+    return count
 
 
 def _share(value: object) -> float:

@@ -243,7 +243,21 @@ QUERIES = {"/retrieve": {"buyer_id": "b"}, "/similar": {"product_id": "p1"}, "/s
             ("k", value, "must be a whole number")
             for value in ("", "ten", "1.5", "1e2", "0x10", " 5", "5 ", "5\n", "٥", "true")
         ],
-        *[("k", value, "between 1 and 1000") for value in ("0", "-1", "1001", "1000000000", "9" * 5000)],
+        *[
+            ("k", value, "between 1 and 1000")
+            for value in (
+                *("0", "-1", "1001", "1000000000", "9" * 5000, "0" * 5000),
+                # what is checked is the whole of a number, however it is padded
+                *(
+                    "00001001",
+                    "0000000000019999",
+                    "00000000000199999999999",
+                    "0" * 12 + "1001",
+                    "0" * 4999 + "1001",
+                    "-0010",
+                ),
+            )
+        ],
         ("include", "everything", "must be 'products'"),
         ("include", "", "must be 'products'"),
         ("in_stock", "maybe", "must be true or false"),
@@ -378,6 +392,12 @@ async def raw(system: Stack, request: bytes) -> Any:
     assert head.split(b" ")[1] == str(document["status"]).encode()
     assert b"application/problem+json" in head
     return document
+
+
+@pytest.mark.parametrize("path", QUERIES)
+async def test_a_number_padded_with_zeros_is_that_number(system: Stack, path: str) -> None:
+    for k in ("03", "0" * 12 + "3", "0" * 5000 + "3"):
+        assert len((await system.answer(path, **QUERIES[path], k=k))["product_ids"]) == 3
 
 
 @pytest.mark.parametrize("path", QUERIES)
