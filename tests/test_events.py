@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from trainer.dataset import time_ms
 from twotower.errors import InvalidInput
-from twotower.events import DAY_MS, EventSchema, check_id, check_time, parse_time
+from twotower.events import AROUND_ID, DAY_MS, EventSchema, check_id, check_time, parse_time
 
 SECOND_OF_MARCH = 1_709_337_600_000  # 2024-03-02T00:00:00Z
 
@@ -127,9 +129,32 @@ def test_times_before_1970_and_far_ahead_are_refused() -> None:
         check_time(1001 + DAY_MS, now_ms=1000)
 
 
-@pytest.mark.parametrize("good", ["p1", "م-١", " p", "x" * 128, "ذ" * 64])
+@pytest.mark.parametrize("good", ["p1", "م-١", "a b", "x" * 128, "ذ" * 64])
 def test_a_good_id_is_itself(good: str) -> None:
     assert check_id(good, "product_id") == good
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [("P1 ", "P1"), (" b1", "b1"), ("P2\u00a0", "P2"), ("\t a b\r\n", "a b"), (" " * 200 + "x" * 128, "x" * 128)],
+)
+def test_white_space_around_an_id_is_no_part_of_it(given: str, wanted: str) -> None:
+    assert check_id(given, "product_id") == wanted
+
+
+def test_serving_and_training_strip_the_same_characters_of_all_of_unicode() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code <= 0xDFFF]
+    frame = pl.DataFrame({"id": [f"{one}x{one}" for one in characters]})
+    ident = pl.col("id")
+    white, ours = frame.select(ident.str.strip_chars(), ours=ident.str.strip_chars(AROUND_ID))
+    assert ours.to_list() == white.to_list()
+    assert [one for one, offline in zip(characters, ours, strict=True) if offline == "x"] == sorted(AROUND_ID)
+    for character, offline in zip(characters, ours, strict=True):
+        try:
+            assert check_id(f"{character}x{character}", "id") == offline
+        except InvalidInput as error:
+            assert error.problem == "must not contain control characters"
+            assert offline == f"{character}x{character}"
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,21 @@ async def test_encode_buyer_is_stateless_and_retrieve_is_not(system: Stack, refe
     check_list(await system.answer("/retrieve", buyer_id=buyer), reference.best(reference.buyer(HISTORY), 10))
 
 
+async def test_white_space_around_ids_is_no_part_of_them(system: Stack, reference: Reference, buyer: str) -> None:
+    """As in the training's files: one buyer has one history, and a product is the one of the catalogue."""
+    rows = [{**row, "product_id": f" {row['product_id']}\u00a0"} for row in as_json(HISTORY)]
+    answer = (await system.post("/encode_buyer", {"buyer_id": f"{buyer} ", "recent_interactions": rows})).json()
+    assert (answer["buyer_id"], answer["used"], answer["unknown_product_ids"]) == (buyer, 4, [])
+    check_list(await system.answer("/retrieve", buyer_id=buyer), reference.best(reference.buyer(HISTORY), 10))
+    last = {"buyer_id": f"\u3000{buyer}", "product_id": "p1 ", "event_type": "View", "timestamp": "2025-10-09"}
+    assert (await system.post("/interactions", last)).json()["stored"] == 1
+    allowed = [one for one in reference.ids if one not in {"p4", "p8", "p12", "p0", "p1"}]
+    seen = await system.answer("/retrieve", buyer_id=f"{buyer}\t", k=40, exclude_seen="true")
+    assert sorted(seen["product_ids"]) == sorted(allowed)
+    similar = await system.answer("/similar", product_id=" p7", k=38, exclude="p8 ")
+    assert set(similar["product_ids"]) == set(reference.ids) - {"p7", "p8"}
+
+
 async def test_the_order_of_interactions_and_the_form_of_times_do_not_matter(system: Stack, buyer: str) -> None:
     rows = as_json(HISTORY)
     forms = [

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trainer.config import Data
 from trainer.errors import DataError
 from trainer.source import find_files, open_table
-from twotower.events import BLANK, DAY_MS, EPOCH_TIME, ISO_TIME, MAX_ID_BYTES
+from twotower.events import AROUND_ID, BLANK, DAY_MS, EPOCH_TIME, ISO_TIME, MAX_ID_BYTES
 
 _MOST_ATTRIBUTES = 32
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
@@ -182,7 +182,7 @@ def attribute_codes(attributes: Sequence[Sequence[str]]) -> NDArray[np.int64]:
 def _load_products(files: Sequence[Path], config: Data, work: Path, writer: Any) -> tuple[Products, int, Counter[str]]:
     names = config.product_columns.model_dump()
     table = open_table(files, names, frozenset({"description", "metadata"}), config.delimiter, work / "unpacked")
-    ident = pl.col("id").str.strip_chars()
+    ident = pl.col("id").str.strip_chars(AROUND_ID)
     checks = [*_id_checks("id", ident)]
     rows = 0
     paths = config.metadata_paths.model_dump() | {f"attribute {path}": path for path in config.attribute_paths}
@@ -295,7 +295,7 @@ def _load_events(
         {"event": list(theirs), "kind": list(theirs.values())}, schema={"event": pl.String, "kind": pl.Int8}
     )
     known = pl.LazyFrame({"product": product_ids, "row": np.arange(len(product_ids), dtype=np.int32)})
-    strip = [pl.col(name).str.strip_chars() for name in ("buyer", "product", "event")]
+    strip = [pl.col(name).str.strip_chars(AROUND_ID) for name in ("buyer", "product", "event")]
     frame = (
         table.frame.with_columns(strip)
         .join(kinds, on="event", how="left", maintain_order="left")

@@ -30,6 +30,8 @@ EPOCH_TIME = r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?"
 # what may stand around a time
 BLANK = " \t\r\n"
 _ISO, _EPOCH = re.compile(ISO_TIME), re.compile(EPOCH_TIME)
+# what may stand around an id: Unicode's White_Space, which is not what `str.strip` takes unless it is told
+AROUND_ID = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 # what almost every id is made of
 _PLAIN_ID = re.compile(f"[!-~]{{1,{MAX_ID_BYTES}}}")
 # 10^11 seconds is the year 5138; 10^11 milliseconds is 1973: no shop has events on the wrong side of it
@@ -60,20 +62,24 @@ class EventSchema:
 
 
 def check_id(value: str, field: str) -> str:
-    """A usable id: not empty, at most 128 bytes of UTF-8, no control characters. InvalidInput otherwise."""
+    """A usable id, without the white space around it: not empty, at most 128 bytes of UTF-8, no control characters.
+
+    InvalidInput otherwise.
+    """
     if _PLAIN_ID.fullmatch(value):
         return value
-    if not value or not value.strip():
+    ident = value.strip(AROUND_ID)
+    if not ident:
         raise InvalidInput(field, value, "must not be empty")
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if any(ord(character) < 32 or ord(character) == 127 for character in ident):
         raise InvalidInput(field, value, "must not contain control characters")
     try:
-        size = len(value.encode())
+        size = len(ident.encode())
     except UnicodeEncodeError:
         raise InvalidInput(field, value, "is not valid Unicode") from None
     if size > MAX_ID_BYTES:
         raise InvalidInput(field, value, f"is {size} bytes long, the limit is {MAX_ID_BYTES}")
-    return value
+    return ident
 
 
 def parse_time(value: str, field: str = "timestamp") -> int:
