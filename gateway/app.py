@@ -113,7 +113,7 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
             "buyer", grpc_health(buyer, "twotower.buyer.v1.BuyerService"), "no /encode_buyer; /retrieve gives popular"
         ),
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
-        Dependency("redis", redis.ping, "interactions are not stored; /retrieve gives popular"),
+        Dependency("redis", redis.ping, "interactions are not stored, or /retrieve gives popular, or both"),
     ]
     return Live(Pipeline(history, items, buyers, found, settings.history_size), dependencies)
 

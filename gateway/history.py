@@ -33,6 +33,9 @@ from twotower.history import latest
 log = logging.getLogger(__name__)
 
 KEY_PREFIX = "twotower:history:1:"
+# what `ping` writes: no buyer's key, for ids hold no control characters
+_PROBE = f"{KEY_PREFIX}\0ready"
+_PROBE_SECONDS = 60
 _JOINT = wire.SEPARATOR.encode()
 Answer = TypeVar("Answer")
 
@@ -87,6 +90,8 @@ class RedisHistory:
         self._ttl_seconds = max(1, int(ttl_days * 86_400))
         self._breaker = breaker
         self._running: set[asyncio.Task[Any]] = set()
+        # before anything is asked: a worker without requests knows of no failure
+        metrics.REDIS_UP.set(not breaker.is_open)
 
     async def read(self, buyer_ids: Sequence[str]) -> list[str | Exception]:
         """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip.
@@ -137,12 +142,19 @@ class RedisHistory:
         return results
 
     async def ping(self) -> None:
-        """Unavailable where Redis does not answer. Asks even while the breaker is open, and may close it."""
+        """Unavailable where Redis does not answer, or refuses to write or to read as it refuses requests.
 
-        async def ask() -> bool:
-            return bool(await self._client.ping())
-
-        await self._guarded(ask, always=True)
+        Writes a key of its own. Asks even while the breaker is open, and may close it.
+        """
+        write = [("ZADD", _PROBE, 0, "ready"), ("EXPIRE", _PROBE, _PROBE_SECONDS)]
+        commands = [*write, ("ZRANGE", _PROBE, 0, -1)]
+        replies = await self._guarded(lambda: self._pipeline(commands), always=True)
+        for place, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                metrics.REDIS_FAILURES.inc()
+                what = "write" if place < len(write) else "read"
+                log.error("Redis refuses to %s: %s", what, reply)
+                raise Unavailable(f"Redis refuses to {what}")
 
     async def close(self) -> None:
         if self._running:

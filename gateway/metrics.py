@@ -16,7 +16,9 @@ ANSWERS = Counter("twotower_answers", "Lists of products answered", ["route", "s
 BATCH_CALLS = Histogram("twotower_batch_calls", "Calls that travelled in one batch", ["batcher"], buckets=_ROWS)
 REFUSED_CALLS = Counter("twotower_batch_refused", "Calls refused because too many were waiting", ["batcher"])
 VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a version that all services hold")
-REDIS_UP = Gauge("twotower_redis_up", "1 while Redis answers", multiprocess_mode="livemin")
+REDIS_UP = Gauge(
+    "twotower_redis_up", "0 from when Redis does not answer until it does again", multiprocess_mode="livemin"
+)
 REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis did not answer or refused")
 UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis that are no interaction, skipped")
 

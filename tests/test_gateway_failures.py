@@ -17,7 +17,7 @@ import pytest
 from conftest import process, running, until
 from redis import Redis
 from redis_server import RedisServer, free_port
-from stack import Reference, as_json, check_list, event, gateway, stack
+from stack import Reference, Stack, as_json, check_list, event, gateway, stack
 
 from gateway.pipeline import Pipeline
 from gateway.schemas import ReadyAnswer
@@ -61,7 +61,9 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         assert "Redis" in kept.json()["detail"]
         response = await system.get("/readyz")
         assert (response.status_code, response.json()["status"]) == (200, "degraded")
-        assert response.json()["degraded"] == ["redis: interactions are not stored; /retrieve gives popular"]
+        assert response.json()["degraded"] == [
+            "redis: interactions are not stored, or /retrieve gives popular, or both"
+        ]
         assert (await system.answer("/similar", product_id="p1"))["source"] == "model"
 
         redis.start()
@@ -93,6 +95,32 @@ async def test_a_redis_that_refuses_to_read_is_not_a_buyer_without_history(tiny:
         raw.execute_command("REPLICAOF", "NO", "ONE")
         found = await system.answer("/retrieve", buyer_id="b")
         check_list(found, reference.best(reference.buyer(HISTORY), 10))
+    raw.close()
+
+
+async def test_a_redis_that_refuses_writes_is_degraded(
+    tiny: Path, redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = Redis(port=redis.port)
+
+    async def asked(system: Stack) -> tuple[str, str, list[str]]:
+        found = (await system.get("/readyz")).json()
+        return found["status"], found["dependencies"]["redis"], found["degraded"]
+
+    loss = ["redis: interactions are not stored, or /retrieve gives popular, or both"]
+    async with stack(tiny, redis) as system:
+        assert await asked(system) == ("ready", "ok", [])
+        raw.config_set("maxmemory", 1)
+        assert await asked(system) == ("degraded", "Redis refuses to write", loss)
+        assert "used memory" in caplog.text
+        raw.config_set("maxmemory", 0)
+        raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+        assert await asked(system) == ("degraded", "Redis refuses to write", loss)
+        raw.execute_command("REPLICAOF", "NO", "ONE")
+        raw.execute_command("ACL", "SETUSER", "default", "-zrange")
+        assert await asked(system) == ("degraded", "Redis refuses to read", loss)
+        raw.execute_command("ACL", "SETUSER", "default", "+zrange")
+        assert await asked(system) == ("ready", "ok", [])
     raw.close()
 
 

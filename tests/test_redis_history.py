@@ -20,8 +20,8 @@ from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, HistoryStore, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
 from twotower import wire
-from twotower.errors import Unavailable
-from twotower.events import Interaction
+from twotower.errors import InvalidInput, Unavailable
+from twotower.events import Interaction, check_id
 from twotower.history import latest
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -191,6 +191,17 @@ async def test_a_write_that_redis_has_no_memory_for_is_refused_as_a_whole(
     assert "used memory" in caplog.text
     assert await read(history, ["a", "b"]) == [events(1), []]
     assert await history.add([Addition("a", events(2)), Addition("b", events(3))]) == [1, 1]
+
+
+async def test_asking_whether_redis_writes_leaves_one_key_of_no_buyers_for_a_minute(
+    history: RedisHistory, raw: Any
+) -> None:
+    for _ in range(3):
+        await history.ping()
+    assert raw.keys() == [KEY_PREFIX.encode() + b"\0ready"]
+    assert 0 < raw.ttl(KEY_PREFIX + "\0ready") <= 60
+    with pytest.raises(InvalidInput):
+        check_id("\0ready", "buyer_id")
 
 
 async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisServer, raw: Any) -> None:
