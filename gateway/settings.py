@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from redis.asyncio import BlockingConnectionPool
+from redis.exceptions import RedisError
 
 from twotower.events import DEFAULT_WEIGHTS
 from twotower.settings import ProcessSettings
@@ -12,6 +16,22 @@ from twotower.settings import ProcessSettings
 
 def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _redis_url(value: str) -> str:
+    """A URL that the redis library makes connections of; it makes one, and connects nothing."""
+    try:
+        connection = BlockingConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]
+    except (RedisError, AttributeError, TypeError, ValueError) as error:
+        # an option that is unknown is a TypeError, one of another kind may be an AttributeError
+        raise ValueError(str(error)) from None
+    parts = urlsplit(value)
+    # of a path that is no number the library makes database 0
+    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+/?", unquote(parts.path)):
+        raise ValueError(f"{parts.path!r} is not the number of a database")
+    if connection.encoder.decode_responses:
+        raise ValueError("decode_responses cannot be set: histories are read as bytes")
+    return value
 
 
 class GatewaySettings(ProcessSettings):
@@ -26,7 +46,9 @@ class GatewaySettings(ProcessSettings):
     retrieval_address: str = Field("127.0.0.1:50053", min_length=1, description="host:port or gRPC target of the index")
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://", description="where Redis is")
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        "redis://127.0.0.1:6379/0", description="where Redis is"
+    )
     redis_connections: int = Field(16, ge=1, le=1024, description="most connections to Redis")
     redis_timeout_seconds: float = Field(0.5, gt=0, description="longest wait for the answers of Redis to a batch")
     redis_connect_timeout_seconds: float = Field(0.3, gt=0, description="longest wait for a connection to Redis")

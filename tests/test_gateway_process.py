@@ -157,6 +157,18 @@ def test_a_wrong_setting_is_named() -> None:
         ("PORT", "70000"),
         ("PORT", "http"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "http://h/0"),
+        ("REDIS_URL", "redis://h:port/0"),
+        ("REDIS_URL", "redis://h:70000/0"),
+        ("REDIS_URL", "redis://h/x"),
+        ("REDIS_URL", "redis://h/1/2"),
+        ("REDIS_URL", "redis://h/-1"),
+        ("REDIS_URL", "redis://h/0?foo=1"),
+        ("REDIS_URL", "redis://h/0?socket_timeout=x"),
+        ("REDIS_URL", "redis://h/0?retry=1"),
+        ("REDIS_URL", "rediss://h/0?ssl_cert_reqs=perhaps"),
+        # histories are read as bytes
+        ("REDIS_URL", "redis://h/0?decode_responses=true"),
         ("REQUEST_TIMEOUT_SECONDS", "0"),
         ("REQUEST_TIMEOUT_SECONDS", "nan"),
         ("HISTORY_SIZE", "0"),
@@ -169,6 +181,28 @@ def test_a_wrong_setting_is_named() -> None:
 def test_settings_that_cannot_be_are_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"TWOTOWER_GATEWAY_{name}="):
         read_settings(GatewaySettings, "gateway", {f"TWOTOWER_GATEWAY_{name}": value})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "redis://u:p@[::1]:6379/3/",
+        "rediss://h/0?ssl_cert_reqs=none",
+        "unix:///run/redis?db=1",
+        "redis://h/?db=2&socket_timeout=1&timeout=2&max_connections=3&health_check_interval=5",
+    ],
+)
+def test_a_redis_url_may_be_all_that_redis_takes(url: str) -> None:
+    assert read_settings(GatewaySettings, "gateway", {"TWOTOWER_GATEWAY_REDIS_URL": url}).redis_url == url
+
+
+def test_a_wrong_redis_url_ends_the_process_in_one_line_without_its_password() -> None:
+    url = "redis://me:secret@127.0.0.1:6379/zero"
+    with process("-m", "gateway", environ=ENVIRON | {"TWOTOWER_GATEWAY_REDIS_URL": url}) as running:
+        assert running.finish() == 2
+    problem = "Value error, '/zero' is not the number of a database"
+    assert running.lines == [f"gateway: TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/zero': {problem}"]
 
 
 def test_settings_from_the_environment() -> None:

@@ -41,6 +41,37 @@ async def item(tiny: Path) -> AsyncIterator[item_pb2_grpc.ItemServiceStub]:
         yield item_pb2_grpc.ItemServiceStub(channel)
 
 
+@pytest.mark.parametrize("prefix", ["", "ipv4:", "ipv4:127.0.0.1:1,", "dns:", "dns:///", "ipv4:///"])
+async def test_a_target_of_any_scheme_is_taken(tiny: Path, prefix: str) -> None:
+    async with (
+        running("item", tiny) as service,
+        rpc.connect(f"{prefix}{service.address}") as channel,
+    ):
+        answer = await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 30, "item")
+        assert len(answer.items) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "target"),
+    [
+        ("item:50051", "dns:///item:50051"),
+        ("[::1]:50051", "dns:///[::1]:50051"),
+        # a host of that name
+        ("dns:50051", "dns:///dns:50051"),
+        ("dns:item:50051", "dns:item:50051"),
+        ("dns://8.8.8.8/item:50051", "dns://8.8.8.8/item:50051"),
+        ("ipv4:10.0.0.1:1,10.0.0.2:1", "ipv4:10.0.0.1:1,10.0.0.2:1"),
+        ("ipv6:[::1]:1", "ipv6:[::1]:1"),
+        ("unix:/run/item", "unix:/run/item"),
+        ("unix-abstract:item", "unix-abstract:item"),
+        ("vsock:3:50051", "vsock:3:50051"),
+        ("xds:///item", "xds:///item"),
+    ],
+)
+def test_only_what_is_no_target_already_becomes_a_name_to_resolve(address: str, target: str) -> None:
+    assert rpc.as_target(address) == target
+
+
 async def inside(gate: Gate) -> None:
     await until(gate.inside.is_set)
 

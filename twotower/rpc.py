@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -48,6 +49,8 @@ _STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     CorruptArtifact: grpc.StatusCode.INTERNAL,
 }
+# gRPC's own schemes; `dns:50051` is a port of a host of that name
+_SCHEME = re.compile("(?:ipv4|ipv6|unix|unix-abstract|vsock|xds):|dns:.*:")
 Result = TypeVar("Result")
 # time.monotonic() at which the caller of the running call gives up
 _deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=math.inf)
@@ -248,7 +251,6 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
 
     `address` may be `host:port` or any gRPC target; names are resolved through DNS again on every reconnect.
     """
-    target = address if ":///" in address or address.startswith("unix:") else f"dns:///{address}"
     retry = {
         "maxAttempts": 3,
         "initialBackoff": "0.02s",
@@ -261,7 +263,7 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
         "methodConfig": [{"name": [{}], "retryPolicy": retry, "waitForReady": False}],
     }
     return grpc.aio.insecure_channel(
-        target,
+        as_target(address),
         options=(
             ("grpc.service_config", json.dumps(config)),
             ("grpc.max_receive_message_length", max_message_mb << 20),
@@ -275,6 +277,11 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
             ("grpc.dns_min_time_between_resolutions_ms", 2_000),
         ),
     )
+
+
+def as_target(address: str) -> str:
+    """`address` itself where it is a gRPC target of some scheme, otherwise the target that has DNS look it up."""
+    return address if ":///" in address or _SCHEME.match(address) else f"dns:///{address}"
 
 
 async def call(method: Callable[..., Awaitable[Result]], request: object, timeout: float, name: str) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -81,4 +82,6 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
     # the name that was set, which may be the shared one
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
-    return f"{name}={item.get('input')!r}: {item['msg']}"
+    # a URL may hold a password
+    shown = re.sub("//.*@", "//...@", repr(item.get("input")))
+    return f"{name}={shown}: {item['msg']}"
