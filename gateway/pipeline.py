@@ -69,7 +69,7 @@ class Pipeline:
         """The vector of exactly these interactions (the latest N, each once), which are then stored.
 
         Products that the model does not know are skipped and named, and stored all the same: the next version may
-        know them. Where it knows none, InvalidInput, and nothing is stored.
+        know them. Where it knows none, or not one of the events, InvalidInput, and nothing is stored.
         """
         interactions = latest(list(set(given)), self.history_size)
         try:
@@ -78,6 +78,8 @@ class Pipeline:
             products = list(dict.fromkeys(one.product_id for one in interactions))
             problem = "none of these products is known to the model; nothing was stored"
             raise InvalidInput("recent_interactions", products, problem) from None
+        except InvalidInput as error:
+            raise _of_row(error, given) from None
         warnings = []
         if len(interactions) < len(given):
             warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
@@ -204,6 +206,16 @@ async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
             version = held[0]
             metrics.VERSION_RERUNS.inc()
     raise Unavailable("the services hold no model version in common; a new one is probably being loaded")
+
+
+def _of_row(error: InvalidInput, given: Sequence[Interaction]) -> InvalidInput:
+    """The refusal of an event, naming the first row that holds it: the buyer service has them in another order."""
+    for row, one in enumerate(given):
+        start = str(InvalidInput("event_type", one.event_type, ""))
+        if str(error).startswith(start):
+            problem = str(error).removeprefix(start)
+            return InvalidInput(f"recent_interactions[{row}].event_type", one.event_type, problem)
+    return error
 
 
 def _query(query: ListQuery, seen: set[str]) -> retrieval_pb2.Query:

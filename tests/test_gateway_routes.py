@@ -120,6 +120,21 @@ async def test_unknown_products_are_skipped_named_and_kept_for_a_version_that_kn
     np.testing.assert_allclose(answer["buyer_embedding"], reference.buyer(HISTORY), atol=1e-5)
 
 
+@pytest.mark.parametrize("wish", ["Wish", "View: no"])
+async def test_an_event_that_only_the_gateway_knows_is_named_with_its_row(tiny: Path, wish: str) -> None:
+    """As between a gateway's new setting and the training that first has the event."""
+    names = ["View", "AddToCart", "Purchase", wish]
+    with RedisServer() as redis:
+        async with stack(tiny, redis, event_types=",".join(names)) as system:
+            rows = as_json([*HISTORY, event("p1", wish, 5), event("p2", wish)])
+            response = await system.post("/encode_buyer", {"buyer_id": "b", "recent_interactions": rows})
+            assert response.status_code == 422
+            document = response.json()
+            assert (document["field"], document["value"]) == ("recent_interactions[4].event_type", repr(wish))
+            assert document["problem"] == "unknown event name; known: View, AddToCart, Purchase"
+            assert (await system.answer("/retrieve", buyer_id="b"))["source"] == "popular"
+
+
 async def test_a_history_of_unknown_products_alone_is_refused_and_not_stored(system: Stack, buyer: str) -> None:
     rows = as_json([event("new-1"), event("new-2")])
     response = await system.post("/encode_buyer", {"buyer_id": buyer, "recent_interactions": rows})
