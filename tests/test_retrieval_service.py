@@ -203,13 +203,14 @@ async def test_a_diversity_out_of_range_is_refused(
 
 
 async def test_another_spelling_of_a_filter_value_is_understood(stub: Stub, stored: NDArray[np.float32]) -> None:
-    exact, spelt = await search(
+    exact, spelt, shaped = await search(
         stub,
-        stored[[0, 0]],
+        stored[[0, 0, 0]],
         query(5, categories=[JEWELLERY], brands=["لازوردي"]),
         query(5, categories=["مُجوهـرات\u200f"], brands=["لازوردى"]),
+        query(5, categories=["مجوھرات"], brands=["لاژوردی"]),
     )
-    assert exact == spelt
+    assert exact == spelt == shaped
     assert len(exact.product_ids) == 5
 
 
