@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -112,8 +113,9 @@ class RedisHistory:
     async def add(self, additions: Sequence[Addition]) -> list[int | Exception]:
         """Merges interactions into histories, each capped and given its time to live in the same atomic step.
 
-        An interaction that is kept already changes nothing. Returns how many of each buyer's were written (at most
-        the history's size, a repeated one counted once), or Unavailable in the place of a buyer that Redis refused.
+        An interaction that is kept already changes nothing. Returns how many of each buyer's are kept now (a repeated
+        one counted once, none that is older than all that is kept), or Unavailable in the place of a buyer that Redis
+        refused.
         """
         kept = [latest(list(set(one.interactions)), self._size) for one in additions]
         commands: list[tuple[Any, ...]] = [("MULTI",)]
@@ -123,6 +125,7 @@ class RedisHistory:
             commands.append(("ZADD", key, *scored))
             commands.append(("ZREMRANGEBYRANK", key, 0, -self._size - 1))
             commands.append(("EXPIRE", key, self._ttl_seconds))
+            commands.append(("ZRANGE", key, 0, 0, "WITHSCORES"))
         commands.append(("EXEC",))
 
         async def ask() -> list[Any]:
@@ -135,10 +138,14 @@ class RedisHistory:
         replies = await self._guarded(ask)
         results: list[int | Exception] = []
         for row, interactions in enumerate(kept):
-            failed = next((one for one in replies[3 * row : 3 * row + 3] if isinstance(one, Exception)), None)
+            answered = replies[4 * row : 4 * row + 4]
+            failed = next((one for one in answered if isinstance(one, Exception)), None)
             if failed is not None:
                 log.error("Redis refused a write: %s", failed)
-            results.append(len(interactions) if failed is None else Unavailable("Redis refused a write"))
+                results.append(Unavailable("Redis refused a write"))
+            else:
+                _, removed, _, oldest = answered
+                results.append(_still_kept(interactions, oldest) if removed else len(interactions))
         return results
 
     async def ping(self) -> None:
@@ -214,7 +221,7 @@ class HistoryStore:
         return await self._reads.call(buyer_id, deadline)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Keeps the interactions of one request, all in one atomic step; returns how many were written."""
+        """Keeps the interactions of one request, all in one atomic step; returns how many are kept now."""
         return await self._writes.call(additions, deadline)
 
     async def close(self) -> None:
@@ -254,6 +261,17 @@ async def _round_trip(connection: Any, commands: Sequence[tuple[Any, ...]]) -> l
 
 def _key(buyer_id: str) -> str:
     return KEY_PREFIX + buyer_id
+
+
+def _still_kept(interactions: Sequence[Interaction], oldest: Sequence[bytes]) -> int:
+    """How many of these, in the order of `latest`, do not come before the oldest of a history: its member and score."""
+    member, score = oldest
+    place = bisect_left(interactions, (float(score), member), key=_order)
+    return len(interactions) - place
+
+
+def _order(one: Interaction) -> tuple[float, bytes]:
+    return one.timestamp_ms, wire.pack_interaction(one).encode()
 
 
 def _is_refusal(reply: object) -> bool:

@@ -278,7 +278,8 @@ class EncodeBuyerAnswer(Strict):
 
 
 class InteractionsAnswer(Strict):
-    """How many interactions were written; a repeat of one kept already counts and changes nothing."""
+    """How many of the interactions are kept now: a repeat of one kept already counts, one older than all that is kept
+    does not."""
 
     stored: int
     request_id: str

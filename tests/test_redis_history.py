@@ -94,6 +94,19 @@ async def test_only_the_newest_are_kept_whatever_the_order_of_writing(server: Re
     await history.close()
 
 
+async def test_what_is_older_than_all_that_is_kept_is_not_counted(server: RedisServer, raw: Any) -> None:
+    history = connect(server, size=5)
+    assert await history.add([Addition("b", events(11, 12, 13, 14, 15))]) == [5]
+    assert await history.add([Addition("b", events(1)), Addition("c", events(1))]) == [0, 1]
+    # 9 and 10 fall out again, 12 is there already, 16 is new and 11 makes room for it
+    assert await history.add([Addition("b", events(9, 10, 12, 16))]) == [2]
+    assert await read(history, ["b"]) == [events(12, 13, 14, 15, 16)]
+    # of the same time, the order of Redis decides: by product
+    both = [Interaction("a", "View", 12), Interaction("z", "View", 12)]
+    assert await history.add([Addition("b", both)]) == [1]
+    await history.close()
+
+
 async def test_every_write_renews_the_time_to_live(history: RedisHistory, raw: Any) -> None:
     await history.add([Addition("b", events(1))])
     assert 90 * 86_400 - 60 < raw.ttl(KEY_PREFIX + "b") <= 90 * 86_400
@@ -112,7 +125,7 @@ async def test_cap_and_time_to_live_come_in_one_transaction(server: RedisServer,
             seen.append(command["command"].split(" ")[0])
             if seen[-1] == "EXEC":
                 break
-    assert seen[-5:] == ["MULTI", "ZADD", "ZREMRANGEBYRANK", "EXPIRE", "EXEC"]
+    assert seen[-6:] == ["MULTI", "ZADD", "ZREMRANGEBYRANK", "EXPIRE", "ZRANGE", "EXEC"]
     await history.close()
 
 
