@@ -58,6 +58,8 @@ READ: dict[str, tuple[str, list[Row]]] = {
     "leading zeros and signs stay text": ("a,b\n007,+1e5\n", [(2, "007", "+1e5")]),
     "Arabic": ("a,b\nم١,خاتم ذهب\n", [(2, "م١", "خاتم ذهب")]),
     "a hash is no comment": ("a,b\n#1,x\n", [(2, "#1", "x")]),
+    "columns named as ours are": ("line,a,file,b,_0\n9,1,8,x,7\n", [(2, "1", "x")]),
+    "columns named like patterns": ('a,^.*$,b,*\n1,"p\nq",x,9\n2,8,y,9\n', [(2, "1", "x"), (4, "2", "y")]),
 }
 
 
@@ -92,6 +94,17 @@ def test_delimiters_and_optional_columns(tmp_path: Path) -> None:
     assert rows(given_text(tmp_path, "a;b\n1;x,y\n"), delimiter=";") == [(2, "1", "x,y")]
     assert rows(given_text(tmp_path, "a\tb\n1\tx\n"), delimiter="\t") == [(2, "1", "x")]
     assert rows(given_text(tmp_path, "a\n1\n"), optional=frozenset({"text"})) == [(2, "1", None)]
+
+
+@pytest.mark.parametrize("name", ["line", "file", "^.*$", "*"])
+def test_any_name_of_a_column_is_a_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "t.parquet"
+    pl.DataFrame({name: ["x", "y"], "a": [1.0, 2.0]}).write_parquet(path)
+    csv = given_text(tmp_path, f"{name},a\nx,1\ny,2\n")
+    for columns in ({"id": "a"}, {"id": name}):
+        wanted = ["1", "2"] if columns["id"] == "a" else ["x", "y"]
+        frame = open_table([path, csv], columns, frozenset(), ",", tmp_path).frame
+        assert frame.select("line", "id").collect().rows() == [*zip([1, 2, 2, 3], wanted * 2, strict=True)]
 
 
 def test_parquet_columns_of_every_kind_become_text(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import polars as pl
+from polars import selectors
 
 from trainer.errors import DataError
 from trainer.progress import track
@@ -86,11 +87,13 @@ def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[st
         if theirs in schema and schema[theirs].is_nested() and not isinstance(schema[theirs], pl.Struct):
             raise DataError(f"{path}: the column {theirs} holds {schema[theirs]}, wanted text, a number or a time")
     wanted = [_as_text(theirs, schema[theirs]).alias(ours) for ours, theirs in columns.items() if theirs in schema]
-    return _complete(frame.with_row_index("line", offset=1).select("line", *wanted), path, columns)
+    # numbered by our names alone: a column of theirs may be called as the numbers are
+    return _complete(frame.select(wanted).with_row_index("line", offset=1), path, columns)
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
+    # `pl.col` would take some names for patterns
+    column = selectors.by_name(name)
     if isinstance(kind, pl.Datetime):
         moment = column.dt.convert_time_zone("UTC") if kind.time_zone else column
         return moment.dt.epoch("ms").cast(pl.String)
@@ -112,10 +115,14 @@ def _open_csv(
     source = unpacked if path.suffix == ".gz" else path
     header = _read_header(source, path, columns, delimiter)
     _check_columns(path, header, columns, optional)
-    frame = pl.scan_csv(source, separator=delimiter, infer_schema=False, row_index_name="line", row_index_offset=2)
+    # columns by their places: a name may be taken already, or look like a pattern
+    places = [f"_{place}" for place in range(len(header))]
+    frame = pl.scan_csv(
+        source, separator=delimiter, infer_schema=False, new_columns=places, row_index_name="line", row_index_offset=2
+    )
     # a blank line is no row
-    filled = pl.any_horizontal(pl.col(header).is_not_null())
-    breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in header)
+    filled = pl.any_horizontal(pl.col(places).is_not_null())
+    breaks = pl.sum_horizontal(pl.col(name).str.count_matches("\n").fill_null(0) for name in places)
     try:
         # every field is asked for: a mere count of rows would not see a ragged one
         asked = frame.select(pl.len(), filled.sum().alias("filled"), breaks.sum().alias("broken"))
@@ -130,9 +137,8 @@ def _open_csv(
     if broken:
         # a quoted field may hold line breaks: the line of a record is its number plus the breaks before it
         frame = frame.with_columns(line=pl.col("line") + breaks.cum_sum().shift(1, fill_value=0))
-    frame = frame.filter(filled).rename({theirs: f"_{theirs}" for theirs in header})
-    wanted = [pl.col(f"_{theirs}").alias(ours) for ours, theirs in columns.items() if theirs in header]
-    return _complete(frame.select("line", *wanted), path, columns)
+    wanted = [pl.col(places[header.index(name)]).alias(ours) for ours, name in columns.items() if name in header]
+    return _complete(frame.filter(filled).select("line", *wanted), path, columns)
 
 
 def _complete(frame: pl.LazyFrame, path: Path, columns: Mapping[str, str]) -> pl.LazyFrame:
