@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,12 @@ BAD_EVENTS = [
     (["b", "p0", "View", " "], "created_at", " ", "missing time"),
     (["b", "p0", "View", "yesterday"], "created_at", "yesterday", "unreadable time"),
     (["b", "p0", "View", "2023-02-29"], "created_at", "2023-02-29", "unreadable time"),
+    (
+        ["b", "p0", "View", "20250101"],
+        "created_at",
+        "20250101",
+        "unreadable time: a date in digits alone; write 2025-01-01",
+    ),
     (["b", "p0", "View", "1969-12-31T23:59:59Z"], "created_at", "1969-12-31T23:59:59Z", "time before 1970"),
     (["b", "p0", "View", "-1"], "created_at", "-1", "time before 1970"),
     (["b", "p0", "View", str(NOW + 90_000)], "created_at", str(NOW + 90_000), "time more than a day ahead"),
@@ -337,6 +344,26 @@ def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:
     other = load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "w2")
     assert as_rows(other) == as_rows(plain)
     assert other.products == plain.products
+
+
+def test_typed_times_of_every_year_are_what_they_say(tmp_path: Path) -> None:
+    products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
+    # milliseconds of the first three years are few enough for seconds; those of June 1976 look like a date
+    moments = [
+        datetime(1970, 1, 1),
+        datetime(1970, 1, 2),
+        datetime(1973, 3, 1),
+        datetime(1976, 6, 1, 18, 16, 51, 30_000),
+    ]
+    wanted = [0, 86_400_000, 99_792_000_000, 202_501_011_030]
+    whole = [one - one % 86_400_000 for one in wanted]
+    for kind, told in ((pl.Datetime("us"), wanted), (pl.Datetime("ns", "UTC"), wanted), (pl.Date(), whole)):
+        path = tmp_path / "e.parquet"
+        pl.DataFrame(
+            {"distinct_id": "b", "product_id": "p0", "event_name": "View", "created_at": pl.Series(moments).cast(kind)}
+        ).write_parquet(path)
+        made = load_dataset([str(path)], [str(products)], data_config(), 7, tmp_path / "work")
+        assert made.events.time.tolist() == told
 
 
 def test_ids_that_are_numbers_join_whatever_the_file(tmp_path: Path) -> None:

@@ -42,6 +42,18 @@ TIMES = [
     ("100000000000", 100_000_000_000),
     ("-5", -5000),
     ("2024", 2_024_000),
+    # seconds and milliseconds that read as no date: a year too early or too late, no such month, day, hour or minute
+    ("19691231", 19_691_231_000),
+    ("21000101", 21_000_101_000),
+    ("20251301", 20_251_301_000),
+    ("20250100", 20_250_100_000),
+    ("20250132", 20_250_132_000),
+    ("20250101.5", 20_250_101_500),
+    ("202501012400", 202_501_012_400),
+    ("202501011060", 202_501_011_060),
+    ("20250101103060", 20_250_101_103_060),
+    ("2025010110", 2_025_010_110_000),
+    ("1735727400000", 1_735_727_400_000),
     ("9999-12-31T23:59:59-23:00", 253_402_383_599_000),
 ]
 NO_TIMES = [
@@ -80,6 +92,19 @@ def test_what_is_no_time_is_refused_online_and_offline(text: str) -> None:
     assert offline(text) == [None]
 
 
+# dates in digits alone, which as seconds or milliseconds are of August 1970, of 1976 and of the year 2611
+DATES_IN_DIGITS = [
+    "20250101", "202501011030", "20250101103000", "19700101", "20991231235959", "20240229", " 20250101 ", "20250101.0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", DATES_IN_DIGITS)
+def test_a_date_in_digits_alone_is_refused_with_what_to_write(text: str) -> None:
+    with pytest.raises(InvalidInput, match="unreadable time: a date in digits alone; write 2025-01-01"):
+        parse_time(text)
+    assert offline(text) == [None]
+
+
 def part(low: int, high: int, width: int = 2) -> st.SearchStrategy[str]:
     return st.integers(low, high).map(lambda number: f"{number:0{width}d}")
 
@@ -102,7 +127,15 @@ ZONES = st.one_of(
     st.tuples(st.sampled_from("+-"), part(0, 25), st.sampled_from(["", ":"]), part(0, 61)).map("".join),
 )
 ISO = st.tuples(DATES, CLOCKS, ZONES).map("".join)
+DIGITS = st.tuples(
+    part(1968, 2101, 4),
+    part(0, 13),
+    part(0, 32),
+    st.one_of(st.just(""), st.tuples(part(0, 24), part(0, 60), st.one_of(st.just(""), part(0, 60))).map("".join)),
+    st.sampled_from(["", "", ".0", ".5"]),
+).map("".join)
 EPOCH = st.one_of(
+    DIGITS,
     st.integers(-(10**15), 10**15).map(str),
     st.from_regex(r"-?[0-9]{1,15}(\.[0-9]{0,20})?", fullmatch=True),
     st.floats(allow_nan=True, allow_infinity=True).map(repr),
@@ -114,6 +147,7 @@ EPOCH = st.one_of(
 @example(["0.0005", "0.0015", "0.0025", "-0.0005", "99999999999.9995", "100000000000.5", "100000000001.5"])
 @example(["1709337600.0005", "-0", "-0.0", "00000000000000", "99999999999999"])
 @example(["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "1582-10-10", "1970-01-01T00:00:00.0009-00:00"])
+@example(["20250101", "-20250101", "20250101.00", "20250101.01", "020250101", "197001010000", "20991231235959"])
 @example(["\u06f1\u06f2", "1\u0662", "2024-03-02T00:00:00\u2003Z", "2024-03-02\u000bZ", "2024-03-02\x1cZ"])
 def test_serving_and_training_read_the_same_time_or_both_refuse(texts: list[str]) -> None:
     wanted = {text: online(text) for text in texts}

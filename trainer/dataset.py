@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 from trainer.config import Data
 from trainer.errors import DataError
 from trainer.source import find_files, open_table
-from twotower.events import AROUND_ID, BLANK, DAY_MS, EPOCH_TIME, ISO_TIME, MAX_ID_BYTES
+from twotower.events import (
+    AROUND_ID,
+    BLANK,
+    DATE_IN_DIGITS,
+    DAY_MS,
+    EPOCH_TIME,
+    ISO_TIME,
+    MAX_ID_BYTES,
+    NO_DATE_IN_DIGITS,
+)
 
 _MOST_ATTRIBUTES = 32
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
@@ -309,6 +318,7 @@ def _load_events(
         _Check("missing event name", "event", pl.col("event").fill_null("") == ""),
         _Check("unknown event name", "event", pl.col("kind").is_null()),
         _Check("missing time", "time", pl.col("time").fill_null("").str.strip_chars(BLANK) == ""),
+        _Check(NO_DATE_IN_DIGITS, "time", _in_digits(pl.col("time").str.strip_chars(BLANK))),
         _Check("unreadable time", "time", pl.col("ms").is_null()),
         _Check("time before 1970", "time", pl.col("ms") < 0),
         _Check("time more than a day ahead", "time", pl.col("ms") > limit),
@@ -384,7 +394,11 @@ def time_ms(column: pl.Expr) -> pl.Expr:
         pl.when(zone.str.starts_with("+")).then(minutes).when(zone.str.starts_with("-")).then(-minutes).otherwise(0)
     )
     iso = (moment.dt.epoch("us") + micros) // 1000 - offset * 60_000
-    return pl.when(column.str.contains(f"^{EPOCH_TIME}$")).then(epoch).otherwise(iso)
+    return pl.when(column.str.contains(f"^{EPOCH_TIME}$") & ~_in_digits(column)).then(epoch).otherwise(iso)
+
+
+def _in_digits(column: pl.Expr) -> pl.Expr:
+    return column.str.contains(f"^(?:{DATE_IN_DIGITS})$")
 
 
 def load_history(

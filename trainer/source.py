@@ -94,11 +94,8 @@ def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[st
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     # `pl.col` would take some names for patterns
     column = selectors.by_name(name)
-    if isinstance(kind, pl.Datetime):
-        moment = column.dt.convert_time_zone("UTC") if kind.time_zone else column
-        return moment.dt.epoch("ms").cast(pl.String)
-    if isinstance(kind, pl.Date):
-        return column.dt.epoch("ms").cast(pl.String)
+    if isinstance(kind, (pl.Datetime, pl.Date)):
+        return _time_as_text(column, kind)
     if isinstance(kind, pl.Struct):
         return column.struct.json_encode()
     if kind.is_float():
@@ -106,6 +103,18 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
         whole = column.cast(pl.Int64, strict=False)
         return pl.when(whole.cast(kind) == column).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
     return column.cast(pl.String, strict=False)
+
+
+def _time_as_text(column: pl.Expr, kind: pl.Datetime | pl.Date) -> pl.Expr:
+    """As a time is written, which no number of seconds can be mistaken for."""
+    if isinstance(kind, pl.Date):
+        written = column.dt.to_string("%Y-%m-%d")
+    else:
+        column = column.dt.convert_time_zone("UTC") if kind.time_zone else column
+        written = column.dt.to_string("%Y-%m-%dT%H:%M:%S%.3f")
+    # only years of four digits are written so; of what is older, milliseconds say as much
+    told = column.dt.year().is_between(1000, 9999)
+    return pl.when(told).then(written).otherwise(column.dt.epoch("ms").cast(pl.String))
 
 
 def _open_csv(

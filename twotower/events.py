@@ -27,9 +27,13 @@ ISO_TIME = (
     f" *([Zz]|UTC|[+-]{_HOURS}(?::?{_SIXTY})?)?"
 )
 EPOCH_TIME = r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?"
+# a date in digits alone, which would pass for seconds of August 1970, or for milliseconds; spreadsheets add the zero
+_MONTH_AND_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
+DATE_IN_DIGITS = rf"(?:19[7-9][0-9]|20[0-9]{{2}}){_MONTH_AND_DAY}(?:{_HOURS}{_SIXTY}(?:{_SIXTY})?)?(?:\.0+)?"
+NO_DATE_IN_DIGITS = "unreadable time: a date in digits alone; write 2025-01-01"
 # what may stand around a time
 BLANK = " \t\r\n"
-_ISO, _EPOCH = re.compile(ISO_TIME), re.compile(EPOCH_TIME)
+_ISO, _EPOCH, _IN_DIGITS = re.compile(ISO_TIME), re.compile(EPOCH_TIME), re.compile(DATE_IN_DIGITS)
 # what may stand around an id: Unicode's White_Space, which is not what `str.strip` takes unless it is told
 AROUND_ID = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 # what almost every id is made of
@@ -85,13 +89,15 @@ def check_id(value: str, field: str) -> str:
 def parse_time(value: str, field: str = "timestamp") -> int:
     """Milliseconds since 1970 from ISO-8601 (no zone means UTC) or epoch seconds or milliseconds.
 
-    Raises InvalidInput for anything else, and for times that no calendar holds.
+    Raises InvalidInput for anything else, dates in digits alone among it, and for times that no calendar holds.
     """
     text = value.strip(BLANK)
     # milliseconds of our time, which most callers send: what the next lines make of them
     if len(text) == 13 and text.isascii() and text.isdigit():
         return int(text)
     if _EPOCH.fullmatch(text):
+        if _IN_DIGITS.fullmatch(text):
+            raise InvalidInput(field, value, NO_DATE_IN_DIGITS)
         number = float(text)
         return round(number) if abs(number) >= _MILLISECONDS_FROM else round(number * 1000)
     match = _ISO.fullmatch(text)
