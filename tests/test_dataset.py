@@ -228,6 +228,15 @@ def test_a_product_with_malformed_metadata_is_kept_and_counted(tmp_path: Path, t
     assert [(one["line"], one["column"], one["value"]) for one in bad] == [("2", "metadata", text[:200])]
 
 
+def test_null_is_no_metadata_and_nothing_to_mend(tmp_path: Path) -> None:
+    made, bad = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "خاتم", "", "null"], ["p1", "عطر", "", " null\n"]])
+    assert (made.products.brands, bad) == (["", ""], [])
+    path = tmp_path / "p.parquet"
+    pl.DataFrame({"product_id": ["p0", "p1"], "title": "t", "metadata": [{"brand": "x"}, None]}).write_parquet(path)
+    products, summary = load_products([str(path)], data_config("data.max_reject_share=0"), tmp_path / "work")
+    assert (products.brands, summary.rejected_products) == (["x", ""], {})
+
+
 def test_bad_products_are_told_and_the_first_of_a_repeated_id_is_kept(tmp_path: Path) -> None:
     rows = [
         ["p0", "first", "", ""],

@@ -128,6 +128,7 @@ def test_parquet_columns_of_every_kind_become_text(tmp_path: Path) -> None:
         ),
         "category": (pl.Series(["x", "y"], dtype=pl.Categorical), ["x", "y"]),
         "object": (pl.Series([{"brand": "b"}, {"brand": "c"}]), ['{"brand":"b"}', '{"brand":"c"}']),
+        "object or nothing": (pl.Series([{"brand": "b"}, None]), ['{"brand":"b"}', None]),
         "flag": (pl.Series([True, False]), ["true", "false"]),
     }
     for name, (series, wanted) in made.items():

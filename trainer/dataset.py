@@ -251,6 +251,8 @@ def _metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any
         content = json.loads(text)
     except (ValueError, RecursionError):
         return {}, "metadata is not JSON"
+    if content is None:
+        return {}, ""
     if not isinstance(content, dict):
         return {}, "metadata is not a JSON object"
     found = {}

@@ -97,7 +97,8 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, (pl.Datetime, pl.Date)):
         return _time_as_text(column, kind)
     if isinstance(kind, pl.Struct):
-        return column.struct.json_encode()
+        # encoded, nothing would be the text "null"
+        return pl.when(column.is_not_null()).then(column.struct.json_encode())
     if kind.is_float():
         # whole numbers as they are written elsewhere: 85048, not 85048.0
         whole = column.cast(pl.Int64, strict=False)
