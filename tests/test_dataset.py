@@ -200,6 +200,22 @@ def test_metadata_is_read_from_its_paths(tmp_path: Path) -> None:
     assert products.in_stock == [False, True, False, False, False, True, True, True]
 
 
+def test_a_number_that_is_none_is_no_name_and_no_price(tmp_path: Path) -> None:
+    # as pandas writes what a row lacks
+    rows = [
+        ["p0", "t", "", '{"brand": NaN, "category": Infinity, "price": NaN, "currency": -Infinity, "tags": NaN}'],
+        ["p1", "t", "", '{"brand": [NaN], "category": [NaN, "x"], "price": -Infinity, "tags": [NaN, "red", 1e999]}'],
+        ["p2", "t", "", '{"brand": "nan", "category": 2.5, "price": "Infinity", "tags": ["red"]}'],
+    ]
+    config = data_config("data.attribute_paths=[tags]")
+    products = read(tmp_path, [["b", "p0", "View", "1"]], rows, config)[0].products
+    assert products.brands == ["", "", "nan"]  # a text is what its shop wrote
+    assert products.categories == ["", "", "2.5"]
+    assert products.currencies == ["", "", ""]
+    assert products.prices == [None, None, None]
+    assert products.attributes == [(), ("tags=red",), ("tags=red",)]
+
+
 def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     content = metadata(attributes={"maker": {"name": "س"}}, offer={"amount": 3})
     config = data_config(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections import Counter
@@ -267,7 +268,8 @@ def _metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any
 def _as_name(value: Any) -> str:
     if isinstance(value, list):
         value = value[0] if value else None
-    if value is None or isinstance(value, (bool, dict)):
+    # a NaN, which JSON does not have, is how pandas writes that there is nothing
+    if value is None or isinstance(value, (bool, dict)) or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     # lone surrogates come from broken \u escapes and cannot be stored as UTF-8
     return str(value).encode("utf-8", "ignore").decode().strip()
