@@ -216,6 +216,29 @@ def test_a_number_that_is_none_is_no_name_and_no_price(tmp_path: Path) -> None:
     assert products.attributes == [(), ("tags=red",), ("tags=red",)]
 
 
+PRICES: list[tuple[object, float | None]] = [
+    (12.5, 12.5), (12, 12.0), (10**400, None), ("12.5", 12.5), (" 12 ", 12.0), ("-3", -3.0), ("1299", 1299.0),
+    # a comma between thousands
+    ("1,299", 1299.0), ("1,299.00", 1299.0), ("12,345,678.5", 12_345_678.5), ("-1,299", -1299.0),
+    # a comma before the decimals; of three decimals only where no thousands can stand
+    ("12,50", 12.5), ("12,5", 12.5), ("-0,5", -0.5), ("1299,00", 1299.0), ("0,750", 0.75),
+    ("1.299,00", 1299.0), ("1.234.567,5", 1_234_567.5), ("-1.299,00", -1299.0), ("1.299,750", 1299.75),
+    # a point is a point, where no comma tells otherwise
+    ("1.299", 1.299), (".5", 0.5),
+    ("١٢", 12.0), ("١٢٫٥", 12.5), ("١٬٢٩٩٫٥٠", 1299.5), ("١٢،٥٠", 12.5), ("۱۲٫۵", 12.5), ("١٬٢٩٩", 1299.0),
+    # neither the one nor the other
+    ("1,2345", None), ("12,34,5", None), ("1,2,3", None), ("1,299,00", None), ("1.29,00", None), ("1,299.0,0", None),
+    (",5", None), ("12,", None), ("12 SAR", None), ("", None), (",", None), ([12], None), ({"amount": 12}, None),
+]  # fmt: skip
+
+
+def test_a_price_is_read_as_its_shop_writes_it(tmp_path: Path) -> None:
+    rows = [[f"p{row}", "t", "", metadata(price=written)] for row, (written, _) in enumerate(PRICES)]
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, rows)
+    found = load_products([str(path)], data_config(), tmp_path / "work")[0].prices
+    assert [(written, price) for (written, _), price in zip(PRICES, found, strict=True)] == PRICES
+
+
 def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     content = metadata(attributes={"maker": {"name": "س"}}, offer={"amount": 3})
     config = data_config(

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 import shutil
 import time
 from collections import Counter
@@ -33,6 +34,11 @@ from twotower.events import (
 )
 
 _MOST_ATTRIBUTES = 32
+# a price: Arabic digits and separators stand for the others; a comma is between thousands, or before the decimals
+# where it is the last sign and no thousands can follow it ("12,50", "0,750", "1.299,00")
+_WRITTEN = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬،", "0123456789" * 2 + ".,,")
+_COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+)")
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
 
 
@@ -284,8 +290,13 @@ def _as_names(value: Any) -> list[str]:
 def _as_number(value: Any) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
+    text = str(value).translate(_WRITTEN).strip()
+    if _COMMA_GROUPS.fullmatch(text):
+        text = text.replace(",", "")
+    elif _COMMA_DECIMALS.fullmatch(text):
+        text = text.replace(".", "").replace(",", ".")
     try:
-        number = float(str(value).replace(",", ""))
+        number = float(text)
     except ValueError:
         return None
     return number if np.isfinite(number) else None
