@@ -554,6 +554,21 @@ def test_a_model_with_little_to_learn_from_says_so(version: Version) -> None:
     assert any("training pairs: products are placed by their text" in note for note in version.manifest.notes)
 
 
+def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_the_same(tmp_path: Path) -> None:
+    shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
+    write_csv(shop.events, EVENT_COLUMNS, [[f"b{row}", *event[1:]] for row, event in enumerate(event_rows()[:100])])
+    assert main(run_arguments(shop, artifacts, settings=["training.min_steps=20"])) == 0
+    version = current(artifacts)
+    training = json.loads(version.layout.metrics.read_text())["training"]
+    assert (training["best_epoch"], training["curve"], training["tested_curve"], training["refit_curve"]) == (
+        0, [], [], [],
+    )  # fmt: skip
+    assert version.manifest.notes[:2] == [
+        "only 0 training pairs: products are placed by their text, and hardly by what buyers did",
+        "no buyer has enough events to validate on",
+    ]
+
+
 def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = write_shop(tmp_path)
     asked = load_config(), [str(shop.events)], [str(shop.products)]

@@ -293,6 +293,22 @@ def test_few_pairs_are_passed_over_more_often_and_waited_for_longer(tmp_path: Pa
     assert len(found.curve) == 1 + math.ceil(math.ceil(40 / steps) / 2)
 
 
+@pytest.mark.parametrize("epochs", [0, 3])
+def test_where_no_pair_is_there_no_epoch_is_made(tmp_path: Path, epochs: int) -> None:
+    chosen = config("training.min_steps=1000")
+    nothing = Sampler(
+        EVENTS, EVENTS.start[:-1] + 1, PRODUCTS, WEIGHTS, longest=4, batch_pairs=32, random_negatives=8,
+        full_softmax=0, weight_power=0.5, repeat_targets=False, seed=chosen.seed,
+    )  # fmt: skip
+    assert (nothing.pairs, train.planned_epochs(nothing, chosen.training)) == (0, 0)
+    one = model(chosen)
+    found = fit(
+        one, FEATURES, nothing, chosen, tmp_path, "f", epochs=epochs, validate=validation, say=lambda line: None
+    )
+    assert (found.best_epoch, found.curve, list(tmp_path.iterdir())) == (0, [], [])
+    assert all(torch.equal(found.weights[name], value) for name, value in model(chosen).state_dict().items())
+
+
 def test_a_step_over_the_whole_catalogue_needs_no_correction() -> None:
     still = ("model.attribute_dropout=0", "model.product_dropout=0", "model.vector_dropout=0")
     losses = []

@@ -75,7 +75,8 @@ def _thin(pairs: int, validation: int) -> list[str]:
     if pairs < _FEW_PAIRS:
         notes.append(f"only {pairs:,} training pairs: products are placed by their text, and hardly by what buyers did")
     if not validation:
-        notes.append("no buyer has enough events to validate on: training ran for training.max_epochs")
+        ran = ": training ran for training.max_epochs" if pairs else ""
+        notes.append(f"no buyer has enough events to validate on{ran}")
     return notes
 
 

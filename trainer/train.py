@@ -53,8 +53,8 @@ def fit(
     validate: Callable[[TwoTower], float] | None,
     say: Callable[[str], None],
 ) -> Fitted:
-    """Trains for at most `epochs` (0 = `planned_epochs`), resuming from `folder` where a checkpoint of the same
-    fingerprint lies there.
+    """Trains for at most `epochs` (0 = `planned_epochs`, none where there is no pair), resuming from `folder` where a
+    checkpoint of the same fingerprint lies there.
 
     With `validate` (higher is better) the best epoch's weights are returned and training stops early where it is in
     vain; without it, the last epoch's. Every random draw of a step comes from (seed, epoch, step)
@@ -91,7 +91,9 @@ def fit(
     per_epoch, planned = sampler.steps(0), planned_epochs(sampler, settings)
     # as many epochs are waited for as `patience` is of the least that there are
     patience = math.ceil(settings.patience * planned / settings.max_epochs)
-    while epoch < (epochs or planned) and not (validate and best_epoch and epoch - best_epoch >= patience):
+    # no number of empty epochs would teach anything
+    most = (epochs or planned) if planned else 0
+    while epoch < most and not (validate and best_epoch and epoch - best_epoch >= patience):
         started, total = time.monotonic(), sampler.steps(epoch)
         model.train()
         for batch in track(sampler.epoch(epoch, step), f"epoch {epoch + 1}", unit="batch", total=total - step):
@@ -134,8 +136,9 @@ def fit(
 
 
 def planned_epochs(sampler: Sampler, settings: Training) -> int:
-    """`max_epochs`, or as many as make `min_steps` steps."""
-    return max(settings.max_epochs, math.ceil(settings.min_steps / max(1, sampler.steps(0))))
+    """`max_epochs`, or as many as make `min_steps` steps; none where there is no pair to make a step of."""
+    steps = sampler.steps(0)
+    return max(settings.max_epochs, math.ceil(settings.min_steps / steps)) if steps else 0
 
 
 def step_loss(
