@@ -31,6 +31,18 @@ def test_zero_threads_are_one_for_each_core_that_the_process_may_use() -> None:
         os.sched_setaffinity(0, allowed)
 
 
+def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert load_config([], ["threads=16"]).thread_count == 16
+    # what a version from a large machine says is read on a small one, but not done
+    large = load_config([], ["threads=1024"])
+    with pytest.raises(SettingsError, match="threads 1024: must be 0 to 16, eight for each core of this machine"):
+        _ = large.thread_count
+    assert refused("threads=1025").startswith("threads=1025: ")
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)
+    assert large.thread_count == 1024
+
+
 def test_the_defaults_are_those_of_production() -> None:
     config = load_config()
     assert config.encoder.name == "paraphrase-multilingual-MiniLM-L12-v2"

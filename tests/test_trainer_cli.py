@@ -135,6 +135,37 @@ def test_publish_without_any_version(tmp_path: Path, capsys: Capture) -> None:
     assert "there is no version 'x'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--set", "bogus=1"], "--set"), (["--config", "/nonexistent.yaml"], "--config"),
+        (["--events", "e.csv", "--products", "p.csv"], "--events, --products"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", [["x"], ["--list"]])
+def test_a_version_that_exists_is_published_as_it_is(
+    tmp_path: Path, capsys: Capture, command: list[str], options: list[str], named: str
+) -> None:
+    assert main(["publish", *command, "--artifacts", str(tmp_path), *options]) == 2
+    said = f"error: publish {'VERSION' if command == ['x'] else '--list'} makes nothing: leave out {named}\n"
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("threads", ["-1", "17", "100000"])
+def test_no_more_threads_are_started_than_a_machine_has_a_use_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, threads: str
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    command = ["recommend", "--artifacts", str(tmp_path), "--events", "e.csv", "--out", "r.csv", "--threads"]
+    assert main([*command, threads]) == 2
+    assert (
+        capsys.readouterr().err == f"error: --threads {threads}: must be 0 to 16, eight for each core of this machine\n"
+    )
+    # as many as may be go on to the next error
+    assert main([*command, "16"]) == 2
+    assert "has no published version" in capsys.readouterr().err
+
+
 def test_the_cache_can_lie_elsewhere(tmp_path: Path) -> None:
     shop = write_shop(tmp_path)
     cache = tmp_path / "cache"

@@ -145,7 +145,7 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--diversity", type=float, default=0.0, help="how unlike one another, 0 to 1 (default 0: best first)"
     )
     recommend.add_argument("--version", default="", help="default: the published one")
-    recommend.add_argument("--threads", type=int, default=0, help="default: one for each core")
+    recommend.add_argument("--threads", type=int, default=0, help="at most 8 for each core (default: one)")
     seen = recommend.add_mutually_exclusive_group()
     seen.add_argument(
         "--exclude-seen",
@@ -272,6 +272,10 @@ def _publish(options: argparse.Namespace) -> int:
     from twotower.artifact import Layout, list_versions, open_version, publish
 
     layout = Layout(options.artifacts)
+    given = [f"--{name}" for name in ("events", "products", "config", "set") if getattr(options, name)]
+    if given and (options.list or options.version):
+        what = "--list" if options.list else "VERSION"
+        return _fail(f"publish {what} makes nothing: leave out {', '.join(given)}", 2)
     if options.list:
         for name in list_versions(layout):
             print(f"{name} {_mark(layout, name)}".rstrip())
@@ -347,13 +351,15 @@ def _recommend(options: argparse.Namespace) -> int:
         return _fail(f"--k {options.k}: must be 1 to 1000", 2)
     if not 0 <= options.diversity <= 1:
         return _fail(f"--diversity {options.diversity}: must be 0 to 1", 2)
-    from trainer.config import cores
+    from trainer.config import usable_threads
+
+    threads = usable_threads(options.threads, "--threads")
     from trainer.recommend import Wanted, recommend
     from twotower.artifact import Layout
 
     written = recommend(
         Layout(options.artifacts), options.version, options.events,
-        Wanted(options.k, options.exclude, options.diversity), options.out, options.threads or cores(), _timed_say(),
+        Wanted(options.k, options.exclude, options.diversity), options.out, threads, _timed_say(),
     )  # fmt: skip
     print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
     return 0

@@ -281,8 +281,8 @@ class Config(Section):
 
     @property
     def thread_count(self) -> int:
-        """`threads`, or one for each core that this process may use."""
-        return self.threads or cores()
+        """`usable_threads` of what is set."""
+        return usable_threads(self.threads, "threads")
 
     def digest(self, *sections: str) -> str:
         """sha256 over the named sections (all of them where none is named)."""
@@ -296,6 +296,17 @@ class Config(Section):
 def cores() -> int:
     """Cores that this process may use: fewer than the machine has where it is held to some (taskset, a cpuset)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_threads(asked: int, name: str) -> int:
+    """How many threads to start: as `asked`, or one for each core that this process may use (0).
+
+    SettingsError under `name` where that is more than eight for each core of the machine: each takes memory.
+    """
+    most = 8 * (os.cpu_count() or 1)
+    if not 0 <= asked <= most:
+        raise SettingsError(f"{name} {asked}: must be 0 to {most}, eight for each core of this machine")
+    return asked or cores()
 
 
 def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
