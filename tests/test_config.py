@@ -31,6 +31,23 @@ def test_zero_threads_are_one_for_each_core_that_the_process_may_use() -> None:
         os.sched_setaffinity(0, allowed)
 
 
+def test_floats_in_lists_and_mappings_are_read_as_floats_are() -> None:
+    # YAML reads 1e-1 as a text, and 1 as an integer
+    config = load_config(
+        [],
+        [
+            "linear.half_lives_days=[1e1, 0]", "linear.trends=[1e-1, 1]", "linear.trusts=[1e-1, 1]",
+            "linear.shares=[5e-1]", "data.event_weights={View: 1e-1, AddToCart: 5, Purchase: 1e1}",
+            "evaluation.text_pairs=[{one: a, two: b, above: 1e-1}, {one: a, two: b, below: 1}]",
+        ],
+    )  # fmt: skip
+    linear = config.linear
+    assert (linear.half_lives_days, linear.trends, linear.trusts) == ([10.0, 0.0], [0.1, 1.0], [0.1, 1.0])
+    assert linear.shares == [0.5]
+    assert config.data.event_weights == {"View": 0.1, "AddToCart": 5.0, "Purchase": 10.0}
+    assert [(one.above, one.below) for one in config.evaluation.text_pairs] == [(0.1, None), (None, 1.0)]
+
+
 def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert load_config([], ["threads=16"]).thread_count == 16
@@ -164,6 +181,12 @@ WRONG = [
     ("training.learning_rate=[1]", "training.learning_rate=[1]"),
     ("training.temperature=1.5", "training.temperature=1.5"),
     ("training.max_epochs=0", "training.max_epochs=0"),
+    ("linear.trusts=[1e1]", "linear.trusts.0=10.0"),
+    ("linear.trusts=[true]", "linear.trusts.0=True"),
+    ("linear.trusts=[few]", "linear.trusts.0='few'"),
+    ("linear.shares=[1e0]", "linear.shares.0=1.0"),
+    ("linear.half_lives_days=[nan]", "linear.half_lives_days.0="),
+    ("evaluation.text_pairs=[{one: a, two: b, above: 1e1}]", "evaluation.text_pairs.0.above=10.0"),
     ("evaluation.split=random", "evaluation.split='random'"),
     ("evaluation.test_days=0", "evaluation.test_days=0"),
     ("index.kind=annoy", "index.kind='annoy'"),

@@ -44,6 +44,7 @@ READ: dict[str, tuple[str, list[Row]]] = {
     "byte order mark and quotes": ('\ufeff"a","b"\n1,x\n', [(2, "1", "x")]),
     "CRLF": ("a,b\r\n1,x\r\n2,y\r\n", [(2, "1", "x"), (3, "2", "y")]),
     "other columns and another order": ("c,b,a\n9,x,1\n", [(2, "1", "x")]),
+    "columns without a name": ("a,b,,, \n1,x,,,\n2,y,9,, \n,,,,\n", [(2, "1", "x"), (3, "2", "y")]),
     "quotes": ('a,b\n1,"x, ""y"""\n', [(2, "1", 'x, "y"')]),
     "quoted line breaks": (
         'a,b\n1,"x\ny\nz"\n2,w\n"3","\n"\n4,v\n',
@@ -235,6 +236,11 @@ def test_parquet_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert "has no rows" in refused(path)
     pl.DataFrame({"a": [["1"]], "b": ["x"]}).write_parquet(path)
     assert "the column a holds List(String)" in refused(path)
+    for deep in ({"n": b"x"}, {"n": {"m": [b"x"]}}, {"n": [{"m": b"x"}]}):
+        pl.DataFrame({"a": ["1"], "b": [deep]}).write_parquet(path)
+        message = refused(path)
+        assert f"{path}: the column b holds Struct(" in message and "Binary" in message
+        assert message.endswith(", with bytes in it, wanted text, numbers or times")
 
 
 def test_the_fingerprint_is_of_the_contents_alone(tmp_path: Path) -> None:

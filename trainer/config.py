@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -21,8 +22,7 @@ DEFAULTS = Path(__file__).with_name("config.yaml")
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-_Floats = list[Annotated[float, Field(ge=0)]]
-Several = Annotated[_Floats, Field(min_length=1)]
+Several = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -379,25 +379,22 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
     _lay_over(content, value, f"--set {assignment}")
 
 
-def _to_floats(content: Any, model: Any) -> Any:
-    """YAML writes 1 for 1.0 and reads 1e-4 as text; strict validation would refuse both where a float is wanted."""
-    if not (isinstance(model, type) and issubclass(model, Section) and isinstance(content, dict)):
-        return content
-    result = {}
-    for key, value in content.items():
-        field = model.model_fields.get(key)
-        kind = field.annotation if field else None
-        if kind is float:
-            value = _to_float(value)
-        elif kind == _Floats and isinstance(value, list):
-            value = [_to_float(one) for one in value]
-        elif key == "event_weights" and isinstance(value, dict):
-            value = {
-                name: float(one) if isinstance(one, int) and not isinstance(one, bool) else one
-                for name, one in value.items()
-            }
-        result[key] = _to_floats(value, kind)
-    return result
+def _to_floats(content: Any, kind: Any) -> Any:
+    """`content` of an annotated type with every float that it wants: YAML writes 1 for 1.0 and reads 1e-4 as text, and
+    strict validation would refuse both."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is float:
+        return _to_float(content)
+    if origin in (Annotated, Union, UnionType):  # the first is what may be a float; the others are limits, or None
+        return _to_floats(content, inner[0])
+    if origin is list and isinstance(content, list):
+        return [_to_floats(one, inner[0]) for one in content]
+    if origin is dict and isinstance(content, dict):
+        return {key: _to_floats(one, inner[1]) for key, one in content.items()}
+    if isinstance(kind, type) and issubclass(kind, Section) and isinstance(content, dict):
+        fields = kind.model_fields
+        return {key: _to_floats(one, fields[key].annotation) if key in fields else one for key, one in content.items()}
+    return content
 
 
 def _to_float(value: Any) -> Any:

@@ -86,9 +86,20 @@ def _open_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[st
     for theirs in columns.values():
         if theirs in schema and schema[theirs].is_nested() and not isinstance(schema[theirs], pl.Struct):
             raise DataError(f"{path}: the column {theirs} holds {schema[theirs]}, wanted text, a number or a time")
+        if theirs in schema and isinstance(schema[theirs], pl.Struct) and _holds_bytes(schema[theirs]):
+            # which JSON cannot say, and at which Polars panics
+            raise DataError(
+                f"{path}: the column {theirs} holds {schema[theirs]}, with bytes in it, wanted text, numbers or times"
+            )
     wanted = [_as_text(theirs, schema[theirs]).alias(ours) for ours, theirs in columns.items() if theirs in schema]
     # numbered by our names alone: a column of theirs may be called as the numbers are
     return _complete(frame.select(wanted).with_row_index("line", offset=1), path, columns)
+
+
+def _holds_bytes(kind: pl.DataType | pl.datatypes.DataTypeClass) -> bool:
+    if isinstance(kind, pl.Struct):
+        return any(_holds_bytes(field.dtype) for field in kind.fields)
+    return _holds_bytes(kind.inner) if isinstance(kind, (pl.List, pl.Array)) else kind == pl.Binary
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
@@ -255,7 +266,8 @@ def _read_header(source: Path, path: Path, columns: Mapping[str, str], delimiter
                     f"{path}: the header is one column {header[0]!r}; its delimiter is {other!r}, "
                     f"not {delimiter!r}: run with --set 'data.delimiter=\"{_shown(other)}\"'"
                 )
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    # columns without a name, as spreadsheets leave them at the end, are not read
+    repeated = sorted({name for name in header if name.strip() and header.count(name) > 1})
     if repeated:
         raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
     return header
