@@ -160,6 +160,22 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
     assert main(run_arguments(shop, artifacts, command="train", settings=names)) == 0
 
 
+@pytest.mark.parametrize(
+    ("products", "said"),
+    [
+        (1, "a catalogue of one product cannot be learned: two are needed"),
+        (60, "all 900 events are of one product, 'p0': what is bought together cannot be learned, two are needed"),
+    ],
+)
+def test_one_product_cannot_be_learned(
+    tmp_path: Path, artifacts: Path, capsys: Capture, products: int, said: str
+) -> None:
+    shop = write_shop(tmp_path)
+    write_csv(shop.products, PRODUCT_COLUMNS, product_rows(products))
+    write_csv(shop.events, EVENT_COLUMNS, [[row[0], "p0", *row[2:]] for row in event_rows()])
+    check_refused(shop, artifacts, capsys, said)
+
+
 @pytest.mark.parametrize("place", ["artifacts", "work", "versions"])
 def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: Capture, place: str) -> None:
     shop = write_shop(tmp_path)

@@ -136,6 +136,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     os.utime(folder.root)
     data = load_dataset(events, products, config.data, config.seed, folder.root, say)
     say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
+    _check_learnable(data)
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
     texts = text_vectors.texts_of(data.products)
     digest = encoder_export.export_encoder(
@@ -218,6 +219,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
     temporary.replace(path)
+
+
+def _check_learnable(data: Dataset) -> None:
+    """DataError where there is nothing to tell apart: every vector would be zero."""
+    if len(data.products) < 2:
+        raise DataError("a catalogue of one product cannot be learned: two are needed")
+    first = int(data.events.product[0])
+    if (data.events.product == first).all():
+        raise DataError(
+            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: "
+            "what is bought together cannot be learned, two are needed"
+        )
 
 
 def _rejected(data: Dataset) -> str:
