@@ -440,6 +440,19 @@ def test_other_settings_and_poor_data_give_a_version_too(tmp_path: Path, setting
     assert np.isfinite(vectors).all()
 
 
+@pytest.mark.parametrize("kind", ["softmax", "linear", "blend"])
+def test_a_product_of_which_nothing_is_known_is_published_and_told(tmp_path: Path, capsys: Capture, kind: str) -> None:
+    shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
+    write_csv(shop.products, PRODUCT_COLUMNS, [*product_rows(), ["nothing", "", "", ""]])
+    heads = 2 if kind == "blend" else 1
+    settings = [f"training.start={kind}", f"model.heads={heads}", "training.max_epochs=1"]
+    assert main(run_arguments(shop, artifacts, settings=settings)) == 0
+    vectors = np.load(current(artifacts).layout.embeddings)
+    assert np.isfinite(vectors).all()
+    assert vectors.any(axis=1).tolist() == [True] * 60 + [False]
+    assert "warning: 1 of 61 products cannot be found: they have no text" in capsys.readouterr().out
+
+
 def test_parquet_and_many_files_give_the_same_version(tmp_path: Path) -> None:
     import polars as pl
 

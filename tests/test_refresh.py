@@ -89,6 +89,14 @@ def test_price_and_stock_change_and_the_vectors_do_not(artifacts: Path, capsys: 
     assert read_pointer(Layout(artifacts).previous).version == before.name  # type: ignore[union-attr]
 
 
+def test_a_product_of_which_nothing_is_known_is_published_and_told(artifacts: Path, capsys: Capture) -> None:
+    assert refresh(artifacts, [["nothing", "", "", ""], *product_rows()]) == 0
+    assert "warning: 1 of 61 products cannot be found: they have no text" in capsys.readouterr().out
+    made = vectors(current(artifacts))
+    assert [ident for ident, vector in made.items() if not vector.any()] == ["nothing"]
+    assert np.isfinite(np.stack(list(made.values()))).all()
+
+
 def test_new_products_are_found_and_gone_ones_are_not(artifacts: Path) -> None:
     before, rows = current(artifacts), product_rows(62)
     rows = [rows[61], *rows[10:60][::-1], rows[60]]

@@ -16,6 +16,7 @@ from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from twotower.artifact import IndexSpec
 from twotower.history import BuyerInputs
+from twotower.search import unit_rows
 from twotower.tower import BuyerTower, ItemTower
 
 Float32 = NDArray[np.float32]
@@ -47,14 +48,14 @@ def export(model: TwoTower, features: ItemFeatures, path: Path, config: Config) 
 
 
 def encode(tower: ItemTower, features: ItemFeatures, dimension: int) -> Float32:
-    """Vectors [N, dimension] of a catalogue, through the graph."""
+    """Vectors [N, dimension] of a catalogue, through the graph: zero where nothing at all is known of a product."""
     count = len(features.product)
     vectors = np.empty((count, dimension), np.float32)
     for start in track(range(0, count, _CHUNK), "encoding products", unit="chunk"):
         part = slice(start, start + _CHUNK)
         made = tower.encode(*(column[part].numpy() for column in features[:4]))
         # the graph normalises in float32: once more in float64, so that every stored row has length 1 to 1e-7
-        vectors[part] = made / np.linalg.norm(made.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+        vectors[part] = unit_rows(made)
     return vectors
 
 
@@ -72,4 +73,7 @@ def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config
     if index.is_small(built):
         write_nearest(folder.embeddings, folder.nearest)
     say(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    if nothing := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
+        lacks = "text, known brand, known category or event"
+        say(f"warning: {nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")
     return built.spec

@@ -11,16 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.config import Config
 from trainer.errors import DataError
 from twotower.artifact import Layout, Version
 from twotower.encoder import TextEncoder
+from twotower.errors import CorruptArtifact
 from twotower.search import VectorIndex
 from twotower.tower import BuyerTower, ItemTower
 
 # products that the index must find by their own vectors before a version is published
 _FOUND_AGAIN = 50
+_NONE = np.empty(0, np.int64)
+Float64 = NDArray[np.float64]
 
 
 def work_folder(config: Config, layout: Layout) -> Path:
@@ -77,11 +81,23 @@ def load_as_services_do(version: Version, threads: int) -> None:
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    squares = _squares(opened, files.embeddings.name)
     if version.manifest.text_search is not None:
-        VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
-    some = np.array(opened.vectors[:_FOUND_AGAIN])
-    best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [np.empty(0, np.int64)] * len(some))]
+        texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
+        _squares(texts, files.text_embeddings.name)
+    # a product of which nothing is known has a vector of zeros, and nothing finds it by that
+    some = np.array(opened.vectors[np.flatnonzero(squares)[:_FOUND_AGAIN]])
+    best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
     found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
     # an approximate index may miss one
     if found < (1.0 if opened.exact else 0.9) * len(some):
         raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
+
+
+def _squares(opened: VectorIndex, name: str) -> Float64:
+    """The squared lengths [N] of an index's vectors. CorruptArtifact where one holds a number that is not finite."""
+    squares: Float64 = np.einsum("nd,nd->n", opened.vectors, opened.vectors, dtype=np.float64)
+    wrong = np.flatnonzero(~np.isfinite(squares))
+    if len(wrong):
+        raise CorruptArtifact(f"{name} holds numbers that are not finite in {len(wrong):,} rows, first in {wrong[0]}")
+    return squares
