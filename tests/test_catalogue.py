@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +34,29 @@ def test_lookup_keeps_the_order_asked_for_with_repeats_and_unknown_ids(tmp_path:
     assert found[0] is not None
     assert found[0].price is None
     assert found[0].in_stock is False
+
+
+def test_a_catalogue_that_goes_closes_its_file_without_the_garbage_collector(tmp_path: Path) -> None:
+    path = tmp_path / "p.sqlite"
+    write_catalogue(path, [product(0)])
+
+    def opened() -> int:
+        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
+        return sum(os.readlink(link) == str(path) for link in links if link.is_symlink())
+
+    gc.disable()
+    try:
+        catalogue = Catalogue(path)
+        catalogue.lookup(["p0"])
+        assert opened() == 1
+        # the last reference may be dropped by another thread than the one that opened it
+        with ThreadPoolExecutor(1) as pool:
+            holder = [catalogue]
+            del catalogue
+            pool.submit(holder.clear).result()
+        assert opened() == 0
+    finally:
+        gc.enable()
 
 
 def test_more_ids_than_one_statement_takes_are_all_found(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,6 +79,9 @@ class Catalogue:
         self._path = path
         self._turn = threading.Lock()
         self._connection = self._open()
+        # CPython's connections are parts of a cycle, and a process that has settled its memory looks for none among
+        # what it holds: left to itself, each version that goes would keep its file open
+        weakref.finalize(self, self._connection.close)
 
     def _open(self) -> sqlite3.Connection:
         try:

@@ -228,7 +228,7 @@ async def serve(
     _stop_on_signals(stop)
 
     async def on_change() -> None:
-        # a version that goes is freed all the same: what holds it are references, not cycles
+        # a version that goes is freed all the same: what holds it are references, and a catalogue closes its connection
         telemetry.settle_memory()
         await _set_health(checks, full_name, serving=versions.ready)
 
