@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from twotower.artifact import (
     Layout,
     Manifest,
     Pointer,
+    Version,
     VersionLayout,
     describe,
     list_versions,
@@ -20,10 +22,11 @@ from twotower.artifact import (
     prune,
     publish,
     read_pointer,
+    remove_leftovers,
     verify,
     write_version,
 )
-from twotower.errors import CorruptArtifact, NotFound
+from twotower.errors import CorruptArtifact, NotFound, Overtaken
 
 
 def tree(folder: Path) -> set[str]:
@@ -207,6 +210,65 @@ def test_a_pointer_is_replaced_and_never_half_written(artifacts: Path, monkeypat
     assert name_in(layout.current) == "a"
 
 
+def test_a_version_is_published_only_where_current_is_what_was_expected(artifacts: Path) -> None:
+    layout = Layout(artifacts)
+    made_of = read_pointer(layout.current)
+    build_version(artifacts, "b", seed=1)
+    build_version(artifacts, "c", seed=2, publish=False)
+    with pytest.raises(Overtaken, match=r"CURRENT names b by now, not a, .* run it again"):
+        publish(layout, "c", expected=made_of)
+    assert (name_in(layout.current), name_in(layout.previous)) == ("b", "a")
+    verify(open_version(layout, "c"))
+    publish(layout, "c", expected=read_pointer(layout.current))
+    assert (name_in(layout.current), name_in(layout.previous)) == ("c", "b")
+
+
+def test_a_version_that_is_removed_while_it_is_hashed_is_not_published(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(artifacts)
+    for number in range(1, 4):
+        build_version(artifacts, f"v{number}", seed=number, created_at=f"2026-02-0{number}T00:00:00+00:00")
+    check = artifact.verify
+
+    def slow(version: Version) -> None:
+        check(version)
+        assert prune(layout, keep=2) == ["a", "v1"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact, "verify", slow)
+        with pytest.raises(NotFound, match="'v1'"):
+            publish(layout, "v1")
+    assert (name_in(layout.current), name_in(layout.previous)) == ("v3", "v2")
+
+
+def test_a_version_that_is_published_while_others_are_removed_stays(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(artifacts)
+    for number in range(1, 5):
+        build_version(artifacts, f"v{number}", seed=number, created_at=f"2026-02-0{number}T00:00:00+00:00")
+    remove = artifact.shutil.rmtree
+
+    def slow(folder: Path, *arguments: bool, **named: bool) -> None:
+        if folder.name == "removed-a" and folder.exists():
+            publish(layout, "v1")
+        remove(folder, *arguments, **named)
+
+    monkeypatch.setattr(artifact.shutil, "rmtree", slow)
+    assert prune(layout, keep=2) == ["a", "v2"]
+    assert (name_in(layout.current), name_in(layout.previous)) == ("v1", "v4")
+    verify(open_version(layout, "v1"))
+
+
+def test_pointers_are_read_where_nothing_can_be_written(artifacts: Path) -> None:
+    layout = Layout(artifacts)
+    layout.pointers.unlink()
+    assert name_in(layout.current) == "a"
+    verify(open_version(layout, "a"))
+    assert not layout.pointers.exists()
+
+
 BAD_POINTERS = [b"", b"a", b"a b", b"../a " + b"0" * 64, b"a " + b"0" * 63, b"a " + b"0" * 64 + b" c", b"\xff\xfe\x00"]
 
 
@@ -234,6 +296,38 @@ def test_versions_are_listed_by_age_and_an_unreadable_one_comes_first(artifacts:
     layout.version("later").manifest.write_bytes(b"{")
     assert list_versions(layout) == ["later", "earlier", "a"]
     assert list_versions(Layout(artifacts / "nowhere")) == []
+
+
+def test_a_folder_with_another_kind_of_name_is_no_version(artifacts: Path) -> None:
+    layout = Layout(artifacts)
+    shutil.copytree(layout.version("a").root, layout.versions / "old copy")
+    assert list_versions(layout) == ["a"]
+    build_version(artifacts, "b", seed=1)
+    assert prune(layout, keep=1) == []
+    assert (layout.versions / "old copy").is_dir()
+
+
+def test_an_encoder_that_is_half_removed_does_not_look_whole(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(artifacts)
+    old = open_version(layout, "a").encoder.root
+    for number in (1, 2):
+        build_version(artifacts, f"v{number}", seed=number, encoder_seed=1)
+    remove = artifact.shutil.rmtree
+
+    def die(folder: Path, *arguments: bool, **named: bool) -> None:
+        if folder.exists() and (folder / "encoder.onnx").exists():
+            (folder / "encoder.onnx").unlink()
+            raise KeyboardInterrupt
+        remove(folder, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifact.shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            prune(layout, keep=1)
+    assert not old.exists()
+    assert [path.name for path in layout.work.iterdir()] == [f"removed-encoder-{old.name}"]
+    remove_leftovers(layout)
+    assert list(layout.work.iterdir()) == []
 
 
 def test_prune_keeps_the_newest_and_what_the_pointers_name(artifacts: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twotower.errors import CorruptArtifact, NotFound
+from twotower.errors import CorruptArtifact, NotFound, Overtaken
 
 SCHEMA = 1
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -34,6 +36,11 @@ class Layout:
     @property
     def previous(self) -> Path:
         return self.root / "PREVIOUS"
+
+    @property
+    def pointers(self) -> Path:
+        """Locked by whoever changes CURRENT and PREVIOUS, or removes what they do not name; readers need no lock."""
+        return self.root / ".pointers"
 
     @property
     def versions(self) -> Path:
@@ -291,25 +298,47 @@ def read_pointer(path: Path) -> Pointer | None:
     return Pointer(parts[0], parts[1])
 
 
-def publish(layout: Layout, name: str) -> Pointer:
+def publish(layout: Layout, name: str, expected: Pointer | None = None) -> Pointer:
     """Names an existing version in CURRENT, and what CURRENT named before in PREVIOUS; by rename, in that order.
 
-    Every file of the version is hashed first: CorruptArtifact leaves both pointers as they were.
+    Every file of the version is hashed first: CorruptArtifact leaves both pointers as they were. So does Overtaken,
+    where CURRENT is not what is `expected` (None: whatever it is).
     """
     version = open_version(layout, name)
-    verify(version)
     pointer = Pointer(name, describe(version.layout.manifest).sha256)
-    try:
-        before = read_pointer(layout.current)
-    except CorruptArtifact:
-        # publishing is how a damaged pointer is repaired; PREVIOUS stays, for it is the last version known to be good
-        before = None
-    if before == pointer:
-        return pointer
-    if before is not None:
-        _write_pointer(layout.previous, before)
-    _write_pointer(layout.current, pointer)
+    verify(version)
+    with _pointers_locked(layout):
+        # hashing takes long enough for a trainer to have removed it
+        open_version(layout, name, pointer.manifest_sha256)
+        before = _read_to_repair(layout.current)
+        if expected is not None and before != expected:
+            raise Overtaken(
+                f"CURRENT names {before.version if before else 'nothing'} by now, not {expected.version}, of which "
+                f"{name} was made: it is not published; run it again"
+            )
+        if before == pointer:
+            return pointer
+        if before is not None:
+            _write_pointer(layout.previous, before)
+        _write_pointer(layout.current, pointer)
     return pointer
+
+
+def _read_to_repair(path: Path) -> Pointer | None:
+    """The pointer in `path`; None also of a damaged one, which publishing repairs. PREVIOUS stays then, for it is the
+    last version known to be good."""
+    try:
+        return read_pointer(path)
+    except CorruptArtifact:
+        return None
+
+
+@contextmanager
+def _pointers_locked(layout: Layout) -> Iterator[None]:
+    """Nobody else changes a pointer or removes a version meanwhile; held for moments, so that nobody waits long."""
+    with layout.pointers.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def verify(version: Version) -> None:
@@ -355,13 +384,16 @@ def write_version(
 
 
 def list_versions(layout: Layout) -> list[str]:
-    """Names of the versions on disk, oldest first (by the creation time in their manifests)."""
+    """Names of the versions on disk, oldest first (by the creation time in their manifests).
+
+    A folder with another kind of name, such as a copy that somebody made, is not one of them.
+    """
     if not layout.versions.is_dir():
         return []
     found = []
     for folder in layout.versions.iterdir():
         manifest = VersionLayout(folder).manifest
-        if manifest.is_file():
+        if _NAME.match(folder.name) and manifest.is_file():
             found.append((_created_at(manifest), folder.name))
     return [name for _, name in sorted(found)]
 
@@ -380,16 +412,19 @@ def prune(layout: Layout, keep: int) -> list[str]:
 
     Returns the names of the removed versions.
     """
-    named = named_versions(layout)
-    named |= {_trained_as(layout, name) for name in named}
-    removed = [name for name in list_versions(layout)[: -keep or None] if name not in named]
-    remove_versions(layout, removed)
-    return removed
+    named = _kept(layout)
+    return remove_versions(layout, [name for name in list_versions(layout)[: -keep or None] if name not in named])
 
 
 def named_versions(layout: Layout) -> set[str]:
     """What CURRENT and PREVIOUS name."""
     return {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+
+
+def _kept(layout: Layout) -> set[str]:
+    """What CURRENT and PREVIOUS name, and what these were trained as."""
+    named = named_versions(layout)
+    return named | {_trained_as(layout, name) for name in named}
 
 
 def _trained_as(layout: Layout, name: str) -> str:
@@ -399,16 +434,44 @@ def _trained_as(layout: Layout, name: str) -> str:
         return name
 
 
-def remove_versions(layout: Layout, names: Sequence[str]) -> None:
-    """Removes versions, and then the encoders that no version names any more."""
-    for name in names:
-        # by rename first: a folder that is half removed when the process dies must not look like a version
-        leaving = layout.work / f"removed-{name}"
-        layout.work.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(leaving, ignore_errors=True)
-        layout.version(name).root.rename(leaving)
-        shutil.rmtree(leaving)
+def remove_versions(layout: Layout, names: Sequence[str]) -> list[str]:
+    """Removes versions, and then the encoders that no version names any more.
+
+    One that CURRENT or PREVIOUS names or needs by now stays. Returns the names of those that are gone.
+    """
+    removed = [name for name in names if _remove_version(layout, name)]
     _prune_encoders(layout)
+    return removed
+
+
+def _remove_version(layout: Layout, name: str) -> bool:
+    with _pointers_locked(layout):
+        if name in _kept(layout):
+            return False
+        leaving = _set_aside(layout, layout.version(name).root, name)
+    shutil.rmtree(leaving)
+    return True
+
+
+def _set_aside(layout: Layout, folder: Path, name: str) -> Path:
+    """Renames a folder that is to be removed: one that is half removed when the process dies must not look whole."""
+    leaving = layout.work / f"removed-{name}"
+    layout.work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(leaving, ignore_errors=True)
+    folder.rename(leaving)
+    return leaving
+
+
+def remove_encoder(layout: Layout, digest: str) -> None:
+    """Removes a text encoder's folder, whole or not at all."""
+    shutil.rmtree(_set_aside(layout, layout.encoder(digest).root, f"encoder-{digest}"))
+
+
+def remove_leftovers(layout: Layout) -> None:
+    """Removes what a writer or a remover that was killed has left; only where no other may be at work."""
+    for pattern in ("version-*", "removed-*", "encoder-export"):
+        for left in layout.work.glob(pattern):
+            shutil.rmtree(left)
 
 
 def _prune_encoders(layout: Layout) -> None:
@@ -420,7 +483,7 @@ def _prune_encoders(layout: Layout) -> None:
     if layout.encoders.is_dir():
         for folder in layout.encoders.iterdir():
             if folder.name not in used:
-                shutil.rmtree(folder)
+                remove_encoder(layout, folder.name)
 
 
 def sync_folder(folder: Path) -> None:

@@ -62,6 +62,10 @@ class CorruptArtifact(TwoTowerError):
     """A file of an artifact is missing, does not match its manifest, or cannot be read."""
 
 
+class Overtaken(TwoTowerError):
+    """Somebody else has published since: nothing was changed, and the same command may go on from there."""
+
+
 class SettingsError(TwoTowerError):
     """A setting is unknown, of the wrong type or impossible."""
 
