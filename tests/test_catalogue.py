@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,8 +40,8 @@ def test_a_catalogue_that_goes_closes_its_file_without_the_garbage_collector(tmp
     write_catalogue(path, [product(0)])
 
     def opened() -> int:
-        links = (Path("/proc/self/fd") / name for name in os.listdir("/proc/self/fd"))
-        return sum(os.readlink(link) == str(path) for link in links if link.is_symlink())
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return sum(link.readlink() == path for link in links)
 
     gc.disable()
     try:
