@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from small_shop import copy_artifacts, run_arguments, small_run
 from trainer import encoder_export, export
 from trainer.__main__ import main
 from trainer.config import Encoder, load_config
-from trainer.encoder_export import check_text_parity, export_encoder
+from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.text_encoder import HashedNgramEmbedding
 from twotower.artifact import Layout
@@ -70,6 +71,20 @@ def test_the_catalogue_encoder_comes_back_as_torch_has_it(tmp_path: Path) -> Non
     # exported again it is the same folder, and nothing half-made is left
     assert export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1) == digest
     assert [path.name for path in layout.encoders.iterdir()] == [digest]
+    assert list(layout.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), Path.unlink])
+def test_a_damaged_encoder_is_made_anew_and_said(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    model, layout, config, said = hashed(), Layout(tmp_path), encoder_config("name=catalogue"), list[str]()
+    digest = export_encoder(model, "catalogue", config, TEXTS, layout, 1)
+    before = checked_encoder_files(layout, digest)
+    damage(layout.encoder(digest).graph)
+    with pytest.raises(CorruptArtifact, match="was damaged meanwhile: run it again"):
+        checked_encoder_files(layout, digest)
+    assert export_encoder(model, "catalogue", config, TEXTS, layout, 1, said.append) == digest
+    assert said == [f"warning: the text encoder {layout.encoder(digest).root} is damaged: it is made anew"]
+    assert checked_encoder_files(layout, digest) == before
     assert list(layout.work.iterdir()) == []
 
 

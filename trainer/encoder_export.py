@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,9 @@ from trainer.errors import EncoderError, ParityError
 from trainer.export import compare, export_graph
 from trainer.quantise import quantise_graph
 from trainer.text_encoder import HashedNgramEmbedding
-from twotower.artifact import EncoderLayout, Layout, sync_folder
+from twotower.artifact import EncoderLayout, FileEntry, Layout, describe, remove_encoder, sync_folder
 from twotower.encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
+from twotower.errors import CorruptArtifact
 from twotower.text import Normaliser
 
 Float32 = NDArray[np.float32]
@@ -43,7 +44,8 @@ def export_encoder(
     threads: int,
     say: Say = lambda line: None,
 ) -> str:
-    """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already.
+    """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already, and
+    whole: a damaged one is replaced.
 
     EncoderError names a module that cannot be exported, or says how far int8 is from float32 where that is too far;
     ParityError where the graph differs from torch on `texts`.
@@ -67,8 +69,11 @@ def export_encoder(
     check_text_parity(model, TextEncoder.load(temporary, threads), texts[: config.parity_rows], config.parity_tolerance)
     if spec.kind == "tokenizer" and config.quantisation != "none":
         _quantise(temporary, spec, config, texts, threads, say)
-    digest = _folder_digest(temporary)
+    digest = _digest(encoder_files(temporary))
     target = layout.encoder(digest)
+    if target.root.exists() and not _is_whole(target, digest):
+        say(f"warning: the text encoder {target.root} is damaged: it is made anew")
+        remove_encoder(layout, digest)
     if not target.root.exists():
         layout.encoders.mkdir(parents=True, exist_ok=True)
         sync_folder(temporary.root)
@@ -76,6 +81,33 @@ def export_encoder(
     else:
         shutil.rmtree(temporary.root)
     return digest
+
+
+def _is_whole(layout: EncoderLayout, digest: str) -> bool:
+    try:
+        return _digest(encoder_files(layout)) == digest
+    except CorruptArtifact:
+        return False
+
+
+def checked_encoder_files(layout: Layout, digest: str) -> dict[str, FileEntry]:
+    """What a manifest says of an encoder's files. CorruptArtifact where they are not those of which it has its name."""
+    found = encoder_files(layout.encoder(digest))
+    if _digest(found) != digest:
+        raise CorruptArtifact(f"the text encoder {layout.encoder(digest).root} was damaged meanwhile: run it again")
+    return found
+
+
+def encoder_files(layout: EncoderLayout) -> dict[str, FileEntry]:
+    """Size and sha256 of each file of an encoder's folder. CorruptArtifact where one cannot be read."""
+    return {path.name: describe(path) for path in sorted(layout.root.iterdir())}
+
+
+def _digest(files: Mapping[str, FileEntry]) -> str:
+    digest = hashlib.sha256()
+    for name, entry in files.items():
+        digest.update(json.dumps(name).encode() + bytes.fromhex(entry.sha256))
+    return digest.hexdigest()
 
 
 def check_text_parity(model: SentenceTransformer, graph: TextEncoder, texts: Sequence[str], tolerance: float) -> float:
@@ -202,10 +234,3 @@ class _TextGraph(nn.Module):
 def _tokens(model: SentenceTransformer, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
     features = model.preprocess(list(texts))
     return features["input_ids"], features["attention_mask"]
-
-
-def _folder_digest(layout: EncoderLayout) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(layout.root.iterdir()):
-        digest.update(json.dumps(path.name).encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
