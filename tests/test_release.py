@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from tiny_artifact import build_version
 
-from trainer.release import load_as_services_do
-from twotower.artifact import Version, describe
+from trainer.config import Config, load_config
+from trainer.errors import DataError
+from trainer.release import alone_in_cache, load_as_services_do, working_alone
+from twotower.artifact import Layout, Version, describe
 from twotower.errors import CorruptArtifact
 
 
@@ -42,3 +44,36 @@ def test_a_version_with_numbers_that_are_not_finite_is_refused(tmp_path: Path, k
 def test_products_with_vectors_of_zeros_need_not_be_found_by_them(tmp_path: Path) -> None:
     version = build_version(tmp_path, "a")
     load_as_services_do(rewritten(version, version.layout.embeddings, version.layout.index, 3, 0.0), 1)
+
+
+def sharing(cache: Path) -> Config:
+    return load_config([], [f"paths.cache={cache}"])
+
+
+def test_two_artifact_folders_that_share_a_cache_have_one_trainer_at_a_time(tmp_path: Path) -> None:
+    cache, one, other = tmp_path / "cache", Layout(tmp_path / "one"), Layout(tmp_path / "other")
+    with working_alone(one), working_alone(other), alone_in_cache(sharing(cache), one):
+        wanted = rf"another trainer is working in {cache} \(paths.cache\); wait for it"
+        with pytest.raises(DataError, match=wanted), alone_in_cache(sharing(cache), other):
+            pytest.fail("must not be reached")
+    with alone_in_cache(sharing(cache), other):
+        pass
+
+
+def test_a_cache_that_is_another_shops_work_folder_is_that_shops(tmp_path: Path) -> None:
+    one, other = Layout(tmp_path / "one"), Layout(tmp_path / "other")
+    with working_alone(one):
+        with alone_in_cache(sharing(one.work), one):
+            pass
+        with pytest.raises(DataError, match="another trainer"), alone_in_cache(sharing(one.work), other):
+            pytest.fail("must not be reached")
+
+
+def test_what_a_killed_trainer_left_is_removed_once_the_folder_is_locked(tmp_path: Path) -> None:
+    work = Layout(tmp_path).work
+    for name in ("version-a", "removed-b", "encoder-export", "runs"):
+        (work / name).mkdir(parents=True)
+        (work / name / "file").write_bytes(b"half")
+    (work / "demo-versions").write_text("a\n")
+    with working_alone(Layout(tmp_path)):
+        assert {path.name for path in work.iterdir()} == {".lock", "runs", "demo-versions"}

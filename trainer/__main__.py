@@ -210,11 +210,11 @@ def _stage(options: argparse.Namespace) -> int:
     from trainer.config import load_config
 
     config = load_config(options.config, options.set)
-    from trainer.release import working_alone
+    from trainer.release import alone_in_cache, working_alone
     from twotower.artifact import Layout
 
     layout = Layout(options.artifacts)
-    with working_alone(layout):
+    with working_alone(layout), alone_in_cache(config, layout):
         return _run_stages(options, config, layout)
 
 

@@ -26,13 +26,14 @@ from trainer.dataset import Products, Summary, load_products
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
-from trainer.release import free_name, load_as_services_do, work_folder
+from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
 from trainer.report import write_report
 from trainer.text_search import write_text_search
 from trainer.text_vectors import encode_cached, texts_of, titles_of
 from twotower.artifact import (
     Layout,
     Manifest,
+    Pointer,
     Version,
     VersionLayout,
     list_versions,
@@ -92,9 +93,10 @@ def refresh(
 
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError
     where these would take a training, DataError where nothing is served, the files cannot be used, or more than
-    `publish.max_gone` of the served products are missing in them; CURRENT then stays as it is.
+    `publish.max_gone` of the served products are missing in them, and Overtaken where somebody published meanwhile;
+    CURRENT then stays as it is.
     """
-    served = _served(layout)
+    pointer, served = _served(layout)
     config = _configured(served, files, assignments)
     torch.set_num_threads(config.thread_count)
     work = layout.work / "refresh"
@@ -111,21 +113,23 @@ def refresh(
         return ""
     _stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
     facts = _facts(served, changes, summary)
-    name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"), say)
-    publish(layout, name)
+    with alone_in_cache(config, layout):
+        name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"), say)
+    # who rolled back meanwhile did not want this model
+    publish(layout, name, expected=pointer)
     removed = _remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
     say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return name
 
 
-def _served(layout: Layout) -> Version:
-    """What CURRENT names, every file of it checked."""
+def _served(layout: Layout) -> tuple[Pointer, Version]:
+    """CURRENT, and the version that it names, every file of it checked."""
     pointer = read_pointer(layout.current)
     if pointer is None:
         raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
     version = open_version(layout, pointer.version, pointer.manifest_sha256)
     verify(version)
-    return version
+    return pointer, version
 
 
 def _trained(layout: Layout, served: Version, say: Say) -> Version:
@@ -346,8 +350,7 @@ def _remove_earlier(layout: Layout, trained: str) -> list[str]:
     versions before the model, to which a shop may want to go back."""
     kept = named_versions(layout) | {trained}
     earlier = [name for name in list_versions(layout) if name not in kept and _is_of(layout, name, trained)]
-    remove_versions(layout, earlier)
-    return earlier
+    return remove_versions(layout, earlier)
 
 
 def _is_of(layout: Layout, name: str, trained: str) -> bool:

@@ -1,4 +1,4 @@
-"""What every way to a new version has in common: the artifact folder's lock, a free name, and the check by loading."""
+"""What every way to a new version has in common: the locks of its folders, a free name, and the check by loading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.config import Config
 from trainer.errors import DataError
-from twotower.artifact import Layout, Version
+from twotower.artifact import Layout, Version, read_pointer, remove_leftovers
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.search import VectorIndex
@@ -44,16 +44,48 @@ def check_writable(layout: Layout) -> None:
 
 @contextmanager
 def working_alone(layout: Layout) -> Iterator[None]:
-    """Holds the artifact folder's lock. DataError where another trainer works in it."""
+    """Holds the artifact folder's lock, and removes what a trainer that was killed has left half done.
+
+    DataError where another trainer works in it.
+    """
     check_writable(layout)
-    with (layout.work / ".lock").open("w") as lock:
+    with _locked(layout.work, str(layout.root)):
+        remove_leftovers(layout)
+        yield
+
+
+@contextmanager
+def alone_in_cache(config: Config, layout: Layout) -> Iterator[None]:
+    """Holds the lock of the work folder too where it is another one, which other artifact folders may share.
+
+    DataError where another trainer works in it.
+    """
+    work = work_folder(config, layout)
+    if work.resolve() == layout.work.resolve():
+        yield
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work, f"{work} (paths.cache)"):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, told: str) -> Iterator[None]:
+    with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(
-                f"another trainer is working in {layout.root}; wait for it, or name another folder"
-            ) from None
+            raise DataError(f"another trainer is working in {told}; wait for it, or name another folder") from None
         yield
+
+
+def current_name(layout: Layout) -> str:
+    """What CURRENT names; empty where it names nothing, or is damaged and so about to be repaired by publishing."""
+    try:
+        pointer = read_pointer(layout.current)
+    except CorruptArtifact:
+        return ""
+    return pointer.version if pointer else ""
 
 
 def free_name(layout: Layout, wanted: str) -> str:
