@@ -5,9 +5,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -28,11 +31,11 @@ from small_shop import (
     write_shop,
 )
 
-from trainer import pipeline, release, run
+from trainer import pipeline, publishing, release, run
 from trainer.__main__ import main
 from trainer.config import load_config
 from trainer.split import draw_hidden
-from twotower.artifact import Layout, Version, list_versions, open_version
+from twotower.artifact import Layout, Version, list_versions, open_version, verify
 from twotower.encoder import TextEncoder
 from twotower.history import read_recent
 from twotower.search import VectorIndex
@@ -276,6 +279,95 @@ def test_a_second_run_says_that_it_is_up_to_date(tmp_path: Path, capsys: Capture
     assert len(list_versions(Layout(artifacts))) == 1
 
 
+def damage_pointer(version: Version) -> None:
+    (version.layout.root.parent.parent / "CURRENT").write_text("rubbish")
+
+
+def damage_manifest(version: Version) -> None:
+    version.layout.manifest.write_text("{}")
+
+
+def lose_version(version: Version) -> None:
+    shutil.rmtree(version.layout.root)
+
+
+def lose_index(version: Version) -> None:
+    version.layout.index.unlink()
+
+
+def damage_encoder(version: Version) -> None:
+    version.encoder.graph.write_bytes(b"x")
+
+
+@pytest.mark.parametrize("damage", [damage_pointer, damage_manifest, lose_version, lose_index, damage_encoder])
+def test_what_is_damaged_is_not_up_to_date_and_a_run_repairs_it(
+    tmp_path: Path, capsys: Capture, damage: Callable[[Version], None]
+) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    damage(current(artifacts))
+    assert main(run_arguments(shop, artifacts)) == 0
+    told = capsys.readouterr().out
+    assert "up to date" not in told and "published" in told
+    verify(current(artifacts))
+
+
+def test_the_command_of_a_version_that_was_rolled_back_from_does_not_undo_that(tmp_path: Path, capsys: Capture) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    good = current(artifacts).name
+    command = run_arguments(shop, artifacts, settings=["seed=8", "training.max_epochs=1"])
+    assert main(command) == 0
+    bad = current(artifacts).name
+    assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    wanted = f"{bad} was made from this data and configuration, but CURRENT names {good}: it stays"
+    assert capsys.readouterr().out == f"{wanted} (publish {bad}, or --force trains again)\n"
+    assert current(artifacts).name == good
+    # what cannot be published is not advised
+    lose_index(open_version(Layout(artifacts), bad))
+    assert main(command) == 0
+    assert current(artifacts).name not in (good, bad)
+
+
+def test_a_run_that_died_before_it_published_is_not_one_that_was_rolled_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    before = current(artifacts).name
+    command = run_arguments(shop, artifacts, settings=["seed=8", "training.max_epochs=1"])
+
+    def die(layout: Layout, name: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "publish", die)
+        assert main(command) == 130
+    assert current(artifacts).name == before and len(list_versions(Layout(artifacts))) == 2
+    assert main(command) == 0
+    assert current(artifacts).name != before
+
+
+def test_a_run_says_that_somebody_has_published_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    first, write = current(artifacts).name, publishing.write_version
+    other = made_again(artifacts, "v-01")
+
+    def slow(*arguments: Any, **named: Any) -> Version:
+        assert main(["publish", other, "--artifacts", str(artifacts)]) == 0
+        return write(*arguments, **named)
+
+    monkeypatch.setattr(publishing, "write_version", slow)
+    assert main(run_arguments(shop, artifacts, command="publish")) == 0
+    wanted = f"warning: CURRENT named {first} when this began and {other} now, which this version replaces"
+    assert wanted in capsys.readouterr().out
+
+
 def test_a_changed_title_encodes_that_text_alone_and_makes_a_new_version(tmp_path: Path, capsys: Capture) -> None:
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
@@ -352,8 +444,6 @@ def made_again(artifacts: Path, name: str) -> str:
     first = current(artifacts)
     folder = layout.version(name)
     if not folder.root.exists():
-        import shutil
-
         shutil.copytree(first.layout.root, folder.root)
         manifest = first.manifest.model_copy(update={"version": name, "created_at": f"2099-{name[-2:]}"})
         folder.manifest.write_text(manifest.model_dump_json())

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from small_shop import (
     write_shop,
 )
 
+import trainer.refresh
 from trainer.__main__ import main
 from twotower.artifact import Layout, Version, list_versions, read_pointer
 from twotower.catalogue import Catalogue, Product, read_product_rows
@@ -263,10 +265,33 @@ def test_recommendations_are_made_of_a_refreshed_version(artifacts: Path, tmp_pa
     assert found and not found & {f"p{number}" for number in range(5)}
 
 
-def test_a_run_after_a_refresh_trains(artifacts: Path, capsys: Capture) -> None:
-    shop = small_run()[0]
+def test_a_run_on_the_data_of_the_training_does_not_undo_its_refresh(artifacts: Path, capsys: Capture) -> None:
+    shop, trained = small_run()[0], current(artifacts).name
     assert refresh(artifacts, product_rows(61)) == 0
+    refreshed = current(artifacts).name
     capsys.readouterr()
     assert main(run_arguments(shop, artifacts)) == 0
-    assert "up to date" not in capsys.readouterr().out
+    told = f"up to date: {trained} was made from this data and configuration, {refreshed} is a refresh of it"
+    assert capsys.readouterr().out.startswith(told)
+    assert current(artifacts).name == refreshed
+    assert main(run_arguments(shop, artifacts, "--force")) == 0
     assert current(artifacts).manifest.products == 60
+
+
+def test_a_refresh_does_not_undo_a_rollback_that_came_meanwhile(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    layout, good = Layout(artifacts), current(artifacts).name
+    assert refresh(artifacts, product_rows(61)) == 0
+    bad, write = current(artifacts).name, trainer.refresh._write
+
+    def slow(*arguments: Any) -> str:
+        name = write(*arguments)
+        assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
+        return name
+
+    monkeypatch.setattr(trainer.refresh, "_write", slow)
+    assert refresh(artifacts, product_rows(62)) == 2
+    assert f"CURRENT names {good} by now, not {bad}, of which" in capsys.readouterr().err
+    assert current(artifacts).name == good
+    assert len(list_versions(layout)) == 3

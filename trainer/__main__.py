@@ -227,12 +227,8 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         name = run_fingerprint(config, options.events, options.products)
         if options.force:
             forget(config, layout, name)
-        elif published := publishing.up_to_date(layout, name):
-            print(f"up to date: {published} was made from this data and configuration (--force trains again)")
-            return 0
-        elif refused := publishing.refused_before(config, layout, name):
-            print(f"up to date: {refused} was made from this data and configuration (--force trains again)")
-            return _kept_back(layout, refused)
+        elif (code := _nothing_to_do(config, layout, name)) is not None:
+            return code
     run = prepare(config, layout, options.events, options.products, say)
     stages: dict[str, Callable[[Prepared, Callable[[str], None]], object]] = {
         "train": pipeline.train,
@@ -246,6 +242,27 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         if isinstance(made, publishing.Published) and made.refused:
             return _kept_back(layout, made.version.name)
     return 0
+
+
+def _nothing_to_do(config: Config, layout: Layout, name: str) -> int | None:
+    """The exit code of a run whose data and configuration, `name`, have made a version already, which is said; None
+    where there is something to do."""
+    from trainer import publishing
+    from trainer.release import current_name
+
+    served = current_name(layout)
+    if made := publishing.up_to_date(layout, name):
+        refreshed = f", {served} is a refresh of it" if served != made else ""
+        print(f"up to date: {made} was made from this data and configuration{refreshed} (--force trains again)")
+        return 0
+    if refused := publishing.refused_before(config, layout, name):
+        print(f"up to date: {refused} was made from this data and configuration (--force trains again)")
+        return _kept_back(layout, refused)
+    if made := publishing.rolled_back(layout, name):
+        told = f"{made} was made from this data and configuration, but CURRENT names {served}"
+        print(f"{told}: it stays (publish {made}, or --force trains again)")
+        return 0
+    return None
 
 
 def _refresh(options: argparse.Namespace) -> int:

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from trainer import baselines, gate, similarity
 from trainer.config import Config
+from trainer.encoder_export import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
-from trainer.release import free_name, keep_newest, load_as_services_do
+from trainer.release import current_name, free_name, keep_newest, load_as_services_do
 from trainer.report import write_report
 from trainer.run import Prepared, require, write_json
 from trainer.split import everything
@@ -24,16 +25,16 @@ from twotower.artifact import (
     TextSearch,
     Version,
     VersionLayout,
-    describe,
     list_versions,
     open_version,
     prune,
     publish,
     read_pointer,
+    verify,
     write_version,
 )
 from twotower.catalogue import Product, write_catalogue
-from twotower.errors import CorruptArtifact
+from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import Interaction
 from twotower.history import weights_by_code, write_recent
 
@@ -53,6 +54,7 @@ def publish_run(run: Prepared, say: Say) -> Published:
     verdict = _current_verdict(run, say)
     created = datetime.now(UTC)
     name = free_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
+    _unpublished(run.layout).write_text(name, encoding="utf-8")
     version = write_version(
         run.layout,
         name,
@@ -60,7 +62,9 @@ def publish_run(run: Prepared, say: Say) -> Published:
         check=lambda written: load_as_services_do(written, run.config.threads or 1),
     )
     if not verdict.refused:
+        _say_overtaken(run, say)
         publish(run.layout, name)
+    _unpublished(run.layout).unlink(missing_ok=True)
     keep = run.config.publish.keep_versions
     removed = prune(run.layout, keep)
     work = run.folder.root.parent.parent
@@ -85,38 +89,88 @@ def _current_verdict(run: Prepared, say: Say) -> gate.Verdict:
     return verdict
 
 
+def _say_overtaken(run: Prepared, say: Say) -> None:
+    """Says where CURRENT has changed since the command began: what somebody published meanwhile, or rolled back to, is
+    replaced."""
+    now = current_name(run.layout)
+    if now != run.served:
+        before = f"named {run.served}" if run.served else "named nothing"
+        say(f"warning: CURRENT {before} when this began and {now or 'nothing'} now, which this version replaces")
+
+
+def _unpublished(layout: Layout) -> Path:
+    """Names the version that is being written: if the process dies, nobody has rolled back from that one."""
+    return layout.work / "unpublished"
+
+
 def up_to_date(layout: Layout, name: str) -> str:
-    """The version in CURRENT if it was made from this very data and configuration, else an empty string."""
-    pointer = read_pointer(layout.current)
-    if pointer is None:
-        return ""
-    path = layout.version(pointer.version).manifest
-    if not path.is_file():
-        return ""
-    return (
-        pointer.version
-        if Manifest.model_validate_json(path.read_bytes()).configuration.get("fingerprint") == name
-        else ""
-    )
+    """The version that was made from this very data and configuration, if CURRENT names it or a refresh of it, and what
+    CURRENT names is whole; else an empty string."""
+    served = _served(layout)
+    trained = served and _opened(layout, served.trained_as)
+    return trained.name if served and trained and _fingerprint(trained) == name and _is_whole(served) else ""
+
+
+def rolled_back(layout: Layout, name: str) -> str:
+    """The newest version that was published and was made from this very data and configuration, though CURRENT names
+    another one by now. An empty string where there is none, or what CURRENT names is damaged."""
+    path = _unpublished(layout)
+    left_out = {path.read_text(encoding="utf-8") if path.is_file() else "", current_name(layout)}
+    for version in reversed(list_versions(layout)):
+        made = _opened(layout, version)
+        if version in left_out or made is None or made.manifest.gate == "refused":
+            continue
+        if _fingerprint(made) == name and _is_whole(made):
+            served = _served(layout)
+            return version if served and _is_whole(served) else ""
+    return ""
+
+
+def _served(layout: Layout) -> Version | None:
+    """What CURRENT names; None where it names nothing, or is damaged and so about to be repaired by publishing."""
+    try:
+        pointer = read_pointer(layout.current)
+    except CorruptArtifact:
+        return None
+    return _opened(layout, pointer.version, pointer.manifest_sha256) if pointer else None
+
+
+def _opened(layout: Layout, name: str, manifest_sha256: str = "") -> Version | None:
+    """A version; None where it is gone or its manifest damaged."""
+    try:
+        return open_version(layout, name, manifest_sha256)
+    except (CorruptArtifact, NotFound):
+        return None
+
+
+def _is_whole(version: Version) -> bool:
+    try:
+        verify(version)
+    except CorruptArtifact:
+        return False
+    return True
+
+
+def _fingerprint(version: Version) -> str:
+    return str(version.manifest.configuration.get("fingerprint", ""))
 
 
 def refused_before(config: Config, layout: Layout, name: str) -> str:
     """The newest version that the gate kept back, if it was made from this very data and configuration and nothing
     that decided has changed since: the served version, and the settings of the gate."""
-    pointer = read_pointer(layout.current)
+    served = current_name(layout)
     for version in reversed(list_versions(layout)):
-        try:
-            opened = open_version(layout, version)
-        except CorruptArtifact:  # it was not published, and will not be
-            continue
-        made = opened.manifest.configuration
-        if made.get("fingerprint") == name and opened.manifest.gate == "refused" and pointer is not None:
-            same = {key: made["publish"][key] for key in ("gate", "max_drop")} == config.publish.model_dump(
-                include={"gate", "max_drop"}
-            )
-            served = json.loads(opened.layout.metrics.read_text(encoding="utf-8"))["gate"]["served"]["version"]
-            return version if same and served == pointer.version else ""
+        opened = _opened(layout, version)  # what is damaged was not published, and will not be
+        if served and opened and opened.manifest.gate == "refused" and _fingerprint(opened) == name:
+            return version if _is_whole(opened) and _decided_alike(config, opened, served) else ""
     return ""
+
+
+def _decided_alike(config: Config, refused: Version, served: str) -> bool:
+    made = refused.manifest.configuration["publish"]
+    same = {key: made[key] for key in ("gate", "max_drop")} == config.publish.model_dump(include={"gate", "max_drop"})
+    beside = json.loads(refused.layout.metrics.read_text(encoding="utf-8"))["gate"]["served"]["version"]
+    return bool(same and beside == served)
 
 
 def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) -> Manifest:
@@ -139,7 +193,6 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
     target.config.write_text(run.config.to_yaml(), encoding="utf-8")
     _write_products(run, target.products)
     write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))
-    encoder = run.layout.encoder(run.encoder_digest)
     data = run.data
     report = json.loads(folder.metrics.read_text(encoding="utf-8"))
     manifest = Manifest(
@@ -166,7 +219,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         index=IndexSpec.model_validate_json(folder.index_spec.read_bytes()),
         text_search=TextSearch.model_validate_json(folder.text_search.read_bytes()),
         files={},
-        encoder_files={path.name: describe(path) for path in sorted(encoder.root.iterdir())},
+        encoder_files=checked_encoder_files(run.layout, run.encoder_digest),
     )
     write_report(target, manifest)
     return manifest

@@ -23,7 +23,7 @@ from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
-from trainer.release import work_folder
+from trainer.release import current_name, work_folder
 from trainer.source import code_digest, find_files, fingerprint
 from trainer.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.train import pick_device
@@ -89,7 +89,7 @@ class Prepared:
     """Checked data, its text vectors, and where this run works.
 
     `events` are what the validated and the tested model may see, and what `split` refers to: those of `data`, less the
-    past of the `hidden` [N] products.
+    past of the `hidden` [N] products. `served` is what CURRENT named when this began.
     """
 
     config: Config
@@ -107,6 +107,7 @@ class Prepared:
     split: Split
     hidden: NDArray[np.bool_]
     ties: NDArray[np.uint64]
+    served: str
 
 
 def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
@@ -125,7 +126,7 @@ def _code() -> str:
 
 def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
     """Files → checked rows → text vectors."""
-    threads = config.thread_count
+    served, threads = current_name(layout), config.thread_count
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
@@ -166,7 +167,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     return Prepared(
         config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
         torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,
-        tie_hash(data.products.ids, config.seed),
+        tie_hash(data.products.ids, config.seed), served,
     )  # fmt: skip
 
 
