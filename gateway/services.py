@@ -180,9 +180,14 @@ class RetrievalClient:
     async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
         # no stream: an older version's refusal would end one that others share
         request = _search_request(version, calls, texts=True)
-        answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+        older = NotFound("the retrieval service is of a release that does not search texts", field="texts")
+        try:
+            answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+        except InvalidInput as error:
+            # it took them for vectors of its towers, which have another length
+            raise older if error.field == "vectors.dimension" else error from None
         if not answer.texts:
-            raise NotFound("the retrieval service is of a release that does not search texts", field="texts")
+            raise older
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -14,6 +15,7 @@ from stack import Reference, Stack, as_json, check_list, event, stack
 from tiny_artifact import build_version
 
 from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
+from retrieval_service import servicer
 from twotower.artifact import EncoderLayout, Layout, open_version
 from twotower.encoder import TextEncoder
 from twotower.tower import ItemTower
@@ -310,6 +312,28 @@ async def test_a_version_without_text_vectors_is_searched_by_its_tower_and_says_
     (warning,) = answer["warnings"]
     assert "keeps no text vectors" in warning
     assert "ranked as an item of this title" in warning
+
+
+@pytest.mark.parametrize("dimension", [8, 12])  # 12 is that of the texts: they could be taken for the towers' vectors
+async def test_a_retrieval_service_of_an_older_release_is_asked_for_what_it_knows(
+    tmp_path: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, dimension: int
+) -> None:
+    search = servicer._search
+
+    def older(index: Any, version: str, request: Any) -> Any:
+        request.ClearField("texts")
+        return search(index, version, request)
+
+    monkeypatch.setattr(servicer, "_search", older)
+    version = build_version(tmp_path, "new", dimension=dimension)
+    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])
+    zero = np.zeros(1, np.int64)
+    vector = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
+    async with stack(tmp_path, redis) as system:
+        answer = await system.answer("/search", q="خاتم ذهب", k=7)
+    check_list(answer, Reference(tmp_path, "new").best(vector, 7))
+    (warning,) = answer["warnings"]
+    assert "of a release that does not search texts" in warning
 
 
 @pytest.mark.parametrize("q", ["!!!", "؟؟", "😀", "-", "«»", "_"])
