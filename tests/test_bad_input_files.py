@@ -176,6 +176,14 @@ def test_one_product_cannot_be_learned(
     check_refused(shop, artifacts, capsys, said)
 
 
+def test_buyers_of_one_event_each_leave_nothing_to_the_linear_model(
+    tmp_path: Path, artifacts: Path, capsys: Capture
+) -> None:
+    shop = write_shop(tmp_path)
+    write_csv(shop.events, EVENT_COLUMNS, [[f"b{place}", *row[1:]] for place, row in enumerate(event_rows())])
+    check_refused(shop, artifacts, capsys, "no buyer has two events", settings=["training.start=linear"])
+
+
 @pytest.mark.parametrize("place", ["artifacts", "work", "versions"])
 def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: Capture, place: str) -> None:
     shop = write_shop(tmp_path)

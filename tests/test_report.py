@@ -405,6 +405,7 @@ def test_the_map_puts_like_products_together_and_is_the_same_each_time() -> None
     middles = groups.mean(axis=1)
     assert min(np.linalg.norm(middles[i] - middles[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > spread
     assert figures.item_map(vectors[:9], np.zeros(9, np.int64), ["x"] * 9, 7) == ""
+    assert figures.item_map(np.ones_like(vectors), np.zeros(60, np.int64), ["x"] * 60, 7) == ""
 
 
 def test_each_point_of_the_map_says_its_own_title() -> None:

@@ -165,8 +165,8 @@ def project(vectors: Float32, seed: int) -> Float64:
 
 def item_map(vectors: Float32, group: NDArray[np.int64], titles: Sequence[str], seed: int) -> Markup:
     """The vectors [N, D] on a plane, coloured by `group` [N] (0 to MAP_GROUPS - 1, -1 = the rest); each point says
-    its title. Empty where there are too few to place."""
-    if len(vectors) < _LEAST_ON_MAP:
+    its title. Empty where there are too few to place, or nothing sets them apart."""
+    if len(vectors) < _LEAST_ON_MAP or (vectors == vectors[0]).all():
         return Markup("")
     points = project(vectors, seed)
     tips: dict[str, list[str]] = {}

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from trainer import baselines, comparison, evaluate, export, gate, index, item_side, similarity, slices
 from trainer.dataset import Events, data_facts
+from trainer.errors import DataError
 from trainer.model import ItemFeatures, TwoTower, text_alone
 from trainer.progress import Say
 from trainer.report import library_versions
@@ -221,6 +222,11 @@ def embed(run: Prepared, say: Say) -> None:
     # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
     tower, item = item_side.export(model, run.features, folder.item_tower, config)
     vectors = item_side.encode(tower, run.features, config.model.dimension)
+    if not vectors.any():
+        raise DataError(
+            "no product has a place: no buyer has two events, of which the linear model learns; leave training.start "
+            "at auto, which places products by their texts then"
+        )
     export.export_buyer_tower(model, folder.buyer_tower)
     batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
     graph = BuyerTower(folder.buyer_tower, config.thread_count)
