@@ -170,7 +170,7 @@ def test_the_cache_can_lie_elsewhere(tmp_path: Path) -> None:
     shop = write_shop(tmp_path)
     cache = tmp_path / "cache"
     assert main(run_arguments(shop, tmp_path / "a", settings=[f"paths.cache={cache}"])) == 0
-    assert sorted(path.name for path in cache.iterdir()) == ["encoders", "runs", "text_vectors"]
+    assert sorted(path.name for path in cache.iterdir()) == [".lock", "encoders", "runs", "text_vectors"]
     left = tmp_path / "a" / "work"
     assert [path.name for path in left.rglob("*") if path.is_file()] == [".lock"]
 
