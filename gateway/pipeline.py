@@ -119,8 +119,12 @@ class Pipeline:
             vector = await self.retrieval.vector(query.product_id, version, deadline)
             if vector is None:
                 raise NotFound(f"product {query.product_id!r} is not known", field="product_id")
+            # a product without text, brand, category and events
+            blank = (
+                [] if vector.floats().any() else [f"nothing is known of {query.product_id!r} to tell what is like it"]
+            )
             hits = await self.retrieval.search(vector, _query(query, {query.product_id}), deadline)
-            return await self._list(query, hits, "model", [], deadline)
+            return await self._list(query, hits, "model", blank, deadline)
 
         return await on_one_version(attempt)
 

@@ -261,6 +261,17 @@ async def test_similar_to_an_unknown_product_is_404(system: Stack) -> None:
     assert "لا شيء" in response.json()["detail"]
 
 
+async def test_what_is_like_a_product_of_which_nothing_is_known_comes_with_a_warning(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    build_version(tmp_path, "blank", blank=True)
+    async with stack(tmp_path, redis) as system:
+        answer = await system.answer("/similar", product_id="p0", k=3)
+        assert (answer["product_ids"], answer["scores"]) == (["p1", "p2", "p3"], [0, 0, 0])
+        assert answer["warnings"] == ["nothing is known of 'p0' to tell what is like it"]
+        assert (await system.answer("/similar", product_id="p1", k=3))["warnings"] == []
+
+
 async def test_search_finds_the_products_whose_texts_are_nearest(
     system: Stack, reference: Reference, tiny: Path
 ) -> None:

@@ -97,11 +97,13 @@ def build_version(
     publish: bool = True,
     texts: bool = True,
     noise: float = NOISE,
+    blank: bool = False,
 ) -> Version:
     """Writes version `name` below `artifacts` and, where `publish`, names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
-    the same `encoder_seed` share one text encoder. Without `texts` it keeps no text vectors, as older ones did.
+    the same `encoder_seed` share one text encoder. Without `texts` it keeps no text vectors, as older ones did; with
+    `blank` nothing is known of "p0".
     """
     layout = Layout(artifacts)
     items = catalogue(products)
@@ -109,6 +111,10 @@ def build_version(
 
     def fill(files: VersionLayout) -> Manifest:
         fill_version(files, encoder, items, dimension, seed, buyers)
+        if blank:
+            vectors = np.load(files.embeddings)
+            vectors[0] = 0
+            np.save(files.embeddings, vectors)
         if not texts:
             files.text_embeddings.unlink()
             files.text_index.unlink()
