@@ -160,8 +160,9 @@ def test_rest_search_finds_products_that_hold_the_words(demo: Demo, word: str) -
     fold = Normaliser.profile("full")
     with httpx.Client(base_url=demo.url, timeout=10) as client:
         found = client.get("/search", params={"q": word, "k": 3, "include": "products"}).json()["products"]
-    for product in found[: 2 if word == "بذور طماطم" else 3]:  # there are two
-        assert set(fold(word).split()) <= set(fold(product["title"]).split()), product["title"]
+    holding = [set(fold(word).split()) <= set(fold(product["title"]).split()) for product in found]
+    # of tomato seeds there are two
+    assert holding[0] and sum(holding) >= (2 if word == "بذور طماطم" else 3), [one["title"] for one in found]
 
 
 def test_a_buyer_of_the_data_is_known_at_once(demo: Demo) -> None:
