@@ -215,10 +215,9 @@ async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
 def _of_row(error: InvalidInput, given: Sequence[Interaction]) -> InvalidInput:
     """The refusal of an event, naming the first row that holds it: the buyer service has them in another order."""
     for row, one in enumerate(given):
-        start = str(InvalidInput("event_type", one.event_type, ""))
-        if str(error).startswith(start):
-            problem = str(error).removeprefix(start)
-            return InvalidInput(f"recent_interactions[{row}].event_type", one.event_type, problem)
+        refused = InvalidInput(f"recent_interactions[{row}].event_type", one.event_type, error.problem)
+        if (error.field, error.value) == ("event_type", refused.value):
+            return refused
     return error
 
 

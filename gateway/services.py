@@ -252,8 +252,9 @@ def _row_error(error: common_pb2.RowError) -> TwoTowerError:
         case "NotFound":
             return NotFound(error.message, error.field)
         case "InvalidInput":
-            invalid = InvalidInput(error.field, "", error.message)
-            invalid.args = (error.message,)
+            invalid = InvalidInput(error.field, "", error.problem or error.message)
+            # as the service shows it
+            invalid.value, invalid.args = error.value, (error.message,)
             return invalid
         case _:
             return Unavailable(error.message)

@@ -57,7 +57,9 @@ def test_scores_come_back_as_they_were_sent() -> None:
 
 def test_a_row_error_says_which_kind_which_field_and_why() -> None:
     error = wire.row_error(InvalidInput("title", "", "holds no text"))
-    assert error == common_pb2.RowError(kind="InvalidInput", field="title", message="title '': holds no text")
+    assert error == common_pb2.RowError(
+        kind="InvalidInput", field="title", message="title '': holds no text", value="''", problem="holds no text"
+    )
     missing = wire.row_error(NotFound("no such product", field="product_id"))
     assert missing == common_pb2.RowError(kind="NotFound", field="product_id", message="no such product")
     assert wire.row_error(None) is None

@@ -47,7 +47,10 @@ def row_error(error: InvalidInput | NotFound | None) -> common_pb2.RowError | No
     """Why one row has no result, as a message; None where it has one."""
     if error is None:
         return None
-    return common_pb2.RowError(kind=type(error).__name__, field=error.field, message=str(error))
+    message = common_pb2.RowError(kind=type(error).__name__, field=error.field, message=str(error))
+    if isinstance(error, InvalidInput):
+        message.value, message.problem = error.value, error.problem
+    return message
 
 
 def pack_scores(scores: Float32) -> bytes:
