@@ -223,12 +223,17 @@ def test_a_version_is_published_only_where_current_is_what_was_expected(artifact
     assert (name_in(layout.current), name_in(layout.previous)) == ("c", "b")
 
 
+def build_days(artifacts: Path, count: int) -> None:
+    """Versions v1, v2, ..., a day apart, each published."""
+    for number in range(1, count + 1):
+        build_version(artifacts, f"v{number}", seed=number, created_at=f"2026-02-0{number}T00:00:00+00:00")
+
+
 def test_a_version_that_is_removed_while_it_is_hashed_is_not_published(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(artifacts)
-    for number in range(1, 4):
-        build_version(artifacts, f"v{number}", seed=number, created_at=f"2026-02-0{number}T00:00:00+00:00")
+    build_days(artifacts, 3)
     check = artifact.verify
 
     def slow(version: Version) -> None:
@@ -246,8 +251,7 @@ def test_a_version_that_is_published_while_others_are_removed_stays(
     artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(artifacts)
-    for number in range(1, 5):
-        build_version(artifacts, f"v{number}", seed=number, created_at=f"2026-02-0{number}T00:00:00+00:00")
+    build_days(artifacts, 4)
     remove = artifact.shutil.rmtree
 
     def slow(folder: Path, *arguments: bool, **named: bool) -> None:

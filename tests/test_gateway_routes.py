@@ -10,13 +10,14 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import pytest_asyncio
+from numpy.typing import NDArray
 from redis_server import RedisServer
 from stack import Reference, Stack, as_json, check_list, event, stack
 from tiny_artifact import build_version
 
 from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
 from retrieval_service import servicer
-from twotower.artifact import EncoderLayout, Layout, open_version
+from twotower.artifact import Layout, Version, open_version
 from twotower.encoder import TextEncoder
 from twotower.tower import ItemTower
 
@@ -272,11 +273,19 @@ async def test_what_is_like_a_product_of_which_nothing_is_known_comes_with_a_war
         assert (await system.answer("/similar", product_id="p1", k=3))["warnings"] == []
 
 
+def titled(version: Version, title: str) -> NDArray[np.float32]:
+    """The vector [D] of an item of which only the title is known."""
+    text = TextEncoder.load(version.encoder, 1).encode([title])
+    zero = np.zeros(1, np.int64)
+    vector: NDArray[np.float32] = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
+    return vector
+
+
 async def test_search_finds_the_products_whose_texts_are_nearest(
     system: Stack, reference: Reference, tiny: Path
 ) -> None:
     version = open_version(Layout(tiny), "tiny-a")
-    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])[0]
+    text = TextEncoder.load(version.encoder, 1).encode(["خاتم ذهب"])[0]
     answer = await system.answer("/search", q="خاتم ذهب", k=7)
     check_list(answer, reference.reading_like(text, 7))
     assert answer["warnings"] == []
@@ -294,7 +303,7 @@ async def test_signs_around_the_words_change_nothing(system: Stack, reference: R
 
 async def test_search_filters_and_excludes_as_every_list_does(system: Stack, reference: Reference, tiny: Path) -> None:
     version = open_version(Layout(tiny), "tiny-a")
-    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["زيت"])[0]
+    text = TextEncoder.load(version.encoder, 1).encode(["زيت"])[0]
     every = list(reference.reading_like(text, 40))
     answer = await system.answer("/search", q="زيت", k=4, category="تمور", exclude=every[:5], in_stock="true")
     wanted = [ident for ident in every[5:] if (one := reference.products[ident]).category == "تمور" and one.in_stock]
@@ -314,9 +323,7 @@ async def test_a_version_without_text_vectors_is_searched_by_its_tower_and_says_
     tmp_path: Path, redis: RedisServer
 ) -> None:
     version = build_version(tmp_path, "older", texts=False)
-    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])
-    zero = np.zeros(1, np.int64)
-    vector = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
+    vector = titled(version, "خاتم ذهب")
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/search", q="خاتم ذهب", k=7)
     check_list(answer, Reference(tmp_path, "older").best(vector, 7))
@@ -337,9 +344,7 @@ async def test_a_retrieval_service_of_an_older_release_is_asked_for_what_it_know
 
     monkeypatch.setattr(servicer, "_search", older)
     version = build_version(tmp_path, "new", dimension=dimension)
-    text = TextEncoder.load(EncoderLayout(version.encoder.root), 1).encode(["خاتم ذهب"])
-    zero = np.zeros(1, np.int64)
-    vector = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
+    vector = titled(version, "خاتم ذهب")
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/search", q="خاتم ذهب", k=7)
     check_list(answer, Reference(tmp_path, "new").best(vector, 7))

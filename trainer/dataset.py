@@ -32,11 +32,11 @@ from twotower.events import (
     MAX_ID_BYTES,
     NO_DATE_IN_DIGITS,
 )
+from twotower.text import NUMERALS
 
 _MOST_ATTRIBUTES = 32
-# a price: Arabic digits and separators stand for the others; a comma is between thousands, or before the decimals
-# where it is the last sign and no thousands can follow it ("12,50", "0,750", "1.299,00")
-_WRITTEN = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬،", "0123456789" * 2 + ".,,")
+# a price: a comma is between thousands, or before the decimals where it is the last sign and no thousands can follow it
+# ("12,50", "0,750", "1.299,00")
 _COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 _COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+)")
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
@@ -290,7 +290,7 @@ def _as_names(value: Any) -> list[str]:
 def _as_number(value: Any) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
-    text = str(value).translate(_WRITTEN).strip()
+    text = str(value).translate(NUMERALS).strip()
     if _COMMA_GROUPS.fullmatch(text):
         text = text.replace(",", "")
     elif _COMMA_DECIMALS.fullmatch(text):

@@ -22,7 +22,7 @@ from trainer.run import Prepared, fitter_of, load_model, require, some_histories
 from trainer.samples import sample_buyers
 from trainer.split import Cases, Int64, everything, sample, training_counts
 from trainer.text_search import write_text_search
-from trainer.text_vectors import texts_of, titles_of
+from trainer.text_vectors import titles_of
 from twotower.encoder import TextEncoder
 from twotower.text import item_text
 from twotower.tower import BuyerTower
@@ -244,9 +244,8 @@ def build_index(run: Prepared, say: Say) -> None:
     vectors = np.load(run.folder.embeddings, allow_pickle=False)
     queries = _index_queries(run, vectors, run.config.thread_count)
     spec = item_side.write_index(vectors, queries, run.folder, run.config, say)
-    texts, data = run.features.text.cpu().numpy(), run.data.products
+    texts, titles = run.features.text.cpu().numpy(), titles_of(run.data.products)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
-    titles = titles_of(data, texts_of(data))
     found = write_text_search(texts, titles, encoder, run.folder, run.config, say)
     write_json(run.folder.text_search, found.model_dump())
     write_json(run.folder.index_spec, spec.model_dump())

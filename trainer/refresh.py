@@ -228,9 +228,8 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
         write_catalogue(target.products, today.records)
         target.metrics.write_text(json.dumps(_metrics(today), ensure_ascii=False, indent=1), encoding="utf-8")
         spec = item_side.write_index(vectors, _queries(today, vectors), target, config, say)
-        titles = titles_of(today.products, texts_of(today.products))
         encoder = TextEncoder.load(today.base.encoder, config.thread_count)
-        found = write_text_search(features.text.numpy(), titles, encoder, target, config, say)
+        found = write_text_search(features.text.numpy(), titles_of(today.products), encoder, target, config, say)
         manifest = today.base.manifest.model_copy(
             update={
                 "version": name,
@@ -261,7 +260,7 @@ def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
     texts = texts_of(today.products)
     # what a training keeps there beside them stays, or the next one would encode it again
     aligned = config.training.category_alignment and len(vocab.category) > 1
-    titles = titles_of(today.products, texts) if aligned else []
+    titles = titles_of(today.products) if aligned else []
     vectors, fresh = encode_cached(
         TextEncoder.load(today.base.encoder, config.thread_count), today.base.manifest.encoder_digest,
         [*texts, *titles], work_folder(config, layout) / "text_vectors", config.encoder.batch_size,

@@ -148,7 +148,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     titles: list[str] = []
     if config.training.category_alignment and len(vocab.category) > 1:
         # a title alone is as short as what a shopper types: the item tower learns from it too
-        titles = text_vectors.titles_of(data.products, texts)
+        titles = text_vectors.titles_of(data.products)
     every = [*texts, *titles]
     vectors, fresh = text_vectors.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
     say(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")

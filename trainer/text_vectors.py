@@ -24,9 +24,9 @@ def texts_of(products: Products) -> list[str]:
     return [item_text(title, text) for title, text in zip(products.titles, products.descriptions, strict=True)]
 
 
-def titles_of(products: Products, texts: Sequence[str]) -> list[str]:
+def titles_of(products: Products) -> list[str]:
     """What a shopper would type for each item: its title alone, or its text where it has none."""
-    return [title or text for title, text in zip(products.titles, texts, strict=True)]
+    return [title or item_text("", text) for title, text in zip(products.titles, products.descriptions, strict=True)]
 
 
 def encode_cached(

@@ -42,7 +42,9 @@ _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero)
 _ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
 _LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
 _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("،"): ",", ord("؛"): ";", ord("٪"): "%"}
-_STANDARD = {**_DIGITS, **_ALEF, **_LETTERS, **_SEPARATORS}
+# numbers in Arabic or Persian script, as numbers are written elsewhere
+NUMERALS = {**_DIGITS, **_SEPARATORS}
+_STANDARD = {**_ALEF, **_LETTERS, **NUMERALS}
 # letters in another shape; and sounds that Gulf, Iraqi and Egyptian shops write with either letter. This merges words
 # of Persian and Urdu: such a shop can leave its letters as they are, all of them, with `encoder.normaliser: light`.
 _SHAPES = {ord("ھ"): "ه", ord("ڪ"): "ك", ord("ۃ"): "ة", ord("ۂ"): "ه", ord("ے"): "ي", ord("ں"): "ن"}
