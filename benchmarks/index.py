@@ -31,6 +31,7 @@ from usearch.index import Index as USearch
 
 from trainer import index as builder
 from trainer.config import load_config
+from twotower.arrays import Float32
 from twotower.search import VectorIndex
 
 K = 100
@@ -38,7 +39,6 @@ EFS = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)
 SHARES = (0.01, 0.1, 0.5)
 FLAT = "flat (FAISS, exact)"
 NONE = np.empty(0, np.int64)
-Float32 = NDArray[np.float32]
 Search = Callable[[Float32], NDArray[np.int64]]
 
 

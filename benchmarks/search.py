@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.text_encoder import slipped
+from twotower.arrays import Float32
 from twotower.artifact import Layout, open_version, read_pointer
 from twotower.catalogue import Catalogue
 from twotower.encoder import TextEncoder
@@ -30,7 +30,6 @@ from twotower.search import unit_rows
 from twotower.text import Normaliser
 from twotower.tower import ItemTower
 
-Float32 = NDArray[np.float32]
 _LISTED = 10
 _TITLES, _WORDS, _OFTEN, _CHUNK = 2000, 500, 5, 256
 

@@ -47,6 +47,7 @@ from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare
 from trainer.split import Cases, sample
 from trainer.train import fit
+from twotower.arrays import Float32
 from twotower.artifact import Layout
 
 ROOT = Path(__file__).parent.parent
@@ -301,7 +302,7 @@ def _vectors_scorer(folder: Path, run: Prepared) -> Scorer:
     row[ids] = np.arange(len(ids))
     vectors = np.concatenate((buyers, np.zeros((1, buyers.shape[1]), np.float32)))
 
-    def score(cases: Cases) -> evaluate.Float32:
+    def score(cases: Cases) -> Float32:
         scores = np.full((len(cases), len(run.data.products)), -np.inf, np.float32)
         scores[:, known] = vectors[row[cases.buyer]] @ items.T
         return scores

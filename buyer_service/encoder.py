@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from buyer_service.settings import BuyerSettings
+from twotower.arrays import Float32
 from twotower.artifact import Version
 from twotower.catalogue import read_product_rows
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
@@ -17,7 +17,6 @@ from twotower.events import EventSchema, check_id
 from twotower.history import BuyerSequence, to_inputs
 from twotower.tower import BuyerTower
 
-Float32 = NDArray[np.float32]
 # histories that go through the tower at once: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from item_service.settings import ItemSettings
+from twotower.arrays import Float32
 from twotower.artifact import Version
 from twotower.catalogue import read_product_rows
 from twotower.encoder import TextEncoder
@@ -16,8 +16,6 @@ from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.text import item_text
 from twotower.tower import ItemTower
 from twotower.vocab import Vocab
-
-Float32 = NDArray[np.float32]
 
 
 class Item(NamedTuple):

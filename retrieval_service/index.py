@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_service.settings import RetrievalSettings
+from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact import Version
 from twotower.catalogue import Catalogue, Product, read_product_rows
 from twotower.diversity import candidates, check_diversity, diversify
@@ -18,9 +19,6 @@ from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.search import VectorIndex, unit_rows
 from twotower.text import Normaliser
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 MAX_K = 1000
 # far above the length 1 of any vector of a tower, far below where a sum of products overflows
 _MAX_LENGTH = 1e6

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from trainer import index
 from trainer.config import Index
 from trainer.errors import DataError
+from twotower.arrays import Float32
 from twotower.artifact import IndexSpec
 from twotower.errors import CorruptArtifact
 from twotower.search import VectorIndex
 
-Float32 = NDArray[np.float32]
 NONE = np.empty(0, np.int64)
 COUNT, DIMENSION = 3000, 16
 APPROXIMATE = ["hnsw", "ivf", "pq", "compact"]

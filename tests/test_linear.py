@@ -16,9 +16,9 @@ from trainer.dataset import Events
 from trainer.history import History
 from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
 from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
+from twotower.arrays import Float32
 from twotower.events import DAY_MS
 
-Float32 = NDArray[np.float32]
 TEXT = 5
 
 

@@ -20,12 +20,12 @@ from trainer.config import Index
 from trainer.index import build, item_queries
 from trainer.nearest import write_nearest
 from twotower import search
+from twotower.arrays import Float32
 from twotower.artifact import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search import VectorIndex
 from twotower.tower import NearestProducts
 
-Float32 = NDArray[np.float32]
 NONE = np.empty(0, np.int64)
 
 

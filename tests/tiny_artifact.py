@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.nearest import write_nearest
+from twotower.arrays import Float32
 from twotower.artifact import (
     SCHEMA,
     FileEntry,
@@ -52,7 +52,6 @@ CATEGORIES: dict[str, list[str]] = {
     "تمور": ["تمر سكري", "تمر عجوة", "تمر خلاص", "معمول بالتمر", "دبس تمر"],
 }
 BRANDS = ["لازوردي", "العربية للعود", "بترومين", "مزارع القصيم"]
-Float32 = NDArray[np.float32]
 
 
 def catalogue(products: int) -> list[Product]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
+from twotower.arrays import Float32, Int64
+
 # how many of the nearest tell of a product, out of at most so many, drawn at random
 NEAREST, REFERENCES = 30, 10_000
 # what an untrained product takes of the rows of those that read alike, and how much more the nearer ones count: of 15

@@ -11,9 +11,9 @@ from scipy.linalg import lapack
 
 from trainer.dataset import Events
 from trainer.errors import DataError
-from trainer.split import Cases, Int64
+from trainer.split import Cases
+from twotower.arrays import Float32, Int64
 
-Float32 = NDArray[np.float32]
 # scores [B, N] of some cases
 Scorer = Callable[[Cases], Float32]
 

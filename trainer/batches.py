@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.dataset import Events
+from twotower.arrays import Int64
 from twotower.events import DAY_MS
-
-Int64 = NDArray[np.int64]
 
 
 class Batch(NamedTuple):

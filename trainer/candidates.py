@@ -27,8 +27,9 @@ from trainer.config import Config
 from trainer.dataset import Events
 from trainer.model import ItemFeatures, Sizes, TwoTower, folded
 from trainer.progress import Say
-from trainer.split import Cases, Int64, sample, trained_products
+from trainer.split import Cases, sample, trained_products
 from trainer.train import Fitted, fit
+from twotower.arrays import Int64
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
 

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer import baselines
 from trainer.config import Evaluation
 from trainer.dataset import Events
 from trainer.evaluate import Ranks, case_metrics, list_metrics, metrics
 from trainer.intervals import interval, resampled_means
-from trainer.split import Int64
+from twotower.arrays import Float64, Int64
 
-Float64 = NDArray[np.float64]
 # system → metric → one value for each test case that has a target
 PerCase = dict[str, dict[str, Float64]]
 

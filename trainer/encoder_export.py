@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -26,7 +25,6 @@ from twotower.encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_to
 from twotower.errors import CorruptArtifact
 from twotower.text import Normaliser
 
-Float32 = NDArray[np.float32]
 Say = Callable[[str], None]
 # an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these
 MEAN_COSINE = 0.99

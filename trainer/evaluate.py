@@ -14,11 +14,10 @@ from trainer.history import History
 from trainer.model import ItemFeatures, TwoTower
 from trainer.progress import track
 from trainer.split import Cases
+from twotower.arrays import Float32, Int64
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 CUTS = (10, 20, 100)
 # scores held at once: cases times products
 _SCORES = 32_000_000

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from trainer.errors import ParityError
 from trainer.model import ItemFeatures, TwoTower
+from twotower.arrays import Float32
 from twotower.history import BuyerInputs
 from twotower.tower import BuyerTower, ItemTower
-
-Float32 = NDArray[np.float32]
 
 
 def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:

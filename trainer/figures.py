@@ -19,8 +19,8 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
+from twotower.arrays import Float32, Float64
+
 # a phone shows this width as it is: a point of the drawing is then a pixel
 _WIDTH = 330 / 72
 # a point of the map is one of a group or of the rest

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from trainer.baselines import Scorer
 from trainer.dataset import Events
 from trainer.intervals import Difference, paired_difference
-from trainer.split import Cases, Int64
+from trainer.split import Cases
+from twotower.arrays import Float32, Float64, Int64
 from twotower.artifact import Layout, Version, open_version, read_pointer
 from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import EventSchema
 from twotower.history import BuyerSequence, to_inputs
 from twotower.tower import BuyerTower
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 # a model must not lose to these; EASE is reported and keeps nothing back, for it cannot be served as a vector
 RIVALS = ("popularity", "item_knn")
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from trainer.config import Index
 from trainer.errors import DataError
 from trainer.progress import Say
+from twotower.arrays import Float32
 from twotower.artifact import IndexSpec, IndexStep
 from twotower.search import FLAT, VectorIndex
 
-Float32 = NDArray[np.float32]
 # `auto` scans smaller catalogues exactly
 _FLAT_BELOW = 20_000
 # rows that a search is tuned to find: recall@100 is what is promised, the others serve a short list, a hundred without

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from twotower.arrays import Float64
+
 _LOW, _HIGH = 2.5, 97.5
 # resamples whose counts are held at once
 _BLOCK = 64

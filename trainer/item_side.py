@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer import export as graphs
 from trainer import index
@@ -14,12 +13,12 @@ from trainer.config import Config
 from trainer.model import ItemFeatures, TwoTower
 from trainer.nearest import write_nearest
 from trainer.progress import Say, track
+from twotower.arrays import Float32
 from twotower.artifact import IndexSpec
 from twotower.history import BuyerInputs
 from twotower.search import unit_rows
 from twotower.tower import BuyerTower, ItemTower
 
-Float32 = NDArray[np.float32]
 _CHUNK = 4096
 
 

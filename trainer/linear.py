@@ -22,10 +22,9 @@ from trainer.baselines import training_matrix
 from trainer.config import Linear
 from trainer.dataset import Events
 from trainer.model import ItemFeatures, TwoTower
+from twotower.arrays import Float32, Int64
 from twotower.events import DAY_MS
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 # rounds of the subspace iteration, and directions carried beyond those that are wanted
 _ROUNDS, _SPARE = 6, 32
 # regularisation of what content tells of a vector: tried on a tenth of the products; and rounds of backfitting

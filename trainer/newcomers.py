@@ -17,9 +17,7 @@ from torch import Tensor
 from trainer import linear
 from trainer.alike import PART, SHARPNESS, alike
 from trainer.model import ItemFeatures, TwoTower
-
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
+from twotower.arrays import Float32, Int64
 
 
 class Fitting(NamedTuple):

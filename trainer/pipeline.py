@@ -20,14 +20,14 @@ from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.samples import sample_buyers
-from trainer.split import Cases, Int64, everything, sample, training_counts
+from trainer.split import Cases, everything, sample, training_counts
 from trainer.text_search import write_text_search
 from trainer.text_vectors import titles_of
+from twotower.arrays import Float32, Int64
 from twotower.encoder import TextEncoder
 from twotower.text import item_text
 from twotower.tower import BuyerTower
 
-Float32 = NDArray[np.float32]
 _PARITY_HISTORIES = 64
 # fewer (history, next product) pairs than this are said to be few
 _FEW_PAIRS = 1000

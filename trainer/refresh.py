@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from trainer import index, item_side, newcomers
@@ -30,6 +29,7 @@ from trainer.release import alone_in_cache, free_name, load_as_services_do, work
 from trainer.report import write_report
 from trainer.text_search import write_text_search
 from trainer.text_vectors import encode_cached, texts_of, titles_of
+from twotower.arrays import Float32, Int64
 from twotower.artifact import (
     Layout,
     Manifest,
@@ -53,8 +53,6 @@ from twotower.events import EventSchema
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 from twotower.vocab import Vocab
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 # what a refresh may set otherwise than the training did: nothing that the towers depend on
 _FREE = {"device", "threads", "data", "index", "publish", "paths"}
 

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.config import Config
 from trainer.errors import DataError
+from twotower.arrays import Float64
 from twotower.artifact import Layout, Version, read_pointer, remove_leftovers
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
@@ -24,7 +24,6 @@ from twotower.tower import BuyerTower, ItemTower
 # products that the index must find by their own vectors before a version is published
 _FOUND_AGAIN = 50
 _NONE = np.empty(0, np.int64)
-Float64 = NDArray[np.float64]
 
 
 def work_folder(config: Config, layout: Layout) -> Path:

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from trainer import figures, similarity
 from trainer.errors import ReportError
 from trainer.slices import script
+from twotower.arrays import Float32, Int64
 from twotower.artifact import Manifest, VersionLayout
 from twotower.catalogue import Catalogue, Product
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 _FIGURE_METRICS = ("ndcg@10", "recall@10", "recall@100")
 _LIBRARIES = (
     "faiss-cpu",

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from trainer.config import TextPair
-from trainer.split import Int64
+from twotower.arrays import Float32, Int64
 
-Float32 = NDArray[np.float32]
 PAIRS = 20_000
 
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.dataset import Products
 from trainer.evaluate import Ranks, case_metrics
 from trainer.intervals import interval, resampled_means
-from trainer.split import Cases, Int64
+from trainer.split import Cases
+from twotower.arrays import Int64, Mask
 
-Mask = NDArray[np.bool_]
 HISTORY_LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, None))
 # a buyer with no more events than this is cold
 COLD_EVENTS = 2

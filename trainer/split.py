@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from trainer.config import Evaluation
 from trainer.dataset import Events
+from twotower.arrays import Int64
 from twotower.events import DAY_MS
-
-Int64 = NDArray[np.int64]
 
 
 class Cases(NamedTuple):

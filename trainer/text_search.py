@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer import index
 from trainer.config import Config
 from trainer.errors import DataError
 from trainer.progress import Say
+from twotower.arrays import Float32, Int64
 from twotower.artifact import TextSearch
 from twotower.encoder import TextEncoder
 from twotower.search import VectorIndex, unit_rows
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
 _LISTED = 10
 # words of random letters that tell what a cosine by chance is, and the share of them that stays below `noise`
 _RANDOM_WORDS, _SHARE = 200, 0.95

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from trainer.dataset import Products
 from trainer.progress import track
+from twotower.arrays import Float32
 from twotower.encoder import TextEncoder
 from twotower.text import item_text
-
-Float32 = NDArray[np.float32]
 
 
 def texts_of(products: Products) -> list[str]:

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from twotower.arrays import Float32
 from twotower.artifact import EncoderLayout
 from twotower.errors import CorruptArtifact
 from twotower.ngrams import Bag, NgramSpec, pad
 from twotower.text import Normaliser
 from twotower.tower import VectorGraph
-
-Float32 = NDArray[np.float32]
 
 # places (texts x longest text) of one batch: a transformer's activations of about this many stay in the caches
 _BATCH_PLACES = {"tokenizer": 512, "ngrams": 16_384}

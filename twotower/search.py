@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.tower import NearestProducts
 
-Float32 = NDArray[np.float32]
-Int64 = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 # an exact search asks FAISS for k and the excluded; past this many it costs less to score every row once
 _MAX_FETCH = 4096
 # rows beyond k that are asked for, so that a tie at the k-th place is seen

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.arrays import Float32
 from twotower.errors import CorruptArtifact
 from twotower.history import BuyerInputs
-
-Float32 = NDArray[np.float32]
 
 # the fused kernel is slower than the addition and the normalisation that it stands for (measured: .95 of the time of
 # all-MiniLM-L6-v2 without it)

@@ -6,13 +6,12 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twotower.arrays import Float32
 from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
 from twotower.pb import common_pb2
 
-Float32 = NDArray[np.float32]
 # stands between the interactions of one packed history, as NUL stands between the parts of one interaction
 SEPARATOR = "\x1e"
 _PART = "[^\0\x1e]+"

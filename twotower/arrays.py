@@ -1,0 +1,12 @@
+"""Array types that signatures name."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+UInt64 = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
