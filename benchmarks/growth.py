@@ -152,7 +152,7 @@ def _configuration(options: argparse.Namespace) -> Any:
 def _prepare(options: argparse.Namespace) -> Any:
     from trainer.release import check_writable
     from trainer.run import prepare
-    from twotower.artifact import Layout
+    from twotower.artifact.layout import Layout
 
     layout = Layout(options.work)
     check_writable(layout)

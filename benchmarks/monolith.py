@@ -29,7 +29,9 @@ def plain(artifacts: Path, redis_url: str) -> Any:
 
     from trainer.config import load_config
     from trainer.model import BuyerTower
-    from twotower.artifact import Layout, open_version, read_pointer
+    from twotower.artifact.layout import Layout
+    from twotower.artifact.pointer import read_pointer
+    from twotower.artifact.version import open_version
     from twotower.events import DAY_MS
 
     layout = Layout(artifacts)
@@ -84,7 +86,9 @@ def tuned(artifacts: Path, redis_url: str) -> Any:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from twotower.artifact import Layout, open_version, read_pointer
+    from twotower.artifact.layout import Layout
+    from twotower.artifact.pointer import read_pointer
+    from twotower.artifact.version import open_version
     from twotower.events import DAY_MS
 
     layout = Layout(artifacts)

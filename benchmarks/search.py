@@ -23,11 +23,13 @@ import numpy as np
 
 from trainer.text_encoder import slipped
 from twotower.arrays import Float32
-from twotower.artifact import Layout, open_version, read_pointer
-from twotower.catalogue import Catalogue
+from twotower.artifact.catalogue import Catalogue
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import open_version
 from twotower.encoder import TextEncoder
 from twotower.search import unit_rows
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 from twotower.tower import ItemTower
 
 _LISTED = 10

@@ -48,7 +48,7 @@ from trainer.run import Prepared, fitter_of, prepare
 from trainer.split import Cases, sample
 from trainer.train import fit
 from twotower.arrays import Float32
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
 
 ROOT = Path(__file__).parent.parent
 # RecTools 0.19's documented defaults

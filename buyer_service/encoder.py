@@ -10,8 +10,8 @@ import numpy as np
 
 from buyer_service.settings import BuyerSettings
 from twotower.arrays import Float32
-from twotower.artifact import Version
-from twotower.catalogue import read_product_rows
+from twotower.artifact.catalogue import read_product_rows
+from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
 from twotower.history import BuyerSequence, to_inputs

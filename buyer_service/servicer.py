@@ -11,7 +11,7 @@ import grpc
 from buyer_service.encoder import BuyerEncoder, Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower import rpc, wire
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
 from twotower.telemetry import CALL_ROWS

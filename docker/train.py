@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainer.__main__ import main as trainer
-from twotower.artifact import Layout, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
 from twotower.errors import TwoTowerError
 
 STAGES = ("run", "train", "evaluate", "embed", "index")

@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from twotower.errors import InvalidInput
 from twotower.events import EventSchema, Interaction, check_id, check_time, parse_time
-from twotower.text import searched_words
+from twotower.text.normalise import searched_words
 
 MAX_TEXT = 500
 MAX_EXCLUDED = 1000

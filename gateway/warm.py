@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 from gateway.breaker import Breaker
 from gateway.history import Addition, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
-from twotower.artifact import Layout, Version, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound, SettingsError, TwoTowerError
 from twotower.events import check_id
 from twotower.history import read_recent

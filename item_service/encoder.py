@@ -9,13 +9,13 @@ import numpy as np
 
 from item_service.settings import ItemSettings
 from twotower.arrays import Float32
-from twotower.artifact import Version
-from twotower.catalogue import read_product_rows
+from twotower.artifact.catalogue import read_product_rows
+from twotower.artifact.version import Version
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact, InvalidInput
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 from twotower.tower import ItemTower
-from twotower.vocab import Vocab
 
 
 class Item(NamedTuple):

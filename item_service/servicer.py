@@ -11,7 +11,7 @@ import grpc
 from item_service.encoder import Item, ItemEncoder, load
 from item_service.settings import ItemSettings
 from twotower import rpc, wire
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
 from twotower.pb import item_pb2, item_pb2_grpc
 from twotower.telemetry import CALL_ROWS
 from twotower.versions import Versions

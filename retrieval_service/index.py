@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int64, Mask
-from twotower.artifact import Version
-from twotower.catalogue import Catalogue, Product, read_product_rows
+from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
+from twotower.artifact.version import Version
 from twotower.diversity import candidates, check_diversity, diversify
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.search import VectorIndex, unit_rows
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 
 MAX_K = 1000
 # far above the length 1 of any vector of a tower, far below where a sum of products overflows

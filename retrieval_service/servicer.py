@@ -11,8 +11,8 @@ import grpc
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
 from twotower import rpc, wire
-from twotower.artifact import Layout
-from twotower.catalogue import Product
+from twotower.artifact.catalogue import Product
+from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.telemetry import CALL_ROWS

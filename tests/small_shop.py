@@ -19,7 +19,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from twotower.artifact import Layout, Version, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import Version, open_version
 
 ROOT = Path(__file__).resolve().parent.parent
 OFFLINE = str(ROOT / "trainer" / "offline.yaml")

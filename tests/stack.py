@@ -18,8 +18,9 @@ from tiny_artifact import HALF_LIFE_DAYS, NOON
 
 from gateway.server import listen, make_server
 from gateway.settings import GatewaySettings
-from twotower.artifact import Layout, open_version
-from twotower.catalogue import Catalogue, Product
+from twotower.artifact.catalogue import Catalogue, Product
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import open_version
 from twotower.events import DEFAULT_WEIGHTS, Interaction
 
 NOBODY = "127.0.0.1:1"

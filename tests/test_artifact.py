@@ -9,23 +9,13 @@ from pathlib import Path
 import pytest
 from tiny_artifact import build_version
 
-from twotower import artifact
-from twotower.artifact import (
-    Layout,
-    Manifest,
-    Pointer,
-    Version,
-    VersionLayout,
-    describe,
-    list_versions,
-    open_version,
-    prune,
-    publish,
-    read_pointer,
-    remove_leftovers,
-    verify,
-    write_version,
-)
+from twotower.artifact import store
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import Manifest
+from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.retention import list_versions, prune, remove_leftovers
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, describe, open_version, verify
 from twotower.errors import CorruptArtifact, NotFound, Overtaken
 
 
@@ -184,7 +174,7 @@ def test_a_corrupt_version_is_not_published(artifacts: Path) -> None:
 def test_dying_between_the_two_pointer_writes_is_harmless(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(artifacts)
     build_version(artifacts, "b", seed=1, publish=False)
-    write = artifact._write_pointer
+    write = write_pointer
 
     def die_at_current(path: Path, pointer: Pointer) -> None:
         if path == layout.current:
@@ -192,7 +182,7 @@ def test_dying_between_the_two_pointer_writes_is_harmless(artifacts: Path, monke
         write(path, pointer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifact, "_write_pointer", die_at_current)
+        patch.setattr(store, "write_pointer", die_at_current)
         with pytest.raises(KeyboardInterrupt):
             publish(layout, "b")
     assert name_in(layout.current) == "a"  # both name a version that is whole
@@ -234,14 +224,14 @@ def test_a_version_that_is_removed_while_it_is_hashed_is_not_published(
 ) -> None:
     layout = Layout(artifacts)
     build_days(artifacts, 3)
-    check = artifact.verify
+    check = verify
 
     def slow(version: Version) -> None:
         check(version)
         assert prune(layout, keep=2) == ["a", "v1"]
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifact, "verify", slow)
+        patch.setattr(store, "verify", slow)
         with pytest.raises(NotFound, match="'v1'"):
             publish(layout, "v1")
     assert (name_in(layout.current), name_in(layout.previous)) == ("v3", "v2")
@@ -252,14 +242,14 @@ def test_a_version_that_is_published_while_others_are_removed_stays(
 ) -> None:
     layout = Layout(artifacts)
     build_days(artifacts, 4)
-    remove = artifact.shutil.rmtree
+    remove = shutil.rmtree
 
     def slow(folder: Path, *arguments: bool, **named: bool) -> None:
         if folder.name == "removed-a" and folder.exists():
             publish(layout, "v1")
         remove(folder, *arguments, **named)
 
-    monkeypatch.setattr(artifact.shutil, "rmtree", slow)
+    monkeypatch.setattr(shutil, "rmtree", slow)
     assert prune(layout, keep=2) == ["a", "v2"]
     assert (name_in(layout.current), name_in(layout.previous)) == ("v1", "v4")
     verify(open_version(layout, "v1"))
@@ -316,7 +306,7 @@ def test_an_encoder_that_is_half_removed_does_not_look_whole(artifacts: Path, mo
     old = open_version(layout, "a").encoder.root
     for number in (1, 2):
         build_version(artifacts, f"v{number}", seed=number, encoder_seed=1)
-    remove = artifact.shutil.rmtree
+    remove = shutil.rmtree
 
     def die(folder: Path, *arguments: bool, **named: bool) -> None:
         if folder.exists() and (folder / "encoder.onnx").exists():
@@ -325,7 +315,7 @@ def test_an_encoder_that_is_half_removed_does_not_look_whole(artifacts: Path, mo
         remove(folder, *arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(artifact.shutil, "rmtree", die)
+        patch.setattr(shutil, "rmtree", die)
         with pytest.raises(KeyboardInterrupt):
             prune(layout, keep=1)
     assert not old.exists()

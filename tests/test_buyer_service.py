@@ -15,7 +15,8 @@ from buyer_service.encoder import Columns, load
 from buyer_service.servicer import is_small
 from buyer_service.settings import BuyerSettings
 from twotower import errors, rpc, telemetry, wire
-from twotower.artifact import Layout, Version, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
 from twotower.events import DAY_MS, Interaction
 from twotower.pb import buyer_pb2, buyer_pb2_grpc

@@ -11,7 +11,7 @@ import pytest
 from tiny_artifact import catalogue as tiny_catalogue
 from tiny_artifact import write_object_array
 
-from twotower.catalogue import Catalogue, Product, read_product_rows, write_catalogue
+from twotower.artifact.catalogue import Catalogue, Product, read_product_rows, write_catalogue
 from twotower.errors import CorruptArtifact
 
 

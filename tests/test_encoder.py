@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_artifact import build_version
 
-from twotower.artifact import Layout, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import open_version
 from twotower.encoder import TextEncoder, cut_batches
 
 

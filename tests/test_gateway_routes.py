@@ -17,7 +17,8 @@ from tiny_artifact import build_version
 
 from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
 from retrieval_service import servicer
-from twotower.artifact import Layout, Version, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, open_version
 from twotower.encoder import TextEncoder
 from twotower.tower import ItemTower
 

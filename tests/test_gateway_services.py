@@ -15,7 +15,8 @@ from gateway.batching import Deadline, Limits
 from gateway.services import RetrievalClient, Vector
 from retrieval_service.index import Answer, ProductIndex, Query
 from twotower import rpc
-from twotower.artifact import Layout, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import open_version
 from twotower.pb import retrieval_pb2
 
 

@@ -13,7 +13,7 @@ from trainer import index
 from trainer.config import Index
 from trainer.errors import DataError
 from twotower.arrays import Float32
-from twotower.artifact import IndexSpec
+from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
 from twotower.search import VectorIndex
 

@@ -13,11 +13,12 @@ from tiny_artifact import TEXT_DIMENSION, build_version, catalogue
 from item_service.encoder import load
 from item_service.settings import ItemSettings
 from twotower import errors, rpc, telemetry, wire
-from twotower.artifact import Layout, Version, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, open_version
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.pb import item_pb2, item_pb2_grpc
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 
 PRODUCTS = catalogue(40)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.ngrams import UNIT, Bag, NgramSpec, pad
+from twotower.text.ngrams import UNIT, Bag, NgramSpec, pad
 
 
 def code(gram: str, buckets: int) -> int:

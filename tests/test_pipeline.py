@@ -35,13 +35,15 @@ from trainer import pipeline, publishing, release, run
 from trainer.__main__ import main
 from trainer.config import load_config
 from trainer.split import draw_hidden
-from twotower.artifact import Layout, Version, list_versions, open_version, verify
+from twotower.artifact.layout import Layout
+from twotower.artifact.retention import list_versions
+from twotower.artifact.version import Version, open_version, verify
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import TextEncoder
 from twotower.history import read_recent
 from twotower.search import VectorIndex
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 from twotower.tower import ItemTower
-from twotower.vocab import Vocab
 
 Capture = pytest.CaptureFixture[str]
 

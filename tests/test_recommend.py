@@ -12,7 +12,9 @@ from marginal import most_marginal
 from small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
 
 from trainer.__main__ import main
-from twotower.artifact import Layout, Version, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema, Interaction
 from twotower.history import BuyerSequence, latest, to_inputs
 from twotower.tower import BuyerTower

@@ -27,13 +27,16 @@ from small_shop import (
 
 import trainer.refresh
 from trainer.__main__ import main
-from twotower.artifact import Layout, Version, list_versions, read_pointer
-from twotower.catalogue import Catalogue, Product, read_product_rows
+from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.retention import list_versions
+from twotower.artifact.version import Version
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import TextEncoder
 from twotower.search import VectorIndex
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 from twotower.tower import ItemTower
-from twotower.vocab import Vocab
 
 Rows = list[list[str]]
 Capture = pytest.CaptureFixture[str]

@@ -12,7 +12,8 @@ from tiny_artifact import build_version
 from trainer.config import Config, load_config
 from trainer.errors import DataError
 from trainer.release import alone_in_cache, load_as_services_do, working_alone
-from twotower.artifact import Layout, Version, describe
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, describe
 from twotower.errors import CorruptArtifact
 
 

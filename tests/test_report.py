@@ -22,17 +22,12 @@ from trainer.report import Rival, compare, headline, render, shown_metric, shown
 from trainer.samples import sample_buyers
 from trainer.similarity import example_pairs, nearest
 from trainer.split import Cases
-from twotower.artifact import (
-    IndexSpec,
-    Layout,
-    TextSearch,
-    Version,
-    VersionLayout,
-    list_versions,
-    open_version,
-    read_pointer,
-)
-from twotower.catalogue import Product, write_catalogue
+from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import IndexSpec, TextSearch
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.retention import list_versions
+from twotower.artifact.version import Version, open_version
 
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 

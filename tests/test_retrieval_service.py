@@ -23,8 +23,9 @@ from retrieval_service.settings import RetrievalSettings
 from trainer.config import Index
 from trainer.index import build, item_queries
 from twotower import errors, rpc, telemetry, wire
-from twotower.artifact import Layout, Version, open_version
-from twotower.catalogue import Catalogue, Product, write_catalogue
+from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
 from twotower.pb import common_pb2, retrieval_pb2, retrieval_pb2_grpc
 from twotower.search import VectorIndex

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from demo_process import ROOT, Demo
 
-from twotower.artifact import Layout, Version, open_version, read_pointer
-from twotower.catalogue import Catalogue
+from twotower.artifact.catalogue import Catalogue
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import Version, open_version
 from twotower.encoder import TextEncoder
 from twotower.events import EventSchema, Interaction
 from twotower.history import BuyerSequence, to_inputs
 from twotower.search import VectorIndex
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 from twotower.tower import BuyerTower, ItemTower
 
 # the first test to run trains the demo at its full size: minutes on idle cores, and longer on busy ones

@@ -21,7 +21,7 @@ from trainer.index import build, item_queries
 from trainer.nearest import write_nearest
 from twotower import search
 from twotower.arrays import Float32
-from twotower.artifact import IndexSpec, IndexStep
+from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search import VectorIndex
 from twotower.tower import NearestProducts

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from twotower.text import Normaliser, item_text, searched_words
+from twotower.text.normalise import Normaliser, item_text, searched_words
 
 LIGHT, FULL = Normaliser.profile("light"), Normaliser.profile("full")
 KEEP_TEH = Normaliser(letters=True, teh_marbuta=False)

@@ -28,7 +28,7 @@ from trainer.text_encoder import (
     train_catalogue_encoder,
 )
 from trainer.text_vectors import texts_of
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 
 FULL = Normaliser.profile("full")
 RAW = ["أسـورة <b>ذهب</b> ٢١", "IPHONE 15&nbsp;برو", "", "  عطـرٌ\u200f\n", "5W-30 زيت محرك"]

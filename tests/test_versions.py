@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tiny_artifact import build_version, publish_version
 
-from twotower.artifact import Layout, Version, verify
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, verify
 from twotower.errors import Unavailable, VersionNotHeld
 from twotower.telemetry import MODEL_INFO, VERSION_LOADS
 from twotower.versions import Versions

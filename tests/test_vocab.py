@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from twotower.artifact.vocab import Vocab
 from twotower.errors import CorruptArtifact
-from twotower.vocab import Vocab
 
 
 def test_names_are_numbered_from_one_the_most_frequent_first_ties_by_name() -> None:

@@ -19,7 +19,8 @@ from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
 from twotower import wire
-from twotower.artifact import Layout, open_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import open_version
 from twotower.events import Interaction
 from twotower.history import latest, read_recent
 

@@ -14,29 +14,20 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trainer.nearest import write_nearest
 from twotower.arrays import Float32
-from twotower.artifact import (
-    SCHEMA,
-    FileEntry,
-    IndexSpec,
-    Layout,
-    Manifest,
-    TextSearch,
-    Version,
-    VersionLayout,
-    describe,
-    publish,
-    sync_folder,
-    write_version,
-)
-from twotower.artifact import EncoderLayout as EncoderFiles
-from twotower.catalogue import Product, write_catalogue
+from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.fsync import sync_folder
+from twotower.artifact.layout import EncoderLayout as EncoderFiles
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import SCHEMA, FileEntry, IndexSpec, Manifest, TextSearch
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, describe
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import EncoderSpec, TextEncoder
 from twotower.events import DEFAULT_WEIGHTS, Interaction
 from twotower.history import write_recent
-from twotower.ngrams import NgramSpec
-from twotower.text import Normaliser, item_text
+from twotower.text.ngrams import NgramSpec
+from twotower.text.normalise import Normaliser, item_text
 from twotower.tower import ItemTower
-from twotower.vocab import Vocab
 
 TEXT_DIMENSION = 12
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)

@@ -14,7 +14,7 @@ from twotower.errors import TwoTowerError
 
 if TYPE_CHECKING:
     from trainer.config import Config
-    from twotower.artifact import Layout
+    from twotower.artifact.layout import Layout
 
 _EXAMPLES = """\
 examples:
@@ -211,7 +211,7 @@ def _stage(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, options.set)
     from trainer.release import alone_in_cache, working_alone
-    from twotower.artifact import Layout
+    from twotower.artifact.layout import Layout
 
     layout = Layout(options.artifacts)
     with working_alone(layout), alone_in_cache(config, layout):
@@ -267,7 +267,7 @@ def _nothing_to_do(config: Config, layout: Layout, name: str) -> int | None:
 
 def _refresh(options: argparse.Namespace) -> int:
     from trainer.release import working_alone
-    from twotower.artifact import Layout
+    from twotower.artifact.layout import Layout
 
     layout = Layout(options.artifacts)
     with working_alone(layout):
@@ -286,7 +286,10 @@ def _kept_back(layout: Layout, version: str) -> int:
 
 
 def _publish(options: argparse.Namespace) -> int:
-    from twotower.artifact import Layout, list_versions, open_version, publish
+    from twotower.artifact.layout import Layout
+    from twotower.artifact.retention import list_versions
+    from twotower.artifact.store import publish
+    from twotower.artifact.version import open_version
 
     layout = Layout(options.artifacts)
     given = [f"--{name}" for name in ("events", "products", "config", "set") if getattr(options, name)]
@@ -315,7 +318,8 @@ def _publish(options: argparse.Namespace) -> int:
 
 def _mark(layout: Layout, name: str) -> str:
     """What `publish --list` says of a version beside its name."""
-    from twotower.artifact import open_version, read_pointer
+    from twotower.artifact.pointer import read_pointer
+    from twotower.artifact.version import open_version
     from twotower.errors import CorruptArtifact
 
     for path in (layout.current, layout.previous):
@@ -328,7 +332,9 @@ def _mark(layout: Layout, name: str) -> str:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from twotower.artifact import Layout, open_version, read_pointer
+    from twotower.artifact.layout import Layout
+    from twotower.artifact.pointer import read_pointer
+    from twotower.artifact.version import open_version
 
     layout = Layout(options.artifacts)
     pointer = None if options.version else read_pointer(layout.current)
@@ -349,7 +355,7 @@ def _encoder(options: argparse.Namespace) -> int:
     config = load_config(options.config, options.set)
     from trainer.dataset import load_products
     from trainer.text_encoder import save_encoder, train_catalogue_encoder
-    from twotower.text import Normaliser
+    from twotower.text.normalise import Normaliser
 
     with tempfile.TemporaryDirectory() as scratch:
         products, _ = load_products(options.products, config.data, Path(scratch))
@@ -372,7 +378,7 @@ def _recommend(options: argparse.Namespace) -> int:
 
     threads = usable_threads(options.threads, "--threads")
     from trainer.recommend import Wanted, recommend
-    from twotower.artifact import Layout
+    from twotower.artifact.layout import Layout
 
     written = recommend(
         Layout(options.artifacts), options.version, options.events,

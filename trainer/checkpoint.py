@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from twotower.artifact import sync_folder
+from twotower.artifact.fsync import sync_folder
 
 _KEEP = 2
 

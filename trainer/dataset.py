@@ -32,7 +32,7 @@ from twotower.events import (
     MAX_ID_BYTES,
     NO_DATE_IN_DIGITS,
 )
-from twotower.text import NUMERALS
+from twotower.text.normalise import NUMERALS
 
 _MOST_ATTRIBUTES = 32
 # a price: a comma is between thousands, or before the decimals where it is the last sign and no thousands can follow it

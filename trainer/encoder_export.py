@@ -20,10 +20,14 @@ from trainer.errors import EncoderError, ParityError
 from trainer.export import compare, export_graph
 from trainer.quantise import quantise_graph
 from trainer.text_encoder import HashedNgramEmbedding
-from twotower.artifact import EncoderLayout, FileEntry, Layout, describe, remove_encoder, sync_folder
+from twotower.artifact.fsync import sync_folder
+from twotower.artifact.layout import EncoderLayout, Layout
+from twotower.artifact.manifest import FileEntry
+from twotower.artifact.retention import remove_encoder
+from twotower.artifact.version import describe
 from twotower.encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
 from twotower.errors import CorruptArtifact
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 
 Say = Callable[[str], None]
 # an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these

@@ -15,7 +15,9 @@ from trainer.dataset import Events
 from trainer.intervals import Difference, paired_difference
 from trainer.split import Cases
 from twotower.arrays import Float32, Float64, Int64
-from twotower.artifact import Layout, Version, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import EventSchema
 from twotower.history import BuyerSequence, to_inputs

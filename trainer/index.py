@@ -19,7 +19,7 @@ from trainer.config import Index
 from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32
-from twotower.artifact import IndexSpec, IndexStep
+from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.search import FLAT, VectorIndex
 
 # `auto` scans smaller catalogues exactly

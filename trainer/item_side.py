@@ -14,7 +14,7 @@ from trainer.model import ItemFeatures, TwoTower
 from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from twotower.arrays import Float32
-from twotower.artifact import IndexSpec
+from twotower.artifact.manifest import IndexSpec
 from twotower.history import BuyerInputs
 from twotower.search import unit_rows
 from twotower.tower import BuyerTower, ItemTower

@@ -25,7 +25,7 @@ from trainer.text_search import write_text_search
 from trainer.text_vectors import titles_of
 from twotower.arrays import Float32, Int64
 from twotower.encoder import TextEncoder
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 from twotower.tower import BuyerTower
 
 _PARITY_HISTORIES = 64

@@ -18,22 +18,13 @@ from trainer.release import current_name, free_name, keep_newest, load_as_servic
 from trainer.report import write_report
 from trainer.run import Prepared, require, write_json
 from trainer.split import everything
-from twotower.artifact import (
-    IndexSpec,
-    Layout,
-    Manifest,
-    TextSearch,
-    Version,
-    VersionLayout,
-    list_versions,
-    open_version,
-    prune,
-    publish,
-    read_pointer,
-    verify,
-    write_version,
-)
-from twotower.catalogue import Product, write_catalogue
+from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.retention import list_versions, prune
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, open_version, verify
 from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import Interaction
 from twotower.history import weights_by_code, write_recent

@@ -17,7 +17,9 @@ from trainer.errors import DataError
 from trainer.evaluate import history_inputs
 from trainer.progress import Say, track
 from trainer.split import Cases
-from twotower.artifact import Layout, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.version import open_version
 from twotower.diversity import candidates, diversify
 from twotower.events import EventSchema
 from twotower.search import VectorIndex

@@ -30,28 +30,18 @@ from trainer.report import write_report
 from trainer.text_search import write_text_search
 from trainer.text_vectors import encode_cached, texts_of, titles_of
 from twotower.arrays import Float32, Int64
-from twotower.artifact import (
-    Layout,
-    Manifest,
-    Pointer,
-    Version,
-    VersionLayout,
-    list_versions,
-    named_versions,
-    open_version,
-    prune,
-    publish,
-    read_pointer,
-    remove_versions,
-    verify,
-    write_version,
-)
-from twotower.catalogue import Catalogue, Product, read_product_rows, write_catalogue
+from twotower.artifact.catalogue import Catalogue, Product, read_product_rows, write_catalogue
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import Manifest
+from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.retention import list_versions, named_versions, prune, remove_versions
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, open_version, verify
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
 from twotower.events import EventSchema
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
-from twotower.vocab import Vocab
 
 # what a refresh may set otherwise than the training did: nothing that the towers depend on
 _FREE = {"device", "threads", "data", "index", "publish", "paths"}

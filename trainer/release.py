@@ -15,7 +15,10 @@ import numpy as np
 from trainer.config import Config
 from trainer.errors import DataError
 from twotower.arrays import Float64
-from twotower.artifact import Layout, Version, read_pointer, remove_leftovers
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.retention import remove_leftovers
+from twotower.artifact.version import Version
 from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
 from twotower.search import VectorIndex

@@ -21,8 +21,9 @@ from trainer import figures, similarity
 from trainer.errors import ReportError
 from trainer.slices import script
 from twotower.arrays import Float32, Int64
-from twotower.artifact import Manifest, VersionLayout
-from twotower.catalogue import Catalogue, Product
+from twotower.artifact.catalogue import Catalogue, Product
+from twotower.artifact.layout import VersionLayout
+from twotower.artifact.manifest import Manifest
 
 _FIGURE_METRICS = ("ndcg@10", "recall@10", "recall@100")
 _LIBRARIES = (

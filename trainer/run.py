@@ -27,11 +27,11 @@ from trainer.release import current_name, work_folder
 from trainer.source import code_digest, find_files, fingerprint
 from trainer.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.train import pick_device
-from twotower.artifact import Layout
+from twotower.artifact.layout import Layout
+from twotower.artifact.vocab import Vocab
 from twotower.encoder import TextEncoder
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs
-from twotower.vocab import Vocab
 
 # the modules whose every change may change a model
 _MODEL_CODE = {
@@ -52,7 +52,7 @@ _MODEL_CODE = {
         "train",
         "transformer",
     ),
-    "twotower": ("events", "history", "ngrams", "text", "vocab"),
+    "twotower": ("events", "history", "text/ngrams", "text/normalise", "artifact/vocab"),
 }
 
 

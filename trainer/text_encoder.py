@@ -24,13 +24,13 @@ from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.progress import track
 from trainer.source import code_digest
-from twotower.ngrams import UNIT, Bag, NgramSpec
-from twotower.text import Normaliser, item_text
+from twotower.text.ngrams import UNIT, Bag, NgramSpec
+from twotower.text.normalise import Normaliser, item_text
 
 # n-grams of a text that a training step reads
 _WINDOW = 128
 # the modules whose every change may change the catalogue encoder
-_ENCODER_CODE = {"trainer": ("text_encoder",), "twotower": ("ngrams", "text")}
+_ENCODER_CODE = {"trainer": ("text_encoder",), "twotower": ("text/ngrams", "text/normalise")}
 
 
 class HashedNgramEmbedding(InputModule):

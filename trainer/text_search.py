@@ -14,7 +14,7 @@ from trainer.config import Config
 from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32, Int64
-from twotower.artifact import TextSearch
+from twotower.artifact.manifest import TextSearch
 from twotower.encoder import TextEncoder
 from twotower.search import VectorIndex, unit_rows
 

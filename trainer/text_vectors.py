@@ -15,7 +15,7 @@ from trainer.dataset import Products
 from trainer.progress import track
 from twotower.arrays import Float32
 from twotower.encoder import TextEncoder
-from twotower.text import item_text
+from twotower.text.normalise import item_text
 
 
 def texts_of(products: Products) -> list[str]:

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from twotower.arrays import Float32
-from twotower.artifact import EncoderLayout
+from twotower.artifact.layout import EncoderLayout
 from twotower.errors import CorruptArtifact
-from twotower.ngrams import Bag, NgramSpec, pad
-from twotower.text import Normaliser
+from twotower.text.ngrams import Bag, NgramSpec, pad
+from twotower.text.normalise import Normaliser
 from twotower.tower import VectorGraph
 
 # places (texts x longest text) of one batch: a transformer's activations of about this many stay in the caches

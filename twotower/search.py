@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twotower.arrays import Float32, Int64, Mask
-from twotower.artifact import IndexSpec, IndexStep
+from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.tower import NearestProducts
 

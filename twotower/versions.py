@@ -10,7 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from twotower.artifact import Layout, Pointer, Version, open_version, read_pointer
+from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, TwoTowerError, Unavailable, VersionNotHeld
 from twotower.telemetry import MODEL_INFO, VERSION_LOADS
 

@@ -16,17 +16,31 @@ from dataclasses import asdict, dataclass
 _MARKS = re.compile(
     "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff]"
 )
+
+
 _TATWEEL = "\u0640"
+
+
 # zero-width characters, bidi controls, other format controls, lone surrogates, noncharacters
 _INVISIBLE = (
     "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
 )
+
+
 # marks in a presentation form of their own, which NFKC would set on a space: a word would be cut in two
 _LONE_MARKS = "\ufc5e-\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
+
+
 _DROPPED = re.compile(f"[{_INVISIBLE}{_LONE_MARKS}]")
+
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+
+
 # elements of HTML alone: "<Type-C>" and "مقاس<L ... >" are a shop's own words
 _ELEMENTS = (
     "a abbr address article aside audio b big blockquote body br button caption center cite code col colgroup dd del "
@@ -35,28 +49,66 @@ _ELEMENTS = (
     "picture pre q s script section select small source span strike strong style sub summary sup svg table tbody td "
     "textarea tfoot th thead title tr tt u ul video wbr"
 )
+
+
 _TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?=[\s/>])[^<>]*>", re.ASCII | re.IGNORECASE)
+
+
 _MARKUP = re.compile(r"[<>&;]")
+
+
 _SPACE = re.compile(r"\s+")
+
+
 _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero) + n) for n in range(10))}
+
+
 _ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
+
+
 _LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
+
+
 _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("،"): ",", ord("؛"): ";", ord("٪"): "%"}
+
+
 # numbers in Arabic or Persian script, as numbers are written elsewhere
 NUMERALS = {**_DIGITS, **_SEPARATORS}
+
+
 _STANDARD = {**_ALEF, **_LETTERS, **NUMERALS}
+
+
 # letters in another shape; and sounds that Gulf, Iraqi and Egyptian shops write with either letter. This merges words
 # of Persian and Urdu: such a shop can leave its letters as they are, all of them, with `encoder.normaliser: light`.
 _SHAPES = {ord("ھ"): "ه", ord("ڪ"): "ك", ord("ۃ"): "ة", ord("ۂ"): "ه", ord("ے"): "ي", ord("ں"): "ن"}
+
+
 _SOUNDS = {ord("پ"): "ب", ord("چ"): "ج", ord("ڤ"): "ف", ord("ژ"): "ز", ord("گ"): "ك"}
+
+
 _WITH_VARIANTS = {**_STANDARD, **_SHAPES, **_SOUNDS}
+
+
 # what NFKC would set against the digits before it: "1½" would read 11⁄2, and "10²" 102
 _SIGN = re.compile("[²³¹⁰⁴-⁹¼½¾\u2150-\u215f\u2189]")
+
+
 _RAISED = re.compile(r"(?<=\w)(?<![²³¹⁰⁴-⁹])(?=[²³¹⁰⁴-⁹⅟])")
+
+
 _FRACTION = re.compile(r"(\d?)([¼½¾\u2150-\u215e\u2189])(?=(\w?))")
+
+
 _DECIMALS = {sign: f"{unicodedata.numeric(sign):g}".removeprefix("0") for sign in "¼½¾⅕⅖⅗⅘⅒⅛⅜⅝⅞"}
+
+
 _WITH_COMMAS = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]+(?:\.[0-9]+)*(?:,[0-9]+(?:\.[0-9]+)*)+")
+
+
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+
+
 # one name for each unit, spelt as folding leaves it. No single letters: 4L may be a size of clothes, 5G is a network
 _UNIT_NAMES = {
     "مل": "ml",
@@ -69,11 +121,19 @@ _UNIT_NAMES = {
     "بوصة": "inch|انش",
     "لتر": "ليتر|liter|litre",
 }
+
+
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split("|")}
+
+
 # "5 كيلو متر" is no weight
 _KILO = "كيلو(?! (?:متر|واط|وات|هرتز|بايت|كالوري|سعر[اهة]))"
+
+
 # whole words, the longest first
 _UNIT_NAME = "|".join(_KILO if name == "كيلو" else name for name in sorted(_UNITS, key=len, reverse=True))
+
+
 _UNIT = re.compile(rf"([0-9] ?)({_UNIT_NAME})(?!\w)")
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from twotower.errors import CorruptArtifact
 
 _COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity"
+
+
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -29,6 +31,8 @@ CREATE TABLE products (
   popularity REAL NOT NULL
 ) WITHOUT ROWID
 """
+
+
 # SQLite's default limit on host parameters is 32,766 since 3.32, 999 before
 _ASK = 900
 

@@ -26,11 +26,19 @@ _PIECES = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]+|_+")
 
 # a weight of 1, as a whole number: weights travel in the attention mask, which is int64
 UNIT = 4096
+
+
 _LEAST = 0.2
+
+
 # spellings that the normaliser keeps, since they are letters of their own: "مؤمن" and "مومن", "ماء" and "ما"
 _HAMZA = {ord("ؤ"): "و", ord("ئ"): "ي", ord("ء"): None}
+
+
 # "جدييييد": no Arabic word has a letter three times in a row
 _RUN = re.compile("([ا-ي])\\1{2,}")
+
+
 _VOWELS = re.compile("[اويaeiou]")
 
 

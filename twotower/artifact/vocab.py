@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twotower.errors import CorruptArtifact
-from twotower.text import Normaliser
+from twotower.text.normalise import Normaliser
 
 # the settings of every vocab.json so far: with others its names would not be found
 _fold = Normaliser(letters=True, teh_marbuta=True)

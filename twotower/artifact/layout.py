@@ -1,0 +1,83 @@
+"""Every path of an artifact folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every path below one artifact folder."""
+
+    root: Path
+
+    @property
+    def current(self) -> Path:
+        return self.root / "CURRENT"
+
+    @property
+    def previous(self) -> Path:
+        return self.root / "PREVIOUS"
+
+    @property
+    def pointers(self) -> Path:
+        """Locked by whoever changes CURRENT and PREVIOUS, or removes what they do not name; readers need no lock."""
+        return self.root / ".pointers"
+
+    @property
+    def versions(self) -> Path:
+        return self.root / "versions"
+
+    @property
+    def encoders(self) -> Path:
+        return self.root / "encoders"
+
+    @property
+    def work(self) -> Path:
+        """Checkpoints, caches and half-written versions: the trainer's alone, no service looks here."""
+        return self.root / "work"
+
+    def version(self, name: str) -> VersionLayout:
+        return VersionLayout(self.versions / name)
+
+    def encoder(self, digest: str) -> EncoderLayout:
+        return EncoderLayout(self.encoders / digest)
+
+
+@dataclass(frozen=True)
+class VersionLayout:
+    """Every file of one version folder."""
+
+    root: Path
+
+    manifest = property(lambda self: self.root / "manifest.json")
+    embeddings = property(lambda self: self.root / "product_embeddings.npy")
+    ids = property(lambda self: self.root / "product_ids.npy")
+    index = property(lambda self: self.root / "product_index.faiss")
+    # the same rows as the text encoder has them: what a search for words ranks by
+    text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
+    text_index = property(lambda self: self.root / "text_index.faiss")
+    # of a flat index of a small catalogue, beside it; it reads its vectors from `embeddings`
+    nearest = property(lambda self: self.root / "nearest_products.onnx")
+    item_tower = property(lambda self: self.root / "item_tower.onnx")
+    buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
+    vocab = property(lambda self: self.root / "vocab.json")
+    products = property(lambda self: self.root / "products.sqlite")
+    recent = property(lambda self: self.root / "recent_interactions.jsonl.gz")
+    weights = property(lambda self: self.root / "model.safetensors")
+    config = property(lambda self: self.root / "config.yaml")
+    metrics = property(lambda self: self.root / "metrics.json")
+    rejects = property(lambda self: self.root / "rejects.csv")
+    report = property(lambda self: self.root / "report.html")
+
+
+@dataclass(frozen=True)
+class EncoderLayout:
+    """Every file of one shared text encoder folder."""
+
+    root: Path
+
+    spec = property(lambda self: self.root / "encoder.json")
+    graph = property(lambda self: self.root / "encoder.onnx")
+    tokenizer = property(lambda self: self.root / "tokenizer.json")

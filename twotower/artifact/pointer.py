@@ -1,0 +1,62 @@
+"""CURRENT and PREVIOUS: read without a lock, replaced by rename under one."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from twotower.artifact.fsync import sync
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import NAME
+from twotower.errors import CorruptArtifact
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What CURRENT or PREVIOUS says: a version's name and the sha256 of its manifest."""
+
+    version: str
+    manifest_sha256: str
+
+
+def read_pointer(path: Path) -> Pointer | None:
+    """The pointer in `path`, or None where there is none. CorruptArtifact where it is not one."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error}") from None
+    parts = text.split()
+    if len(parts) != 2 or not NAME.match(parts[0]) or not re.fullmatch(r"[0-9a-f]{64}", parts[1]):
+        raise CorruptArtifact(f"{path} does not hold a version name and a sha256: {text[:100]!r}")
+    return Pointer(parts[0], parts[1])
+
+
+def read_to_repair(path: Path) -> Pointer | None:
+    """The pointer in `path`; None also of a damaged one, which publishing repairs. PREVIOUS stays then, for it is the
+    last version known to be good."""
+    try:
+        return read_pointer(path)
+    except CorruptArtifact:
+        return None
+
+
+@contextmanager
+def pointers_locked(layout: Layout) -> Iterator[None]:
+    """Nobody else changes a pointer or removes a version meanwhile; held for moments, so that nobody waits long."""
+    with layout.pointers.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_pointer(path: Path, pointer: Pointer) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)

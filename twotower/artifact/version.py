@@ -1,0 +1,102 @@
+"""Opens a version and checks its files against its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from twotower.artifact.layout import EncoderLayout, Layout, VersionLayout
+from twotower.artifact.manifest import SCHEMA, FileEntry, Manifest
+from twotower.errors import CorruptArtifact, NotFound
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Version:
+    """One opened version: its manifest, its folder, and its encoder's folder."""
+
+    manifest: Manifest
+    layout: VersionLayout
+    encoder: EncoderLayout
+
+    @property
+    def name(self) -> str:
+        return self.manifest.version
+
+    @property
+    def trained_as(self) -> str:
+        """The version whose model a refresh has; its own name where a training made it."""
+        return str(self.manifest.configuration.get("trained_as", self.name))
+
+    @property
+    def nearest(self) -> Path | None:
+        """The graph beside a flat index, or None where the version has none."""
+        path: Path = self.layout.nearest
+        return path if path.name in self.manifest.files else None
+
+    def check(self, *paths: Path) -> None:
+        """Hashes the files that are about to be opened. CorruptArtifact where one does not match the manifest."""
+        for path in paths:
+            shared = path.parent == self.encoder.root
+            entries = self.manifest.encoder_files if shared else self.manifest.files
+            entry = entries.get(path.name)
+            if entry is None:
+                raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
+            found = describe(path)
+            if found.size != entry.size:
+                raise CorruptArtifact(f"{path} has {found.size} bytes, its manifest says {entry.size}")
+            if found.sha256 != entry.sha256:
+                raise CorruptArtifact(f"{path} has sha256 {found.sha256}, its manifest says {entry.sha256}")
+
+
+def describe(path: Path) -> FileEntry:
+    """Size and sha256 of a file. CorruptArtifact where it cannot be read."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
+    return FileEntry(sha256=digest.hexdigest(), size=size)
+
+
+def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Version:
+    """The version `name`, its manifest checked against `manifest_sha256` where given.
+
+    NotFound where there is no such version, CorruptArtifact where its manifest is not what it should be.
+    """
+    if not NAME.match(name):
+        raise NotFound(f"{name!r} is not a version name", field="version")
+    files = layout.version(name)
+    if not files.manifest.is_file():
+        raise NotFound(f"there is no version {name!r} in {layout.versions}", field="version")
+    raw = files.manifest.read_bytes()
+    found = hashlib.sha256(raw).hexdigest()
+    if manifest_sha256 and found != manifest_sha256:
+        raise CorruptArtifact(f"{files.manifest} has sha256 {found}, CURRENT says {manifest_sha256}")
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CorruptArtifact(f"{files.manifest}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if manifest.schema_version != SCHEMA:
+        raise CorruptArtifact(f"{files.manifest} has schema {manifest.schema_version}, this code reads {SCHEMA}")
+    if manifest.version != name:
+        raise CorruptArtifact(f"{files.manifest} is of version {manifest.version!r}, its folder is {name!r}")
+    return Version(manifest, files, layout.encoder(manifest.encoder_digest))
+
+
+def verify(version: Version) -> None:
+    """Hashes every file that the manifest lists."""
+    version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
