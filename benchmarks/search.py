@@ -27,10 +27,10 @@ from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version
-from twotower.encoder import TextEncoder
-from twotower.search import unit_rows
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import ItemTower
+from twotower.search.vector_index import unit_rows
 from twotower.text.normalise import Normaliser
-from twotower.tower import ItemTower
 
 _LISTED = 10
 _TITLES, _WORDS, _OFTEN, _CHUNK = 2000, 500, 5, 256

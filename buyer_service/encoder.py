@@ -14,8 +14,8 @@ from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
+from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, to_inputs
-from twotower.tower import BuyerTower
 
 # histories that go through the tower at once: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128

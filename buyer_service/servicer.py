@@ -10,12 +10,14 @@ import grpc
 
 from buyer_service.encoder import BuyerEncoder, Columns, load
 from buyer_service.settings import BuyerSettings
-from twotower import rpc, wire
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
-from twotower.telemetry import CALL_ROWS
-from twotower.versions import Versions
+from twotower.serving import server as rpc
+from twotower.serving import wire
+from twotower.serving.model_versions import Versions
+from twotower.serving.telemetry import CALL_ROWS
+from twotower.serving.workers import Workers
 
 # a few milliseconds of work: histories, and the bytes of some 1,500 interactions
 _FEW, _SMALL_BYTES = 64, 48 << 10
@@ -24,7 +26,7 @@ _FEW, _SMALL_BYTES = 64, 48 << 10
 class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
     """The calls of protos/buyer.proto, answered by the versions held."""
 
-    def __init__(self, versions: Versions[BuyerEncoder], workers: rpc.Workers, max_batch: int) -> None:
+    def __init__(self, versions: Versions[BuyerEncoder], workers: Workers, max_batch: int) -> None:
         self._versions = versions
         self._workers = workers
         self._max_batch = max_batch
@@ -43,7 +45,7 @@ async def serve(
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
-    workers = rpc.Workers(settings.threads, settings.queue)
+    workers = Workers(settings.threads, settings.queue)
     servicer = BuyerServicer(versions, workers, settings.max_batch)
     await rpc.serve(
         service="buyer_service",

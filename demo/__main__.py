@@ -15,7 +15,7 @@ from demo.client import Client, show
 from demo.settings import DemoSettings
 from demo.supervisor import ask, children, redis_url, shown_redis, supervise
 from twotower.errors import SettingsError, TwoTowerError, Unavailable
-from twotower.settings import read_settings
+from twotower.serving.settings import read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
 # the trainer's exit code where its publish gate kept a version back: another one is being served then

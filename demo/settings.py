@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from twotower.settings import ProcessSettings
+from twotower.serving.settings import ProcessSettings
 
 
 class DemoSettings(ProcessSettings):

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from gateway import workers
 from gateway.server import listen, make_server
 from gateway.settings import GatewaySettings
-from twotower import telemetry
 from twotower.errors import SettingsError
-from twotower.settings import read_settings
+from twotower.serving import telemetry
+from twotower.serving.settings import read_settings
 
 log = logging.getLogger("gateway")
 

@@ -24,7 +24,6 @@ from gateway.pipeline import Pipeline
 from gateway.routes import Live, Routes
 from gateway.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.settings import GatewaySettings
-from twotower import rpc, telemetry
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -34,6 +33,7 @@ from twotower.errors import (
     Unavailable,
     VersionNotHeld,
 )
+from twotower.serving import client, telemetry
 
 _DESCRIPTION = "Two-tower retrieval: buyers' vectors from their interactions, and the products nearest to them."
 # the first class that fits decides: the narrow ones before those they derive from
@@ -88,7 +88,7 @@ def create_app(settings: GatewaySettings) -> Edge:
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
     """Channels, the Redis pool and all that stands on them; `stack` closes them, the last made first."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
-    channels = [rpc.connect(address, settings.max_message_mb) for address in addresses]
+    channels = [client.connect(address, settings.max_message_mb) for address in addresses]
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels

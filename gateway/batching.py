@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from gateway import metrics
-from twotower import telemetry
 from twotower.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
+from twotower.serving import telemetry
 
 log = logging.getLogger(__name__)
 

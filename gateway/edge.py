@@ -14,8 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics
 from gateway.access import AccessLog
-from twotower import telemetry
 from twotower.errors import TwoTowerError
+from twotower.serving import telemetry
 
 log = logging.getLogger(__name__)
 

@@ -26,10 +26,10 @@ from gateway import metrics
 from gateway.batching import Batcher, Deadline, Limits
 from gateway.breaker import Breaker
 from gateway.settings import GatewaySettings
-from twotower import wire
 from twotower.errors import Unavailable
 from twotower.events import Interaction
 from twotower.history import latest
+from twotower.serving import wire
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the gateway counts, beside what `twotower.telemetry` has for every process."""
+"""What the gateway counts, beside what `twotower.serving.telemetry` has for every process."""
 
 from __future__ import annotations
 

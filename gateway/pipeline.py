@@ -11,7 +11,6 @@ from gateway.batching import Deadline
 from gateway.history import Addition, HistoryStore
 from gateway.schemas import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from gateway.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
-from twotower import wire
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -23,6 +22,7 @@ from twotower.errors import (
 from twotower.events import Interaction
 from twotower.history import latest
 from twotower.pb import retrieval_pb2
+from twotower.serving import wire
 
 # of the time left: what is spent on a history or a buyer's vector must leave enough for the popular products
 _FIRST_SHARE = 0.5

@@ -20,9 +20,9 @@ from gateway.history import Addition
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import Context
 from gateway.settings import GatewaySettings
-from twotower import telemetry, wire
 from twotower.events import EventSchema
 from twotower.pb import retrieval_pb2
+from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
 

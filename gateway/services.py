@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.batching import Batcher, Deadline, Limits
-from twotower import rpc, wire
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
 from twotower.pb import (
     buyer_pb2,
@@ -21,6 +20,7 @@ from twotower.pb import (
     retrieval_pb2,
     retrieval_pb2_grpc,
 )
+from twotower.serving import client, wire
 from twotower.streams import StreamedCalls
 
 # ids in one Lookup: what the largest answer needs, and within every service's limit
@@ -182,7 +182,7 @@ class RetrievalClient:
         request = _search_request(version, calls, texts=True)
         older = NotFound("the retrieval service is of a release that does not search texts", field="texts")
         try:
-            answer = await rpc.call(self._stub.Search, request, timeout, "retrieval service")
+            answer = await client.call(self._stub.Search, request, timeout, "retrieval service")
         except InvalidInput as error:
             # it took them for vectors of its towers, which have another length
             raise older if error.field == "vectors.dimension" else error from None
@@ -194,12 +194,12 @@ class RetrievalClient:
         self, version: str, queries: list[retrieval_pb2.Query], timeout: float
     ) -> list[Hits | Exception]:
         request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
-        answer = await rpc.call(self._stub.Popular, request, timeout, "retrieval service")
+        answer = await client.call(self._stub.Popular, request, timeout, "retrieval service")
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _vectors_of(self, version: str, ids: list[str], timeout: float) -> Sequence[Vector | None]:
         request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)
-        answer = await rpc.call(self._stub.Vectors, request, timeout, "retrieval service")
+        answer = await client.call(self._stub.Vectors, request, timeout, "retrieval service")
         unknown = set(answer.unknown_product_ids)
         vectors = _split(answer.vectors, len(ids))
         return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
@@ -208,7 +208,7 @@ class RetrievalClient:
         self, version: str, calls: list[Sequence[str]], timeout: float
     ) -> list[list[retrieval_pb2.Product]]:
         request = retrieval_pb2.LookupRequest(product_ids=[one for ids in calls for one in ids], model_version=version)
-        answer = await rpc.call(self._stub.Lookup, request, timeout, "retrieval service")
+        answer = await client.call(self._stub.Lookup, request, timeout, "retrieval service")
         products = list(answer.products)
         if len(products) != len(request.product_ids):
             raise Unavailable(f"Lookup answered {len(products)} products for {len(request.product_ids)}")

@@ -11,7 +11,7 @@ from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import RedisError
 
 from twotower.events import DEFAULT_WEIGHTS
-from twotower.settings import ProcessSettings
+from twotower.serving.settings import ProcessSettings
 
 
 def _names(value: object) -> object:

@@ -21,7 +21,7 @@ from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound, SettingsError, TwoTowerError
 from twotower.events import check_id
 from twotower.history import read_recent
-from twotower.settings import read_settings
+from twotower.serving.settings import read_settings
 
 # buyers in one transaction: Redis does nothing else while it runs one
 _BATCH = 100

@@ -6,9 +6,9 @@ import sys
 
 from item_service.settings import ItemSettings
 from twotower.errors import SettingsError
-from twotower.rpc import limit_numeric_threads
-from twotower.settings import read_settings
-from twotower.telemetry import configure_logging
+from twotower.serving.server import limit_numeric_threads
+from twotower.serving.settings import read_settings
+from twotower.serving.telemetry import configure_logging
 
 
 def main() -> int:

@@ -12,10 +12,10 @@ from twotower.arrays import Float32
 from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import ItemTower
 from twotower.text.normalise import item_text
-from twotower.tower import ItemTower
 
 
 class Item(NamedTuple):

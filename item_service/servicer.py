@@ -10,17 +10,19 @@ import grpc
 
 from item_service.encoder import Item, ItemEncoder, load
 from item_service.settings import ItemSettings
-from twotower import rpc, wire
 from twotower.artifact.layout import Layout
 from twotower.pb import item_pb2, item_pb2_grpc
-from twotower.telemetry import CALL_ROWS
-from twotower.versions import Versions
+from twotower.serving import server as rpc
+from twotower.serving import wire
+from twotower.serving.model_versions import Versions
+from twotower.serving.telemetry import CALL_ROWS
+from twotower.serving.workers import Workers
 
 
 class ItemServicer(item_pb2_grpc.ItemServiceServicer):
     """The calls of protos/item.proto, answered by the versions held."""
 
-    def __init__(self, versions: Versions[ItemEncoder], workers: rpc.Workers, max_batch: int) -> None:
+    def __init__(self, versions: Versions[ItemEncoder], workers: Workers, max_batch: int) -> None:
         self._versions = versions
         self._workers = workers
         self._max_batch = max_batch
@@ -38,7 +40,7 @@ async def serve(
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
-    workers = rpc.Workers(settings.threads, settings.queue)
+    workers = Workers(settings.threads, settings.queue)
     servicer = ItemServicer(versions, workers, settings.max_batch)
     await rpc.serve(
         service="item_service",

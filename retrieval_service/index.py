@@ -14,9 +14,9 @@ from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
-from twotower.diversity import candidates, check_diversity, diversify
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
-from twotower.search import VectorIndex, unit_rows
+from twotower.search.diversity import candidates, check_diversity, diversify
+from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.text.normalise import Normaliser
 
 MAX_K = 1000
@@ -34,7 +34,7 @@ class Filter(NamedTuple):
 
 
 class Query(NamedTuple):
-    """How many products, which never, which only, and how unlike one another, 0 to 1 (see `twotower.diversity`).
+    """How many products, which never, which only, and how unlike one another, 0 to 1 (see `twotower.search.diversity`).
 
     `k` is 1 to 1,000; unknown excluded ids are harmless.
     """

@@ -10,13 +10,15 @@ import grpc
 
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
-from twotower import rpc, wire
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
-from twotower.telemetry import CALL_ROWS
-from twotower.versions import Versions
+from twotower.serving import server as rpc
+from twotower.serving import wire
+from twotower.serving.model_versions import Versions
+from twotower.serving.telemetry import CALL_ROWS
+from twotower.serving.workers import Workers
 
 # products asked for and excluded by one query; and queries, each of which takes its time however small the index is
 _FEW, _FEW_QUERIES = 200, 64
@@ -27,7 +29,7 @@ _SHORT_MS = 8
 class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
     """The calls of protos/retrieval.proto, answered by the versions held."""
 
-    def __init__(self, versions: Versions[ProductIndex], workers: rpc.Workers, settings: RetrievalSettings) -> None:
+    def __init__(self, versions: Versions[ProductIndex], workers: Workers, settings: RetrievalSettings) -> None:
         self._versions = versions
         self._workers = workers
         self._settings = settings
@@ -68,7 +70,7 @@ async def serve(
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
-    workers = rpc.Workers(settings.threads, settings.queue)
+    workers = Workers(settings.threads, settings.queue)
     servicer = RetrievalServicer(versions, workers, settings)
     await rpc.serve(
         service="retrieval_service",

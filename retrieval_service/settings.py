@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from twotower.settings import ServiceSettings
+from twotower.serving.settings import ServiceSettings
 
 
 class RetrievalSettings(ServiceSettings):

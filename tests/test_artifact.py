@@ -12,7 +12,7 @@ from tiny_artifact import build_version
 from twotower.artifact import store
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import Manifest
-from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.pointer import Pointer, read_pointer, write_pointer
 from twotower.artifact.retention import list_versions, prune, remove_leftovers
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe, open_version, verify

@@ -10,8 +10,8 @@ import pytest
 from conftest import until
 
 from gateway.batching import Batcher, Deadline, Limits
-from twotower import telemetry
 from twotower.errors import DeadlineExceeded, InvalidInput, NotFound, Overloaded, Unavailable
+from twotower.serving import telemetry
 
 LATER = Deadline.after(3600)
 

@@ -14,12 +14,14 @@ from tiny_artifact import HALF_LIFE_DAYS, build_version
 from buyer_service.encoder import Columns, load
 from buyer_service.servicer import is_small
 from buyer_service.settings import BuyerSettings
-from twotower import errors, rpc, telemetry, wire
+from twotower import errors
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
 from twotower.events import DAY_MS, Interaction
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
+from twotower.serving import telemetry, wire
+from twotower.serving.client import call, connect
 
 Stub = buyer_pb2_grpc.BuyerServiceStub
 WEIGHTS = {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
@@ -39,7 +41,7 @@ def stored(tiny: Path) -> NDArray[np.float32]:
 async def stub(tiny: Path) -> AsyncIterator[Stub]:
     async with (
         running("buyer", tiny, max_batch=300, max_interactions=50) as service,
-        rpc.connect(service.address) as channel,
+        connect(service.address) as channel,
     ):
         yield Stub(channel)
 
@@ -55,7 +57,7 @@ def history(*events: tuple[str, str, int]) -> buyer_pb2.History:
 
 async def encode(stub: Stub, *histories: buyer_pb2.History, version: str = "") -> buyer_pb2.EncodeResponse:
     request = buyer_pb2.EncodeRequest(histories=histories, model_version=version)
-    return await rpc.call(stub.Encode, request, 30, "buyer service")
+    return await call(stub.Encode, request, 30, "buyer service")
 
 
 def expected(stored: NDArray[np.float32], events: Sequence[tuple[int, str, float]]) -> NDArray[np.float32]:
@@ -197,7 +199,7 @@ async def test_no_histories_and_too_many_are_refused(stub: Stub) -> None:
 
 async def test_both_versions_answer_and_an_unknown_one_names_them(artifacts: Path) -> None:
     build_version(artifacts, "b", seed=1)
-    async with running("buyer", artifacts) as service, rpc.connect(service.address) as channel:
+    async with running("buyer", artifacts) as service, connect(service.address) as channel:
         for asked, name in (("", "b"), ("a", "a")):
             answer = await encode(Stub(channel), history(("p2", "View", 0)), version=asked)
             assert answer.vectors.model_version == name

@@ -18,7 +18,7 @@ from trainer.export import check_buyer_parity, export_buyer_tower
 from trainer.history import History
 from trainer.model import BuyerTower, Sizes, TwoTower
 from trainer.transformer import CausalTransformer
-from twotower import tower
+from twotower.graphs import towers as tower
 from twotower.history import BuyerInputs
 
 KINDS = ["weighted_average", "attention", "transformer"]

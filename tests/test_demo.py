@@ -16,7 +16,7 @@ from demo.client import show
 from demo.settings import DemoSettings
 from demo.supervisor import children, redis_url, shown_redis
 from twotower.errors import SettingsError
-from twotower.settings import read_settings
+from twotower.serving.settings import read_settings
 
 SMALL = {
     "products": 300,

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from marginal import most_marginal
 from numpy.typing import NDArray
 
-from twotower.diversity import candidates, check_diversity, diversify
 from twotower.errors import InvalidInput
-from twotower.search import Hits, VectorIndex
+from twotower.search.diversity import candidates, check_diversity, diversify
+from twotower.search.vector_index import Hits, VectorIndex
 
 
 def flat(vectors: NDArray[np.float32]) -> VectorIndex:

@@ -12,7 +12,7 @@ from tiny_artifact import build_version
 
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
-from twotower.encoder import TextEncoder, cut_batches
+from twotower.graphs.text_encoder import TextEncoder, cut_batches
 
 
 def test_batches_worked_out_by_hand() -> None:

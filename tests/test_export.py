@@ -30,8 +30,8 @@ from trainer.encoder_export import check_text_parity, checked_encoder_files, exp
 from trainer.errors import EncoderError, ParityError
 from trainer.text_encoder import HashedNgramEmbedding
 from twotower.artifact.layout import Layout
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser
 

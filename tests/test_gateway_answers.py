@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.routes import ids_as_json
-from twotower import wire
+from twotower.serving import wire
 
 # what might be taken for the mark between two ids, once it is escaped
 ODD = ["\\u0000", "\\", '"', '","', "\\\\u0000", "خاتم/ذهب", "\u2028", "😀"]

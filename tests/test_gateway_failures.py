@@ -21,8 +21,10 @@ from stack import Reference, Stack, as_json, check_list, event, gateway, stack
 
 from gateway.pipeline import Pipeline
 from gateway.schemas import ReadyAnswer
-from twotower import rpc, wire
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.serving import wire
+from twotower.serving.guard import Guarded
+from twotower.serving.status import REQUEST_ID_KEY
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
 BODY = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
@@ -237,7 +239,7 @@ class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
 @asynccontextmanager
 async def faked(redis: RedisServer, **settings: Any) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
     fake, server = Fake(), grpc.aio.server()
-    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(rpc.Guarded(fake), server)  # type: ignore[no-untyped-call]
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(Guarded(fake), server)  # type: ignore[no-untyped-call]
     fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
@@ -260,7 +262,7 @@ async def test_the_request_id_travels_to_the_services(redis: RedisServer) -> Non
     async with faked(redis) as (fake, client):
         await client.get("/retrieve", params={"buyer_id": "b"}, headers={"X-Request-ID": "from-the-caller"})
         response = await client.get("/retrieve", params={"buyer_id": "b"})
-        assert [one[rpc.REQUEST_ID_KEY] for one in fake.metadata] == ["from-the-caller", response.json()["request_id"]]
+        assert [one[REQUEST_ID_KEY] for one in fake.metadata] == ["from-the-caller", response.json()["request_id"]]
 
 
 async def test_a_request_under_way_is_answered_before_the_process_ends(redis: RedisServer) -> None:

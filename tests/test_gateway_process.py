@@ -20,7 +20,7 @@ from stack import NOBODY
 from gateway.server import listen
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
-from twotower.settings import read_settings
+from twotower.serving.settings import read_settings
 
 ENVIRON = {
     "TWOTOWER_GATEWAY_PORT": "0",

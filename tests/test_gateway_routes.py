@@ -19,8 +19,8 @@ from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, R
 from retrieval_service import servicer
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
-from twotower.encoder import TextEncoder
-from twotower.tower import ItemTower
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import ItemTower
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

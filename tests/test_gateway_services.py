@@ -14,10 +14,10 @@ from conftest import running
 from gateway.batching import Deadline, Limits
 from gateway.services import RetrievalClient, Vector
 from retrieval_service.index import Answer, ProductIndex, Query
-from twotower import rpc
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
 from twotower.pb import retrieval_pb2
+from twotower.serving.client import connect
 
 
 async def test_a_batch_holds_few_searches_that_take_long(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +33,7 @@ async def test_a_batch_holds_few_searches_that_take_long(tiny: Path, monkeypatch
     vector = Vector(stored[0].tobytes(), stored.shape[1], "tiny-a")
     wanted = [retrieval_pb2.Query(k=k, diversity=0.5) for k in (100, 100, 1000, 100, 10)]
     wanted += [retrieval_pb2.Query(k=100)] * 30
-    async with running("retrieval", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("retrieval", tiny) as service, connect(service.address) as channel:
         client = RetrievalClient(channel, Limits(20, 1000, 1, 60.0))
         monkeypatch.setattr(ProductIndex, "search", noted)
         answers = await asyncio.gather(*(client.search(vector, one, Deadline.after(60)) for one in wanted))

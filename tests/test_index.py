@@ -15,7 +15,7 @@ from trainer.errors import DataError
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
-from twotower.search import VectorIndex
+from twotower.search.vector_index import VectorIndex
 
 NONE = np.empty(0, np.int64)
 COUNT, DIMENSION = 3000, 16

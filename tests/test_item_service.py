@@ -12,12 +12,14 @@ from tiny_artifact import TEXT_DIMENSION, build_version, catalogue
 
 from item_service.encoder import load
 from item_service.settings import ItemSettings
-from twotower import errors, rpc, telemetry, wire
+from twotower import errors
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.pb import item_pb2, item_pb2_grpc
+from twotower.serving import telemetry, wire
+from twotower.serving.client import call, connect
 from twotower.text.normalise import item_text
 
 PRODUCTS = catalogue(40)
@@ -36,7 +38,7 @@ def opened(artifacts: Path, name: str = "tiny-a") -> Version:
 
 @pytest.fixture
 async def stub(tiny: Path) -> AsyncIterator[item_pb2_grpc.ItemServiceStub]:
-    async with running("item", tiny, max_batch=64, max_text=200) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny, max_batch=64, max_text=200) as service, connect(service.address) as channel:
         yield item_pb2_grpc.ItemServiceStub(channel)
 
 
@@ -44,7 +46,7 @@ async def encode(
     stub: item_pb2_grpc.ItemServiceStub, *items: item_pb2.Item, text: bool = False
 ) -> item_pb2.EncodeResponse:
     request = item_pb2.EncodeRequest(items=items, include_text_vectors=text)
-    return await rpc.call(stub.Encode, request, 30, "item service")
+    return await call(stub.Encode, request, 30, "item service")
 
 
 async def test_a_row_of_the_catalogue_gets_its_stored_vector(tiny: Path, stub: item_pb2_grpc.ItemServiceStub) -> None:
@@ -172,11 +174,11 @@ async def test_text_vectors_are_those_of_the_text_encoder(tiny: Path, stub: item
 
 async def test_both_versions_answer_each_with_its_own_vectors(artifacts: Path) -> None:
     build_version(artifacts, "b", seed=1)
-    async with running("item", artifacts) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         for asked, name in (("", "b"), ("a", "a"), ("b", "b")):
             request = item_pb2.EncodeRequest(items=[message(3)], model_version=asked)
-            answer = await rpc.call(stub.Encode, request, 30, "item service")
+            answer = await call(stub.Encode, request, 30, "item service")
             assert answer.vectors.model_version == name
             stored = np.load(opened(artifacts, name).layout.embeddings)
             np.testing.assert_allclose(wire.unpack(answer.vectors)[0], stored[3], atol=1e-4)

@@ -10,7 +10,7 @@ from tiny_artifact import TEXT_DIMENSION, item_graph
 
 from trainer.item_side import encode
 from trainer.model import ItemFeatures
-from twotower.tower import ItemTower
+from twotower.graphs.towers import ItemTower
 
 
 def test_a_product_of_which_nothing_is_known_has_a_vector_of_zeros(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from trainer.config import Model, load_config
 from trainer.export import check_item_parity, export_item_tower
 from trainer.model import Heads, ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded
-from twotower import tower
+from twotower.graphs import towers as tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
 SIZES = Sizes(TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES, 3)

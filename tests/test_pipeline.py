@@ -39,11 +39,11 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import TextEncoder
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import ItemTower
 from twotower.history import read_recent
-from twotower.search import VectorIndex
+from twotower.search.vector_index import VectorIndex
 from twotower.text.normalise import item_text
-from twotower.tower import ItemTower
 
 Capture = pytest.CaptureFixture[str]
 

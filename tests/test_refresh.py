@@ -33,10 +33,10 @@ from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import TextEncoder
-from twotower.search import VectorIndex
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import ItemTower
+from twotower.search.vector_index import VectorIndex
 from twotower.text.normalise import item_text
-from twotower.tower import ItemTower
 
 Rows = list[list[str]]
 Capture = pytest.CaptureFixture[str]

@@ -22,13 +22,15 @@ from retrieval_service.servicer import is_small
 from retrieval_service.settings import RetrievalSettings
 from trainer.config import Index
 from trainer.index import build, item_queries
-from twotower import errors, rpc, telemetry, wire
+from twotower import errors
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
 from twotower.pb import common_pb2, retrieval_pb2, retrieval_pb2_grpc
-from twotower.search import VectorIndex
+from twotower.search.vector_index import VectorIndex
+from twotower.serving import telemetry, wire
+from twotower.serving.client import call, connect
 
 Stub = retrieval_pb2_grpc.RetrievalServiceStub
 PRODUCTS = catalogue(40)
@@ -48,7 +50,7 @@ def stored(tiny: Path) -> NDArray[np.float32]:
 async def stub(tiny: Path) -> AsyncIterator[Stub]:
     async with (
         running("retrieval", tiny, max_batch=50, max_lookup=100) as service,
-        rpc.connect(service.address) as channel,
+        connect(service.address) as channel,
     ):
         yield Stub(channel)
 
@@ -61,13 +63,13 @@ async def search(
     stub: Stub, vectors: NDArray[np.float32], *queries: retrieval_pb2.Query, version: str = "tiny-a"
 ) -> Sequence[retrieval_pb2.Hits]:
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(vectors, version), queries=queries)
-    answer = await rpc.call(stub.Search, request, 30, "retrieval service")
+    answer = await call(stub.Search, request, 30, "retrieval service")
     assert answer.model_version == version
     return answer.hits
 
 
 async def popular(stub: Stub, *queries: retrieval_pb2.Query) -> Sequence[retrieval_pb2.Hits]:
-    return (await rpc.call(stub.Popular, retrieval_pb2.PopularRequest(queries=queries), 30, "retrieval service")).hits
+    return (await call(stub.Popular, retrieval_pb2.PopularRequest(queries=queries), 30, "retrieval service")).hits
 
 
 def ranked(stored: NDArray[np.float32], vector: NDArray[np.float32], allowed: Iterable[Product], k: int) -> list[str]:
@@ -98,12 +100,12 @@ async def test_ids_travel_as_one_text_where_the_caller_wants_that(stub: Stub, st
     nothing = query(3, [one.id for one in PRODUCTS])
     asked = [query(3), nothing]
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(stored[[4, 4]], "tiny-a"), queries=asked, packed=True)
-    first, none = (await rpc.call(stub.Search, request, 30, "retrieval service")).hits
+    first, none = (await call(stub.Search, request, 30, "retrieval service")).hits
     assert first.packed_product_ids == "\0".join(ranked(stored, stored[4], PRODUCTS, 3)) and not first.product_ids
     assert none.packed_product_ids == "" and not none.product_ids
     popular = {}
     for packed in (False, True):
-        answer = await rpc.call(
+        answer = await call(
             stub.Popular, retrieval_pb2.PopularRequest(queries=asked, packed=packed), 30, "retrieval service"
         )
         popular[packed] = answer.hits[0]
@@ -262,7 +264,7 @@ async def test_vectors_that_do_not_fit_are_refused(stub: Stub, stored: NDArray[n
         (common_pb2.Vectors(data=b"", dimension=0, model_version="tiny-a"), "vectors.dimension"),
     ):
         with pytest.raises(errors.InvalidInput) as caught:
-            await rpc.call(stub.Search, retrieval_pb2.SearchRequest(vectors=bad, queries=[query()]), 30, "r")
+            await call(stub.Search, retrieval_pb2.SearchRequest(vectors=bad, queries=[query()]), 30, "r")
         assert caught.value.field == field
 
 
@@ -309,7 +311,7 @@ async def test_popular_under_a_filter_and_without_excluded_products(stub: Stub, 
 
 async def test_lookup_tells_what_is_known_in_the_order_asked_for(stub: Stub) -> None:
     ids = ["p10", "nobody", "p1", "p10"]
-    answer = await rpc.call(stub.Lookup, retrieval_pb2.LookupRequest(product_ids=ids), 30, "retrieval service")
+    answer = await call(stub.Lookup, retrieval_pb2.LookupRequest(product_ids=ids), 30, "retrieval service")
     assert [one.product_id for one in answer.products] == ids
     assert [one.found for one in answer.products] == [True, False, True, True]
     one, wanted = answer.products[2], PRODUCTS[1]
@@ -322,7 +324,7 @@ async def test_lookup_tells_what_is_known_in_the_order_asked_for(stub: Stub) -> 
 
 async def test_vectors_are_the_stored_ones(stub: Stub, stored: NDArray[np.float32]) -> None:
     request = retrieval_pb2.VectorsRequest(product_ids=["p9", "x", "p0", "y", "x"])
-    answer = await rpc.call(stub.Vectors, request, 30, "retrieval service")
+    answer = await call(stub.Vectors, request, 30, "retrieval service")
     vectors = wire.unpack(answer.vectors)
     np.testing.assert_array_equal(vectors[[0, 2]], stored[[9, 0]])
     assert not vectors[[1, 3, 4]].any()
@@ -331,31 +333,31 @@ async def test_vectors_are_the_stored_ones(stub: Stub, stored: NDArray[np.float3
 
 
 async def test_nothing_asked_for_is_nothing_answered(stub: Stub) -> None:
-    lookup = await rpc.call(stub.Lookup, retrieval_pb2.LookupRequest(), 30, "retrieval service")
-    vectors = await rpc.call(stub.Vectors, retrieval_pb2.VectorsRequest(), 30, "retrieval service")
+    lookup = await call(stub.Lookup, retrieval_pb2.LookupRequest(), 30, "retrieval service")
+    vectors = await call(stub.Vectors, retrieval_pb2.VectorsRequest(), 30, "retrieval service")
     assert not lookup.products
     assert wire.unpack(vectors.vectors).shape == (0, 8)
 
 
 async def test_more_ids_than_the_limit_are_refused(stub: Stub) -> None:
     with pytest.raises(errors.InvalidInput, match="the limit is 100"):
-        await rpc.call(stub.Lookup, retrieval_pb2.LookupRequest(product_ids=["p"] * 101), 30, "retrieval service")
+        await call(stub.Lookup, retrieval_pb2.LookupRequest(product_ids=["p"] * 101), 30, "retrieval service")
     with pytest.raises(errors.InvalidInput, match="the limit is 50"):
-        await rpc.call(stub.Vectors, retrieval_pb2.VectorsRequest(product_ids=["p"] * 51), 30, "retrieval service")
+        await call(stub.Vectors, retrieval_pb2.VectorsRequest(product_ids=["p"] * 51), 30, "retrieval service")
 
 
 async def test_every_call_takes_the_version_that_it_names(artifacts: Path) -> None:
     build_version(artifacts, "b", seed=1)
-    async with running("retrieval", artifacts, threads=2) as service, rpc.connect(service.address) as channel:
+    async with running("retrieval", artifacts, threads=2) as service, connect(service.address) as channel:
         stub = Stub(channel)
         for name in ("a", "b"):
             vectors = np.load(opened(artifacts, name).layout.embeddings)
             (hits,) = await search(stub, vectors[[5]], query(3), version=name)
             assert list(hits.product_ids) == ranked(vectors, vectors[5], PRODUCTS, 3)
             request = retrieval_pb2.VectorsRequest(product_ids=["p5"], model_version=name)
-            answer = await rpc.call(stub.Vectors, request, 30, "retrieval service")
+            answer = await call(stub.Vectors, request, 30, "retrieval service")
             np.testing.assert_array_equal(wire.unpack(answer.vectors), vectors[[5]])
-        latest = await rpc.call(stub.Popular, retrieval_pb2.PopularRequest(queries=[query(1)]), 30, "r")
+        latest = await call(stub.Popular, retrieval_pb2.PopularRequest(queries=[query(1)]), 30, "r")
         assert latest.model_version == "b"
         for method, request in (
             (stub.Popular, retrieval_pb2.PopularRequest(queries=[query()], model_version="c")),
@@ -363,7 +365,7 @@ async def test_every_call_takes_the_version_that_it_names(artifacts: Path) -> No
             (stub.Vectors, retrieval_pb2.VectorsRequest(model_version="c")),
         ):
             with pytest.raises(errors.VersionNotHeld) as caught:
-                await rpc.call(method, request, 30, "retrieval service")
+                await call(method, request, 30, "retrieval service")
             assert caught.value.held == ["b", "a"]
 
 

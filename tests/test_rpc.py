@@ -20,9 +20,13 @@ from gate import Gate
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tiny_artifact import build_version
 
-from twotower import errors, rpc, telemetry, wire
+from twotower import errors
 from twotower.pb import item_pb2, item_pb2_grpc
-from twotower.telemetry import JsonFormatter
+from twotower.serving import server as rpc
+from twotower.serving import telemetry, wire
+from twotower.serving.client import as_target, call, connect
+from twotower.serving.telemetry import JsonFormatter
+from twotower.serving.workers import Workers
 
 SERVICE = "twotower.item.v1.ItemService"
 RING = item_pb2.EncodeRequest(items=[item_pb2.Item(title="خاتم ذهب")])
@@ -37,7 +41,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.fixture
 async def item(tiny: Path) -> AsyncIterator[item_pb2_grpc.ItemServiceStub]:
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         yield item_pb2_grpc.ItemServiceStub(channel)
 
 
@@ -45,9 +49,9 @@ async def item(tiny: Path) -> AsyncIterator[item_pb2_grpc.ItemServiceStub]:
 async def test_a_target_of_any_scheme_is_taken(tiny: Path, prefix: str) -> None:
     async with (
         running("item", tiny) as service,
-        rpc.connect(f"{prefix}{service.address}") as channel,
+        connect(f"{prefix}{service.address}") as channel,
     ):
-        answer = await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 30, "item")
+        answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 30, "item")
         assert len(answer.items) == 1
 
 
@@ -69,7 +73,7 @@ async def test_a_target_of_any_scheme_is_taken(tiny: Path, prefix: str) -> None:
     ],
 )
 def test_only_what_is_no_target_already_becomes_a_name_to_resolve(address: str, target: str) -> None:
-    assert rpc.as_target(address) == target
+    assert as_target(address) == target
 
 
 async def inside(gate: Gate) -> None:
@@ -94,7 +98,7 @@ async def test_every_error_has_its_status_and_comes_back_as_itself(
     gate = Gate(failure)
     gate.open.set()
     gate.install(monkeypatch)
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as raw:
             await stub.Encode(RING)
@@ -102,7 +106,7 @@ async def test_every_error_has_its_status_and_comes_back_as_itself(
         assert "secret" not in str(raw.value.details())
         kind = errors.Unavailable if status is grpc.StatusCode.INTERNAL else type(failure)
         with pytest.raises(kind) as caught:
-            await rpc.call(stub.Encode, RING, 10, "item service")
+            await call(stub.Encode, RING, 10, "item service")
         if kind in (errors.InvalidInput, errors.NotFound, errors.VersionNotHeld):
             assert str(caught.value) == str(failure)
             assert isinstance(failure, errors.TwoTowerError)
@@ -115,9 +119,9 @@ async def test_an_unavailable_service_is_asked_again_and_a_lasting_one_is_said_s
     gate = Gate(errors.Unavailable("not now"))
     gate.open.set()
     gate.install(monkeypatch)
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         with pytest.raises(errors.Unavailable, match="not now"):
-            await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
+            await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
     assert gate.calls == 3
 
 
@@ -125,16 +129,16 @@ async def test_no_other_error_is_retried(tiny: Path, monkeypatch: pytest.MonkeyP
     gate = Gate(errors.Overloaded("too much"))
     gate.open.set()
     gate.install(monkeypatch)
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         with pytest.raises(errors.Overloaded):
-            await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
+            await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
     assert gate.calls == 1
 
 
 async def test_a_version_name_of_any_length_is_refused_with_those_held(item: item_pb2_grpc.ItemServiceStub) -> None:
     request = item_pb2.EncodeRequest(items=RING.items, model_version="ن" * 20_000)
     with pytest.raises(errors.VersionNotHeld) as caught:
-        await rpc.call(item.Encode, request, 10, "item service")
+        await call(item.Encode, request, 10, "item service")
     assert caught.value.held == ["tiny-a"]
 
 
@@ -142,9 +146,9 @@ async def test_nobody_listening_is_unavailable() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        async with rpc.connect(address) as channel:
+        async with connect(address) as channel:
             with pytest.raises(errors.Unavailable, match="item service cannot be reached"):
-                await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
+                await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
 
 
 async def test_no_time_left_is_said_without_a_call() -> None:
@@ -153,23 +157,23 @@ async def test_no_time_left_is_said_without_a_call() -> None:
 
     for timeout in (0.0, -1.0):
         with pytest.raises(errors.DeadlineExceeded, match="no time is left to ask item service"):
-            await rpc.call(never, RING, timeout, "item service")
+            await call(never, RING, timeout, "item service")
 
 
 async def test_a_call_that_takes_too_long_is_given_up_at_its_deadline(tiny: Path, gate: Gate) -> None:
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         with pytest.raises(errors.DeadlineExceeded, match="item service did not answer in time"):
-            await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 0.3, "item service")
+            await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 0.3, "item service")
         gate.open.set()
 
 
 async def test_a_call_whose_time_ran_out_while_it_waited_is_not_worked_on(tiny: Path, gate: Gate) -> None:
-    async with running("item", tiny, threads=1) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny, threads=1) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         first = asyncio.ensure_future(stub.Encode(RING, timeout=60))
         await inside(gate)
         with pytest.raises(errors.DeadlineExceeded):
-            await rpc.call(stub.Encode, RING, 0.2, "item service")
+            await call(stub.Encode, RING, 0.2, "item service")
         gate.open.set()
         await first
         await stub.Encode(RING, timeout=60)
@@ -177,7 +181,7 @@ async def test_a_call_whose_time_ran_out_while_it_waited_is_not_worked_on(tiny: 
 
 
 async def test_more_calls_than_may_wait_are_refused(tiny: Path, gate: Gate) -> None:
-    async with running("item", tiny, threads=1, queue=1) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny, threads=1, queue=1) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         first = asyncio.ensure_future(stub.Encode(RING))
         await inside(gate)
@@ -197,7 +201,7 @@ async def test_more_calls_than_may_wait_are_refused(tiny: Path, gate: Gate) -> N
 
 
 async def test_the_event_loop_is_free_while_a_worker_is_busy(tiny: Path, gate: Gate) -> None:
-    async with running("item", tiny, threads=1) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny, threads=1) as service, connect(service.address) as channel:
         busy = asyncio.ensure_future(item_pb2_grpc.ItemServiceStub(channel).Encode(RING))
         await inside(gate)
         assert await health(service.address) == "SERVING"
@@ -206,7 +210,7 @@ async def test_the_event_loop_is_free_while_a_worker_is_busy(tiny: Path, gate: G
 
 
 async def test_stopping_drains_the_call_in_flight_and_takes_no_new_one(tiny: Path, gate: Gate) -> None:
-    async with running("item", tiny) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -224,16 +228,16 @@ async def test_stopping_drains_the_call_in_flight_and_takes_no_new_one(tiny: Pat
 
 async def test_health_is_serving_only_while_a_version_is_loaded(tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
-    async with running("item", artifacts, ready=False) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts, ready=False) as service, connect(service.address) as channel:
         for name in ("", SERVICE):
             assert await health(service.address, name) == "NOT_SERVING"
         assert await health(service.address, "nothing.of.the.kind") == "NOT_FOUND"
         with pytest.raises(errors.Unavailable, match="no model version is loaded yet"):
-            await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
+            await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
         build_version(artifacts, "a")
         for name in ("", SERVICE):
             await until(lambda name=name: health(service.address, name), lambda answer: answer == "SERVING")
-        await rpc.call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
+        await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
 
 
 @pytest.mark.parametrize("field", ["port", "metrics_port"])
@@ -258,14 +262,14 @@ async def test_log_lines_of_a_call_carry_the_request_id_of_its_caller(
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(json.loads(JsonFormatter("item").format(record)))
 
-    handler, logger = Keep(), logging.getLogger("twotower.rpc")
+    handler, logger = Keep(), logging.getLogger("twotower.serving")
     logger.addHandler(handler)
     telemetry.request_id.set("ask-1")
     try:
         # the line may be written after the answer has come
-        with caplog.at_level(logging.INFO, "twotower.rpc"):
+        with caplog.at_level(logging.INFO, "twotower.serving"):
             with pytest.raises(errors.InvalidInput):
-                await rpc.call(item.Encode, item_pb2.EncodeRequest(), 10, "item service")
+                await call(item.Encode, item_pb2.EncodeRequest(), 10, "item service")
             (line,) = await until(lambda: [one for one in lines if one["message"] == "call answered"])
     finally:
         logger.removeHandler(handler)
@@ -276,7 +280,7 @@ async def test_log_lines_of_a_call_carry_the_request_id_of_its_caller(
 
 
 async def test_work_in_a_thread_sees_the_request_id() -> None:
-    workers = rpc.Workers(1, 1)
+    workers = Workers(1, 1)
     telemetry.request_id.set("ask-2")
     assert await workers.run(telemetry.request_id.get) == "ask-2"
     telemetry.request_id.set("")
@@ -284,7 +288,7 @@ async def test_work_in_a_thread_sees_the_request_id() -> None:
 
 
 async def test_a_call_given_up_keeps_its_place_until_its_work_ends() -> None:
-    workers, gate = rpc.Workers(1, 1), threading.Event()
+    workers, gate = Workers(1, 1), threading.Event()
     first = asyncio.ensure_future(workers.run(gate.wait, 60))
     await asyncio.sleep(0)
     first.cancel()
@@ -313,15 +317,15 @@ def test_limiting_threads_respects_what_the_operator_set(monkeypatch: pytest.Mon
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_service_goes_on(tiny: Path) -> None:
-    async with running("item", tiny, max_message_mb=1) as service, rpc.connect(service.address) as channel:
+    async with running("item", tiny, max_message_mb=1) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         with pytest.raises(errors.Overloaded, match="larger than max"):
-            await rpc.call(stub.Encode, item_pb2.EncodeRequest(model_version="x" * (2 << 20)), 10, "item service")
+            await call(stub.Encode, item_pb2.EncodeRequest(model_version="x" * (2 << 20)), 10, "item service")
         assert len((await stub.Encode(RING)).items) == 1
 
 
 async def test_a_swap_under_load_fails_no_call_and_mixes_no_versions(artifacts: Path) -> None:
-    async with running("item", artifacts, threads=2) as service, rpc.connect(service.address) as channel:
+    async with running("item", artifacts, threads=2) as service, connect(service.address) as channel:
         stub = item_pb2_grpc.ItemServiceStub(channel)
         seen: dict[str, set[bytes]] = {}
         done = asyncio.Event()
@@ -376,7 +380,7 @@ async def test_vectors_on_the_wire_are_normalised(item: item_pb2_grpc.ItemServic
 
 async def test_small_work_goes_to_workers_for_a_second_after_calls_had_to_wait_for_each_other() -> None:
     now = 100.0
-    workers, here = rpc.Workers(2, 4, clock=lambda: now), threading.get_ident()
+    workers, here = Workers(2, 4, clock=lambda: now), threading.get_ident()
     try:
         assert await workers.run_small(threading.get_ident) == here
         now += 0.001  # nobody waited
@@ -392,7 +396,7 @@ async def test_small_work_goes_to_workers_for_a_second_after_calls_had_to_wait_f
 
 
 async def test_small_work_is_done_at_once_and_never_overtakes_what_waits() -> None:
-    workers, open_gate = rpc.Workers(1, 4), threading.Event()
+    workers, open_gate = Workers(1, 4), threading.Event()
     done: list[str] = []
     try:
         assert await workers.run_small(threading.get_ident) == threading.get_ident()

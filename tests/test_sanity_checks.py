@@ -15,12 +15,12 @@ from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
-from twotower.encoder import TextEncoder
 from twotower.events import EventSchema, Interaction
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.history import BuyerSequence, to_inputs
-from twotower.search import VectorIndex
+from twotower.search.vector_index import VectorIndex
 from twotower.text.normalise import Normaliser
-from twotower.tower import BuyerTower, ItemTower
 
 # the first test to run trains the demo at its full size: minutes on idle cores, and longer on busy ones
 pytestmark = pytest.mark.timeout(2700)

@@ -19,12 +19,12 @@ from tiny_artifact import write_object_array
 from trainer.config import Index
 from trainer.index import build, item_queries
 from trainer.nearest import write_nearest
-from twotower import search
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
-from twotower.search import VectorIndex
-from twotower.tower import NearestProducts
+from twotower.graphs.nearest_products import NearestProducts
+from twotower.search import vector_index as search
+from twotower.search.vector_index import VectorIndex
 
 NONE = np.empty(0, np.int64)
 

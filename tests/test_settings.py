@@ -10,7 +10,7 @@ from buyer_service.settings import BuyerSettings
 from item_service.settings import ItemSettings
 from retrieval_service.settings import RetrievalSettings
 from twotower.errors import SettingsError
-from twotower.settings import read_settings
+from twotower.serving.settings import read_settings
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:

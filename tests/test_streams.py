@@ -15,8 +15,10 @@ from gate import Gate
 from redis_server import free_port
 
 from item_service.encoder import EncodedItems, Item, ItemEncoder
-from twotower import errors, rpc, telemetry
+from twotower import errors
 from twotower.pb import item_pb2, item_pb2_grpc
+from twotower.serving import telemetry
+from twotower.serving.client import connect
 from twotower.streams import StreamedCalls
 
 NAME = "item service"
@@ -52,7 +54,7 @@ class Client:
 
 @asynccontextmanager
 async def client(address: str, **settings: Any) -> AsyncIterator[Client]:
-    async with rpc.connect(address) as channel:
+    async with connect(address) as channel:
         made = Client(channel, **settings)
         try:
             yield made
@@ -219,7 +221,7 @@ async def test_a_stream_that_breaks_under_a_request_is_repeated_on_another_repli
         one = await exits.enter_async_context(client(first.address, keep=1, seconds=600))
         await one.call()
         second = await exits.enter_async_context(running("item", tiny))
-        async with rpc.connect(second.address) as channel:
+        async with connect(second.address) as channel:
             one.alone._method = item_pb2_grpc.ItemServiceStub(channel).Encode
             gate.inside.clear()
             gate.open.clear()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.config import load_config
 from trainer.text_search import write_text_search
-from twotower.search import VectorIndex, unit_rows
+from twotower.search.vector_index import VectorIndex, unit_rows
 
 
 class Folder(NamedTuple):

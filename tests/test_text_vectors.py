@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer.text_vectors import encode_cached
-from twotower.encoder import EncoderSpec
+from twotower.graphs.text_encoder import EncoderSpec
 
 
 class Counting:

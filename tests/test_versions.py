@@ -12,8 +12,8 @@ from tiny_artifact import build_version, publish_version
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, verify
 from twotower.errors import Unavailable, VersionNotHeld
-from twotower.telemetry import MODEL_INFO, VERSION_LOADS
-from twotower.versions import Versions
+from twotower.serving.model_versions import Versions
+from twotower.serving.telemetry import MODEL_INFO, VERSION_LOADS
 
 
 def load(version: Version) -> str:

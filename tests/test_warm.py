@@ -18,11 +18,11 @@ from gateway import warm
 from gateway.breaker import Breaker
 from gateway.history import KEY_PREFIX, Addition, RedisHistory, connect_redis
 from gateway.settings import GatewaySettings
-from twotower import wire
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
 from twotower.events import Interaction
 from twotower.history import latest, read_recent
+from twotower.serving import wire
 
 
 @pytest.fixture(scope="module")

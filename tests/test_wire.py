@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from twotower import wire
 from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
 from twotower.pb import common_pb2
+from twotower.serving import wire
 
 
 def test_vectors_travel_as_row_major_little_endian_floats() -> None:

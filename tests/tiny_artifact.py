@@ -22,12 +22,12 @@ from twotower.artifact.manifest import SCHEMA, FileEntry, IndexSpec, Manifest, T
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import EncoderSpec, TextEncoder
 from twotower.events import DEFAULT_WEIGHTS, Interaction
+from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
+from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
 from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
-from twotower.tower import ItemTower
 
 TEXT_DIMENSION = 12
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)

@@ -25,8 +25,8 @@ from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry
 from twotower.artifact.retention import remove_encoder
 from twotower.artifact.version import describe
-from twotower.encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
 from twotower.errors import CorruptArtifact
+from twotower.graphs.text_encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
 from twotower.text.normalise import Normaliser
 
 Say = Callable[[str], None]

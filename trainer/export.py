@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from trainer.errors import ParityError
 from trainer.model import ItemFeatures, TwoTower
 from twotower.arrays import Float32
+from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.history import BuyerInputs
-from twotower.tower import BuyerTower, ItemTower
 
 
 def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:

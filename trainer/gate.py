@@ -20,8 +20,8 @@ from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import EventSchema
+from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, to_inputs
-from twotower.tower import BuyerTower
 
 # a model must not lose to these; EASE is reported and keeps nothing back, for it cannot be served as a vector
 RIVALS = ("popularity", "item_knn")

@@ -20,7 +20,7 @@ from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec, IndexStep
-from twotower.search import FLAT, VectorIndex
+from twotower.search.vector_index import FLAT, VectorIndex
 
 # `auto` scans smaller catalogues exactly
 _FLAT_BELOW = 20_000

@@ -15,9 +15,9 @@ from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
+from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.history import BuyerInputs
-from twotower.search import unit_rows
-from twotower.tower import BuyerTower, ItemTower
+from twotower.search.vector_index import unit_rows
 
 _CHUNK = 4096
 

@@ -1,4 +1,4 @@
-"""The graph that ranks all products of a small catalogue for a few queries at once (see `twotower.tower`)."""
+"""The graph that ranks all products of a small catalogue for a few queries at once."""
 
 from __future__ import annotations
 

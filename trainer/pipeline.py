@@ -24,9 +24,9 @@ from trainer.split import Cases, everything, sample, training_counts
 from trainer.text_search import write_text_search
 from trainer.text_vectors import titles_of
 from twotower.arrays import Float32, Int64
-from twotower.encoder import TextEncoder
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import BuyerTower
 from twotower.text.normalise import item_text
-from twotower.tower import BuyerTower
 
 _PARITY_HISTORIES = 64
 # fewer (history, next product) pairs than this are said to be few

@@ -20,17 +20,17 @@ from trainer.split import Cases
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version
-from twotower.diversity import candidates, diversify
 from twotower.events import EventSchema
-from twotower.search import VectorIndex
-from twotower.tower import BuyerTower
+from twotower.graphs.towers import BuyerTower
+from twotower.search.diversity import candidates, diversify
+from twotower.search.vector_index import VectorIndex
 
 _CHUNK = 512
 
 
 class Wanted(NamedTuple):
     """What every buyer gets: `k` products, 1 to 1,000, without those seen or with them, how unlike one another (0 to 1,
-    see `twotower.diversity`)."""
+    see `twotower.search.diversity`)."""
 
     k: int
     exclude_seen: bool = True

@@ -38,9 +38,9 @@ from twotower.artifact.retention import list_versions, named_versions, prune, re
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
 from twotower.events import EventSchema
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 
 # what a refresh may set otherwise than the training did: nothing that the towers depend on

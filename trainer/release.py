@@ -19,10 +19,10 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import remove_leftovers
 from twotower.artifact.version import Version
-from twotower.encoder import TextEncoder
 from twotower.errors import CorruptArtifact
-from twotower.search import VectorIndex
-from twotower.tower import BuyerTower, ItemTower
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.towers import BuyerTower, ItemTower
+from twotower.search.vector_index import VectorIndex
 
 # products that the index must find by their own vectors before a version is published
 _FOUND_AGAIN = 50

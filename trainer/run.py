@@ -29,8 +29,8 @@ from trainer.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.train import pick_device
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
-from twotower.encoder import TextEncoder
 from twotower.events import EventSchema
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerInputs
 
 # the modules whose every change may change a model

@@ -15,8 +15,8 @@ from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import TextSearch
-from twotower.encoder import TextEncoder
-from twotower.search import VectorIndex, unit_rows
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.search.vector_index import VectorIndex, unit_rows
 
 _LISTED = 10
 # words of random letters that tell what a cosine by chance is, and the share of them that stays below `noise`

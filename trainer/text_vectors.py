@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from trainer.dataset import Products
 from trainer.progress import track
 from twotower.arrays import Float32
-from twotower.encoder import TextEncoder
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
 

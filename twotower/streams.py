@@ -11,8 +11,9 @@ from typing import Any
 
 import grpc
 
-from twotower import rpc, telemetry
 from twotower.errors import DeadlineExceeded
+from twotower.serving import client, telemetry
+from twotower.serving.status import from_status
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class StreamedCalls:
         """The answer to `request`, whose `caller` is set here, within `timeout` seconds; errors as of `rpc.call`."""
         now = self._clock()
         if now < self._alone_until:
-            return await rpc.call(self._alone, request, timeout, self._name)
+            return await client.call(self._alone, request, timeout, self._name)
         if timeout <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
         request.caller.request_id = telemetry.request_id.get() or telemetry.new_request_id()
@@ -72,7 +73,7 @@ class StreamedCalls:
                 log.info("%s has no streams: it is called without them", self._name)
                 self._alone_until = now + _ALONE_SECONDS
             elif fresh or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-                raise rpc.from_status(error, self._name) from None
+                raise from_status(error, self._name) from None
         finally:
             if answer is None:
                 self._drop(stream)
@@ -80,7 +81,7 @@ class StreamedCalls:
                 self._rest(stream)
         if answer is None:
             log.debug("no stream to %s answered: the request is sent by itself", self._name)
-            return await rpc.call(self._alone, request, now + timeout - self._clock(), self._name)
+            return await client.call(self._alone, request, now + timeout - self._clock(), self._name)
         return answer
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, TwoTowerError, Unavailable, VersionNotHeld
-from twotower.telemetry import MODEL_INFO, VERSION_LOADS
+from twotower.serving.telemetry import MODEL_INFO, VERSION_LOADS
 
 log = logging.getLogger(__name__)
 

@@ -19,26 +19,40 @@ import numpy as np
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
-from twotower.tower import NearestProducts
+from twotower.graphs.nearest_products import NearestProducts
 
 # an exact search asks FAISS for k and the excluded; past this many it costs less to score every row once
 _MAX_FETCH = 4096
+
+
 # rows beyond k that are asked for, so that a tie at the k-th place is seen
 _SPARE = 8
+
+
 # two sums of the same products may differ by this share of the query's length: BLAS, FAISS, ONNX Runtime and numpy add
 # in different orders, and the order depends on the size of the batch
 _ROUNDING = 2e-6
+
+
 # FAISS scores exactly by BLAS from this many floats of queries on (queries x dimensions): a batch of 32 queries of
 # 384 dimensions takes a quarter of the time then, a single query would take four times as long
 _BLAS_FROM = 2304
+
+
 # up to so many queries share a pass of `NearestProducts`, which keeps each one's score of every product; of more FAISS
 # takes no longer
 _TOGETHER = 64
+
+
 # an index under a filter is asked for this much more than would hold k allowed rows on average
 _FILTER_MARGIN = 1.3
+
+
 # floats of vectors that an exact search of one query reads in a millisecond, and the share of its time that each
 # further query of a batch takes
 _FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
+
+
 FLAT = IndexSpec()
 
 

@@ -14,8 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from twotower.errors import SettingsError
 
 PREFIX = "TWOTOWER_"
+
+
 # Names that belong to other parts of the system: one environment file may serve all of them.
 SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "TRAINER", "DEMO")
+
+
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 
 

@@ -13,15 +13,21 @@ from pydantic import BaseModel, ConfigDict
 from twotower.arrays import Float32
 from twotower.artifact.layout import EncoderLayout
 from twotower.errors import CorruptArtifact
+from twotower.graphs.graph import VectorGraph
 from twotower.text.ngrams import Bag, NgramSpec, pad
 from twotower.text.normalise import Normaliser
-from twotower.tower import VectorGraph
 
 # places (texts x longest text) of one batch: a transformer's activations of about this many stay in the caches
 _BATCH_PLACES = {"tokenizer": 512, "ngrams": 16_384}
+
+
 # with letters, digits and both scripts
 PROBE = "خاتم ذهب عيار 21 gold ring"
+
+
 _PROBE_TOLERANCE = 1e-4
+
+
 # above this share of padding a batch of its own is cheaper
 _MOST_PADDING = 0.2
 

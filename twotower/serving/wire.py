@@ -14,7 +14,11 @@ from twotower.pb import common_pb2
 
 # stands between the interactions of one packed history, as NUL stands between the parts of one interaction
 SEPARATOR = "\x1e"
+
+
 _PART = "[^\0\x1e]+"
+
+
 _PACKED = re.compile(f"{_PART}\0{_PART}\0[0-9]{{1,18}}(?:\x1e{_PART}\0{_PART}\0[0-9]{{1,18}})*")
 
 

@@ -14,16 +14,28 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
+
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
 CALL_SECONDS = Histogram(
     "twotower_call_seconds", "Time of a call in this process", ["method", "status"], buckets=_BUCKETS
 )
+
+
 CALL_ROWS = Counter("twotower_call_rows", "Rows (items, buyers, queries) answered", ["method"])
+
+
 MODEL_INFO = Gauge("twotower_model_info", "1 for the version that answers by default", ["version"])
+
+
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
+
 
 # objects made, less those freed, between two rounds of the garbage collector over the youngest
 _GC_ALLOCATIONS = 20_000
+
+
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 

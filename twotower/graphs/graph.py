@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from twotower.arrays import Float32
 from twotower.errors import CorruptArtifact
-from twotower.history import BuyerInputs
 
 # the fused kernel is slower than the addition and the normalisation that it stands for (measured: .95 of the time of
 # all-MiniLM-L6-v2 without it)
@@ -68,54 +66,3 @@ class VectorGraph(Graph):
         """Vectors [B, D] of inputs that share their first axis."""
         made: Float32 = self.run(values)[0]
         return made
-
-
-class ItemTower:
-    """text [B, E], brand, category, product [B] (0 = unknown) → vectors [B, D], L2-normalised."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        self._graph = VectorGraph(path, {"text": 2, "brand": 1, "category": 1, "product": 1}, "vector", threads)
-
-    def encode(
-        self, text: Float32, brand: NDArray[np.int64], category: NDArray[np.int64], product: NDArray[np.int64]
-    ) -> Float32:
-        return self._graph.vectors({"text": text, "brand": brand, "category": category, "product": product})
-
-
-class BuyerTower:
-    """item vectors [B, T, D], weights, event types, ages, mask [B, T] → vectors [B, D], L2-normalised."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        shapes = {"items": 3, "weights": 2, "types": 2, "ages": 2, "mask": 2}
-        self._graph = VectorGraph(path, shapes, "vector", threads)
-
-    def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
-        """Vectors [B, D] of histories whose item vectors have been gathered already."""
-        values: dict[str, NDArray[Any]] = {
-            "items": items,
-            "weights": batch.weights,
-            "types": batch.types,
-            "ages": batch.ages,
-            "mask": batch.mask,
-        }
-        return self._graph.vectors(values)
-
-
-class NearestProducts:
-    """queries [B, D], k → inner products and rows [B, k] of the k nearest of all products, best first.
-
-    The graph holds the vectors in the order in which the processor multiplies them, made once: a few queries then share
-    one pass over them, where a BLAS rearranges them at every call. CorruptArtifact where it is not of `count` products
-    of `dimension`.
-    """
-
-    def __init__(self, path: Path, count: int, dimension: int, threads: int) -> None:
-        self._graph = Graph(path, {"queries": 2, "k": 1}, ["scores", "rows"], threads)
-        shape = self._graph.properties().get("shape")
-        if shape != f"{count} x {dimension}":
-            raise CorruptArtifact(f"{path} is of {shape} vectors, wanted {count} x {dimension}")
-
-    def search(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
-        scores, rows = self._graph.run({"queries": queries, "k": np.array([k], np.int64)})
-        # of the two integer types of 64 bits FAISS knows but numpy's own
-        return scores, rows.view(np.int64)

@@ -1,0 +1,1 @@
+"""Exported ONNX graphs: text encoder, towers, nearest products."""

@@ -1,0 +1,44 @@
+"""One exported ONNX graph: its session, with input names and shapes checked before the runtime sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.arrays import Float32
+from twotower.graphs.graph import VectorGraph
+from twotower.history import BuyerInputs
+
+
+class ItemTower:
+    """text [B, E], brand, category, product [B] (0 = unknown) → vectors [B, D], L2-normalised."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._graph = VectorGraph(path, {"text": 2, "brand": 1, "category": 1, "product": 1}, "vector", threads)
+
+    def encode(
+        self, text: Float32, brand: NDArray[np.int64], category: NDArray[np.int64], product: NDArray[np.int64]
+    ) -> Float32:
+        return self._graph.vectors({"text": text, "brand": brand, "category": category, "product": product})
+
+
+class BuyerTower:
+    """item vectors [B, T, D], weights, event types, ages, mask [B, T] → vectors [B, D], L2-normalised."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        shapes = {"items": 3, "weights": 2, "types": 2, "ages": 2, "mask": 2}
+        self._graph = VectorGraph(path, shapes, "vector", threads)
+
+    def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
+        """Vectors [B, D] of histories whose item vectors have been gathered already."""
+        values: dict[str, NDArray[Any]] = {
+            "items": items,
+            "weights": batch.weights,
+            "types": batch.types,
+            "ages": batch.ages,
+            "mask": batch.mask,
+        }
+        return self._graph.vectors(values)

@@ -1,0 +1,1 @@
+"""Search over vectors: exact, approximate, and re-ranked for diversity."""

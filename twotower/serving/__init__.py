@@ -1,0 +1,1 @@
+"""What the gRPC services share: server, client, worker pool, statuses, versions, settings, telemetry, wire format."""

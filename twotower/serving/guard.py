@@ -1,0 +1,89 @@
+"""What surrounds every call: request id, deadline, timing, and the translation of errors to statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from twotower.errors import (
+    TwoTowerError,
+)
+from twotower.serving import telemetry
+from twotower.serving.status import DETAIL_KEY, REQUEST_ID_KEY, STATUS, pack_detail
+from twotower.serving.workers import deadline
+
+log = logging.getLogger(__name__)
+
+
+class Guarded:
+    """A servicer's calls, each with the request id and the deadline of its caller, its timing, and the one translation
+    of our errors to statuses. A method `XStream` answers each message of its stream as `X` answers it alone.
+
+    What an interceptor is made for, but gRPC makes an interceptor's handlers anew for every call.
+    """
+
+    def __init__(self, servicer: object) -> None:
+        self._servicer = servicer
+
+    def __getattr__(self, method: str) -> Callable[[Any, Any], Awaitable[Any]]:
+        name = method.removesuffix("Stream")
+        guarded = _Guard(getattr(self._servicer, name), name)
+        return guarded.call if name == method else guarded.stream
+
+
+class _Guard:
+    """One method, called alone or by the messages of a stream."""
+
+    def __init__(self, inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> None:
+        self._inner = inner
+        self._method = method
+        self._seconds_of_good = telemetry.CALL_SECONDS.labels(method, grpc.StatusCode.OK.name)
+
+    async def call(self, request: Any, context: Any) -> Any:
+        metadata = dict(context.invocation_metadata() or ())
+        return await self._answer(request, context, str(metadata.get(REQUEST_ID_KEY, "")), context.time_remaining())
+
+    async def stream(self, requests: object, context: Any) -> None:
+        while (request := await context.read()) is not grpc.aio.EOF:
+            caller = request.caller
+            remaining = caller.timeout_ms / 1000 if caller.timeout_ms else None
+            await context.write(await self._answer(request, context, caller.request_id, remaining))
+
+    async def _answer(self, request: Any, context: Any, request_id: str, remaining: float | None) -> Any:
+        telemetry.request_id.set(request_id or telemetry.new_request_id())
+        deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
+        started, status = time.perf_counter(), grpc.StatusCode.OK
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("call received", extra={"method": self._method})
+        try:
+            return await self._inner(request, context)
+        except TwoTowerError as error:
+            status = STATUS.get(type(error), grpc.StatusCode.INTERNAL)
+            if status is grpc.StatusCode.INTERNAL:
+                log.error("call failed: %s", error, extra={"method": self._method})
+            context.set_trailing_metadata(((DETAIL_KEY, pack_detail(error)),))
+            await context.abort(status, str(error))
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        except Exception:
+            status = grpc.StatusCode.INTERNAL
+            log.exception("call failed", extra={"method": self._method})
+            await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
+        finally:
+            self._record(status, time.perf_counter() - started)
+
+    def _record(self, status: grpc.StatusCode, seconds: float) -> None:
+        good = status is grpc.StatusCode.OK
+        timer = self._seconds_of_good if good else telemetry.CALL_SECONDS.labels(self._method, status.name)
+        timer.observe(seconds)
+        level = logging.DEBUG if good else logging.INFO
+        if log.isEnabledFor(level):
+            extra = {"method": self._method, "status": status.name, "ms": round(seconds * 1000, 3)}
+            log.log(level, "call answered", extra=extra)

@@ -1,0 +1,74 @@
+"""Our errors as gRPC statuses, and statuses as our errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import grpc
+
+from twotower.errors import (
+    CorruptArtifact,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+    TwoTowerError,
+    Unavailable,
+    VersionNotHeld,
+)
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID_KEY = "x-request-id"
+
+
+DETAIL_KEY = "x-error-bin"
+
+
+STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    VersionNotHeld: grpc.StatusCode.FAILED_PRECONDITION,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    CorruptArtifact: grpc.StatusCode.INTERNAL,
+}
+
+
+def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
+    """Our error for a status that the service `name` answered with."""
+    message = error.details() or error.code().name
+    packed = next((value for key, value in error.trailing_metadata() or () if key == DETAIL_KEY), None)
+    detail: dict[str, Any] = json.loads(packed) if packed else {}
+    match error.code():
+        case grpc.StatusCode.FAILED_PRECONDITION if "held" in detail:
+            return VersionNotHeld(detail["wanted"], detail["held"])
+        case grpc.StatusCode.INVALID_ARGUMENT if "field" in detail:
+            invalid = InvalidInput(detail["field"], "", detail["problem"])
+            invalid.value = detail["value"]
+            invalid.args = (message,)
+            return invalid
+        case grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidInput(name, "request", message)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(message, field=str(detail.get("field", "")))
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return Overloaded(f"{name}: {message}")
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{name} did not answer in time")
+        case grpc.StatusCode.UNAVAILABLE if packed:
+            return Unavailable(f"{name}: {message}")
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
+            # gRPC's own words name addresses of the inside: they are for the log, not for callers
+            log.info("%s cannot be reached: %s", name, message)
+            return Unavailable(f"{name} cannot be reached")
+        case _:
+            log.error("unexpected status from %s: %s %s", name, error.code(), message)
+            return Unavailable(f"{name} failed")
+
+
+def pack_detail(error: TwoTowerError) -> bytes:
+    return json.dumps(error.detail(), ensure_ascii=False).encode("utf-8", "replace")
