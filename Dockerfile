@@ -80,6 +80,8 @@ COPY --from=trainer-libraries /opt/venv /opt/venv
 COPY docker/train.py docker/
 COPY --from=protos /src/twotower twotower
 COPY trainer trainer
+COPY demo/__init__.py demo/
+COPY demo/market demo/market
 # a pretrained encoder that is fetched once is kept in the volume
 ENV TWOTOWER_ARTIFACTS=/artifacts HF_HOME=/artifacts/huggingface
 STOPSIGNAL SIGINT

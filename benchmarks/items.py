@@ -2,7 +2,7 @@
 
 Usage:  make bench-items [ARGS='--texts 192 --rounds 9 --tokens 47 --threads 2']
 
-The texts are synthetic (`trainer demo-data`), cut after the word with which they reach `--tokens` tokens; `--tokens 0`
+The texts are synthetic (`python -m demo.market`), cut after the word with which they reach `--tokens` tokens; 0
 takes them whole. The pretrained encoder is all-MiniLM-L6-v2, which the tests' dependencies bring along. It is exported
 as a run of the trainer does, once with encoder.quantisation=none and once with auto. The ways are measured interleaved,
 in rounds; the table gives the median rate and the ratio to SentenceTransformer.encode of the same round with its
@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from demo.market.generate import generate
 from trainer.config import load_config
 from trainer.dataset import load_dataset
-from trainer.demo_data import generate
 from trainer.encoder_export import export_encoder, measure_int8
 from trainer.text_encoder import load_pretrained, train_catalogue_encoder
 from trainer.text_vectors import texts_of

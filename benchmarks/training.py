@@ -38,10 +38,10 @@ import polars as pl
 import torch
 
 from benchmarks.curves import Clock, Curve, Point
+from demo.market.generate import generate
 from trainer import evaluate
 from trainer.baselines import Scorer
 from trainer.config import load_config
-from trainer.demo_data import generate
 from trainer.model import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare

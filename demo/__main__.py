@@ -74,7 +74,7 @@ def _make_data(settings: DemoSettings) -> None:
         return
     print("1/5 data: making a synthetic Arabic marketplace")
     options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
-    _run("data", [sys.executable, "-m", "trainer", "demo-data", "--out", str(settings.data), *options])
+    _run("data", [sys.executable, "-m", "demo.market", "--out", str(settings.data), *options])
     stamp.write_text(json.dumps(sizes))
 
 

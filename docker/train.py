@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from demo.market.__main__ import main as make_market
 from trainer.__main__ import main as trainer
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
@@ -102,7 +103,7 @@ def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, ask
         print("to train on your files: EVENTS=events.csv PRODUCTS=products.csv docker compose run --rm trainer")
         return 2 if asked else 0
     # the same size gives the same files, so making them again costs seconds and trains nothing again
-    if code := trainer(["demo-data", "--out", str(DEMO), *shlex.split(size)]):
+    if code := make_market(["--out", str(DEMO), *shlex.split(size)]):
         return code
     files = {name: str(DEMO / f"{name}.csv") for name in ("events", "products")}
     print("training on the synthetic demo market", flush=True)

@@ -109,7 +109,7 @@ def make_catalogues(folder: Path) -> None:
 
     The second is a folder of product files and one packed file of events, for the trainer takes these as well.
     """
-    command = [sys.executable, "-m", "trainer", "demo-data", "--out", str(folder / "a"), *DEMO.split()]
+    command = [sys.executable, "-m", "demo.market", "--out", str(folder / "a"), *DEMO.split()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     products, events = (read_rows(folder / "a" / name) for name in ("products.csv", "events.csv"))
     for row in (*products, *events):

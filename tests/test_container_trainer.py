@@ -42,7 +42,6 @@ def main(*words: str, artifacts: Path, **environ: str) -> int:
         (["publish", "--list"], ["publish", "--artifacts", "/a", "--list"]),
         (["report"], ["report", "--artifacts", "/a"]),
         (["report", "20260101T120000Z-0a1b2c3d"], ["report", "--artifacts", "/a", "20260101T120000Z-0a1b2c3d"]),
-        (["demo-data", "--out", "/tmp/shop"], ["demo-data", "--out", "/tmp/shop"]),
     ],
 )
 def test_the_artifact_folder_is_filled_in(words: list[str], wanted: list[str], calls: Calls) -> None:

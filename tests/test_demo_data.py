@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from trainer.demo_catalogue import CATEGORIES, DELIVERY, FEMININE
-from trainer.demo_data import DAYS, DemoSummary, generate
+from demo.market.__main__ import main
+from demo.market.catalogue import CATEGORIES, DELIVERY, FEMININE
+from demo.market.generate import DemoSummary, generate
+from demo.market.stock import DAYS
 
 PRODUCTS, BUYERS, EVENTS = 5000, 1500, 60_000
 NEWEST = datetime(2026, 6, 30, 22, 0, tzinfo=UTC)
@@ -362,3 +364,14 @@ def test_what_runs_out_is_bought_again(histories: dict[str, Rows], category_of: 
             seen = first.setdefault(event["product_id"], at(event))
             again[food] += at(event) - seen > timedelta(days=10)
     assert again[True] / bought[True] > 2 * again[False] / bought[False]
+
+
+def test_the_command_writes_the_files_and_refuses_impossible_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--out", str(tmp_path), "--products", "100", "--buyers", "50", "--seed", "3"]
+    assert main([*command, "--events", "1000"]) == 0
+    assert "synthetic data: 100 products" in capsys.readouterr().out
+    assert {"events.csv", "products.csv"} <= {path.name for path in tmp_path.iterdir()}
+    assert main([*command, "--events", "10"]) == 2
+    assert capsys.readouterr().err == "error: events must be at least 3 * buyers = 150, got 10\n"

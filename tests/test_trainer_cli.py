@@ -14,7 +14,7 @@ from trainer import __main__ as cli
 from trainer.__main__ import main
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = ["demo-data", "run", "train", "evaluate", "embed", "index", "publish", "encoder", "recommend"]
+COMMANDS = ["run", "train", "evaluate", "embed", "index", "publish", "encoder", "recommend"]
 
 
 def test_help_names_every_command_with_an_example_and_the_exit_codes() -> None:
@@ -96,13 +96,6 @@ def test_the_encoder_command_tells_bad_products_in_one_line(tmp_path: Path, caps
     assert main(["encoder", "--products", str(tmp_path / "p.csv"), "--out", str(tmp_path / "e")]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'p.csv'} has a header and no rows\n"
     assert not (tmp_path / "e").exists()
-
-
-def test_demo_data_is_written(tmp_path: Path, capsys: Capture) -> None:
-    command = ["demo-data", "--out", str(tmp_path), "--products", "100", "--buyers", "50", "--events", "1000"]
-    assert main([*command, "--seed", "3"]) == 0
-    assert "synthetic data: 100 products" in capsys.readouterr().out
-    assert {"events.csv", "products.csv"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_an_unexpected_error_is_one_line_as_well(

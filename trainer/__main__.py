@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  python -m trainer demo-data --out data
   python -m trainer run --events data/events.csv --products data/products.csv --artifacts artifacts \\
       --config trainer/offline.yaml
   python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
@@ -76,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traceback", action="store_true", help="show where an unexpected error came from")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_demo_data(commands)
     for name, help_text in (
         ("run", "all stages: read, train, evaluate, embed, index, publish"),
         ("train", "read and check the data, train both towers"),
@@ -105,14 +103,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_encoder(commands)
     _add_recommend(commands)
     return parser
-
-
-def _add_demo_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = commands.add_parser("demo-data", help="write a synthetic Arabic marketplace")
-    demo.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for events.csv and products.csv")
-    for name, default in (("products", 5000), ("buyers", 5000), ("events", 200_000), ("seed", 7)):
-        demo.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    demo.set_defaults(run=_demo_data)
 
 
 def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -191,18 +181,6 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="single settings, e.g. training.max_epochs=5",
     )
-
-
-def _demo_data(options: argparse.Namespace) -> int:
-    from trainer.demo_data import generate
-
-    made = generate(options.out, options.products, options.buyers, options.events, options.seed)
-    print(
-        f"synthetic data: {made.products:,} products in {made.categories} categories, "
-        f"{made.buyers:,} buyers, {made.events:,} events"
-    )
-    print(f"{made.products_path}\n{made.events_path}")
-    return 0
 
 
 def _stage(options: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 Everything here is invented: the brands belong to no real company and the phrases describe no real goods.
 
-Phrases use a small markup, resolved by `trainer.demo_data`:
+Phrases use a small markup, resolved by `demo.market.titles`:
 
 * ``؛`` separates alternatives, ``#`` separates the styles of a category (gold, silver, ...);
 * ``{18/21/24}`` picks one option and ``{5-20}`` a whole number of the closed range;
@@ -11,6 +11,8 @@ Phrases use a small markup, resolved by `trainer.demo_data`:
 * ``%t`` noun, ``%d`` definite noun, ``%s`` specification, ``%f`` feature, ``%z`` size, ``%a`` adjective,
   ``%c`` colour, ``%b`` brand, ``%n`` model number, ``%e`` English name, ``%l`` lead-in.
 """
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -88,6 +90,7 @@ FEMININE: dict[str, str] = {
     "موف": "موف",
 }
 
+
 # Spellings with short vowels or a doubled letter, as careful sellers type them now and then.
 BLESSED_SPELLINGS: dict[str, str] = {
     "ذهب": "ذَهَب",
@@ -120,6 +123,7 @@ BLESSED_SPELLINGS: dict[str, str] = {
     "رواية": "رِواية",
 }
 
+
 DELIVERY: tuple[str, ...] = (
     "التوصيل خلال {3-6} أيام داخل {الرياض/جدة/الدمام/مكة/المدينة}.",
     "الشحن مجاني للطلبات فوق {150/199/250/300} ريالًا.",
@@ -141,6 +145,7 @@ COLOURLESS: frozenset[str] = frozenset(
         "play_kitchen"
     )
 )
+
 
 # Within a category some sentences suit only some types: nobody irons a pair of cufflinks.
 _TAGS: dict[str, str] = {
@@ -232,6 +237,7 @@ _GEMS = (
     "ستانلس ستيل لا يتغير لونه؛كريستال ملون"
 )
 
+
 _JEWELLERY = Category(
     key="jewellery",
     name="مجوهرات",
@@ -299,6 +305,7 @@ _JEWELLERY = Category(
             links="ring:1.5 bracelet:1.5 oud_oil:0.7 clutch:0.7"),
     ),
 )
+
 
 _PERFUMES = Category(
     key="perfumes",
@@ -380,6 +387,7 @@ _PERFUMES = Category(
     ),
 )
 
+
 _ABAYAS = Category(
     key="abayas",
     name="عبايات",
@@ -448,6 +456,7 @@ _ABAYAS = Category(
             notes="القماش ساتر وخفيف فلا يسخن أثناء الصلاة.", links="tarha:2 abaya:1"),
     ),
 )
+
 
 _THOBES = Category(
     key="thobes",
@@ -528,6 +537,7 @@ _THOBES = Category(
     ),
 )
 
+
 _PHONES = Category(
     key="phones",
     name="جوالات",
@@ -595,6 +605,7 @@ _PHONES = Category(
             notes="الساعة تعرض مواقيت الصلاة وتنبيهات الرسائل.", links="earbuds:2.5 charger:1"),
     ),
 )
+
 
 _CARS = Category(
     key="cars",
@@ -682,6 +693,7 @@ _CARS = Category(
     ),
 )
 
+
 _DATES = Category(
     key="dates_coffee",
     name="تمور وقهوة",
@@ -757,6 +769,7 @@ _DATES = Category(
     ),
 )
 
+
 _SPICES = Category(
     key="spices",
     name="بهارات",
@@ -828,6 +841,7 @@ _SPICES = Category(
             links="honey:2.5 cumin:1", restock=55),
     ),
 )
+
 
 _KITCHEN = Category(
     key="kitchen",
@@ -906,6 +920,7 @@ _KITCHEN = Category(
     ),
 )
 
+
 _TOYS = Category(
     key="toys",
     name="ألعاب أطفال",
@@ -971,6 +986,7 @@ _TOYS = Category(
             features="مع خوذة؛بفرامل يدوية؛بجرس", notes="المقعد يتعدل مع نمو الطفل.", links="trampoline:1.5"),
     ),
 )
+
 
 _BOOKS = Category(
     key="books",
@@ -1052,6 +1068,7 @@ _BOOKS = Category(
     ),
 )
 
+
 _SKIN_CARE = Category(
     key="skin_care",
     name="العناية بالبشرة",
@@ -1128,6 +1145,7 @@ _SKIN_CARE = Category(
             links="lotion:1 cleanser:1", restock=50),
     ),
 )
+
 
 _FURNITURE = Category(
     key="furniture",
@@ -1206,6 +1224,7 @@ _FURNITURE = Category(
             links="sofa:2 rug:2 bed:1"),
     ),
 )
+
 
 _SPORTS = Category(
     key="sports",
@@ -1287,6 +1306,7 @@ _SPORTS = Category(
             links="gym_gloves:1.5 dumbbell:1"),
     ),
 )
+
 
 _BABY = Category(
     key="baby",
@@ -1373,6 +1393,7 @@ _BABY = Category(
             links="diapers:2 wipes:2", restock=40),
     ),
 )
+
 
 _GARDEN = Category(
     key="garden",
@@ -1463,6 +1484,7 @@ _GARDEN = Category(
     ),
 )
 
+
 _BAGS = Category(
     key="bags",
     name="حقائب وأحذية نسائية",
@@ -1529,7 +1551,6 @@ _BAGS = Category(
     ),
 )
 
-# fmt: on
 
 CATEGORIES: tuple[Category, ...] = (
     _JEWELLERY,

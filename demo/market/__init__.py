@@ -1,0 +1,1 @@
+"""The synthetic Arabic marketplace that the demo trains on."""
