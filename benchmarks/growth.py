@@ -3,10 +3,10 @@
 Usage:  make bench-growth [ARGS="--events 100000 1000000 --steps 0 --threads 2"]
 
 Each size is a process of its own on the SYNTHETIC demo market (`python -m demo.market`), of a fixed catalogue and one
-buyer for every 40 events. Its stages: read and check the files and split the events; prepare (the same once more, and the
-text encoder and its vectors, which depend on the catalogue alone and were made before by a process that is not
-measured); cut the events into windows and train an epoch of the softmax, of which at most `--steps` steps are made and
-the rest is extrapolated, marked * (0 = all are made); validate on at most `--asked` buyers.
+buyer for every 40 events. Its stages: read and check the files and split the events; prepare (the same once more, and
+the text encoder and its vectors, which depend on the catalogue alone and were made before by a process that is not
+measured); cut the events into windows and train an epoch of the softmax, of which at most `--steps` steps are made
+and the rest is extrapolated, marked * (0 = all are made); validate on at most `--asked` buyers.
 
 Each catalogue is a process of its own too, with few events: prepare (read, train the text encoder, encode titles and
 whole texts), train some steps, encode every product through the exported graph, build the index.

@@ -8,8 +8,8 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from gateway import workers
-from gateway.server import listen, make_server
+from gateway.http import workers
+from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry

@@ -6,50 +6,30 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-import orjson
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 
-from gateway import openapi, reading
-from gateway.access import AccessLog
-from gateway.batching import Limits
-from gateway.breaker import Breaker
-from gateway.edge import Edge
+from gateway.api import openapi
+from gateway.api.problems import failed, on_error, on_http
+from gateway.api.routes import Live, Routes
+from gateway.clients.batching import Limits
+from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
-from gateway.history import HistoryStore, RedisHistory, connect_redis
+from gateway.history.breaker import Breaker
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
+from gateway.history.store import HistoryStore
+from gateway.http.access_log import AccessLog
+from gateway.http.edge import Edge
 from gateway.pipeline import Pipeline
-from gateway.routes import Live, Routes
-from gateway.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.settings import GatewaySettings
 from twotower.errors import (
-    DeadlineExceeded,
-    InvalidInput,
-    NotFound,
-    Overloaded,
     TwoTowerError,
-    Unavailable,
-    VersionNotHeld,
 )
 from twotower.serving import client, telemetry
 
 _DESCRIPTION = "Two-tower retrieval: buyers' vectors from their interactions, and the products nearest to them."
-# the first class that fits decides: the narrow ones before those they derive from
-_PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
-    (reading.Malformed, 400, "Malformed request"),
-    (reading.BodyTooSlow, 408, "Body too slow"),
-    (reading.BodyTooLarge, 413, "Body too large"),
-    (reading.QueryTooLarge, 414, "Query too large"),
-    (InvalidInput, 422, "Invalid input"),
-    (NotFound, 404, "Not found"),
-    (Overloaded, 503, "Overloaded"),
-    (VersionNotHeld, 503, "No common model version"),
-    (Unavailable, 503, "Unavailable"),
-    (DeadlineExceeded, 504, "Deadline exceeded"),
-    (TwoTowerError, 500, "Internal error"),
-]
 
 
 def create_app(settings: GatewaySettings) -> Edge:
@@ -73,14 +53,14 @@ def create_app(settings: GatewaySettings) -> Edge:
         app.add_route(spec.path, spec.handler, methods=[spec.method], include_in_schema=False)
     described = openapi.document(table, app.title, app.version, _DESCRIPTION)
     app.openapi = lambda: described  # type: ignore[method-assign]
-    app.add_exception_handler(TwoTowerError, _on_error)
-    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(TwoTowerError, on_error)
+    app.add_exception_handler(HTTPException, on_http)
     # outside of all that the framework lays around its router
     return Edge(
         app,
         handlers={(spec.method, spec.path): spec.handler for spec in table},
-        on_error=_on_error,
-        on_failure=_failed,
+        on_error=on_error,
+        on_failure=failed,
         access=access,
     )
 
@@ -116,43 +96,3 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         Dependency("redis", redis.ping, "interactions are not stored, or /retrieve gives popular, or both"),
     ]
     return Live(Pipeline(history, items, buyers, found, settings.history_size), dependencies)
-
-
-async def _on_error(request: Request, error: Exception) -> Response:
-    kind, status, title = next(one for one in _PROBLEMS if isinstance(error, one[0]))
-    detail = error.detail() if isinstance(error, TwoTowerError) else {}
-    # nobody waits for the rest of a body any more
-    headers = {503: {"Retry-After": "1"}, 408: {"Connection": "close"}}.get(status, {})
-    name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
-    return _problem(request.url.path, status, title, str(error), headers, {"type": f"urn:twotower:{name}", **detail})
-
-
-async def _on_http(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: no such path, no such method."""
-    assert isinstance(error, HTTPException)
-    path = request.scope["path"]
-    details = {404: f"there is nothing at {path!r}", 405: f"{path} does not take {request.method}"}
-    detail = details.get(error.status_code, error.detail)
-    return _problem(path, error.status_code, error.detail, detail, dict(error.headers or {}), {})
-
-
-def _failed(path: str) -> Response:
-    request_id = telemetry.request_id.get()
-    detail = f"something went wrong here; the log says what, under request id {request_id}"
-    return _problem(path, 500, "Internal error", detail, {}, {})
-
-
-def _problem(
-    path: str, status: int, title: str, detail: str, headers: dict[str, str], more: dict[str, object]
-) -> Response:
-    """RFC 9457."""
-    document = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": path,
-        "request_id": telemetry.request_id.get(),
-        **more,
-    }
-    return Response(orjson.dumps(document), status, headers, media_type="application/problem+json")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
 from gateway import metrics
-from gateway.batching import Deadline
-from gateway.history import Addition, HistoryStore
-from gateway.schemas import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
-from gateway.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
+from gateway.clients.deadline import Deadline
+from gateway.clients.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
+from gateway.history.codec import Addition
+from gateway.history.store import HistoryStore
+from gateway.schemas.requests import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,

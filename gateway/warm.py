@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from gateway.breaker import Breaker
-from gateway.history import Addition, RedisHistory, connect_redis
+from gateway.history.breaker import Breaker
+from gateway.history.codec import Addition
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer

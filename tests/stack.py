@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from redis_server import RedisServer, free_port
 from tiny_artifact import HALF_LIFE_DAYS, NOON
 
-from gateway.server import listen, make_server
+from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import Layout

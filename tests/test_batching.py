@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from conftest import until
 
-from gateway.batching import Batcher, Deadline, Limits
+from gateway.clients.batching import Batcher, Limits
+from gateway.clients.deadline import Deadline
 from twotower.errors import DeadlineExceeded, InvalidInput, NotFound, Overloaded, Unavailable
 from twotower.serving import telemetry
 

@@ -6,7 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.routes import ids_as_json
+from gateway.api.routes import ids_as_json
 from twotower.serving import wire
 
 # what might be taken for the mark between two ids, once it is escaped

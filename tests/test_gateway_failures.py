@@ -20,7 +20,7 @@ from redis_server import RedisServer, free_port
 from stack import Reference, Stack, as_json, check_list, event, gateway, stack
 
 from gateway.pipeline import Pipeline
-from gateway.schemas import ReadyAnswer
+from gateway.schemas.answers import ReadyAnswer
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.serving import wire
 from twotower.serving.guard import Guarded

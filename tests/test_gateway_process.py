@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from redis_server import free_port
 from stack import NOBODY
 
-from gateway.server import listen
+from gateway.http.server import listen
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving.settings import read_settings

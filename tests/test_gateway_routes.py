@@ -15,7 +15,7 @@ from redis_server import RedisServer
 from stack import Reference, Stack, as_json, check_list, event, stack
 from tiny_artifact import build_version
 
-from gateway.schemas import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
+from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
 from retrieval_service import servicer
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version

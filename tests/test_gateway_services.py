@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from conftest import running
 
-from gateway.batching import Deadline, Limits
-from gateway.services import RetrievalClient, Vector
+from gateway.clients.batching import Limits
+from gateway.clients.deadline import Deadline
+from gateway.clients.services import RetrievalClient, Vector
 from retrieval_service.index import Answer, ProductIndex, Query
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version

@@ -15,9 +15,13 @@ from redis import Redis as BlockingRedis
 from redis_server import RedisServer
 
 from gateway import metrics
-from gateway.batching import Deadline, Limits
-from gateway.breaker import Breaker
-from gateway.history import KEY_PREFIX, Addition, HistoryStore, RedisHistory, connect_redis
+from gateway.clients.batching import Limits
+from gateway.clients.deadline import Deadline
+from gateway.history.breaker import Breaker
+from gateway.history.codec import KEY_PREFIX, Addition
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
+from gateway.history.store import HistoryStore
 from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput, Unavailable
 from twotower.events import Interaction, check_id

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gateway.schemas import Context, EncodeBuyerBody, InteractionIn
+from gateway.schemas.fields import Context
+from gateway.schemas.requests import EncodeBuyerBody, InteractionIn
 from twotower.events import DEFAULT_WEIGHTS, EventSchema, Interaction
 
 CONTEXT = Context(EventSchema(DEFAULT_WEIGHTS), max_k=1000, max_interactions=5000)

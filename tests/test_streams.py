@@ -14,12 +14,12 @@ from conftest import running, until
 from gate import Gate
 from redis_server import free_port
 
+from gateway.clients.streams import StreamedCalls
 from item_service.encoder import EncodedItems, Item, ItemEncoder
 from twotower import errors
 from twotower.pb import item_pb2, item_pb2_grpc
 from twotower.serving import telemetry
 from twotower.serving.client import connect
-from twotower.streams import StreamedCalls
 
 NAME = "item service"
 

@@ -15,8 +15,10 @@ from stack import NOBODY
 from tiny_artifact import NOON, build_version
 
 from gateway import warm
-from gateway.breaker import Breaker
-from gateway.history import KEY_PREFIX, Addition, RedisHistory, connect_redis
+from gateway.history.breaker import Breaker
+from gateway.history.codec import KEY_PREFIX, Addition
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version

@@ -7,16 +7,22 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.routes import RouteSpec
-from gateway.schemas import Problem, ReadyAnswer
+from gateway.api.routes import RouteSpec
+from gateway.schemas.answers import Problem, ReadyAnswer
 
 _REFERENCES = "#/components/schemas/{model}"
+
+
 _READY = "/readyz"
+
+
 _PROBLEMS = {
     "4XX": "a problem document: 400 and 422 name the field and the value refused, 404, 413 and 414 the field",
     "503": "a service is down or busy; try again later",
     "504": "the time for one request ran out",
 }
+
+
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 

@@ -18,16 +18,24 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from gateway.server import listen
+from gateway.http.server import listen
 from gateway.settings import GatewaySettings
 
 log = logging.getLogger("gateway")
 
 # where prometheus_client keeps what several processes count together; it reads the name when it is imported
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
 _MOST_RESTARTS = 5
+
+
 _CALM_SECONDS = 60.0
+
+
 _POLL_SECONDS = 0.1
+
+
 # beyond the time that running requests get
 _STOP_SECONDS = 5.0
 

@@ -16,6 +16,8 @@ from gateway.settings import GatewaySettings
 # the parser takes no URL past 65,535 bytes; of a longer one this much is kept, which the gateway then refuses: its
 # query is over `max_query_bytes` (at most 60,000) or its path is over 5,000 bytes, and no route is that long
 _KEPT_URL = 65_000
+
+
 # twice what nginx lets through by default
 _MAX_HEAD = 64 << 10
 

@@ -11,12 +11,18 @@ import jiter
 import orjson
 from pydantic import ValidationError
 
-from gateway.schemas import Context, Strict
+from gateway.schemas.fields import Context, Strict
 from twotower.errors import InvalidInput, TwoTowerError
 
 _MAX_LISTED = 20
+
+
 _MAX_VALUES = 2000
+
+
 _REPEATABLE = ("category", "brand", "exclude")
+
+
 Model = TypeVar("Model", bound=Strict)
 
 

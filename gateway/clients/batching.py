@@ -5,43 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from gateway import metrics
+from gateway.clients.deadline import Deadline
 from twotower.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 from twotower.serving import telemetry
 
 log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
+
+
 Result = TypeVar("Result")
+
 
 # a batch carries the ids of its requests in one header; past this many characters the rest are only counted
 _MAX_ID_CHARACTERS = 512
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """The moment, on the monotonic clock, by which something has to be done."""
-
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        return cls(time.monotonic() + seconds)
-
-    def remaining(self) -> float:
-        """Seconds left; negative once it has passed."""
-        return self.at - time.monotonic()
-
-    def share(self, part: float) -> Deadline:
-        """An earlier deadline after `part` (0 to 1) of the time left, so that the rest stays for what follows."""
-        now = time.monotonic()
-        return Deadline(now + (self.at - now) * part)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.batching import Batcher, Deadline, Limits
+from gateway.clients.batching import Batcher, Limits
+from gateway.clients.deadline import Deadline
+from gateway.clients.streams import StreamedCalls
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
 from twotower.pb import (
     buyer_pb2,
@@ -21,7 +23,6 @@ from twotower.pb import (
     retrieval_pb2_grpc,
 )
 from twotower.serving import client, wire
-from twotower.streams import StreamedCalls
 
 # ids in one Lookup: what the largest answer needs, and within every service's limit
 _MAX_LOOKUP = 1000

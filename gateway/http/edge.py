@@ -13,14 +13,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import metrics
-from gateway.access import AccessLog
+from gateway.http.access_log import AccessLog
 from twotower.errors import TwoTowerError
 from twotower.serving import telemetry
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+
+
 _HUNG_UP = 499
+
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 

@@ -13,12 +13,15 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway import health, metrics, reading, schemas
-from gateway.batching import Deadline
+from gateway import health, metrics
+from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
-from gateway.history import Addition
+from gateway.history.codec import Addition
 from gateway.pipeline import Pipeline, ProductList
-from gateway.schemas import Context
+from gateway.schemas import parsing as reading
+from gateway.schemas import requests as schemas
+from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
+from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
 from twotower.events import EventSchema
 from twotower.pb import retrieval_pb2
@@ -59,7 +62,7 @@ class Routes:
 
     def table(self) -> list[RouteSpec]:
         """Every call, the most frequent first: that is the order in which they are looked up."""
-        lists = schemas.ListAnswer
+        lists = ListAnswer
         encode, kept = schemas.EncodeBuyerBody, (schemas.BuyerInteractionIn, schemas.InteractionsBody)
         return [
             RouteSpec("GET", "/retrieve", self.retrieve, "Products for a known buyer", lists, schemas.RetrieveQuery),
@@ -68,7 +71,7 @@ class Routes:
                 "/encode_buyer",
                 self.encode_buyer,
                 "A buyer's vector from interactions, which are stored",
-                schemas.EncodeBuyerAnswer,
+                EncodeBuyerAnswer,
                 bodies=(encode,),
             ),
             RouteSpec("GET", "/similar", self.similar, "Products like a product", lists, schemas.SimilarQuery),
@@ -78,7 +81,7 @@ class Routes:
                 "/interactions",
                 self.interactions,
                 "Stores one or many interactions",
-                schemas.InteractionsAnswer,
+                InteractionsAnswer,
                 bodies=kept,
             ),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),

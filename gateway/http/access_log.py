@@ -12,6 +12,8 @@ from typing import NamedTuple
 import orjson
 
 access = logging.getLogger("gateway.access")
+
+
 # a crash loses the lines of this long at most; an end by a signal loses none
 _SECONDS = 0.1
 

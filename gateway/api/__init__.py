@@ -1,0 +1,1 @@
+"""Routes, their OpenAPI description, and errors as problem documents."""

@@ -1,0 +1,1 @@
+"""The gateway's side of the gRPC services: batching, streams, deadlines."""

@@ -1,0 +1,1 @@
+"""Recent interactions per buyer, in Redis."""

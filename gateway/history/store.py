@@ -1,0 +1,44 @@
+"""What the gateway asks of a store of histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.clients.batching import Batcher, Limits
+from gateway.clients.deadline import Deadline
+from gateway.history.codec import Addition
+from gateway.history.redis_history import RedisHistory
+
+
+class HistoryStore:
+    """The histories as requests use them: concurrent reads share one pipeline, and so do concurrent writes."""
+
+    def __init__(self, redis: RedisHistory, limits: Limits) -> None:
+        self.redis = redis
+        self._reads: Batcher[str, str] = Batcher("Redis reads", self._read, limits)
+        self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
+
+    async def read(self, buyer_id: str, deadline: Deadline) -> str:
+        """One buyer's newest interactions, oldest first, packed. Unavailable where Redis is down."""
+        return await self._reads.call(buyer_id, deadline)
+
+    async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
+        """Keeps the interactions of one request, all in one atomic step; returns how many are kept now."""
+        return await self._writes.call(additions, deadline)
+
+    async def close(self) -> None:
+        await self._reads.close()
+        await self._writes.close()
+        await self.redis.close()
+
+    async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[str | Exception]:
+        return await self.redis.read(buyer_ids)
+
+    async def _write(self, group: str, requests: list[Sequence[Addition]], timeout: float) -> list[int | Exception]:
+        written = iter(await self.redis.add([one for additions in requests for one in additions]))
+        results: list[int | Exception] = []
+        for additions in requests:
+            counts = [next(written) for _ in additions]
+            failed = next((one for one in counts if isinstance(one, Exception)), None)
+            results.append(failed or sum(one for one in counts if isinstance(one, int)))
+        return results

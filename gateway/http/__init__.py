@@ -1,0 +1,1 @@
+"""The HTTP edge: processes, sockets, limits, access log."""
