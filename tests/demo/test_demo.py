@@ -1,0 +1,164 @@
+"""`make demo` at a small size: up, up again, a taken port, a failing step, and nothing left running."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from demo.client import show
+from demo.settings import DemoSettings
+from demo.supervisor import children, redis_url, shown_redis
+from tests.helpers.demo_process import Demo
+from twotower.errors import SettingsError
+from twotower.serving.settings import read_settings
+
+SMALL = {
+    "products": 300,
+    "buyers": 200,
+    "events": 4000,
+    "train_args": "--set encoder.catalogue.steps=5 encoder.catalogue.buckets=4096 model.dimension=32 "
+    "encoder.catalogue.dimension=32 training.max_epochs=1 training.min_steps=0",
+}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    demo = Demo(tmp_path_factory.mktemp("demo"), **SMALL)
+    try:
+        yield demo
+    finally:
+        demo("stop")
+
+
+def gateways_redis(settings: DemoSettings) -> str:
+    (gateway,) = [child for child in children(settings) if child.name == "gateway"]
+    return gateway.environ["TWOTOWER_GATEWAY_REDIS_URL"]
+
+
+def test_a_redis_url_of_the_shell_is_not_the_demos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://production:6379/0")
+    settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_PORT": "7777"})
+    assert [child.name for child in children(settings)] == ["redis", "item", "buyer", "retrieval", "gateway"]
+    assert gateways_redis(settings) == redis_url(settings) == "redis://127.0.0.1:7777/0"
+
+
+def test_a_redis_that_the_demo_is_told_of_is_used_and_shown_without_its_password() -> None:
+    url = "rediss://shop:secret@cache.example:6380/2"
+    settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})
+    assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "gateway"]
+    assert gateways_redis(settings) == redis_url(settings) == url
+    assert shown_redis(settings) == "rediss://cache.example:6380/2"
+
+
+def test_what_is_no_redis_url_is_refused() -> None:
+    with pytest.raises(SettingsError, match="TWOTOWER_DEMO_REDIS_URL='localhost:6379'"):
+        read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": "localhost:6379"})
+
+
+class Recorded:
+    """Stands for the client: keeps each path with its query, and answers as little as `show` reads."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def get(self, path: str, **query: object) -> dict[str, Any]:
+        self.asked.append(f"{path}?{urlencode(query)}")
+        if path == "/search":
+            return {"product_ids": ["P1", "P2", "P3"]}
+        product = {"product_id": "P1", "category": "مجوهرات", "title": "خاتم ذهب"}
+        return {"source": "model", "products": [product], "scores": [0.5]}
+
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        return {"buyer_embedding": [0.5] * 4, "dimension": 4, "model_version": "v1"}
+
+
+def test_the_requests_that_are_shown_are_those_that_were_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Recorded()
+    show(client, "http://shop")
+    shown = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("GET")]
+    assert shown == [
+        "/retrieve?buyer_id=demo-gold&k=5&exclude_seen=true&include=products",
+        "/retrieve?buyer_id=B00042&k=5&include=products",
+    ]
+    assert [one for one in client.asked if "include" in one] == shown
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_up_shows_real_answers_and_stays_up(demo: Demo) -> None:
+    up = demo("up")
+    assert up.returncode == 0, up.stdout
+    assert "POST" in up.stdout and "source model" in up.stdout and "p50" in up.stdout
+    assert any("\u0621" <= character <= "\u064a" for character in up.stdout), "Arabic titles"
+    assert httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {})
+    assert demo("status").stdout.count(" pid ") == 5
+
+
+def test_a_second_up_redoes_nothing(demo: Demo) -> None:
+    before = sorted(path.name for path in (demo.artifacts / "versions").iterdir())
+    processes = demo("status").stdout
+    again = demo("up")
+    assert again.returncode == 0, again.stdout
+    assert again.stdout.count("up to date") == 2
+    assert sorted(path.name for path in (demo.artifacts / "versions").iterdir()) == before
+    assert demo("status").stdout == processes
+
+
+def test_a_service_that_ends_is_started_again(demo: Demo) -> None:
+    import os
+    import signal
+    import time
+
+    line = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+    os.kill(int(line.split()[2]), signal.SIGKILL)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        now = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+        if now.endswith("restarts 1") and httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {}):
+            break
+        time.sleep(0.1)
+    assert now.endswith("restarts 1")
+    assert httpx.get(f"{demo.url}/retrieve", params={"buyer_id": "B00042"}).json()["source"] == "model"
+
+
+def test_stop_ends_everything(demo: Demo) -> None:
+    assert demo("stop").stdout == "stopped\n"
+    assert not any(answers(port) for port in demo.ports.values())
+    assert demo("stop").stdout == "the demo is not running\n"
+
+
+def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
+    with socket.socket() as taken:
+        # connections of the demo that was stopped may linger on its port
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", demo.ports["buyer"]))
+        taken.listen()
+        up = demo("up")
+    assert up.returncode == 1
+    assert f"port {demo.ports['buyer']} of buyer" in up.stdout
+    assert "TWOTOWER_DEMO_BUYER_PORT" in up.stdout
+    assert not any(answers(port) for name, port in demo.ports.items() if name != "buyer")
+
+
+def test_a_failing_step_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
+    demo = Demo(tmp_path, **{**SMALL, "train_args": "--set training.max_epochs=none"})
+    up = demo("up")
+    assert up.returncode == 1
+    assert "training failed with exit code 2" in up.stdout
+    assert "training.max_epochs" in up.stdout
+    assert not any(answers(port) for port in demo.ports.values())
+
+
+def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
+    up = Demo(tmp_path, product=5)("up")
+    assert up.returncode == 2
+    assert "TWOTOWER_DEMO_PRODUCT" in up.stdout and "TWOTOWER_DEMO_PRODUCTS" in up.stdout

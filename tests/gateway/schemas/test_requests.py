@@ -1,0 +1,68 @@
+"""The short way through a list of interactions says what the long one says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from gateway.schemas.fields import Context
+from gateway.schemas.requests import EncodeBuyerBody, InteractionIn
+from twotower.events import DEFAULT_WEIGHTS, EventSchema, Interaction
+
+CONTEXT = Context(EventSchema(DEFAULT_WEIGHTS), max_k=1000, max_interactions=5000)
+
+
+GOOD = {"product_id": "خاتم", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
+
+
+ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.text()))
+
+
+VALUES = {
+    "product_id": st.one_of(st.sampled_from(["p1", " p", "p\n", "", "ذ" * 65, "\ud800"]), st.text(max_size=130), ODD),
+    "event_type": st.one_of(st.sampled_from([*DEFAULT_WEIGHTS, "view"]), ODD),
+    "timestamp": st.one_of(
+        st.sampled_from(
+            [" 2025-02-30", "2025-10-09 08:00:00,5+03", "1e9", "1969-12-31", "2999-01-01", -1, -0.5, 10**14 - 1]
+        ),
+        st.integers(0, 2_000_000_000_000),
+        st.floats(0, 2e9),
+        ODD,
+    ),
+    "more": ODD,
+}
+
+
+# one thing at a time is odd: what two of them hide of each other would go unseen
+CHANGES = st.sampled_from(sorted(VALUES)).flatmap(lambda name: VALUES[name].map(lambda value: GOOD | {name: value}))
+
+
+LACKING = st.sampled_from(sorted(GOOD)).map(lambda name: {key: GOOD[key] for key in GOOD if key != name})
+
+
+ROWS = st.one_of(st.just(GOOD), CHANGES, CHANGES, LACKING, ODD)
+
+
+def read(row: object) -> Interaction | None:
+    try:
+        return InteractionIn.model_validate(row, context=CONTEXT).interaction()
+    except ValidationError:
+        return None
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=2))
+def test_a_list_is_read_as_its_rows_are_one_by_one(rows: list[Any]) -> None:
+    wanted = [read(row) for row in rows]
+    body = {"buyer_id": "b", "recent_interactions": rows}
+    if None in wanted:
+        with pytest.raises(ValidationError) as caught:
+            EncodeBuyerBody.model_validate(body, context=CONTEXT)
+        refused = {error["loc"][1] for error in caught.value.errors()}
+        assert refused == {place for place, one in enumerate(wanted) if one is None}
+    else:
+        assert EncodeBuyerBody.model_validate(body, context=CONTEXT).recent_interactions == wanted

@@ -1,0 +1,147 @@
+"""`python -m gateway.warm`: a version's interactions in Redis, merged with what is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from gateway import warm
+from gateway.history.breaker import Breaker
+from gateway.history.codec import KEY_PREFIX, Addition
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
+from gateway.settings import GatewaySettings
+from tests.helpers.processes import process
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.stack import NOBODY
+from tests.helpers.tiny_version import NOON, build_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import open_version
+from twotower.events import Interaction
+from twotower.history import latest, read_recent
+from twotower.serving import wire
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[Any]:
+    client = Redis(port=server.port)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def history_of(server: RedisServer, buyer: str, add: list[Interaction] | None = None) -> list[Interaction]:
+    async def ask() -> list[Interaction]:
+        history = RedisHistory(connect_redis(GatewaySettings(redis_url=server.url)), 50, 90, Breaker("Redis", 1))
+        if add:
+            await history.add([Addition(buyer, add)])
+        found = wire.unpack_history((await history.read([buyer]))[0])
+        await history.close()
+        return found
+
+    return asyncio.run(ask())
+
+
+def recent(artifacts: Path, name: str) -> dict[str, list[Interaction]]:
+    return dict(read_recent(open_version(Layout(artifacts), name).layout.recent))
+
+
+def run(artifacts: Path, server: RedisServer, *more: str) -> int:
+    return warm.main(["--artifacts", str(artifacts), "--redis", server.url, *more])
+
+
+def test_every_buyer_of_the_version_is_known_afterwards(
+    tiny: Path, server: RedisServer, raw: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny, server) == 0
+    assert capsys.readouterr().out == "warmed 6 buyers with 24 interactions of version tiny-a\n"
+    for buyer, interactions in recent(tiny, "tiny-a").items():
+        assert history_of(server, buyer) == latest(interactions, 50)
+        assert raw.ttl(KEY_PREFIX + buyer) > 0
+
+
+def test_warming_again_changes_nothing(tiny: Path, server: RedisServer, raw: Any) -> None:
+    assert run(tiny, server) == 0
+    before = {key: raw.zrange(key, 0, -1, withscores=True) for key in raw.scan_iter()}
+    assert run(tiny, server) == 0
+    assert before == {key: raw.zrange(key, 0, -1, withscores=True) for key in raw.scan_iter()}
+    assert len(before) == 6
+
+
+def test_newer_interactions_are_neither_lost_nor_displaced(
+    tiny: Path, server: RedisServer, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = [Interaction(f"p{number}", "View", NOON + number) for number in range(1, 49)]
+    history_of(server, "b0", newer)
+    history_of(server, "b1", newer[:1])
+    assert run(tiny, server) == 0
+    known = recent(tiny, "tiny-a")
+    assert history_of(server, "b0") == latest([*known["b0"], *newer], 50)
+    assert history_of(server, "b0")[-48:] == newer
+    assert history_of(server, "b1") == [*latest(known["b1"], 50), newer[0]]
+    monkeypatch.setenv("TWOTOWER_GATEWAY_HISTORY_SIZE", "48")
+    assert run(tiny, server) == 0
+    assert history_of(server, "b0") == newer
+
+
+def test_another_version_by_name(tmp_path: Path, server: RedisServer, raw: Any) -> None:
+    build_version(tmp_path, "a", buyers=2)
+    build_version(tmp_path, "b", buyers=5)
+    assert run(tmp_path, server, "--version", "a") == 0
+    assert raw.dbsize() == 2
+    assert run(tmp_path, server) == 0
+    assert raw.dbsize() == 5
+
+
+def test_more_buyers_than_one_batch(tmp_path: Path, server: RedisServer, raw: Any) -> None:
+    build_version(tmp_path, "a", buyers=250)
+    assert run(tmp_path, server) == 0
+    assert raw.dbsize() == 250
+
+
+def test_a_folder_without_versions_is_refused(
+    tmp_path: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, server) == 2
+    assert "CURRENT: no version has been published yet" in capsys.readouterr().err
+    assert run(tmp_path, server, "--version", "absent") == 2
+    assert "there is no version 'absent'" in capsys.readouterr().err
+
+
+def test_a_corrupt_file_is_refused_before_anything_is_written(
+    artifacts: Path, server: RedisServer, raw: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = open_version(Layout(artifacts), "a").layout.recent
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    assert run(artifacts, server) == 3
+    assert "recent_interactions.jsonl.gz has sha256" in capsys.readouterr().err
+    assert raw.dbsize() == 0
+
+
+def test_without_redis_it_fails_and_says_so(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert warm.main(["--artifacts", str(tiny), "--redis", f"redis://{NOBODY}/0"]) == 1
+    assert "Redis does not answer" in capsys.readouterr().err
+
+
+def test_a_setting_that_cannot_be_used_is_named(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert warm.main(["--artifacts", str(tiny), "--redis", "http://nonsense"]) == 2
+    assert "TWOTOWER_GATEWAY_REDIS_URL" in capsys.readouterr().err
+
+
+def test_as_a_command(tiny: Path, server: RedisServer, raw: Any) -> None:
+    with process("-m", "gateway.warm", "--artifacts", str(tiny), "--redis", server.url) as command:
+        assert command.finish() == 0
+    assert command.lines == ["warmed 6 buyers with 24 interactions of version tiny-a"]

@@ -1,0 +1,105 @@
+"""The trainer's container without a container: which command of the trainer its words and environment become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from docker import train
+
+Calls = list[list[str]]
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
+    """The trainer's command lines, kept instead of run; /input is a folder of the test with both files mounted."""
+    made: Calls = []
+
+    def keep(words: Sequence[str]) -> int:
+        made.append(list(words))
+        return 0
+
+    monkeypatch.setattr(train, "trainer", keep)
+    monkeypatch.setattr(train, "INPUT", tmp_path / "input")
+    monkeypatch.setattr(train, "LINKS", tmp_path / "links")
+    (tmp_path / "input").mkdir()
+    for name in ("events", "products"):
+        (tmp_path / "input" / name).touch()
+    return made
+
+
+def main(*words: str, artifacts: Path, **environ: str) -> int:
+    values: Mapping[str, str] = {"TWOTOWER_ARTIFACTS": str(artifacts), **environ}
+    return train.main(words, values)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["publish", "--list"], ["publish", "--artifacts", "/a", "--list"]),
+        (["report"], ["report", "--artifacts", "/a"]),
+        (["report", "20260101T120000Z-0a1b2c3d"], ["report", "--artifacts", "/a", "20260101T120000Z-0a1b2c3d"]),
+    ],
+)
+def test_the_artifact_folder_is_filled_in(words: list[str], wanted: list[str], calls: Calls) -> None:
+    assert main(*words, artifacts=Path("/a")) == 0
+    assert calls == [wanted]
+
+
+def test_refresh_reads_the_products_and_recommend_the_events(tmp_path: Path, calls: Calls) -> None:
+    assert main("refresh", "--force", artifacts=Path("/a"), PRODUCTS="/data/today.csv") == 0
+    assert main("recommend", "--k", "5", artifacts=Path("/a"), EVENTS="/data/history.csv.gz") == 0
+    products, events = tmp_path / "links" / "products" / "today.csv", tmp_path / "links" / "events" / "history.csv.gz"
+    assert calls == [
+        ["refresh", "--products", str(products), "--artifacts", "/a", "--force"],
+        ["recommend", "--events", str(events), "--out", "/a/recommendations.csv", "--artifacts", "/a", "--k", "5"],
+    ]
+    assert products.resolve() == (tmp_path / "input" / "products").resolve()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("refresh", "error: PRODUCTS is not set: set it to today's products\n"),
+        ("recommend", "error: EVENTS is not set: set it to the buyers' histories\n"),
+    ],
+)
+def test_a_file_that_is_missing_is_told_by_name(command: str, told: str, calls: Calls, capsys: Capture) -> None:
+    assert main(command, artifacts=Path("/a")) == 2
+    assert (calls, capsys.readouterr().err) == ([], told)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["--help"], ["--help"]),
+        (["-h"], ["-h"]),
+        (["run", "--help"], ["run", "--help"]),
+        (["refresh", "-h"], ["refresh", "-h"]),
+        (["recommend", "--help"], ["recommend", "--help"]),
+    ],
+)
+def test_who_asks_for_help_gets_it_and_nothing_else(
+    words: list[str], wanted: list[str], tmp_path: Path, calls: Calls, capsys: Capture
+) -> None:
+    assert main(*words, artifacts=tmp_path) == 0
+    assert calls == [wanted]
+    assert "with the container's paths filled in" in capsys.readouterr().out
+
+
+def test_a_stage_has_the_offline_configuration_and_both_files(tmp_path: Path, calls: Calls) -> None:
+    files = {"EVENTS": "/data/e.csv", "PRODUCTS": "/data/p.parquet"}
+    assert main("--set", "seed=1", artifacts=Path("/a"), **files, TRAINER_ARGS="--set model.dimension=64") == 0
+    links = tmp_path / "links"
+    assert calls == [
+        [
+            "run", "--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet"),
+            "--artifacts", "/a", "--config", "/app/trainer/offline.yaml", "--set", "model.dimension=64", "--set",
+            "seed=1",
+        ]
+    ]  # fmt: skip

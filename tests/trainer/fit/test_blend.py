@@ -1,0 +1,120 @@
+"""A blend scores as its two models do side by side, and its towers export and serve like any other's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.trainer.fit.test_selection import BUYERS, EVENTS, SPLIT, fitter
+from trainer import evaluate, linear
+from trainer.blend import blend, last_head
+from trainer.candidates import Fitter
+from trainer.model import Heads, TwoTower
+from trainer.split import Cases
+
+# vectors of 12 numbers in three heads of 4: eight are the linear model's
+BLENDED = ("model.dimension=12", "model.heads=3", "linear.trends=[0.0, 1.0]")
+
+
+def vectors(model: TwoTower, made: Fitter, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    items = evaluate.item_vectors(model, made.features)
+    return items, evaluate.buyer_vectors(model, items, EVENTS, cases, made.schema, 6)
+
+
+def drawn(made: Fitter, dimension: int = 0) -> TwoTower:
+    """A softmax model of which every weight is drawn."""
+    model = made.new_model("softmax", dimension)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.3 * torch.randn(value.shape, generator=generator)
+    return model
+
+
+def test_parts_together_share_a_norm_and_have_their_length() -> None:
+    normalise = Heads(3).eval()
+    normalise.together.copy_(torch.block_diag(torch.ones(2, 2), torch.ones(1, 1)))
+    normalise.length.copy_(torch.tensor([0.8, 0.8, 0.6]))
+    # a first head of four numbers, (1, 2, 2, 4) of length 5, and one of two, (3, 4)
+    found = normalise(torch.tensor([[1.0, 2.0, 2.0, 4.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0, 0.0, 2.0]]))
+    torch.testing.assert_close(
+        found, torch.tensor([[0.16, 0.32, 0.32, 0.64, 0.36, 0.48], [0.0, 0.0, 0.0, 0.0, 0.0, 0.6]])
+    )
+
+
+def test_the_last_head_is_a_model_of_its_own() -> None:
+    made, _ = fitter(*BLENDED)
+    whole, one = drawn(made), made.new_model("softmax", 4)
+    one.load_state_dict(last_head(whole.state_dict()))
+    items, buyers = vectors(whole, made, SPLIT.test)
+    own_items, own_buyers = vectors(one, made, SPLIT.test)
+    np.testing.assert_allclose(own_items, items[:, -4:] * 3**0.5, atol=1e-6)
+    np.testing.assert_allclose(own_buyers, buyers[:, -4:] * 3**0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.65])
+@pytest.mark.parametrize("half_life", [0.0, 20.0])
+def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life: float) -> None:
+    made, _ = fitter(*BLENDED)
+    placement = made._place(EVENTS, SPLIT.test_stop).leading(6)
+    closed = made.closed_form(placement, linear.Choice(half_life, 1.0, 0.5))
+    one, both = drawn(made, 4), made.new_model("blend")
+    both.load_state_dict(blend(closed.state_dict(), one.state_dict(), share))
+    scores = {}
+    for name, model in {"linear": closed, "softmax": one, "blend": both}.items():
+        items, buyers = vectors(model, made, SPLIT.test)
+        np.testing.assert_allclose(np.linalg.norm(items, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(buyers, axis=1), 1, atol=1e-5)
+        scores[name] = buyers @ items.T
+    wanted = share * scores["linear"] + (1 - share) * scores["softmax"]
+    assert wanted.std() > 0.1
+    np.testing.assert_allclose(scores["blend"], wanted, atol=1e-5)
+
+
+def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
+    made, _ = fitter(*BLENDED)
+    settings, products = made.config.linear, made.sizes.products
+    whole = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
+    narrow = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
+    trend = linear.trends(EVENTS, SPLIT.test_stop, products, 15)
+    found, _, _ = linear.Placement(whole, trend, made.features, 7).leading(6).fit(0.0)
+    wanted, _, _ = linear.Placement(narrow, trend, made.features, 7).fit(0.0)
+    # to the signs of the directions
+    np.testing.assert_allclose(found @ found.T, wanted @ wanted.T, atol=1e-3)
+
+
+def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, said = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
+    # the linear model's, the softmax's, then those of the two shares
+    values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
+    monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
+    monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert (chosen.kind, chosen.share) == ("blend", 0.6)
+    assert list(chosen.facts["candidates"]) == ["linear", "softmax", "blend"]
+    assert chosen.facts["share"] == 0.6
+    assert any("the blend gains" in line for line in said)
+    assert chosen.choice is not None
+    again, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
+    assert len(curve) == chosen.epochs
+    # asked at once, without a call of eval()
+    items = made._loaded("blend", again).items(made.features).detach().numpy()
+    closed = made.closed_form(made._place(EVENTS, SPLIT.test_stop).leading(6), chosen.choice)
+    linear_items, _ = vectors(closed, made, SPLIT.test)
+    np.testing.assert_allclose(items[:, :8], linear_items * 0.6**0.5, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(items[:, 8:], axis=1), 0.4**0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "setting", ["linear.shares=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"]
+)
+def test_where_there_is_nothing_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
+    made, _ = fitter(*BLENDED, setting)
+    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    assert "blend" not in chosen.facts["candidates"]

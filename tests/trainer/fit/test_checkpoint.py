@@ -1,0 +1,131 @@
+"""Checkpoints: whole or not at all, the newest of the same data, and the same model after `kill -9`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.helpers.processes import process
+from tests.helpers.small_shop import run_arguments, trainer, write_shop
+from trainer.checkpoint import State, load_checkpoint, save_checkpoint
+
+
+def pair(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Linear(3, 2)
+    return model, torch.optim.AdamW(model.parameters(), lr=0.1)
+
+
+def advance(model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+    optimiser.zero_grad()
+    model(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+
+
+def same(one: nn.Module, two: nn.Module) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
+
+
+def test_model_optimiser_best_weights_and_facts_come_back(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    advance(model, optimiser)
+    best = {"weight": torch.full((2, 3), 7.0)}
+    save_checkpoint(tmp_path, "f", State(2, 5, {"losses": [0.1, 3.0], "best": float("-inf")}), model, optimiser, best)
+    other, its = pair(1)
+    found = load_checkpoint(tmp_path, "f", other, its)
+    assert found is not None
+    assert found[0] == State(2, 5, {"losses": [0.1, 3.0], "best": float("-inf")})
+    assert torch.equal(found[1]["weight"], best["weight"])
+    assert same(model, other)
+    # the optimiser's moments as well: the next step is the same
+    advance(model, optimiser)
+    advance(other, its)
+    assert same(model, other)
+
+
+def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    for epoch, step in ((0, 9), (0, 10), (1, 0), (11, 2)):
+        save_checkpoint(tmp_path, "f", State(epoch, step, {}), model, optimiser, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00001-0000000", "00011-0000002"]
+    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    assert found is not None and (found[0].epoch, found[0].step) == (11, 2)
+
+
+def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {})
+    (tmp_path / ".00002-0000000.new").mkdir()
+    (tmp_path / ".00002-0000000.new" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "00002-0000000").mkdir()  # being removed: its state is gone already
+    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    assert found is not None and found[0].epoch == 1
+    save_checkpoint(tmp_path, "f", State(2, 0, {}), model, optimiser, {})
+    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    assert found is not None and found[0].epoch == 2
+
+
+def test_other_data_or_no_checkpoint_is_none(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    assert load_checkpoint(tmp_path / "nowhere", "f", model, optimiser) is None
+    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {})
+    assert load_checkpoint(tmp_path, "g", model, optimiser) is None
+
+
+def test_nothing_is_pickled(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    advance(model, optimiser)
+    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {"w": torch.ones(1)})
+    files = sorted(path.name for path in (tmp_path / "00001-0000000").iterdir())
+    assert files == ["best.safetensors", "model.safetensors", "optimiser.safetensors", "state.json"]
+
+
+SLOW = [
+    "training.start=softmax",
+    "training.checkpoint_steps=1",
+    "training.max_epochs=4",
+    "training.patience=4",
+    "training.batch_pairs=16",
+]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    shop = write_shop(folder)
+    done = trainer(*run_arguments(shop, folder / "artifacts", command="train", settings=SLOW))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def final(artifacts: Path) -> dict[str, bytes]:
+    (run,) = (artifacts / "work" / "runs").iterdir()
+    return {name: (run / name).read_bytes() for name in ("evaluated.safetensors", "model.safetensors")}
+
+
+@pytest.mark.parametrize(("folder", "after"), [("checkpoints", 40), ("refit", 5)])
+def test_a_training_that_was_killed_ends_in_the_same_bytes(
+    uninterrupted: Path, tmp_path: Path, folder: str, after: int
+) -> None:
+    shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
+    command = run_arguments(shop, artifacts, command="train", settings=SLOW)
+    seen: set[str] = set()
+    with process("-m", "trainer", *command) as running:
+        end = time.monotonic() + 120
+        while len(seen) < after and running.popen.poll() is None and time.monotonic() < end:
+            seen |= {path.name for path in artifacts.glob(f"work/runs/*/{folder}/0*")}
+            time.sleep(0.002)
+        assert running.popen.poll() is None, "it was over before it could be killed:\n" + "\n".join(running.lines)
+        running.popen.send_signal(signal.SIGKILL)
+        running.popen.wait()
+    (run,) = (artifacts / "work" / "runs").iterdir()
+    assert not (run / "model.safetensors").exists()
+    done = trainer(*command)
+    assert done.returncode == 0, done.stderr
+    assert "resuming after epoch" in done.stdout
+    assert final(artifacts) == final(uninterrupted / "artifacts")

@@ -1,0 +1,78 @@
+"""Products that a model was not trained with: their rows are made of those that read alike, as training makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainer.fit.linear.test_placement import families
+from trainer.alike import PART
+from trainer.config import load_config
+from trainer.linear import BIASES, Choice, Placement, fill
+from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.newcomers import Fitting, product_rows
+
+SOFTMAX = Fitting("softmax", None, None)
+
+
+def features_of(*texts: list[float]) -> ItemFeatures:
+    zero = torch.zeros(len(texts), dtype=torch.int64)
+    return ItemFeatures(torch.tensor(texts), zero, zero, torch.arange(1, len(texts) + 1), zero[:, None][:, :0])
+
+
+def model_of(products: int, *assignments: str) -> TwoTower:
+    config = load_config([], ["model.dimension=8", "model.heads=1", *assignments])
+    torch.manual_seed(2)
+    return TwoTower(Sizes(2, 0, 0, products, 0, 3), config.model, 0.07).eval()
+
+
+def test_known_products_take_their_rows_along_and_new_ones_part_of_those_that_read_alike() -> None:
+    model = model_of(3)
+    table = model.item.product.weight.detach()
+    # today: the third, a new one that reads like it, the first, one without any text; the second is gone
+    features = features_of([1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.0])
+    known, trained = np.array([2, -1, 0, -1]), np.array([True, True, True, True])
+    rows = product_rows(model, SOFTMAX, known, trained, features, 7)
+    assert rows.shape == (5, 8) and not rows[0].any()
+    assert torch.equal(rows[1], table[3]) and torch.equal(rows[3], table[1])
+    # cosines of 1 and 0 weigh 1 to exp(-8)
+    shares = np.array([1.0, np.exp(-8.0)]) / (1 + np.exp(-8.0))
+    np.testing.assert_allclose(rows[2], PART * (shares[0] * table[3] + shares[1] * table[1]), atol=1e-6)
+    assert not rows[4].any()
+
+
+def test_only_products_that_buyers_took_tell_of_others() -> None:
+    model = model_of(2)
+    features = features_of([1.0, 0.0], [0.0, 1.0], [1.0, 0.0])
+    rows = product_rows(model, SOFTMAX, np.array([0, 1, -1]), np.array([False, True, False]), features, 7)
+    np.testing.assert_allclose(rows[3], PART * model.item.product.weight[2].detach(), atol=1e-6)
+    nobody = product_rows(model, SOFTMAX, np.array([0, 1, -1]), np.zeros(3, np.bool_), features, 7)
+    assert not nobody[3].any()
+
+
+def test_a_model_without_rows_of_products_needs_none() -> None:
+    model = model_of(2, "model.product_embedding=false", "model.attribute_embedding=false")
+    rows = product_rows(model, SOFTMAX, np.array([0, -1]), np.ones(2, np.bool_), features_of([1.0, 0.0], [0.0, 1.0]), 7)
+    assert rows.shape == (1, 8)
+
+
+@pytest.mark.parametrize("tower", ["attention", "weighted_average"])
+def test_the_linear_model_places_newcomers_as_its_training_would(tower: str) -> None:
+    features, vectors, trend, new = families()
+    choice = Choice(0.0, 1.0, 0.65)
+    known = vectors.copy()
+    known[new] = 0
+    width = vectors.shape[1] + BIASES
+    config = load_config([], [f"model.dimension={width}", "model.heads=1", f"model.buyer_tower={tower}"])
+    model = TwoTower(Sizes(features.text.shape[1], 0, 0, len(known), 0, 3), config.model, 0.07, heads=1).eval()
+    placement = Placement(known, trend, features, seed=5)
+    fill(model, placement, choice)
+    today = np.arange(len(known))
+    today[new] = -1
+    rows = product_rows(model, Fitting("linear", choice, placement.told), today, today >= 0, features, 5)
+    wanted = model.item.product.weight.detach()
+    assert torch.equal(rows[1:][today >= 0], wanted[1:][today >= 0])
+    # the tilt of a vector shortens the rest of it, which the mean of several does not undo to the last digit
+    np.testing.assert_allclose(rows[1:][new], wanted[1:][new], atol=0.01)
+    assert float(wanted[1:][new].abs().max()) > 0.3

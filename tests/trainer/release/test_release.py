@@ -1,0 +1,80 @@
+"""What every way to a new version has in common: the locks, and the check by loading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+
+from tests.helpers.tiny_version import build_version
+from trainer.config import Config, load_config
+from trainer.errors import DataError
+from trainer.release import alone_in_cache, load_as_services_do, working_alone
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, describe
+from twotower.errors import CorruptArtifact
+
+
+def rewritten(version: Version, embeddings: Path, index: Path, row: int, value: float) -> Version:
+    """The version with every number of one row of these vectors set to `value`, in the index too."""
+    vectors = np.load(embeddings)
+    vectors[row] = value
+    np.save(embeddings, vectors)
+    built = faiss.IndexFlatIP(vectors.shape[1])
+    built.add(vectors)
+    faiss.write_index(built, str(index))
+    entries = {path.name: describe(path) for path in (embeddings, index)}
+    manifest = version.manifest.model_copy(update={"files": version.manifest.files | entries})
+    return Version(manifest, version.layout, version.encoder)
+
+
+@pytest.mark.parametrize("kind", ["product", "text"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_version_with_numbers_that_are_not_finite_is_refused(tmp_path: Path, kind: str, value: float) -> None:
+    version = build_version(tmp_path, "a", products=80)
+    files = version.layout
+    text = kind == "text"
+    embeddings, index = (files.text_embeddings, files.text_index) if text else (files.embeddings, files.index)
+    wrong = rewritten(version, embeddings, index, 70, value)
+    with pytest.raises(CorruptArtifact, match=rf"{embeddings.name} holds numbers that are not finite .* first in 70"):
+        load_as_services_do(wrong, 1)
+
+
+def test_products_with_vectors_of_zeros_need_not_be_found_by_them(tmp_path: Path) -> None:
+    version = build_version(tmp_path, "a")
+    load_as_services_do(rewritten(version, version.layout.embeddings, version.layout.index, 3, 0.0), 1)
+
+
+def sharing(cache: Path) -> Config:
+    return load_config([], [f"paths.cache={cache}"])
+
+
+def test_two_artifact_folders_that_share_a_cache_have_one_trainer_at_a_time(tmp_path: Path) -> None:
+    cache, one, other = tmp_path / "cache", Layout(tmp_path / "one"), Layout(tmp_path / "other")
+    with working_alone(one), working_alone(other), alone_in_cache(sharing(cache), one):
+        wanted = rf"another trainer is working in {cache} \(paths.cache\); wait for it"
+        with pytest.raises(DataError, match=wanted), alone_in_cache(sharing(cache), other):
+            pytest.fail("must not be reached")
+    with alone_in_cache(sharing(cache), other):
+        pass
+
+
+def test_a_cache_that_is_another_shops_work_folder_is_that_shops(tmp_path: Path) -> None:
+    one, other = Layout(tmp_path / "one"), Layout(tmp_path / "other")
+    with working_alone(one):
+        with alone_in_cache(sharing(one.work), one):
+            pass
+        with pytest.raises(DataError, match="another trainer"), alone_in_cache(sharing(one.work), other):
+            pytest.fail("must not be reached")
+
+
+def test_what_a_killed_trainer_left_is_removed_once_the_folder_is_locked(tmp_path: Path) -> None:
+    work = Layout(tmp_path).work
+    for name in ("version-a", "removed-b", "encoder-export", "runs"):
+        (work / name).mkdir(parents=True)
+        (work / name / "file").write_bytes(b"half")
+    (work / "demo-versions").write_text("a\n")
+    with working_alone(Layout(tmp_path)):
+        assert {path.name for path in work.iterdir()} == {".lock", "runs", "demo-versions"}
