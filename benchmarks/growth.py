@@ -142,11 +142,11 @@ def _run_child(options: argparse.Namespace, kind: str, shop: Path, work: Path) -
 
 
 def _configuration(options: argparse.Namespace) -> Any:
-    from trainer.config import load_config
+    from trainer.config.loading import load_config
 
     settings = [f"threads={options.threads}", "evaluation.split=leave_last_out", "training.start=softmax"]
     settings += [f"evaluation.max_buyers={options.asked}", "training.refit=false", *options.set]
-    return load_config([ROOT / "trainer/offline.yaml"], settings)
+    return load_config([ROOT / "trainer/config/offline.yaml"], settings)
 
 
 def _prepare(options: argparse.Namespace) -> Any:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
 from trainer import index as builder
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from twotower.arrays import Float32
 from twotower.search.vector_index import VectorIndex
 

@@ -25,7 +25,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from demo.market.generate import generate
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.dataset import load_dataset
 from trainer.encoder_export import export_encoder, measure_int8
 from trainer.text_encoder import load_pretrained, train_catalogue_encoder

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.export import export_buyer_tower, export_item_tower
 from trainer.index import Built, is_small
 from trainer.model import Sizes, TwoTower

@@ -41,7 +41,7 @@ from benchmarks.curves import Clock, Curve, Point
 from demo.market.generate import generate
 from trainer import evaluate
 from trainer.baselines import Scorer
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.model import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare
@@ -188,7 +188,7 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
     settings += ["training.start=softmax", "evaluation.exclude_seen=true", *options.set]
     if device == "cuda":
         settings.append("training.precision=bfloat16")
-    config = load_config([ROOT / "trainer/offline.yaml"], settings)
+    config = load_config([ROOT / "trainer/config/offline.yaml"], settings)
     now = time.process_time if options.cpu_time else time.perf_counter
     clock = Clock(now)
     layout = Layout(options.folder / "artifacts")

@@ -83,7 +83,7 @@ def _train(settings: DemoSettings) -> None:
     command = [sys.executable, "-m", "trainer", "run", "--artifacts", str(settings.artifacts)]
     command += ["--events", str(settings.data / "events.csv"), "--products", str(settings.data / "products.csv")]
     for name in ("offline.yaml", "demo.yaml"):
-        command += ["--config", str(_ROOT / "trainer" / name)]
+        command += ["--config", str(_ROOT / "trainer" / "config" / name)]
     command += shlex.split(settings.train_args)
     if _run("training", command, fine=(0, _KEPT_BACK)) == _KEPT_BACK:
         print("the new model is kept back, as said above: the demo goes on with the one that CURRENT names")

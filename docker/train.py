@@ -24,8 +24,8 @@ STAGES = ("run", "train", "evaluate", "embed", "index")
 # the trainer's exit code where its publish gate kept a version back, so that another one is served
 KEPT_BACK = 3
 INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
-# laid over trainer/config.yaml before TRAINER_ARGS and the command line, whose settings win
-CONFIG, DEMO_CONFIG = Path("/app/trainer/offline.yaml"), Path("/app/trainer/demo.yaml")
+# laid over trainer/config/config.yaml before TRAINER_ARGS and the command line, whose settings win
+CONFIG, DEMO_CONFIG = Path("/app/trainer/config/offline.yaml"), Path("/app/trainer/config/demo.yaml")
 
 
 class UsageError(Exception):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import Model, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Model
 from trainer.export import check_buyer_parity, export_buyer_tower
 from trainer.history import History
 from trainer.model import BuyerTower, Sizes, TwoTower

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.config import Model, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Model
 from trainer.export import check_item_parity, export_item_tower
 from trainer.model import Heads, ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded
 from twotower.graphs import towers as tower

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from twotower.errors import TwoTowerError
 
 if TYPE_CHECKING:
-    from trainer.config import Config
+    from trainer.config.schema import Config
     from twotower.artifact.layout import Layout
 
 _EXAMPLES = """\
 examples:
   python -m trainer run --events data/events.csv --products data/products.csv --artifacts artifacts \\
-      --config trainer/offline.yaml
+      --config trainer/config/offline.yaml
   python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
   python -m trainer refresh --artifacts artifacts --products data/products.csv
   python -m trainer publish 20260101T120000Z-0a1b2c3d --artifacts artifacts
@@ -171,7 +171,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="laid over trainer/config.yaml; may be repeated",
+        help="laid over trainer/config/config.yaml; may be repeated",
     )
     parser.add_argument(
         "--set",
@@ -185,7 +185,7 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _stage(options: argparse.Namespace) -> int:
     # torch takes seconds to import: wrong options are told before it
-    from trainer.config import load_config
+    from trainer.config.loading import load_config
 
     config = load_config(options.config, options.set)
     from trainer.release import alone_in_cache, working_alone
@@ -328,7 +328,7 @@ def _report(options: argparse.Namespace) -> int:
 def _encoder(options: argparse.Namespace) -> int:
     import tempfile
 
-    from trainer.config import load_config
+    from trainer.config.loading import load_config
 
     config = load_config(options.config, options.set)
     from trainer.dataset import load_products
@@ -352,7 +352,7 @@ def _recommend(options: argparse.Namespace) -> int:
         return _fail(f"--k {options.k}: must be 1 to 1000", 2)
     if not 0 <= options.diversity <= 1:
         return _fail(f"--diversity {options.diversity}: must be 0 to 1", 2)
-    from trainer.config import usable_threads
+    from trainer.config.base import usable_threads
 
     threads = usable_threads(options.threads, "--threads")
     from trainer.recommend import Wanted, recommend

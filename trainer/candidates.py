@@ -23,7 +23,7 @@ from trainer.alike import PART, SHARPNESS, alike
 from trainer.baselines import MOST_PAIRS, item_pairs
 from trainer.batches import Sampler
 from trainer.blend import Weights, blend, last_head
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.dataset import Events
 from trainer.model import ItemFeatures, Sizes, TwoTower, folded
 from trainer.progress import Say

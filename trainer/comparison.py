@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from trainer import baselines
-from trainer.config import Evaluation
+from trainer.config.schema import Evaluation
 from trainer.dataset import Events
 from trainer.evaluate import Ranks, case_metrics, list_metrics, metrics
 from trainer.intervals import interval, resampled_means

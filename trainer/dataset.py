@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.config import Data
+from trainer.config.data import Data
 from trainer.errors import DataError
 from trainer.source import find_files, open_table
 from twotower.events import (

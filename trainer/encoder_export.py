@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from trainer.config import Encoder
+from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.export import compare, export_graph
 from trainer.quantise import quantise_graph

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import Index
+from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32

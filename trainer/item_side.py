@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer import export as graphs
 from trainer import index
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.model import ItemFeatures, TwoTower
 from trainer.nearest import write_nearest
 from trainer.progress import Say, track

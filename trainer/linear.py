@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainer.alike import alike
 from trainer.baselines import training_matrix
-from trainer.config import Linear
+from trainer.config.schema import Linear
 from trainer.dataset import Events
 from trainer.model import ItemFeatures, TwoTower
 from twotower.arrays import Float32, Int64

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import Model
+from trainer.config.schema import Model
 from trainer.history import History
 from trainer.transformer import CausalTransformer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer import baselines, gate, similarity
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.encoder_export import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.dataset import load_history
 from trainer.errors import DataError
 from trainer.evaluate import history_inputs

@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from trainer import index, item_side, newcomers
-from trainer.config import Config, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Config
 from trainer.dataset import Products, Summary, load_products
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower

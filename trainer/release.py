@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.errors import DataError
 from twotower.arrays import Float64
 from twotower.artifact.layout import Layout

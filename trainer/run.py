@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from trainer import encoder_export, evaluate, text_encoder, text_vectors
 from trainer.candidates import Fitter
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower

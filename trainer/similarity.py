@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import rankdata
 
-from trainer.config import TextPair
+from trainer.config.schema import TextPair
 from twotower.arrays import Float32, Int64
 
 PAIRS = 20_000

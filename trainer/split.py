@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import Evaluation
+from trainer.config.schema import Evaluation
 from trainer.dataset import Events
 from twotower.arrays import Int64
 from twotower.events import DAY_MS

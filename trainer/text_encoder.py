@@ -19,7 +19,7 @@ from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import CatalogueEncoderConfig, Encoder
+from trainer.config.schema import CatalogueEncoderConfig, Encoder
 from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.progress import track
@@ -338,7 +338,7 @@ def save_encoder(model: SentenceTransformer, target: Path) -> None:
 def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
     """A sentence-transformers folder or hub name, on the CPU. EncoderError within seconds where it is out of reach."""
     ways = (
-        "train offline with --config trainer/offline.yaml, or give the path of a downloaded folder: "
+        "train offline with --config trainer/config/offline.yaml, or give the path of a downloaded folder: "
         "--set encoder.name=PATH"
     )
     try:

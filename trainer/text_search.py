@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from trainer import index
-from trainer.config import Config
+from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.progress import Say
 from twotower.arrays import Float32, Int64

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
-from trainer.config import Config, Training
+from trainer.config.schema import Config, Training
 from trainer.errors import DataError
 from trainer.history import History
 from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce

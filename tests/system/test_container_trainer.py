@@ -99,7 +99,7 @@ def test_a_stage_has_the_offline_configuration_and_both_files(tmp_path: Path, ca
     assert calls == [
         [
             "run", "--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet"),
-            "--artifacts", "/a", "--config", "/app/trainer/offline.yaml", "--set", "model.dimension=64", "--set",
+            "--artifacts", "/a", "--config", "/app/trainer/config/offline.yaml", "--set", "model.dimension=64", "--set",
             "seed=1",
         ]
     ]  # fmt: skip

@@ -25,7 +25,7 @@ def test_help_names_every_command_with_an_example_and_the_exit_codes() -> None:
     for name in COMMANDS:
         assert f"\n    {name} " in done.stdout
     assert "python -m trainer run --events" in done.stdout
-    assert "--config trainer/offline.yaml" in done.stdout
+    assert "--config trainer/config/offline.yaml" in done.stdout
     assert "exit codes:" in done.stdout and "3 the publish gate kept the new version back" in done.stdout
 
 
@@ -75,7 +75,7 @@ def test_an_encoder_out_of_reach_ends_the_run_and_names_both_ways_out(tmp_path: 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "the encoder 'paraphrase-multilingual-MiniLM-L12-v2' cannot be loaded" in done.stderr
-    assert "--config trainer/offline.yaml" in done.stderr and "--set encoder.name=PATH" in done.stderr
+    assert "--config trainer/config/offline.yaml" in done.stderr and "--set encoder.name=PATH" in done.stderr
     assert not (tmp_path / "a" / "versions").exists() and not (tmp_path / "a" / "CURRENT").exists()
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
-from trainer.config import Data, load_config
+from trainer.config.data import Data
+from trainer.config.loading import load_config
 from trainer.dataset import Dataset, load_dataset, load_history, load_products, tie_hash
 from trainer.errors import DataError
 from twotower.events import Interaction

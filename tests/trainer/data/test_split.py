@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainer.config import Evaluation, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Evaluation
 from trainer.dataset import Events
 from trainer.split import (
     Cases,

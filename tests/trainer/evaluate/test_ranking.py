@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.dataset import Events, tie_hash
 from trainer.evaluate import (
     buyer_vectors,

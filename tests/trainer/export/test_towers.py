@@ -25,7 +25,8 @@ from sentence_transformers.sentence_transformer.modules import (
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
 from trainer import encoder_export, export
 from trainer.__main__ import main
-from trainer.config import Encoder, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Encoder
 from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.text_encoder import HashedNgramEmbedding

@@ -8,7 +8,7 @@ import torch
 
 from tests.trainer.fit.linear.test_placement import families
 from trainer.alike import PART
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.linear import BIASES, Choice, Placement, fill
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.newcomers import Fitting, product_rows

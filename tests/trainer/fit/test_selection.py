@@ -11,7 +11,7 @@ import torch
 
 from trainer import candidates, evaluate
 from trainer.candidates import Fitter
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.dataset import Events, tie_hash
 from trainer.model import ItemFeatures, Sizes, folded
 from trainer.split import Cases, leave_last_out

@@ -13,7 +13,8 @@ import torch
 
 from trainer import train
 from trainer.batches import Sampler
-from trainer.config import Config, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Config
 from trainer.dataset import Events
 from trainer.errors import DataError
 from trainer.evaluate import metrics, model_scorer, rank_targets

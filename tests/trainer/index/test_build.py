@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trainer import index
-from trainer.config import Index
+from trainer.config.schema import Index
 from trainer.errors import DataError
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec

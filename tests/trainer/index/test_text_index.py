@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.text_search import write_text_search
 from twotower.search.vector_index import VectorIndex, unit_rows
 

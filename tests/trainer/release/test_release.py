@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.helpers.tiny_version import build_version
-from trainer.config import Config, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.release import alone_in_cache, load_as_services_do, working_alone
 from twotower.artifact.layout import Layout

@@ -33,7 +33,7 @@ from tests.helpers.small_shop import (
 )
 from trainer import pipeline, publishing, release, run
 from trainer.__main__ import main
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.split import draw_hidden
 from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions

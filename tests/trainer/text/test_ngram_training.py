@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from tests.helpers.small_shop import product_rows
-from trainer.config import CatalogueEncoderConfig, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import CatalogueEncoderConfig
 from trainer.dataset import Products
 from trainer.errors import EncoderError
 from trainer.text_encoder import (
@@ -233,7 +234,7 @@ def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways
     )
     message = process.stderr.rstrip().splitlines()[-1]
     assert f"EncoderError: the encoder {name!r} cannot be loaded" in message
-    assert "--config trainer/offline.yaml" in message and "--set encoder.name=PATH" in message
+    assert "--config trainer/config/offline.yaml" in message and "--set encoder.name=PATH" in message
 
 
 def test_a_folder_that_is_no_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.helpers.tiny_version import write_object_array
-from trainer.config import Index
+from trainer.config.schema import Index
 from trainer.index import build, item_queries
 from trainer.nearest import write_nearest
 from twotower.arrays import Float32

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainer import linear
-from trainer.config import load_config
+from trainer.config.loading import load_config
 from trainer.dataset import Events
 from trainer.history import History
 from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
