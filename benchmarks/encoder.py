@@ -3,8 +3,8 @@
 Usage:  make bench-encoder [ARGS='--titles 2000 --threads 1']
 
 The data are at ../shared/data or $TWOTOWER_DATA (isupply_matching, egyptian_drugs); nothing is downloaded, and no query
-is trained on: `python -m trainer encoder --config trainer/config/offline.yaml` sees the product file alone. Queries are then
-encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
+is trained on: `python -m trainer encoder --config trainer/config/offline.yaml` sees the product file alone. Queries
+are then encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
 description, and the sum of both. A product that scores as high as the right one counts as above it.
 
 - isupply_matching: sellers' strings to products, Recall@1 and @10. TF-IDF is fitted on the same texts, once for each of

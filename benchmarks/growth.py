@@ -172,9 +172,9 @@ def _make_encoder(options: argparse.Namespace) -> list[Stage]:
 def _measure_events(options: argparse.Namespace) -> list[Stage]:
     """Read, train and validate, as `python -m trainer run` does."""
     from trainer import evaluate
-    from trainer.dataset import load_dataset
+    from trainer.data.dataset import load_dataset
+    from trainer.data.split import sample, split_events
     from trainer.run import fitter_of
-    from trainer.split import sample, split_events
 
     config = _configuration(options)
     watch = Watch(_clock(options))

@@ -26,7 +26,7 @@ from sentence_transformers import SentenceTransformer
 
 from demo.market.generate import generate
 from trainer.config.loading import load_config
-from trainer.dataset import load_dataset
+from trainer.data.dataset import load_dataset
 from trainer.encoder_export import export_encoder, measure_int8
 from trainer.text_encoder import load_pretrained, train_catalogue_encoder
 from trainer.text_vectors import texts_of

@@ -42,10 +42,10 @@ from demo.market.generate import generate
 from trainer import evaluate
 from trainer.baselines import Scorer
 from trainer.config.loading import load_config
+from trainer.data.split import Cases, sample
 from trainer.model import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare
-from trainer.split import Cases, sample
 from trainer.train import fit
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout

@@ -331,7 +331,7 @@ def _encoder(options: argparse.Namespace) -> int:
     from trainer.config.loading import load_config
 
     config = load_config(options.config, options.set)
-    from trainer.dataset import load_products
+    from trainer.data.catalogue import load_products
     from trainer.text_encoder import save_encoder, train_catalogue_encoder
     from twotower.text.normalise import Normaliser
 

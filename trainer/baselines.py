@@ -9,27 +9,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.matrix import training_matrix
+from trainer.data.split import Cases
 from trainer.errors import DataError
-from trainer.split import Cases
 from twotower.arrays import Float32, Int64
 
 # scores [B, N] of some cases
 Scorer = Callable[[Cases], Float32]
 
+
 _LAST, _DECAY = 50, 0.8
-# pairs of products that one buyer has, summed over buyers: what the item-to-item matrix may grow to
-MOST_PAIRS = 300_000_000
-
-
-def training_matrix(events: Events, train_stop: Int64, products: int) -> sparse.csr_matrix:
-    """Buyers by products [B, N], 1 where a training event joins them."""
-    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
-    ones = np.ones(int(chosen.sum()), np.float32)
-    shape = (len(events.start) - 1, products)
-    matrix = sparse.csr_matrix((ones, (events.buyer[chosen], events.product[chosen])), shape=shape)
-    matrix.data[:] = 1  # duplicates were summed
-    return matrix
 
 
 def popularity(events: Events, train_stop: Int64, products: int, weights: NDArray[np.float32]) -> Float32:
@@ -49,12 +39,6 @@ def buyer_counts(events: Events, train_stop: Int64, products: int) -> Float32:
 def popularity_scorer(share: Float32) -> Scorer:
     """Everyone gets the same."""
     return lambda cases: np.broadcast_to(share, (len(cases), len(share)))
-
-
-def item_pairs(events: Events, train_stop: Int64, products: int) -> int:
-    """An upper bound on the entries of the item-to-item matrix, above which `item_knn_scorer` should be left out."""
-    sizes = np.minimum(train_stop - events.start[:-1], products).astype(np.float64)
-    return int(min(float((sizes**2).sum()), float(products) ** 2))
 
 
 def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.dataset import Events
+from trainer.data.events import Events
 from twotower.arrays import Int64
 from twotower.events import DAY_MS
 

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from trainer import evaluate, linear
 from trainer.alike import PART, SHARPNESS, alike
-from trainer.baselines import MOST_PAIRS, item_pairs
 from trainer.batches import Sampler
 from trainer.blend import Weights, blend, last_head
 from trainer.config.schema import Config
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.matrix import MOST_PAIRS, item_pairs
+from trainer.data.split import Cases, sample, trained_products
 from trainer.model import ItemFeatures, Sizes, TwoTower, folded
 from trainer.progress import Say
-from trainer.split import Cases, sample, trained_products
 from trainer.train import Fitted, fit
 from twotower.arrays import Int64
 from twotower.events import EventSchema

@@ -10,7 +10,8 @@ import numpy as np
 
 from trainer import baselines
 from trainer.config.schema import Evaluation
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.matrix import MOST_PAIRS, item_pairs
 from trainer.evaluate import Ranks, case_metrics, list_metrics, metrics
 from trainer.intervals import interval, resampled_means
 from twotower.arrays import Float64, Int64
@@ -24,10 +25,10 @@ def fitted_baselines(
 ) -> dict[str, baselines.Scorer]:
     """The baselines of evaluation, fitted on what the tested model was; those that are too large are left out aloud."""
     scorers = {"popularity": baselines.popularity_scorer(baselines.buyer_counts(events, test_stop, products))}
-    if (pairs := baselines.item_pairs(events, test_stop, products)) <= baselines.MOST_PAIRS:
+    if (pairs := item_pairs(events, test_stop, products)) <= MOST_PAIRS:
         scorers["item_knn"] = baselines.item_knn_scorer(events, test_stop, products)
     else:
-        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {baselines.MOST_PAIRS:,}")
+        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
     if products <= config.ease_max_products:
         scorers["ease"] = baselines.ease_scorer(events, test_stop, products, config.ease_l2)
     else:

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.split import Cases
 from trainer.history import History
 from trainer.model import ItemFeatures, TwoTower
 from trainer.progress import track
-from trainer.split import Cases
 from twotower.arrays import Float32, Int64
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs, BuyerSequence, to_inputs

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.split import Cases
 from trainer.intervals import Difference, paired_difference
-from trainer.split import Cases
 from twotower.arrays import Float32, Float64, Int64
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer

@@ -18,9 +18,9 @@ from scipy import linalg, sparse
 from torch import Tensor
 
 from trainer.alike import alike
-from trainer.baselines import training_matrix
 from trainer.config.schema import Linear
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.matrix import training_matrix
 from trainer.model import ItemFeatures, TwoTower
 from twotower.arrays import Float32, Int64
 from twotower.events import DAY_MS

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from trainer import baselines, comparison, evaluate, export, gate, index, item_side, similarity, slices
-from trainer.dataset import Events, data_facts
+from trainer.data.dataset import data_facts
+from trainer.data.events import Events
+from trainer.data.split import Cases, everything, sample, training_counts
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, TwoTower, text_alone
 from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.samples import sample_buyers
-from trainer.split import Cases, everything, sample, training_counts
 from trainer.text_search import write_text_search
 from trainer.text_vectors import titles_of
 from twotower.arrays import Float32, Int64

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from trainer import baselines, gate, similarity
 from trainer.config.schema import Config
+from trainer.data.split import everything
 from trainer.encoder_export import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
 from trainer.release import current_name, free_name, keep_newest, load_as_services_do
 from trainer.report import write_report
 from trainer.run import Prepared, require, write_json
-from trainer.split import everything
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch

@@ -12,11 +12,11 @@ import polars as pl
 import yaml
 
 from trainer.config.schema import Config
-from trainer.dataset import load_history
+from trainer.data.events import load_history
+from trainer.data.split import Cases
 from trainer.errors import DataError
 from trainer.evaluate import history_inputs
 from trainer.progress import Say, track
-from trainer.split import Cases
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from trainer import index, item_side, newcomers
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
-from trainer.dataset import Products, Summary, load_products
+from trainer.data.catalogue import Products, load_products
+from trainer.data.rejects import Summary
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say

@@ -19,13 +19,16 @@ from safetensors.torch import load_file
 from trainer import encoder_export, evaluate, text_encoder, text_vectors
 from trainer.candidates import Fitter
 from trainer.config.schema import Config
-from trainer.dataset import Dataset, Events, attribute_codes, load_dataset, tie_hash
+from trainer.data.catalogue import attribute_codes
+from trainer.data.dataset import Dataset, load_dataset
+from trainer.data.events import Events, tie_hash
+from trainer.data.files import find_files
+from trainer.data.fingerprint import code_digest, fingerprint
+from trainer.data.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
 from trainer.model import ItemFeatures, Sizes, TwoTower
 from trainer.progress import Say
 from trainer.release import current_name, work_folder
-from trainer.source import code_digest, find_files, fingerprint
-from trainer.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.train import pick_device
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
@@ -40,13 +43,15 @@ _MODEL_CODE = {
         "batches",
         "blend",
         "candidates",
-        "dataset",
+        "data/catalogue",
+        "data/dataset",
+        "data/events",
         "history",
         "linear",
         "loss",
         "model",
         "quantise",
-        "split",
+        "data/split",
         "text_encoder",
         "text_vectors",
         "train",

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from trainer.dataset import Dataset, Events
+from trainer.data.dataset import Dataset
+from trainer.data.events import Events
+from trainer.data.split import Cases
 from trainer.evaluate import Ranks
-from trainer.split import Cases
 
 BUYERS = 10
 # latest events of a history that are shown

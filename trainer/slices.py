@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.dataset import Products
+from trainer.data.catalogue import Products
+from trainer.data.split import Cases
 from trainer.evaluate import Ranks, case_metrics
 from trainer.intervals import interval, resampled_means
-from trainer.split import Cases
 from twotower.arrays import Int64, Mask
 
 HISTORY_LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, None))

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config.schema import CatalogueEncoderConfig, Encoder
-from trainer.dataset import Products
+from trainer.data.catalogue import Products
+from trainer.data.fingerprint import code_digest
 from trainer.errors import EncoderError
 from trainer.progress import track
-from trainer.source import code_digest
 from twotower.text.ngrams import UNIT, Bag, NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.dataset import Products
+from trainer.data.catalogue import Products
 from trainer.progress import track
 from twotower.arrays import Float32
 from twotower.graphs.text_encoder import TextEncoder

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from trainer.baselines import Scorer
 from trainer.config.loading import load_config
-from trainer.dataset import Events, tie_hash
+from trainer.data.events import Events, tie_hash
+from trainer.data.split import Cases
 from trainer.evaluate import (
     buyer_vectors,
     case_metrics,
@@ -25,7 +26,6 @@ from trainer.evaluate import (
     rank_targets,
 )
 from trainer.model import ItemFeatures, Sizes, TwoTower
-from trainer.split import Cases
 from twotower.events import DAY_MS, EventSchema
 
 SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})

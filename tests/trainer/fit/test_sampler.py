@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.batches import Batch, Sampler
-from trainer.dataset import Events
+from trainer.data.events import Events
 from twotower.events import DAY_MS
 
 

@@ -12,9 +12,9 @@ import torch
 from trainer import candidates, evaluate
 from trainer.candidates import Fitter
 from trainer.config.loading import load_config
-from trainer.dataset import Events, tie_hash
+from trainer.data.events import Events, tie_hash
+from trainer.data.split import Cases, leave_last_out
 from trainer.model import ItemFeatures, Sizes, folded
-from trainer.split import Cases, leave_last_out
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6

@@ -15,12 +15,12 @@ from trainer import train
 from trainer.batches import Sampler
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
 from trainer.evaluate import metrics, model_scorer, rank_targets
 from trainer.loss import category_alignment
 from trainer.model import ItemFeatures, Sizes, TwoTower
-from trainer.split import Split, leave_last_out
 from trainer.train import Fitted, fit, pick_device, step_loss
 from twotower.events import DAY_MS, EventSchema
 

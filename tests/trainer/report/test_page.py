@@ -15,13 +15,16 @@ import pytest
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
 from trainer import figures, pipeline, report
 from trainer.__main__ import main
-from trainer.dataset import Dataset, Events, Products, Summary
+from trainer.data.catalogue import Products
+from trainer.data.dataset import Dataset
+from trainer.data.events import Events
+from trainer.data.rejects import Summary
+from trainer.data.split import Cases
 from trainer.errors import ReportError
 from trainer.evaluate import Ranks
 from trainer.report import Rival, compare, headline, render, shown_metric, shown_value, write_report
 from trainer.samples import sample_buyers
 from trainer.similarity import example_pairs, nearest
-from trainer.split import Cases
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch

@@ -34,7 +34,7 @@ from tests.helpers.small_shop import (
 from trainer import pipeline, publishing, release, run
 from trainer.__main__ import main
 from trainer.config.loading import load_config
-from trainer.split import draw_hidden
+from trainer.data.split import draw_hidden
 from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version, open_version, verify

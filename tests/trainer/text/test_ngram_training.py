@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from tests.helpers.small_shop import product_rows
 from trainer.config.loading import load_config
 from trainer.config.schema import CatalogueEncoderConfig
-from trainer.dataset import Products
+from trainer.data.catalogue import Products
 from trainer.errors import EncoderError
 from trainer.text_encoder import (
     _Batches,

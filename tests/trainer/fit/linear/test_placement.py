@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from trainer import linear
 from trainer.config.loading import load_config
-from trainer.dataset import Events
+from trainer.data.events import Events
 from trainer.history import History
 from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
 from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.config.schema import Evaluation
-from trainer.dataset import Events
+from trainer.data.events import Events
 from twotower.arrays import Int64
 from twotower.events import DAY_MS
 
