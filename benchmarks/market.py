@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from trainer.config.loading import load_config
 from trainer.export import export_buyer_tower, export_item_tower
 from trainer.index import Built, is_small
-from trainer.model import Sizes, TwoTower
+from trainer.model.inputs import Sizes
+from trainer.model.towers import TwoTower
 from trainer.nearest import write_nearest
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout

@@ -28,7 +28,7 @@ def plain(artifacts: Path, redis_url: str) -> Any:
     from safetensors.torch import load_file
 
     from trainer.config.loading import load_config
-    from trainer.model import BuyerTower
+    from trainer.model.towers import BuyerTower
     from twotower.artifact.layout import Layout
     from twotower.artifact.pointer import read_pointer
     from twotower.artifact.version import open_version

@@ -43,7 +43,7 @@ from trainer import evaluate
 from trainer.baselines import Scorer
 from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample
-from trainer.model import TwoTower
+from trainer.model.towers import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare
 from trainer.train import fit

@@ -26,7 +26,8 @@ from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
 from trainer.data.split import Cases, sample, trained_products
-from trainer.model import ItemFeatures, Sizes, TwoTower, folded
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower, folded
 from trainer.progress import Say
 from trainer.train import Fitted, fit
 from twotower.arrays import Int64

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from trainer.baselines import Scorer
 from trainer.data.events import Events
 from trainer.data.split import Cases
-from trainer.history import History
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model.inputs import History, ItemFeatures
+from trainer.model.towers import TwoTower
 from trainer.progress import track
 from twotower.arrays import Float32, Int64
 from twotower.events import EventSchema

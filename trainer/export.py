@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.errors import ParityError
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import TwoTower
 from twotower.arrays import Float32
 from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.history import BuyerInputs

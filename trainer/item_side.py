@@ -10,7 +10,8 @@ import numpy as np
 from trainer import export as graphs
 from trainer import index
 from trainer.config.schema import Config
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import TwoTower
 from trainer.nearest import write_nearest
 from trainer.progress import Say, track
 from twotower.arrays import Float32

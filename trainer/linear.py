@@ -21,7 +21,8 @@ from trainer.alike import alike
 from trainer.config.schema import Linear
 from trainer.data.events import Events
 from trainer.data.matrix import training_matrix
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64
 from twotower.events import DAY_MS
 

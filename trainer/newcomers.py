@@ -16,7 +16,8 @@ from torch import Tensor
 
 from trainer import linear
 from trainer.alike import PART, SHARPNESS, alike
-from trainer.model import ItemFeatures, TwoTower
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64
 
 

@@ -17,7 +17,8 @@ from trainer.data.dataset import data_facts
 from trainer.data.events import Events
 from trainer.data.split import Cases, everything, sample, training_counts
 from trainer.errors import DataError
-from trainer.model import ItemFeatures, TwoTower, text_alone
+from trainer.model.inputs import ItemFeatures, text_alone
+from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json

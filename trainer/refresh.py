@@ -25,7 +25,8 @@ from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.data.rejects import Summary
 from trainer.errors import DataError
-from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
 from trainer.report import write_report

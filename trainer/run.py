@@ -26,7 +26,8 @@ from trainer.data.files import find_files
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
-from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import current_name, work_folder
 from trainer.train import pick_device
@@ -46,16 +47,17 @@ _MODEL_CODE = {
         "data/catalogue",
         "data/dataset",
         "data/events",
-        "history",
         "linear",
         "loss",
-        "model",
+        "model/heads",
+        "model/inputs",
+        "model/towers",
         "quantise",
         "data/split",
         "text_encoder",
         "text_vectors",
         "train",
-        "transformer",
+        "model/transformer",
     ),
     "twotower": ("events", "history", "text/ngrams", "text/normalise", "artifact/vocab"),
 }

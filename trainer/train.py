@@ -17,9 +17,9 @@ from trainer.batches import Batch, Sampler
 from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config.schema import Config, Training
 from trainer.errors import DataError
-from trainer.history import History
 from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
-from trainer.model import ItemFeatures, TwoTower, drop_ids, drop_numbers, text_alone
+from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
+from trainer.model.towers import TwoTower
 from trainer.progress import track
 
 Item = TypeVar("Item")

@@ -25,7 +25,8 @@ from trainer.evaluate import (
     metrics,
     rank_targets,
 )
-from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from twotower.events import DAY_MS, EventSchema
 
 SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})

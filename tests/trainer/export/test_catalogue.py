@@ -9,7 +9,7 @@ import torch
 
 from tests.helpers.tiny_version import TEXT_DIMENSION, item_graph
 from trainer.item_side import encode
-from trainer.model import ItemFeatures
+from trainer.model.inputs import ItemFeatures
 from twotower.graphs.towers import ItemTower
 
 

@@ -14,7 +14,8 @@ from trainer import evaluate, linear
 from trainer.blend import blend, last_head
 from trainer.candidates import Fitter
 from trainer.data.split import Cases
-from trainer.model import Heads, TwoTower
+from trainer.model.heads import Heads
+from trainer.model.towers import TwoTower
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
 BLENDED = ("model.dimension=12", "model.heads=3", "linear.trends=[0.0, 1.0]")

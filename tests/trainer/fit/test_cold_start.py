@@ -10,7 +10,8 @@ from tests.trainer.fit.linear.test_placement import families
 from trainer.alike import PART
 from trainer.config.loading import load_config
 from trainer.linear import BIASES, Choice, Placement, fill
-from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from trainer.newcomers import Fitting, product_rows
 
 SOFTMAX = Fitting("softmax", None, None)

@@ -14,7 +14,8 @@ from trainer.candidates import Fitter
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
 from trainer.data.split import Cases, leave_last_out
-from trainer.model import ItemFeatures, Sizes, folded
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import folded
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6

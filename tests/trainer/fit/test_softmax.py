@@ -20,7 +20,8 @@ from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
 from trainer.evaluate import metrics, model_scorer, rank_targets
 from trainer.loss import category_alignment
-from trainer.model import ItemFeatures, Sizes, TwoTower
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from trainer.train import Fitted, fit, pick_device, step_loss
 from twotower.events import DAY_MS, EventSchema
 

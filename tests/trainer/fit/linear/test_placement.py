@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from trainer import linear
 from trainer.config.loading import load_config
 from trainer.data.events import Events
-from trainer.history import History
 from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
-from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
+from trainer.model.inputs import History, ItemFeatures, Sizes, text_alone
+from trainer.model.towers import TwoTower
 from twotower.arrays import Float32
 from twotower.events import DAY_MS
 

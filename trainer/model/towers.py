@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config.schema import Model
-from trainer.history import History
-from trainer.transformer import CausalTransformer
+from trainer.model.heads import Heads
+from trainer.model.inputs import History, ItemFeatures, Sizes
+from trainer.model.transformer import CausalTransformer
 
 # small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
 _ROW_SCALE, _TEXT_SCALE = 0.02, 0.2
+
+
 # the logit of what is not there: so low that it has no share
 _NOT_THERE = -1e9
-
-
-class ItemFeatures(NamedTuple):
-    """What the item tower reads of N items: text [N, E], brand, category, product [N], attributes [N, A] (0 = none)."""
-
-    text: Tensor
-    brand: Tensor
-    category: Tensor
-    product: Tensor
-    attributes: Tensor
-
-
-class Sizes(NamedTuple):
-    """What the tables of the towers must hold: length of a text vector, and distinct values of each kind."""
-
-    text: int
-    brands: int
-    categories: int
-    products: int
-    attributes: int
-    event_types: int
 
 
 class ItemTower(nn.Module):
@@ -94,63 +74,6 @@ def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
     # the vectors of single attributes [B, A, D] never exist
     means: Tensor = functional.embedding_bag(attributes, table, mode="mean", padding_idx=0)
     return means
-
-
-class Heads(nn.Module):
-    """Vectors [..., D] → the same of length 1, of which each of `count` equal parts is a head of one length.
-
-    `trainer.blend` lays other heads side by side: parts that are `together` [H, H] share one norm, and `length` [H] is
-    what they have of the vector's.
-    """
-
-    together: Tensor
-    length: Tensor
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.count = count
-        self.register_buffer("together", torch.eye(count))
-        self.register_buffer("length", torch.full((count,), count**-0.5))
-
-    def forward(self, vector: Tensor) -> Tensor:
-        normalised: Tensor
-        if self.training:  # what is trained has equal heads
-            normalised = _NormaliseHeads.apply(vector, self.count)
-        else:
-            parts = self.parts(vector.shape[-1])
-            norms = (vector.square() @ (parts.T @ self.together)).clamp(min=1e-24).sqrt()  # [..., H]
-            normalised = vector * (norms.reciprocal() @ (self.length.unsqueeze(1) * parts))
-        return normalised
-
-    def parts(self, dimension: int) -> Tensor:
-        """1 [H, D] where a number belongs to a head, 0 elsewhere."""
-        ones = self.length.new_ones(self.count, 1, dimension // self.count)
-        found: Tensor = torch.block_diag(*ones.unbind())
-        return found
-
-
-class _NormaliseHeads(torch.autograd.Function):
-    """`Heads` of one length, with a gradient in few passes: over a whole catalogue, autograd's own takes as long as the
-    matrix products."""
-
-    @staticmethod
-    def forward(ctx: Any, vector: Tensor, heads: int) -> Tensor:
-        parts = vector.unflatten(-1, (heads, -1))
-        scale = (parts.norm(dim=-1, keepdim=True).clamp(min=1e-12) * heads**0.5).reciprocal()
-        unit = parts * scale
-        ctx.save_for_backward(unit, scale)
-        ctx.heads = heads
-        found: Tensor = unit.flatten(-2)
-        return found
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        unit, scale = ctx.saved_tensors
-        gradient = upstream[0].unflatten(-1, (ctx.heads, -1))
-        # what lies along a part changes its length, which is lost
-        along = (gradient * unit).sum(dim=-1, keepdim=True) * ctx.heads
-        found = torch.addcmul(gradient, unit, along, value=-1).mul_(scale)
-        return found.flatten(-2), None
 
 
 def _table(rows: int, dimension: int) -> nn.Embedding:
@@ -295,37 +218,3 @@ def folded(weights: dict[str, Tensor], features: ItemFeatures, trained: Tensor) 
         if len(table) > 1 and features.attributes.shape[1]:
             rows[1:] += attribute_means(table, features.attributes.to(rows.device))
     return weights | {"item.product.weight": rows, "item.attribute.weight": torch.zeros_like(table)}
-
-
-def drop_ids(features: ItemFeatures, attributes: float, products: float) -> ItemFeatures:
-    """Features with a share of the brands, categories, attributes and products set to unknown, each drawn by itself."""
-
-    def drop(index: Tensor, share: float) -> Tensor:
-        return index * (torch.rand(index.shape, device=index.device) >= share) if share else index
-
-    return ItemFeatures(
-        features.text,
-        drop(features.brand, attributes),
-        drop(features.category, attributes),
-        drop(features.product, products),
-        drop(features.attributes, attributes),
-    )
-
-
-def drop_numbers(values: Tensor, share: float) -> Tensor:
-    """Dropout (`torch.nn.functional.dropout`) of the nearest multiple of 1/256 to `share`.
-
-    A byte decides for each number, eight to a draw: on a CPU the draws are most of what dropout costs.
-    """
-    dropped = min(round(share * 256), 255)
-    if not dropped:
-        return values
-    draws = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device).random_(-(2**63), None)
-    kept = draws.view(torch.uint8)[: values.numel()].view(values.shape) >= dropped
-    return values * kept.to(values.dtype).mul_(256 / (256 - dropped))
-
-
-def text_alone(text: Tensor) -> ItemFeatures:
-    """The features of items of which only the text [B, E] is known."""
-    unknown = torch.zeros(len(text), dtype=torch.long, device=text.device)
-    return ItemFeatures(text, unknown, unknown, unknown, unknown[:, None][:, :0])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.history import History
+from trainer.model.inputs import History
 
 # an attention logit that leaves no share
 _BARRED = -1e9
