@@ -28,8 +28,9 @@ from demo.market.generate import generate
 from trainer.config.loading import load_config
 from trainer.data.dataset import load_dataset
 from trainer.encoder_export import export_encoder, measure_int8
-from trainer.text_encoder import load_pretrained, train_catalogue_encoder
-from trainer.text_vectors import texts_of
+from trainer.text.encoders import load_pretrained
+from trainer.text.ngram_training import train_catalogue_encoder
+from trainer.text.vectors import texts_of
 from twotower.artifact.layout import Layout
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import Normaliser

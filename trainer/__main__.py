@@ -332,7 +332,8 @@ def _encoder(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, options.set)
     from trainer.data.catalogue import load_products
-    from trainer.text_encoder import save_encoder, train_catalogue_encoder
+    from trainer.text.encoders import save_encoder
+    from trainer.text.ngram_training import train_catalogue_encoder
     from twotower.text.normalise import Normaliser
 
     with tempfile.TemporaryDirectory() as scratch:

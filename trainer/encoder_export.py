@@ -19,7 +19,7 @@ from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.export import compare, export_graph
 from trainer.quantise import quantise_graph
-from trainer.text_encoder import HashedNgramEmbedding
+from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry

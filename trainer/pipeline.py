@@ -23,8 +23,8 @@ from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.samples import sample_buyers
+from trainer.text.vectors import titles_of
 from trainer.text_search import write_text_search
-from trainer.text_vectors import titles_of
 from twotower.arrays import Float32, Int64
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerTower

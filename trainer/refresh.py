@@ -30,8 +30,8 @@ from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
 from trainer.report import write_report
+from trainer.text.vectors import encode_cached, texts_of, titles_of
 from trainer.text_search import write_text_search
-from trainer.text_vectors import encode_cached, texts_of, titles_of
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout

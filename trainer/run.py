@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from trainer import encoder_export, evaluate, text_encoder, text_vectors
+from trainer import encoder_export, evaluate
 from trainer.candidates import Fitter
 from trainer.config.schema import Config
 from trainer.data.catalogue import attribute_codes
@@ -30,6 +30,8 @@ from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import current_name, work_folder
+from trainer.text import encoders as text_encoder
+from trainer.text import vectors as text_vectors
 from trainer.train import pick_device
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
@@ -54,8 +56,11 @@ _MODEL_CODE = {
         "model/towers",
         "quantise",
         "data/split",
-        "text_encoder",
-        "text_vectors",
+        "text/encoders",
+        "text/ngram_model",
+        "text/ngram_training",
+        "text/noise",
+        "text/vectors",
         "train",
         "model/transformer",
     ),

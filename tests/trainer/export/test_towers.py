@@ -29,7 +29,7 @@ from trainer.config.loading import load_config
 from trainer.config.schema import Encoder
 from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.text_encoder import HashedNgramEmbedding
+from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.layout import Layout
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder

@@ -20,15 +20,10 @@ from trainer.config.loading import load_config
 from trainer.config.schema import CatalogueEncoderConfig
 from trainer.data.catalogue import Products
 from trainer.errors import EncoderError
-from trainer.text_encoder import (
-    _Batches,
-    load_pretrained,
-    noised,
-    open_encoder,
-    save_encoder,
-    train_catalogue_encoder,
-)
-from trainer.text_vectors import texts_of
+from trainer.text.encoders import load_pretrained, open_encoder, save_encoder
+from trainer.text.ngram_training import _Batches, train_catalogue_encoder
+from trainer.text.noise import noised
+from trainer.text.vectors import texts_of
 from twotower.text.normalise import Normaliser
 
 FULL = Normaliser.profile("full")
@@ -219,7 +214,7 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, m
     open_encoder(config.encoder, products(), 8, tmp_path, said.append)
     open_encoder(config.encoder, products(59), 7, tmp_path, said.append)
     assert len(said) == 3
-    monkeypatch.setattr("trainer.text_encoder.code_digest", lambda modules: "of another release")
+    monkeypatch.setattr("trainer.text.encoders.code_digest", lambda modules: "of another release")
     open_encoder(config.encoder, products(), 7, tmp_path, said.append)
     assert len(said) == 4
 
@@ -227,7 +222,7 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, m
 def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:
     # a process of its own: the address of the hub is read once. Nothing listens on it, and nothing is cached
     name = "paraphrase-multilingual-MiniLM-L12-v2"
-    command = f"from trainer.text_encoder import load_pretrained; load_pretrained({name!r}, 128)"
+    command = f"from trainer.text.encoders import load_pretrained; load_pretrained({name!r}, 128)"
     environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     process = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=False, env=environ, timeout=120

@@ -1,81 +1,27 @@
-"""Frozen text encoders: the catalogue encoder and its training, and any sentence-transformers model."""
+"""Trains the catalogue encoder on product texts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import random
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import InputModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from trainer.config.schema import CatalogueEncoderConfig, Encoder
+from trainer.config.schema import CatalogueEncoderConfig
 from trainer.data.catalogue import Products
-from trainer.data.fingerprint import code_digest
-from trainer.errors import EncoderError
 from trainer.progress import track
+from trainer.text.ngram_model import HashedNgramEmbedding
+from trainer.text.noise import noised, slipped
 from twotower.text.ngrams import UNIT, Bag, NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
 # n-grams of a text that a training step reads
 _WINDOW = 128
-# the modules whose every change may change the catalogue encoder
-_ENCODER_CODE = {"trainer": ("text_encoder",), "twotower": ("text/ngrams", "text/normalise")}
-
-
-class HashedNgramEmbedding(InputModule):
-    """A sentence-transformers module: text [B] → L2-normalised weighted sum of its hashed n-grams' vectors [B, E].
-
-    It normalises by itself, so `SentenceTransformer(folder).encode(raw_text)` needs nothing else.
-    """
-
-    config_keys: ClassVar[list[str]] = ["dimension", "ngrams", "normaliser"]
-
-    def __init__(self, dimension: int, ngrams: dict[str, int], normaliser: dict[str, bool]) -> None:
-        super().__init__()
-        self.dimension, self.ngrams, self.normaliser = dimension, ngrams, normaliser
-        self.spec = NgramSpec(**ngrams)
-        self.normalise = Normaliser(**normaliser)
-        self.embedding = nn.EmbeddingBag(self.spec.buckets, dimension, mode="sum", padding_idx=0)
-
-    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **_: Any) -> dict[str, Tensor]:
-        ids, weights = self.spec.batch([self.normalise((prompt or "") + str(text)) for text in inputs])
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(weights)}
-
-    def forward(self, features: dict[str, Tensor], **_: Any) -> dict[str, Tensor]:
-        weights = features["attention_mask"].to(self.embedding.weight.dtype)
-        sums = self.embedding(features["input_ids"], per_sample_weights=weights)
-        features["sentence_embedding"] = functional.normalize(sums, dim=-1)
-        return features
-
-    def get_embedding_dimension(self) -> int:
-        return self.dimension
-
-    @property
-    def max_seq_length(self) -> int:
-        return self.spec.length
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        self.save_config(output_path)
-        self.save_torch_weights(output_path, safe_serialization=True)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, **kwargs: Any) -> HashedNgramEmbedding:
-        names = ("subfolder", "token", "cache_folder", "revision", "local_files_only")
-        hub = {name: kwargs[name] for name in names if name in kwargs}
-        module = cls(**cls.load_config(model_name_or_path, **hub))
-        cls.load_torch_weights(model_name_or_path, model=module, **hub)
-        return module
 
 
 def train_catalogue_encoder(
@@ -261,113 +207,3 @@ class _Views:
             stray = self._draw.choice(self.titles[self._draw.randrange(len(self.titles))].split() or [""])
             text = self._draw.choice((f"{stray} {text}", f"{text} {stray}"))
         return self._spec.bag(text)
-
-
-def noised(text: str, draw: random.Random) -> str:
-    """A shopper's or seller's version of a title: words dropped or moved, spaces lost, characters changed, a price."""
-    words = text.split()
-    if len(words) > 2 and draw.random() < 0.3:
-        # sizes and doses tell products apart: numbers stay
-        words = [word for word in words if word[0].isdigit() or draw.random() > 0.2] or words
-    if len(words) > 1 and draw.random() < 0.2:
-        place = draw.randrange(len(words))
-        words.insert(draw.randrange(len(words)), words.pop(place))
-    words = [_misspelt(word, draw) if draw.random() < 0.2 else word for word in words]
-    if len(words) > 1 and draw.random() < 0.3:
-        place = draw.randrange(len(words) - 1)
-        words[place : place + 2] = [words[place] + words[place + 1]]
-    if draw.random() < 0.15:
-        words.insert(draw.choice((0, len(words))), str(draw.randrange(1, 1000)))
-    return " ".join(words)
-
-
-def _misspelt(word: str, draw: random.Random) -> str:
-    return slipped(word, draw) if len(word) > 2 else word
-
-
-def slipped(text: str, draw: random.Random) -> str:
-    """`text` with one of its letters or digits left out (most often), swapped with the next, written for or twice."""
-    places = [place for place, character in enumerate(text) if character.isalnum()]
-    if not places:
-        return text
-    place = draw.choice(places)
-    before, own, after = text[:place], text[place], text[place + 1 :]
-    match draw.randrange(8):
-        case 0 | 1 | 2:
-            return before + after
-        case 3 | 4 if after[:1].isalnum():
-            return before + after[0] + own + after[1:]
-        case 5:
-            return before + own + own + after
-        case _:
-            return before + text[draw.choice(places)] + after
-
-
-def open_encoder(
-    config: Encoder, products: Products, seed: int, folder: Path, say: Callable[[str], None]
-) -> tuple[SentenceTransformer, str]:
-    """The configured encoder and its name.
-
-    The catalogue encoder is trained once per catalogue, configuration and code of its own, and kept in `folder`.
-    EncoderError where a pretrained one cannot be had.
-    """
-    if not config.embedded:
-        return load_pretrained(config.name, config.max_length), config.name
-    made_of = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
-    key = _digest([*made_of, code_digest(_ENCODER_CODE)])
-    target = folder / key[:32]
-    if not (target / "modules.json").is_file():
-        say(f"training the catalogue encoder on {len(products):,} product texts")
-        model = train_catalogue_encoder(products, config.catalogue, Normaliser.profile(config.profile), seed)
-        save_encoder(model, target)
-    os.utime(target)
-    return SentenceTransformer(str(target), device="cpu", trust_remote_code=True), "catalogue"
-
-
-def save_encoder(model: SentenceTransformer, target: Path) -> None:
-    """Saves an ordinary sentence-transformers folder, whole or not at all."""
-    temporary = target.with_name(f"{target.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    model.save(str(temporary), create_model_card=False)
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
-
-
-def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
-    """A sentence-transformers folder or hub name, on the CPU. EncoderError within seconds where it is out of reach."""
-    ways = (
-        "train offline with --config trainer/config/offline.yaml, or give the path of a downloaded folder: "
-        "--set encoder.name=PATH"
-    )
-    try:
-        local = Path(name).is_dir()
-        model = SentenceTransformer(name, device="cpu", local_files_only=True) if local else _from_hub(name)
-    except Exception as error:  # hub, network, file and format errors share no base class
-        reason = str(error).strip().split("\n", 1)[0][:300]
-        raise EncoderError(
-            f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {reason}); {ways}"
-        ) from None
-    # n-grams are no tokens: a catalogue encoder keeps the length that it was trained with
-    if not isinstance(model[0], HashedNgramEmbedding) and (model.max_seq_length or max_length + 1) > max_length:
-        model.max_seq_length = max_length
-    return model
-
-
-def _from_hub(name: str) -> SentenceTransformer:
-    try:
-        return SentenceTransformer(name, device="cpu", local_files_only=True)
-    except Exception:  # not in the local cache: the hub decides
-        from huggingface_hub import HfApi
-
-        # asked once with a short limit, since a download would retry an unreachable hub for minutes
-        HfApi().model_info(name if "/" in name else f"sentence-transformers/{name}", timeout=5)
-        return SentenceTransformer(name, device="cpu")
-
-
-def _digest(parts: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(json.dumps(part).encode() + b"\n")
-    return digest.hexdigest()
