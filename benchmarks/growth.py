@@ -171,9 +171,9 @@ def _make_encoder(options: argparse.Namespace) -> list[Stage]:
 
 def _measure_events(options: argparse.Namespace) -> list[Stage]:
     """Read, train and validate, as `python -m trainer run` does."""
-    from trainer import evaluate
     from trainer.data.dataset import load_dataset
     from trainer.data.split import sample, split_events
+    from trainer.evaluate import ranking as evaluate
     from trainer.run import fitter_of
 
     config = _configuration(options)

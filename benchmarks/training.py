@@ -39,10 +39,10 @@ import torch
 
 from benchmarks.curves import Clock, Curve, Point
 from demo.market.generate import generate
-from trainer import evaluate
-from trainer.baselines import Scorer
 from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample
+from trainer.evaluate import ranking as evaluate
+from trainer.evaluate.baselines import Scorer
 from trainer.model.towers import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare

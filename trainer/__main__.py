@@ -257,7 +257,7 @@ def _refresh(options: argparse.Namespace) -> int:
 
 
 def _kept_back(layout: Layout, version: str) -> int:
-    from trainer.gate import force_line
+    from trainer.evaluate.gate import force_line
 
     print(f"kept back by the publish gate: {version}. To publish it all the same:\n{force_line(version, layout.root)}")
     return 3

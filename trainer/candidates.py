@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer import evaluate, linear
+from trainer import linear
 from trainer.alike import PART, SHARPNESS, alike
 from trainer.batches import Sampler
 from trainer.blend import Weights, blend, last_head
@@ -26,6 +26,7 @@ from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
 from trainer.data.split import Cases, sample, trained_products
+from trainer.evaluate import ranking as evaluate
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, folded
 from trainer.progress import Say

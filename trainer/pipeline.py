@@ -12,17 +12,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer import baselines, comparison, evaluate, export, gate, index, item_side, similarity, slices
+from trainer import export, index, item_side
 from trainer.data.dataset import data_facts
 from trainer.data.events import Events
 from trainer.data.split import Cases, everything, sample, training_counts
 from trainer.errors import DataError
+from trainer.evaluate import baselines, comparison, gate, similarity, slices
+from trainer.evaluate import ranking as evaluate
+from trainer.evaluate.examples import sample_buyers
+from trainer.evaluate.served import compare_with_served, find_served
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.report import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
-from trainer.samples import sample_buyers
 from trainer.text.vectors import titles_of
 from trainer.text_search import write_text_search
 from twotower.arrays import Float32, Int64
@@ -188,7 +191,7 @@ def judge(run: Prepared, served: dict[str, Any] | None) -> gate.Verdict:
 def beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str, Any] | None:
     """The tested model beside the version that is served now; None where there is none, or no gate."""
     config, settings = run.config, run.config.evaluation
-    served = gate.find_served(run.layout) if config.publish.gate else None
+    served = find_served(run.layout) if config.publish.gate else None
     if served is None:
         return None
     places, values = comparison.load_per_case(run.folder.per_case)
@@ -198,7 +201,7 @@ def beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str, 
         ranks = _rank(run, scorer, chosen, "testing the served version", lists=False)
         return np.unique(ranks.case), evaluate.case_metrics(ranks)[settings.metric]
 
-    facts = gate.compare_with_served(
+    facts = compare_with_served(
         served, run.events, cases, run.data.products.ids, run.data.event_names, values["model"], measure,
         least=settings.min_test_buyers, draws=settings.resamples, seed=config.seed,
         threads=config.thread_count, ours=ours, metric=settings.metric,

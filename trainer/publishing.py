@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer import baselines, gate, similarity
 from trainer.config.schema import Config
 from trainer.data.split import everything
 from trainer.encoder_export import checked_encoder_files
+from trainer.evaluate import baselines, gate, similarity
+from trainer.evaluate.served import find_served
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
 from trainer.release import current_name, free_name, keep_newest, load_as_services_do
@@ -72,7 +73,7 @@ def _current_verdict(run: Prepared, say: Say) -> gate.Verdict:
     """The verdict in metrics.json, beside what is served and with what is set by now."""
     report = json.loads(run.folder.metrics.read_text(encoding="utf-8"))
     facts = report["gate"]["served"]
-    served = gate.find_served(run.layout)
+    served = find_served(run.layout)
     if (served.name if served else "") != (facts["version"] if facts else ""):
         facts = beside_served(run, report["test"]["model"], say)
     verdict = judge(run, facts)

@@ -15,7 +15,7 @@ from trainer.config.schema import Config
 from trainer.data.events import load_history
 from trainer.data.split import Cases
 from trainer.errors import DataError
-from trainer.evaluate import history_inputs
+from trainer.evaluate.ranking import history_inputs
 from trainer.progress import Say, track
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer

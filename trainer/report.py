@@ -17,9 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from trainer import figures, similarity
+from trainer import figures
 from trainer.errors import ReportError
-from trainer.slices import script
+from trainer.evaluate import similarity
+from trainer.evaluate.slices import script
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import VersionLayout

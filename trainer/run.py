@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from trainer import encoder_export, evaluate
+from trainer import encoder_export
 from trainer.candidates import Fitter
 from trainer.config.schema import Config
 from trainer.data.catalogue import attribute_codes
@@ -26,6 +26,7 @@ from trainer.data.files import find_files
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
+from trainer.evaluate import ranking as evaluate
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.progress import Say

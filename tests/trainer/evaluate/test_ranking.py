@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainer.baselines import Scorer
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
 from trainer.data.split import Cases
-from trainer.evaluate import (
+from trainer.evaluate.baselines import Scorer
+from trainer.evaluate.ranking import (
     buyer_vectors,
     case_metrics,
     describe,

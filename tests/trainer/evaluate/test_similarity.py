@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainer.config.loading import load_config
 from trainer.config.schema import TextPair
-from trainer.similarity import draw_pairs, missed, separation, text_pairs
+from trainer.evaluate.similarity import draw_pairs, missed, separation, text_pairs
 from twotower.errors import SettingsError
 
 DEMO = Path(__file__).resolve().parents[3] / "trainer/config/demo.yaml"

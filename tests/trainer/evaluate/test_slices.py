@@ -7,8 +7,8 @@ import pytest
 
 from trainer.data.catalogue import Products
 from trainer.data.split import Cases
-from trainer.evaluate import Ranks
-from trainer.slices import Facts, popularity_thirds, script, slice_masks, slice_report
+from trainer.evaluate.ranking import Ranks
+from trainer.evaluate.slices import Facts, popularity_thirds, script, slice_masks, slice_report
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from tests.trainer.fit.test_selection import BUYERS, EVENTS, SPLIT, fitter
-from trainer import evaluate, linear
+from trainer import linear
 from trainer.blend import blend, last_head
 from trainer.candidates import Fitter
 from trainer.data.split import Cases
+from trainer.evaluate import ranking as evaluate
 from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower
 

@@ -18,7 +18,7 @@ from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
-from trainer.evaluate import metrics, model_scorer, rank_targets
+from trainer.evaluate.ranking import metrics, model_scorer, rank_targets
 from trainer.loss import category_alignment
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower

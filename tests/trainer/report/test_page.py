@@ -21,10 +21,10 @@ from trainer.data.events import Events
 from trainer.data.rejects import Summary
 from trainer.data.split import Cases
 from trainer.errors import ReportError
-from trainer.evaluate import Ranks
+from trainer.evaluate.examples import sample_buyers
+from trainer.evaluate.ranking import Ranks
+from trainer.evaluate.similarity import example_pairs, nearest
 from trainer.report import Rival, compare, headline, render, shown_metric, shown_value, write_report
-from trainer.samples import sample_buyers
-from trainer.similarity import example_pairs, nearest
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch

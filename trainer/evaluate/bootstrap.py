@@ -9,6 +9,8 @@ import numpy as np
 from twotower.arrays import Float64
 
 _LOW, _HIGH = 2.5, 97.5
+
+
 # resamples whose counts are held at once
 _BLOCK = 64
 

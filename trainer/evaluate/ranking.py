@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.baselines import Scorer
 from trainer.data.events import Events
 from trainer.data.split import Cases
+from trainer.evaluate.baselines import Scorer
 from trainer.model.inputs import History, ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import track
@@ -19,6 +19,8 @@ from twotower.events import EventSchema
 from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 
 CUTS = (10, 20, 100)
+
+
 # scores held at once: cases times products
 _SCORES = 32_000_000
 

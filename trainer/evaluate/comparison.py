@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from trainer import baselines
 from trainer.config.schema import Evaluation
 from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
-from trainer.evaluate import Ranks, case_metrics, list_metrics, metrics
-from trainer.intervals import interval, resampled_means
+from trainer.evaluate import baselines
+from trainer.evaluate.bootstrap import interval, resampled_means
+from trainer.evaluate.ranking import Ranks, case_metrics, list_metrics, metrics
 from twotower.arrays import Float64, Int64
 
 # system → metric → one value for each test case that has a target

@@ -10,18 +10,30 @@ import numpy as np
 
 from trainer.data.catalogue import Products
 from trainer.data.split import Cases
-from trainer.evaluate import Ranks, case_metrics
-from trainer.intervals import interval, resampled_means
+from trainer.evaluate.bootstrap import interval, resampled_means
+from trainer.evaluate.ranking import Ranks, case_metrics
 from twotower.arrays import Int64, Mask
 
 HISTORY_LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, None))
+
+
 # a buyer with no more events than this is cold
 COLD_EVENTS = 2
+
+
 _CATEGORIES = 12
+
+
 # digits and marks of a block are no sign of its script
 _ARABIC = re.compile("[\u0620-\u064a\u066e-\u06d3\u06fa-\u06fc\u0750-\u077f\u08a0-\u08c9\ufb50-\ufdfb\ufe70-\ufefc]")
+
+
 _LATIN = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏ]")
+
+
 _SHOWN = ("recall@10", "ndcg@10", "recall@100")
+
+
 _WITH_INTERVAL = ("recall@10", "ndcg@10")
 
 

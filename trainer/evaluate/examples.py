@@ -9,9 +9,11 @@ import numpy as np
 from trainer.data.dataset import Dataset
 from trainer.data.events import Events
 from trainer.data.split import Cases
-from trainer.evaluate import Ranks
+from trainer.evaluate.ranking import Ranks
 
 BUYERS = 10
+
+
 # latest events of a history that are shown
 _SHOWN = 10
 
