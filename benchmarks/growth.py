@@ -201,7 +201,7 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Cal
     """Makes the first steps of an epoch as trainer.train.fit does; the seconds they take."""
     import torch
 
-    from trainer.train import step_loss
+    from trainer.fit.softmax import step_loss
 
     settings = run.config.training
     optimiser = torch.optim.AdamW(

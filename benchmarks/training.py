@@ -43,10 +43,10 @@ from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample
 from trainer.evaluate import ranking as evaluate
 from trainer.evaluate.baselines import Scorer
+from trainer.fit.softmax import fit
 from trainer.model.towers import TwoTower
 from trainer.release import check_writable
 from trainer.run import Prepared, fitter_of, prepare
-from trainer.train import fit
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 

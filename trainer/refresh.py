@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainer import index, item_side, newcomers
+from trainer import index, item_side
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.data.rejects import Summary
 from trainer.errors import DataError
-from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.fit import cold_start as newcomers
+from trainer.fit.cold_start import load_towers
+from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
@@ -275,23 +277,12 @@ def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch
         raise DataError(
             f"{today.base.name} does not say how it was fitted ({error}): an older release made it; train again"
         ) from None
-    model = _model(weights, today.config, fitting.kind)
+    model = load_towers(weights, today.config, fitting.kind)
     popular = np.array([one.popularity > 0 for one in today.records])
     weights["item.product.weight"] = newcomers.product_rows(
         model, fitting, today.known, popular, features, today.config.seed
     )
-    return weights, _model(weights, today.config, fitting.kind)
-
-
-def _model(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> TwoTower:
-    rows = {name: len(weights[f"item.{name}.weight"]) - 1 for name in ("brand", "category", "product", "attribute")}
-    sizes = Sizes(
-        weights["item.projection.weight"].shape[1], rows["brand"], rows["category"], rows["product"],
-        rows["attribute"], len(config.data.event_weights),
-    )  # fmt: skip
-    model = TwoTower(sizes, config.model, config.training.temperature, 1 if kind == "linear" else 0)
-    model.load_state_dict(weights)
-    return model.eval()
+    return weights, load_towers(weights, today.config, fitting.kind)
 
 
 def _queries(today: _Refresh, vectors: Float32) -> index.Queries:

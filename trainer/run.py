@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from trainer import encoder_export
-from trainer.candidates import Fitter
 from trainer.config.schema import Config
 from trainer.data.catalogue import attribute_codes
 from trainer.data.dataset import Dataset, load_dataset
@@ -27,13 +26,14 @@ from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
 from trainer.evaluate import ranking as evaluate
+from trainer.fit.selection import Fitter
+from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import current_name, work_folder
 from trainer.text import encoders as text_encoder
 from trainer.text import vectors as text_vectors
-from trainer.train import pick_device
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
@@ -43,15 +43,18 @@ from twotower.history import BuyerInputs
 # the modules whose every change may change a model
 _MODEL_CODE = {
     "trainer": (
-        "alike",
-        "batches",
-        "blend",
-        "candidates",
+        "fit/text_neighbors",
+        "fit/sampler",
+        "fit/blend",
+        "fit/selection",
         "data/catalogue",
         "data/dataset",
         "data/events",
-        "linear",
-        "loss",
+        "fit/linear/placement",
+        "fit/linear/spectral",
+        "fit/linear/towers",
+        "fit/linear/trend",
+        "fit/loss",
         "model/heads",
         "model/inputs",
         "model/towers",
@@ -62,7 +65,7 @@ _MODEL_CODE = {
         "text/ngram_training",
         "text/noise",
         "text/vectors",
-        "train",
+        "fit/softmax",
         "model/transformer",
     ),
     "twotower": ("events", "history", "text/ngrams", "text/normalise", "artifact/vocab"),

@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from tests.trainer.fit.test_selection import BUYERS, EVENTS, SPLIT, fitter
-from trainer import linear
-from trainer.blend import blend, last_head
-from trainer.candidates import Fitter
 from trainer.data.split import Cases
 from trainer.evaluate import ranking as evaluate
+from trainer.fit.blend import blend, last_head
+from trainer.fit.linear import placement as linear
+from trainer.fit.linear.spectral import item_vectors
+from trainer.fit.linear.towers import Choice
+from trainer.fit.linear.trend import trends
+from trainer.fit.selection import Fitter
 from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower
 
@@ -63,7 +66,7 @@ def test_the_last_head_is_a_model_of_its_own() -> None:
 def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life: float) -> None:
     made, _ = fitter(*BLENDED)
     placement = made._place(EVENTS, SPLIT.test_stop).leading(6)
-    closed = made.closed_form(placement, linear.Choice(half_life, 1.0, 0.5))
+    closed = made.closed_form(placement, Choice(half_life, 1.0, 0.5))
     one, both = drawn(made, 4), made.new_model("blend")
     both.load_state_dict(blend(closed.state_dict(), one.state_dict(), share))
     scores = {}
@@ -80,9 +83,9 @@ def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life
 def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
     made, _ = fitter(*BLENDED)
     settings, products = made.config.linear, made.sizes.products
-    whole = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
-    narrow = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
-    trend = linear.trends(EVENTS, SPLIT.test_stop, products, 15)
+    whole = item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
+    narrow = item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
+    trend = trends(EVENTS, SPLIT.test_stop, products, 15)
     found, _, _ = linear.Placement(whole, trend, made.features, 7).leading(6).fit(0.0)
     wanted, _, _ = linear.Placement(narrow, trend, made.features, 7).fit(0.0)
     # to the signs of the directions

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import candidates
-from trainer.candidates import Fitter
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
 from trainer.data.split import Cases, leave_last_out
 from trainer.evaluate import ranking as evaluate
+from trainer.fit import selection as candidates
+from trainer.fit.selection import Fitter
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import folded
 from twotower.events import DAY_MS, EventSchema

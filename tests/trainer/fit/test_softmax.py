@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import train
-from trainer.batches import Sampler
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
 from trainer.evaluate.ranking import metrics, model_scorer, rank_targets
-from trainer.loss import category_alignment
+from trainer.fit import softmax as train
+from trainer.fit.loss import category_alignment
+from trainer.fit.sampler import Sampler
+from trainer.fit.softmax import Fitted, fit, pick_device, step_loss
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
-from trainer.train import Fitted, fit, pick_device, step_loss
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6

@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 Weights = dict[str, Tensor]
+
+
 # one number of each head
 _BY_HEAD = ("buyer.type_bias", "buyer.place_bias", "buyer.recency", "buyer.decay", "log_temperature")
+
+
 _TABLES = ("item.brand.weight", "item.category.weight", "item.attribute.weight", "item.product.weight")
 
 

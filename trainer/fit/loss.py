@@ -10,6 +10,8 @@ from torch.nn import functional
 
 # pairs whose logits are held at once: on a CPU so few that they stay near the core
 _CPU_PAIRS, _GPU_LOGITS = 256, 256_000_000
+
+
 # a logit that weighs nothing beside any of cosines over a temperature of at least .01
 _BARRED = -1e4
 

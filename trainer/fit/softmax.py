@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.batches import Batch, Sampler
-from trainer.checkpoint import State, load_checkpoint, save_checkpoint
 from trainer.config.schema import Config, Training
 from trainer.errors import DataError
-from trainer.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
+from trainer.fit.checkpoint import State, load_checkpoint, save_checkpoint
+from trainer.fit.loss import bfloat16_is_fast, category_alignment, expected_counts, info_nce
+from trainer.fit.sampler import Batch, Sampler
 from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import TwoTower
 from trainer.progress import track

@@ -12,6 +12,8 @@ from twotower.arrays import Float32, Int64
 
 # how many of the nearest tell of a product, out of at most so many, drawn at random
 NEAREST, REFERENCES = 30, 10_000
+
+
 # what an untrained product takes of the rows of those that read alike, and how much more the nearer ones count: of 15
 # pairs the best on Online Retail and nearly so on Beauty, by the cosine to true vectors of products left out
 PART, SHARPNESS = 0.5, 8.0

@@ -8,146 +8,38 @@ history's vectors is the buyer's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 from torch import Tensor
 
-from trainer.alike import alike
-from trainer.config.schema import Linear
-from trainer.data.events import Events
-from trainer.data.matrix import training_matrix
+from trainer.fit.linear.spectral import unit
+from trainer.fit.linear.trend import BIASES, tilts
+from trainer.fit.text_neighbors import alike
 from trainer.model.inputs import ItemFeatures
-from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64
-from twotower.events import DAY_MS
 
-# rounds of the subspace iteration, and directions carried beyond those that are wanted
-_ROUNDS, _SPARE = 6, 32
 # regularisation of what content tells of a vector: tried on a tenth of the products; and rounds of backfitting
 _RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), 3
+
+
 # a table's row is its products' mean residual, as if this many more had none
 _SHRINK = 3.0
+
+
 # of what a text that is no product's is to be near: the mean of its category, beside the product's own vector; and how
 # smoothly texts tell of it
 _PART_OF_CATEGORY, _ALIGNED_RIDGE = 0.8, 3.0
+
+
 # how much more, of the products that read most alike, the nearer tell of one that nobody took: tried as the ridges are
 _SHARPNESSES = (0.0, 4.0, 8.0, 16.0)
+
+
 # products on which these are tried, at most; a few of them may tell nonsense of how much too small guessed trends are
 _TRIED, _MOST_SLOPE = 2000, 2.0
-# numbers of a vector that are the product's own, whoever asks: what content does not tell of a new one, and the trend
-BIASES = 2
-# how far a product's popularity may tilt its vector, as a cosine
-_STEEPEST = 0.35
-# what a unit of log popularity weighs beside a cosine at trend 1: about a softmax's temperature
-_TREND = 0.05
-
-
-class Choice(NamedTuple):
-    """What validation chose: how fast a history fades (days, 0 = never), what lately popular products gain, and the
-    cosines of a product of which only content is known, beside what they would be if content told all."""
-
-    half_life_days: float
-    trend: float
-    trust: float
-
-
-def item_vectors(
-    events: Events, train_stop: Int64, products: int, dimension: int, config: Linear, seed: int
-) -> Float32:
-    """Unit vectors [N, dimension] of products that others were bought with; zero where there are none."""
-    matrix = training_matrix(events, train_stop, products).tocsc()
-    counts = np.asarray(matrix.sum(axis=0)).ravel()
-    known = np.flatnonzero(counts)
-    chosen = np.sort(known[np.argsort(-counts[known], kind="stable")[: config.products]])
-    placed = np.zeros((products, dimension), np.float32)
-    if len(chosen) < 2:
-        return placed
-    core = matrix[:, chosen]
-    gram = np.asarray((core.T @ core).todense(), np.float32)
-    placed[chosen] = _leading(_partial_correlations(gram, config.l2), min(dimension, len(chosen)), dimension, seed)
-    rest = np.setdiff1d(known, chosen)
-    if len(rest):
-        together = (matrix[:, rest].T @ core).astype(np.float32)  # [R, C] buyers that took both
-        # a product that everyone takes says little
-        weights = together @ sparse.diags((1 / np.sqrt(counts[chosen])).astype(np.float32))
-        placed[rest] = unit(weights @ placed[chosen])
-    return placed
-
-
-def _partial_correlations(gram: Float32, l2: float) -> Float32:
-    """Of products given all others [C, C], 1 on the diagonal."""
-    gram[np.diag_indices(len(gram))] += np.float32(l2)
-    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
-    scale = 1 / np.sqrt(np.diag(inverse))
-    found: Float32 = -inverse * scale[:, None] * scale
-    found[np.diag_indices(len(found))] = 1
-    found += found.T.copy()  # to the last bit symmetric
-    found /= 2
-    return found
-
-
-def _leading(matrix: Float32, wanted: int, dimension: int, seed: int) -> Float32:
-    """Unit rows [C, dimension] of the leading eigenvectors, scaled by the roots of their eigenvalues.
-
-    Subspace iteration with a Rayleigh-Ritz step (Halko et al. 2011, arXiv:0909.4061).
-    """
-    size = min(wanted + _SPARE, len(matrix))
-    basis = np.random.default_rng(seed).standard_normal((len(matrix), size)).astype(np.float32)
-    for _ in range(_ROUNDS):
-        basis, _ = np.linalg.qr(matrix @ basis)
-    values, inside = np.linalg.eigh(basis.T @ (matrix @ basis))
-    best = np.argsort(-values)[:wanted]
-    vectors = (basis @ inside[:, best]) * np.sqrt(np.maximum(values[best], 0))
-    found = np.zeros((len(matrix), dimension), np.float32)
-    found[:, :wanted] = unit(vectors)
-    return found
-
-
-def unit(vectors: Float32) -> Float32:
-    """Rows of length 1; zero rows stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: Float32 = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return found
-
-
-def trends(events: Events, train_stop: Int64, products: int, half_life_days: float) -> Float32:
-    """How popular each product [N] was lately: log of its decayed events, less its mean over products that have any."""
-    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
-    times = events.time[chosen]
-    ages = (times.max() - times) / DAY_MS if len(times) else times.astype(np.float64)
-    recent = np.bincount(events.product[chosen], 0.5 ** (ages / half_life_days), minlength=products)
-    logs = np.log(recent + 0.5)
-    known = np.bincount(events.product[chosen], minlength=products) > 0
-    found: Float32 = (logs - (logs[known].mean() if known.any() else 0.0)).astype(np.float32)
-    return found
-
-
-def tilts(trend: Float32, strength: float) -> Float32:
-    """What the last number of each product's vector [N] is, growing with its trend: a buyer vector with a 1 there adds
-    it to the cosines."""
-    found: Float32 = np.clip(_TREND * strength * trend, -_STEEPEST, _STEEPEST).astype(np.float32)
-    return found
-
-
-def trends_of(tilt: Float32, strength: float) -> Float32:
-    """The trends [N] of which `tilts` made these, as far as they can be told: tilts end at the steepest."""
-    return tilt / np.float32(_TREND * strength) if strength else np.zeros_like(tilt)
-
-
-def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, float]:
-    """The choice of the best `score`: the fading first, then the trend, then the trust. Of equal ones the plainer is
-    taken, which is the first."""
-    first = config.trusts[0]
-    fading = max(config.half_lives_days, key=lambda days: score(Choice(days, 0.0, first)))
-    trend = max(config.trends, key=lambda strength: score(Choice(fading, strength, first)))
-    trust = max(config.trusts, key=lambda part: score(Choice(fading, trend, part)))
-    best = Choice(fading, trend, trust)
-    return best, score(best)
 
 
 class Tables(NamedTuple):
@@ -319,50 +211,6 @@ class Placement:
         for name, bag in self._bags.items():
             found += bag @ tables[name]
         return found, Tables(**tables)
-
-
-def fill(model: TwoTower, placement: Placement, choice: Choice) -> None:
-    """Makes `model`, of one head, the linear one: items stand where `placement` has them.
-
-    A product's own row is what content leaves open. A product without a vector stands where it is guessed to, at part
-    of a vector's length: the rest goes into the last number but one, which buyers do not have. Were it not for that,
-    the new products that happen to stand near a buyer would crowd out what sells. The last number is a product's trend,
-    a new one's is guessed; a buyer's is constant.
-    """
-    placed, content, tables = placement.fit(choice.trend)
-    own, known = placed - content, placement.known
-    # a plain average has no way to leave a number out of a buyer's vector
-    trust = choice.trust if model.buyer.attention else 1.0
-    guess = placement.guess()
-    own[~known] = beside(content[~known], guess.vectors, tilts(guess.trend, choice.trend), trust)
-    with torch.no_grad():
-        for values in model.parameters():
-            if values is not model.log_temperature:
-                values.zero_()
-        model.item.projection.weight.copy_(torch.from_numpy(tables.text.T))
-        for name in ("brand", "category", "attribute"):
-            rows, table = getattr(model.item, name).weight, getattr(tables, name)
-            if len(rows) > 1:
-                rows[: len(table)] = torch.from_numpy(table)
-        if len(model.item.product.weight) > 1:
-            model.item.product.weight[1:] = torch.from_numpy(own)
-        if choice.half_life_days:
-            model.buyer.decay.fill_(np.log(2) / choice.half_life_days)
-        else:
-            model.buyer.decay.zero_()
-        if model.buyer.attention:
-            model.buyer.constant[-1] = float(choice.trend > 0)
-            model.buyer.next[0, -2, -2] = -1  # nor do buyers of new products
-
-
-def beside(content: Float32, vectors: Float32, last: Float32, trust: float) -> Float32:
-    """What new products' own rows add to their `content` [C, D + 2]: the sum has the guessed direction `vectors` [C, D]
-    at the length `trust`, the guessed tilt `last` [C], and the length 1. A product of which nothing is told adds
-    nothing."""
-    across = np.sqrt(1 - last**2)
-    whole = np.column_stack((vectors * (trust * across)[:, None], across * np.sqrt(1 - trust**2), last))
-    own: Float32 = ((whole - content) * vectors.any(axis=1, keepdims=True)).astype(np.float32)
-    return own
 
 
 def _bag(index: Int64) -> Any:

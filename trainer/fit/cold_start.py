@@ -14,9 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer import linear
-from trainer.alike import PART, SHARPNESS, alike
-from trainer.model.inputs import ItemFeatures
+from trainer.config.schema import Config
+from trainer.fit.linear import placement as linear
+from trainer.fit.linear.spectral import unit
+from trainer.fit.linear.towers import Choice, beside
+from trainer.fit.linear.trend import BIASES, tilts, trends_of
+from trainer.fit.text_neighbors import PART, SHARPNESS, alike
+from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64
 
@@ -25,7 +29,7 @@ class Fitting(NamedTuple):
     """How a model was fitted: which kind it is, and what was chosen and told for its linear part, if it has one."""
 
     kind: str
-    choice: linear.Choice | None
+    choice: Choice | None
     told: linear.Told | None
 
     @classmethod
@@ -33,7 +37,7 @@ class Fitting(NamedTuple):
         """From what a training recorded of itself in metrics.json."""
         if training["kind"] == "softmax":
             return cls("softmax", None, None)
-        return cls(training["kind"], linear.Choice(**training["linear"]), linear.Told(**training["told"]))
+        return cls(training["kind"], Choice(**training["linear"]), linear.Told(**training["told"]))
 
 
 def product_rows(
@@ -51,7 +55,7 @@ def product_rows(
     here, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
     rows[1 + torch.from_numpy(here)] = before[1 + torch.from_numpy(known[here])]
     sharpnesses = [SHARPNESS, fitting.told.sharpness if fitting.told else SHARPNESS]
-    text, tell = linear.unit(features.text.numpy()), np.flatnonzero(trained & (known >= 0))
+    text, tell = unit(features.text.numpy()), np.flatnonzero(trained & (known >= 0))
     means, sharper = (near @ rows[1:].numpy() for near in alike(text, new, tell, sharpnesses, seed))  # [new, D]
     own: Float32 = PART * means
     width = _linear_width(model, fitting.kind)
@@ -66,15 +70,26 @@ def product_rows(
     return rows
 
 
-def _beside(content: Float32, whole: Float32, choice: linear.Choice, told: linear.Told, attention: bool) -> Float32:
+def _beside(content: Float32, whole: Float32, choice: Choice, told: linear.Told, attention: bool) -> Float32:
     """The own rows of new products [C, W] of the linear model: `whole` is where all that tells of them puts them."""
-    trend = told.trend(linear.trends_of(whole[:, -1], choice.trend))
-    vectors = linear.unit(whole[:, : -linear.BIASES])
+    trend = told.trend(trends_of(whole[:, -1], choice.trend))
+    vectors = unit(whole[:, :-BIASES])
     # a plain average has no way to leave a number out of a buyer's vector
-    return linear.beside(content, vectors, linear.tilts(trend, choice.trend), choice.trust if attention else 1.0)
+    return beside(content, vectors, tilts(trend, choice.trend), choice.trust if attention else 1.0)
 
 
 def _linear_width(model: TwoTower, kind: str) -> int:
     """How many of a vector's numbers, from the first, are a linear model's."""
     dimension, heads = model.item.projection.out_features, model.item.normalise.count
     return {"softmax": 0, "linear": dimension, "blend": dimension - dimension // heads}[kind]
+
+
+def load_towers(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> TwoTower:
+    rows = {name: len(weights[f"item.{name}.weight"]) - 1 for name in ("brand", "category", "product", "attribute")}
+    sizes = Sizes(
+        weights["item.projection.weight"].shape[1], rows["brand"], rows["category"], rows["product"],
+        rows["attribute"], len(config.data.event_weights),
+    )  # fmt: skip
+    model = TwoTower(sizes, config.model, config.training.temperature, 1 if kind == "linear" else 0)
+    model.load_state_dict(weights)
+    return model.eval()

@@ -18,19 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer import linear
-from trainer.alike import PART, SHARPNESS, alike
-from trainer.batches import Sampler
-from trainer.blend import Weights, blend, last_head
 from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
 from trainer.data.split import Cases, sample, trained_products
 from trainer.evaluate import ranking as evaluate
+from trainer.fit.blend import Weights, blend, last_head
+from trainer.fit.linear import placement as linear
+from trainer.fit.linear import towers
+from trainer.fit.linear.spectral import item_vectors, unit
+from trainer.fit.linear.towers import Choice, fill
+from trainer.fit.linear.trend import BIASES, trends
+from trainer.fit.sampler import Sampler
+from trainer.fit.softmax import Fitted, fit
+from trainer.fit.text_neighbors import PART, SHARPNESS, alike
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, folded
 from trainer.progress import Say
-from trainer.train import Fitted, fit
 from twotower.arrays import Int64
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
@@ -47,7 +51,7 @@ class Chosen(NamedTuple):
     weights: Weights
     pairs: int
     epochs: int
-    choice: linear.Choice | None
+    choice: Choice | None
     told: linear.Told | None
     share: float
     facts: dict[str, Any]
@@ -100,7 +104,7 @@ class Fitter:
         """Fits what `training.start` asks for on the events before `stop` [buyers], and takes what validates best."""
         start, found = self.config.training.start, dict[str, Candidate]()
         placement: linear.Placement | None = None
-        choice: linear.Choice | None = None
+        choice: Choice | None = None
         fitted: Fitted | None = None
         share = 0.0
         if start in ("linear", "blend") or (start == "auto" and len(cases) and self._affordable(events, stop)):
@@ -174,10 +178,10 @@ class Fitter:
             titles=self.titles, epochs=epochs, validate=validate if cases else None, say=self.say,
         )  # fmt: skip
 
-    def closed_form(self, placement: linear.Placement, choice: linear.Choice) -> TwoTower:
+    def closed_form(self, placement: linear.Placement, choice: Choice) -> TwoTower:
         """The linear model of what is placed."""
-        model = self.new_model("linear", placement.dimension + linear.BIASES).to(self.device)
-        linear.fill(model, placement, choice)
+        model = self.new_model("linear", placement.dimension + BIASES).to(self.device)
+        fill(model, placement, choice)
         return model
 
     def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
@@ -193,7 +197,7 @@ class Fitter:
         made, rows = folded(weights, self.features, torch.from_numpy(trained)), weights["item.product.weight"][1:].cpu()
         new = np.flatnonzero(~trained)
         if len(rows) and len(new):
-            text = linear.unit(self.features.text.cpu().numpy())
+            text = unit(self.features.text.cpu().numpy())
             near = alike(text, new, np.flatnonzero(trained), [SHARPNESS], self.config.seed)[0]
             part = PART * torch.from_numpy(near @ rows.numpy())
             made["item.product.weight"][1 + torch.from_numpy(new)] += part.to(made["item.product.weight"].device)
@@ -226,28 +230,28 @@ class Fitter:
 
     def _place(self, events: Events, stop: Int64) -> linear.Placement:
         settings, products = self.config.linear, self.sizes.products
-        dimension = self.config.model.dimension - linear.BIASES
-        vectors = linear.item_vectors(events, stop, products, dimension, settings, self.config.seed)
-        trend = linear.trends(events, stop, products, settings.trend_half_life_days)
+        dimension = self.config.model.dimension - BIASES
+        vectors = item_vectors(events, stop, products, dimension, settings, self.config.seed)
+        trend = trends(events, stop, products, settings.trend_half_life_days)
         vectors[~self.trained(events, stop)] = 0
         return linear.Placement(vectors, trend, self.features, self.config.seed, self.titles)
 
     def _choose_linear(
         self, placement: linear.Placement, events: Events, stop: Int64, cases: Cases
-    ) -> tuple[linear.Choice, Candidate]:
+    ) -> tuple[Choice, Candidate]:
         """What validates best on some of the buyers, and the linear model of it."""
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
             settings = settings.model_copy(update={"trends": [0.0], "trusts": [1.0]})
-        scores: dict[linear.Choice, float] = {}
+        scores: dict[Choice, float] = {}
 
-        def score(choice: linear.Choice) -> float:
+        def score(choice: Choice) -> float:
             if choice not in scores:
                 scores[choice] = self._validate(self.closed_form(placement, choice), events, some)
             return scores[choice]
 
-        choice, _ = linear.choose(settings, score)
+        choice, _ = towers.choose(settings, score)
         model = self.closed_form(placement, choice)
         values = self._values(model, events, cases)
         self.say(
@@ -262,11 +266,11 @@ class Fitter:
         return self.config.model.dimension // self.config.model.head_count
 
     def _narrow(
-        self, placement: linear.Placement, choice: linear.Choice, events: Events, stop: Int64
+        self, placement: linear.Placement, choice: Choice, events: Events, stop: Int64
     ) -> tuple[Weights, linear.Told]:
         """The linear model that leaves room for a head of the softmax, as services need it, and how it was told where
         new products stand."""
-        narrow = placement.leading(self.config.model.dimension - self._head - linear.BIASES)
+        narrow = placement.leading(self.config.model.dimension - self._head - BIASES)
         return self.served("linear", self.closed_form(narrow, choice).state_dict(), events, stop), narrow.told
 
     def _choose_blend(
