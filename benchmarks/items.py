@@ -27,7 +27,7 @@ from sentence_transformers import SentenceTransformer
 from demo.market.generate import generate
 from trainer.config.loading import load_config
 from trainer.data.dataset import load_dataset
-from trainer.encoder_export import export_encoder, measure_int8
+from trainer.export.text_encoder import export_encoder, measure_int8
 from trainer.text.encoders import load_pretrained
 from trainer.text.ngram_training import train_catalogue_encoder
 from trainer.text.vectors import texts_of

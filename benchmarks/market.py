@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
-from trainer.export import export_buyer_tower, export_item_tower
+from trainer.export.towers import export_buyer_tower, export_item_tower
 from trainer.index import Built, is_small
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower

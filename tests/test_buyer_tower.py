@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from trainer.config.loading import load_config
 from trainer.config.schema import Model
-from trainer.export import check_buyer_parity, export_buyer_tower
+from trainer.export.towers import check_buyer_parity, export_buyer_tower
 from trainer.model.inputs import History, Sizes
 from trainer.model.towers import BuyerTower, TwoTower
 from trainer.model.transformer import CausalTransformer

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from trainer.config.loading import load_config
 from trainer.config.schema import Model
-from trainer.export import check_item_parity, export_item_tower
+from trainer.export.towers import check_item_parity, export_item_tower
 from trainer.model.heads import Heads
 from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers
 from trainer.model.towers import ItemTower, TwoTower, folded

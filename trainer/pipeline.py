@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer import export, index, item_side
+from trainer import index, item_side
 from trainer.data.dataset import data_facts
 from trainer.data.events import Events
 from trainer.data.split import Cases, everything, sample, training_counts
@@ -21,6 +21,8 @@ from trainer.evaluate import baselines, comparison, gate, similarity, slices
 from trainer.evaluate import ranking as evaluate
 from trainer.evaluate.examples import sample_buyers
 from trainer.evaluate.served import compare_with_served, find_served
+from trainer.export import catalogue
+from trainer.export import towers as export
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
@@ -225,8 +227,8 @@ def embed(run: Prepared, say: Say) -> None:
     config, folder = run.config, run.folder
     model = load_model(run, folder.final)
     # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
-    tower, item = item_side.export(model, run.features, folder.item_tower, config)
-    vectors = item_side.encode(tower, run.features, config.model.dimension)
+    tower, item = catalogue.export(model, run.features, folder.item_tower, config)
+    vectors = catalogue.encode(tower, run.features, config.model.dimension)
     if not vectors.any():
         raise DataError(
             "no product has a place: no buyer has two events, of which the linear model learns; leave training.start "

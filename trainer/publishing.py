@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from trainer.config.schema import Config
 from trainer.data.split import everything
-from trainer.encoder_export import checked_encoder_files
 from trainer.evaluate import baselines, gate, similarity
 from trainer.evaluate.served import find_served
+from trainer.export.text_encoder import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
 from trainer.release import current_name, free_name, keep_newest, load_as_services_do

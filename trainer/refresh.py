@@ -25,6 +25,7 @@ from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.data.rejects import Summary
 from trainer.errors import DataError
+from trainer.export.catalogue import encode, export
 from trainer.fit import cold_start as newcomers
 from trainer.fit.cold_start import load_towers
 from trainer.model.inputs import ItemFeatures
@@ -207,8 +208,8 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
 
     def fill(target: VersionLayout) -> Manifest:
         config, source = today.config, today.base.layout
-        tower, difference = item_side.export(model, features, target.item_tower, config)
-        vectors = item_side.encode(tower, features, config.model.dimension)
+        tower, difference = export(model, features, target.item_tower, config)
+        vectors = encode(tower, features, config.model.dimension)
         say(f"the item graph agrees with torch to {difference:.1e}")
         np.save(target.embeddings, vectors, allow_pickle=False)
         np.save(target.ids, np.array(today.products.ids, dtype=np.str_), allow_pickle=False)

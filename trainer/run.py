@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from trainer import encoder_export
 from trainer.config.schema import Config
 from trainer.data.catalogue import attribute_codes
 from trainer.data.dataset import Dataset, load_dataset
@@ -26,6 +25,7 @@ from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.split import Cases, Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
 from trainer.evaluate import ranking as evaluate
+from trainer.export import text_encoder as encoder_export
 from trainer.fit.selection import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
@@ -58,7 +58,7 @@ _MODEL_CODE = {
         "model/heads",
         "model/inputs",
         "model/towers",
-        "quantise",
+        "export/quantize",
         "data/split",
         "text/encoders",
         "text/ngram_model",

@@ -23,12 +23,14 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
-from trainer import encoder_export, export
 from trainer.__main__ import main
 from trainer.config.loading import load_config
 from trainer.config.schema import Encoder
-from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
 from trainer.errors import EncoderError, ParityError
+from trainer.export import text_encoder as encoder_export
+from trainer.export import towers as export
+from trainer.export.graph import compare, export_graph
+from trainer.export.text_encoder import check_text_parity, checked_encoder_files, export_encoder
 from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.layout import Layout
 from twotower.errors import CorruptArtifact
@@ -201,7 +203,7 @@ def test_a_text_graph_that_was_tampered_with_is_not_let_through(tmp_path: Path) 
 
 def test_a_difference_that_is_no_number_is_not_let_through() -> None:
     with pytest.raises(ParityError, match="by nan"):
-        export.compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
+        compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
 
 
 @pytest.mark.parametrize("broken", ["item_tower.onnx", "buyer_tower.onnx", "encoder.onnx"])
@@ -211,7 +213,7 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
     before = (artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())
-    real = export.export_graph
+    real = export_graph
 
     def tampering(module: Any, example: Any, path: Path, *rest: Any) -> None:
         real(module, example, path, *rest)

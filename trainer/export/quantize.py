@@ -14,9 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 # unsigned activations around 128 and signed weights: the pair for which x86 and Arm have dot products
 _ACTIVATION_ZERO = 128
+
+
 _STEPS = 127
+
+
 # a row of zeros keeps a scale that can be divided by
 _SMALLEST_SCALE = 1e-12
+
+
 _MICROSOFT = "com.microsoft"
 
 

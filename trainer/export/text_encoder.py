@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 
 from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.export import compare, export_graph
-from trainer.quantise import quantise_graph
+from trainer.export.graph import compare, export_graph
+from trainer.export.quantize import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
@@ -30,9 +30,15 @@ from twotower.graphs.text_encoder import PROBE, EncoderSpec, Quantised, TextEnco
 from twotower.text.normalise import Normaliser
 
 Say = Callable[[str], None]
+
+
 # an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these
 MEAN_COSINE = 0.99
+
+
 MIN_COSINE = 0.98
+
+
 # what the exported text graph can hold; any other module is refused by name
 _KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 
