@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
-from trainer import index as builder
 from trainer.config.loading import load_config
+from trainer.index import build as builder
 from twotower.arrays import Float32
 from twotower.search.vector_index import VectorIndex
 

@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
 from trainer.export.towers import export_buyer_tower, export_item_tower
-from trainer.index import Built, is_small
+from trainer.index.build import Built, is_small
+from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower
-from trainer.nearest import write_nearest
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import SCHEMA, IndexSpec, IndexStep, Manifest, TextSearch

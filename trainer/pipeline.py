@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer import index, item_side
 from trainer.data.dataset import data_facts
 from trainer.data.events import Events
 from trainer.data.split import Cases, everything, sample, training_counts
@@ -23,13 +22,15 @@ from trainer.evaluate.examples import sample_buyers
 from trainer.evaluate.served import compare_with_served, find_served
 from trainer.export import catalogue
 from trainer.export import towers as export
+from trainer.index import build as index
+from trainer.index import product_index as item_side
+from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
-from trainer.report import library_versions
+from trainer.report.page import library_versions
 from trainer.run import Prepared, fitter_of, load_model, require, some_histories, write_json
 from trainer.text.vectors import titles_of
-from trainer.text_search import write_text_search
 from twotower.arrays import Float32, Int64
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerTower

@@ -17,7 +17,7 @@ from trainer.export.text_encoder import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
 from trainer.release import current_name, free_name, keep_newest, load_as_services_do
-from trainer.report import write_report
+from trainer.report.page import write_report
 from trainer.run import Prepared, require, write_json
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainer import index, item_side
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
@@ -28,13 +27,15 @@ from trainer.errors import DataError
 from trainer.export.catalogue import encode, export
 from trainer.fit import cold_start as newcomers
 from trainer.fit.cold_start import load_towers
+from trainer.index import build as index
+from trainer.index import product_index as item_side
+from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
 from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
-from trainer.report import write_report
+from trainer.report.page import write_report
 from trainer.text.vectors import encode_cached, texts_of, titles_of
-from trainer.text_search import write_text_search
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout

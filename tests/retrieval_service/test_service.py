@@ -21,7 +21,7 @@ from tests.helpers.marginal_tower import most_marginal
 from tests.helpers.services import check_process, check_wrong_setting, running
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, build_version, catalogue
 from trainer.config.schema import Index
-from trainer.index import build, item_queries
+from trainer.index.build import build, item_queries
 from twotower import errors
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
 from twotower.artifact.layout import Layout

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer import index
 from trainer.config.schema import Index
 from trainer.errors import DataError
+from trainer.index import build as index
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact

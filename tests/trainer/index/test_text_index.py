@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
-from trainer.text_search import write_text_search
+from trainer.index.text_index import write_text_search
 from twotower.search.vector_index import VectorIndex, unit_rows
 
 

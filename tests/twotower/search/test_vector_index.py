@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tests.helpers.tiny_version import write_object_array
 from trainer.config.schema import Index
-from trainer.index import build, item_queries
-from trainer.nearest import write_nearest
+from trainer.index.build import build, item_queries
+from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput

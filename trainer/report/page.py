@@ -17,16 +17,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from trainer import figures
 from trainer.errors import ReportError
 from trainer.evaluate import similarity
 from trainer.evaluate.slices import script
+from trainer.report import charts as figures
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Manifest
 
 _FIGURE_METRICS = ("ndcg@10", "recall@10", "recall@100")
+
+
 _LIBRARIES = (
     "faiss-cpu",
     "numpy",
@@ -39,8 +41,14 @@ _LIBRARIES = (
     "torch",
     "transformers",
 )
+
+
 _EXAMPLE_PAIRS = 6
+
+
 _NEAREST_OF, _NEAREST = 6, 4
+
+
 _SPACE = "\u00a0"  # a line is not broken at it
 
 
@@ -148,7 +156,7 @@ def library_versions() -> dict[str, str]:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("trainer"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("trainer.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from trainer import index
 from trainer.config.schema import Config
-from trainer.nearest import write_nearest
+from trainer.index import build as index
+from trainer.index.nearest_graph import write_nearest
 from trainer.progress import Say
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec

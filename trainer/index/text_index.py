@@ -9,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from trainer import index
 from trainer.config.schema import Config
 from trainer.errors import DataError
+from trainer.index import build as index
 from trainer.progress import Say
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import TextSearch
@@ -19,9 +19,15 @@ from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import VectorIndex, unit_rows
 
 _LISTED = 10
+
+
 # words of random letters that tell what a cosine by chance is, and the share of them that stays below `noise`
 _RANDOM_WORDS, _SHARE = 200, 0.95
+
+
 _ALPHABETS = ("ابتثجحخدذرزسشصضطظعغفقكلمنهوي", string.ascii_lowercase)
+
+
 _NONE = np.empty(0, np.int64)
 
 

@@ -23,9 +23,15 @@ from twotower.arrays import Float32, Float64
 
 # a phone shows this width as it is: a point of the drawing is then a pixel
 _WIDTH = 330 / 72
+
+
 # a point of the map is one of a group or of the rest
 MAP_GROUPS = 8
+
+
 MAP_PRODUCTS = 1000
+
+
 _LEAST_ON_MAP = 10
 
 
@@ -43,10 +49,20 @@ SYSTEMS = {
     "ease": System("EASE", "ease", "D"),
     "popularity": System("Popularity", "popularity", "s"),
 }
+
+
 _NAMES = ["ink", "muted", "grid", *(one.colour for one in SYSTEMS.values())]
+
+
 _NAMES += [f"group-{number}" for number in range(MAP_GROUPS)] + ["group-rest"]
+
+
 _STAND_INS = {name: f"#0000{number:02x}" for number, name in enumerate(_NAMES, start=1)}
+
+
 _COLOURS = {stand_in: f"var(--{name})" for name, stand_in in _STAND_INS.items()}
+
+
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # texts stay texts: the browser shapes them
     "svg.hashsalt": "twotower",  # the same drawing has the same ids
