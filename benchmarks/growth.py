@@ -150,7 +150,7 @@ def _configuration(options: argparse.Namespace) -> Any:
 
 
 def _prepare(options: argparse.Namespace) -> Any:
-    from trainer.release import check_writable
+    from trainer.release.locks import check_writable
     from trainer.run import prepare
     from twotower.artifact.layout import Layout
 

@@ -45,7 +45,7 @@ from trainer.evaluate import ranking as evaluate
 from trainer.evaluate.baselines import Scorer
 from trainer.fit.softmax import fit
 from trainer.model.towers import TwoTower
-from trainer.release import check_writable
+from trainer.release.locks import check_writable
 from trainer.run import Prepared, fitter_of, prepare
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout

@@ -188,7 +188,7 @@ def _stage(options: argparse.Namespace) -> int:
     from trainer.config.loading import load_config
 
     config = load_config(options.config, options.set)
-    from trainer.release import alone_in_cache, working_alone
+    from trainer.release.locks import alone_in_cache, working_alone
     from twotower.artifact.layout import Layout
 
     layout = Layout(options.artifacts)
@@ -226,7 +226,7 @@ def _nothing_to_do(config: Config, layout: Layout, name: str) -> int | None:
     """The exit code of a run whose data and configuration, `name`, have made a version already, which is said; None
     where there is something to do."""
     from trainer import publishing
-    from trainer.release import current_name
+    from trainer.release.retention import current_name
 
     served = current_name(layout)
     if made := publishing.up_to_date(layout, name):
@@ -244,7 +244,7 @@ def _nothing_to_do(config: Config, layout: Layout, name: str) -> int | None:
 
 
 def _refresh(options: argparse.Namespace) -> int:
-    from trainer.release import working_alone
+    from trainer.release.locks import working_alone
     from twotower.artifact.layout import Layout
 
     layout = Layout(options.artifacts)

@@ -16,7 +16,8 @@ from trainer.evaluate.served import find_served
 from trainer.export.text_encoder import checked_encoder_files
 from trainer.pipeline import beside_served, judge
 from trainer.progress import Say
-from trainer.release import current_name, free_name, keep_newest, load_as_services_do
+from trainer.release.retention import current_name, free_name, keep_newest
+from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
 from trainer.run import Prepared, require, write_json
 from twotower.artifact.catalogue import Product, write_catalogue

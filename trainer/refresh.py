@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
-from trainer.data.rejects import Summary
 from trainer.errors import DataError
 from trainer.export.catalogue import encode, export
 from trainer.fit import cold_start as newcomers
@@ -33,15 +32,18 @@ from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
-from trainer.release import alone_in_cache, free_name, load_as_services_do, work_folder
+from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
+from trainer.release.locks import alone_in_cache, work_folder
+from trainer.release.retention import free_name, remove_earlier
+from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
 from trainer.text.vectors import encode_cached, texts_of, titles_of
 from twotower.arrays import Float32, Int64
-from twotower.artifact.catalogue import Catalogue, Product, read_product_rows, write_catalogue
+from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import Manifest
 from twotower.artifact.pointer import Pointer, read_pointer
-from twotower.artifact.retention import list_versions, named_versions, prune, remove_versions
+from twotower.artifact.retention import prune
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
@@ -52,17 +54,6 @@ from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 
 # what a refresh may set otherwise than the training did: nothing that the towers depend on
 _FREE = {"device", "threads", "data", "index", "publish", "paths"}
-
-
-class Changes(NamedTuple):
-    """Products that are new, gone, and there under the same id with something else said of them."""
-
-    new: int
-    gone: int
-    changed: int
-
-    def __str__(self) -> str:
-        return f"{self.new:,} new, {self.gone:,} gone, {self.changed:,} changed"
 
 
 @dataclass(frozen=True)
@@ -97,8 +88,8 @@ def refresh(
     work = layout.work / "refresh"
     found, summary = load_products(products, config.data, work)
     base = _trained(layout, served, say)
-    records, known = _records(base, found)
-    changes = _changes(served, records)
+    records, known = catalogue_records(base, found)
+    changes = compare_catalogues(served, records)
     rejected = sum(summary.rejected_products.values())
     say(
         f"{len(found):,} products beside {served.manifest.products:,} of {served.name}: {changes}"
@@ -106,13 +97,13 @@ def refresh(
     )
     if not any(changes) and not force:
         return ""
-    _stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
-    facts = _facts(served, changes, summary)
+    stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
+    facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout):
         name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"), say)
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
-    removed = _remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
+    removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
     say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return name
 
@@ -154,49 +145,6 @@ def _configured(base: Version, files: Sequence[Path], assignments: Sequence[str]
             "`python -m trainer run`"
         )
     return wanted
-
-
-def _records(base: Version, products: Products) -> tuple[list[Product], Int64]:
-    """Today's products as the database holds them, and their rows [N] in a version, -1 where it lacks one."""
-    row_of = read_product_rows(base.layout.ids)
-    before = Catalogue(base.layout.products).lookup(products.ids)
-    records = [
-        Product(
-            ident, row, products.titles[row], products.descriptions[row], products.brands[row],
-            products.categories[row], products.prices[row], products.currencies[row], products.in_stock[row],
-            old.popularity if old else 0.0,
-        )
-        for row, (ident, old) in enumerate(zip(products.ids, before, strict=True))
-    ]  # fmt: skip
-    return records, np.array([row_of.get(ident, -1) for ident in products.ids], np.int64)
-
-
-def _changes(served: Version, records: Sequence[Product]) -> Changes:
-    """What is different of these products in the served version."""
-    before = Catalogue(served.layout.products).lookup([one.id for one in records])
-    pairs = [(one, old) for one, old in zip(records, before, strict=True) if old is not None]
-    # a popularity that came back with its product is nothing that the files say
-    same = sum(old == one._replace(row=old.row, popularity=old.popularity) for one, old in pairs)
-    return Changes(len(records) - len(pairs), served.manifest.products - len(pairs), len(pairs) - same)
-
-
-def _stop_above(limit: float, gone: int, served: int) -> None:
-    if gone > limit * served:
-        raise DataError(
-            f"{gone:,} of the {served:,} products that are served ({gone / served:.1%}) are not in the files, the "
-            f"limit is {limit:.1%} (publish.max_gone): is the export complete?"
-        )
-
-
-def _facts(served: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
-    """What the manifest and the report say of a refresh: of which version, trained as which, and what changed."""
-    return {
-        "from": served.name,
-        "trained": served.trained_as,
-        **changes._asdict(),
-        "product_rows": summary.product_rows,
-        "rejected_products": summary.rejected_products,
-    }
 
 
 def _write(layout: Layout, today: _Refresh, say: Say) -> str:
@@ -326,18 +274,3 @@ def _metrics(today: _Refresh) -> dict[str, Any]:
     read = {key: today.facts[key] for key in ("product_rows", "rejected_products")}
     data = before["data"] | read | {"products": len(today.products)}
     return before | {"samples": samples, "data": data, "refresh": today.facts}
-
-
-def _remove_earlier(layout: Layout, trained: str) -> list[str]:
-    """Removes earlier refreshes of the same model but CURRENT and PREVIOUS: those of a day must not push out the
-    versions before the model, to which a shop may want to go back."""
-    kept = named_versions(layout) | {trained}
-    earlier = [name for name in list_versions(layout) if name not in kept and _is_of(layout, name, trained)]
-    return remove_versions(layout, earlier)
-
-
-def _is_of(layout: Layout, name: str, trained: str) -> bool:
-    try:
-        return open_version(layout, name).trained_as == trained
-    except CorruptArtifact:
-        return False

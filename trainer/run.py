@@ -31,7 +31,8 @@ from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.progress import Say
-from trainer.release import current_name, work_folder
+from trainer.release.locks import work_folder
+from trainer.release.retention import current_name
 from trainer.text import encoders as text_encoder
 from trainer.text import vectors as text_vectors
 from twotower.artifact.layout import Layout

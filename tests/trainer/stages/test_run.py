@@ -31,10 +31,11 @@ from tests.helpers.small_shop import (
     write_csv,
     write_shop,
 )
-from trainer import pipeline, publishing, release, run
+from trainer import pipeline, publishing, run
 from trainer.__main__ import main
 from trainer.config.loading import load_config
 from trainer.data.split import draw_hidden
+from trainer.release.locks import working_alone
 from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version, open_version, verify
@@ -584,7 +585,7 @@ def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path, capsys: Capture) -> None:
     shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
-    with release.working_alone(Layout(artifacts)):
+    with working_alone(Layout(artifacts)):
         assert main(run_arguments(shop, artifacts)) == 2
     assert f"another trainer is working in {artifacts}" in capsys.readouterr().err
 
