@@ -151,7 +151,7 @@ def _configuration(options: argparse.Namespace) -> Any:
 
 def _prepare(options: argparse.Namespace) -> Any:
     from trainer.release.locks import check_writable
-    from trainer.run import prepare
+    from trainer.stages.prepare import prepare
     from twotower.artifact.layout import Layout
 
     layout = Layout(options.work)
@@ -174,7 +174,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     from trainer.data.dataset import load_dataset
     from trainer.data.split import sample, split_events
     from trainer.evaluate import ranking as evaluate
-    from trainer.run import fitter_of
+    from trainer.stages.workspace import fitter_of
 
     config = _configuration(options)
     watch = Watch(_clock(options))
@@ -219,17 +219,19 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Cal
 
 def _measure_catalogue(options: argparse.Namespace) -> list[Stage]:
     """All stages up to the index, as `python -m trainer` runs them."""
-    from trainer import pipeline
+    from trainer.stages.embed import embed
+    from trainer.stages.index import build_index
+    from trainer.stages.train import train
 
     options.set = ["training.max_epochs=1", "training.min_steps=1", *options.set]
     watch = Watch(_clock(options))
     run = _prepare(options)
     watch.done("prepare")
-    pipeline.train(run, _silent)
+    train(run, _silent)
     watch.done("train some steps")
-    pipeline.embed(run, _silent)
+    embed(run, _silent)
     watch.done("encode")
-    pipeline.build_index(run, _silent)
+    build_index(run, _silent)
     watch.done("index")
     return watch.stages
 

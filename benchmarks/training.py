@@ -46,7 +46,8 @@ from trainer.evaluate.baselines import Scorer
 from trainer.fit.softmax import fit
 from trainer.model.towers import TwoTower
 from trainer.release.locks import check_writable
-from trainer.run import Prepared, fitter_of, prepare
+from trainer.stages.prepare import prepare
+from trainer.stages.workspace import Prepared, fitter_of
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 

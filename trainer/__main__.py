@@ -197,8 +197,13 @@ def _stage(options: argparse.Namespace) -> int:
 
 
 def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> int:
-    from trainer import pipeline, publishing
-    from trainer.run import Prepared, forget, prepare, run_fingerprint
+    from trainer.stages import evaluate as pipeline
+    from trainer.stages import publish as publishing
+    from trainer.stages.embed import embed
+    from trainer.stages.index import build_index
+    from trainer.stages.prepare import prepare, run_fingerprint
+    from trainer.stages.train import train
+    from trainer.stages.workspace import Prepared, forget
 
     say = _timed_say()
     if options.command == "run":
@@ -209,10 +214,10 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
             return code
     run = prepare(config, layout, options.events, options.products, say)
     stages: dict[str, Callable[[Prepared, Callable[[str], None]], object]] = {
-        "train": pipeline.train,
+        "train": train,
         "evaluate": pipeline.evaluate_run,
-        "embed": pipeline.embed,
-        "index": pipeline.build_index,
+        "embed": embed,
+        "index": build_index,
         "publish": publishing.publish_run,
     }
     for name in stages if options.command == "run" else [options.command]:
@@ -225,18 +230,18 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
 def _nothing_to_do(config: Config, layout: Layout, name: str) -> int | None:
     """The exit code of a run whose data and configuration, `name`, have made a version already, which is said; None
     where there is something to do."""
-    from trainer import publishing
     from trainer.release.retention import current_name
+    from trainer.stages.reuse import refused_before, rolled_back, up_to_date
 
     served = current_name(layout)
-    if made := publishing.up_to_date(layout, name):
+    if made := up_to_date(layout, name):
         refreshed = f", {served} is a refresh of it" if served != made else ""
         print(f"up to date: {made} was made from this data and configuration{refreshed} (--force trains again)")
         return 0
-    if refused := publishing.refused_before(config, layout, name):
+    if refused := refused_before(config, layout, name):
         print(f"up to date: {refused} was made from this data and configuration (--force trains again)")
         return _kept_back(layout, refused)
-    if made := publishing.rolled_back(layout, name):
+    if made := rolled_back(layout, name):
         told = f"{made} was made from this data and configuration, but CURRENT names {served}"
         print(f"{told}: it stays (publish {made}, or --force trains again)")
         return 0
@@ -249,7 +254,7 @@ def _refresh(options: argparse.Namespace) -> int:
 
     layout = Layout(options.artifacts)
     with working_alone(layout):
-        from trainer.refresh import refresh
+        from trainer.stages.refresh import refresh
 
         if not refresh(layout, options.products, options.config, options.set, _timed_say(), options.force):
             print("up to date: no product is new, gone or changed (--force makes a version all the same)")
@@ -356,7 +361,7 @@ def _recommend(options: argparse.Namespace) -> int:
     from trainer.config.base import usable_threads
 
     threads = usable_threads(options.threads, "--threads")
-    from trainer.recommend import Wanted, recommend
+    from trainer.stages.recommend import Wanted, recommend
     from twotower.artifact.layout import Layout
 
     written = recommend(

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
-from trainer import pipeline
 from trainer.__main__ import main
 from trainer.data.catalogue import Products
 from trainer.data.dataset import Dataset
@@ -27,6 +26,7 @@ from trainer.evaluate.similarity import example_pairs, nearest
 from trainer.report import charts as figures
 from trainer.report import page as report
 from trainer.report.page import Rival, compare, headline, render, shown_metric, shown_value, write_report
+from trainer.stages import evaluate as pipeline
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch

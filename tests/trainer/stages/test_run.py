@@ -31,11 +31,13 @@ from tests.helpers.small_shop import (
     write_csv,
     write_shop,
 )
-from trainer import pipeline, publishing, run
 from trainer.__main__ import main
 from trainer.config.loading import load_config
 from trainer.data.split import draw_hidden
 from trainer.release.locks import working_alone
+from trainer.stages import evaluate as pipeline
+from trainer.stages import prepare as run
+from trainer.stages import publish as publishing
 from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version, open_version, verify
