@@ -10,8 +10,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from tests.helpers.small_shop import OFFLINE, SMALL, copy_artifacts, run_arguments, small_run, trainer, write_shop
-from trainer import __main__ as cli
 from trainer.__main__ import main
+from trainer.commands import parser
 
 Capture = pytest.CaptureFixture[str]
 
@@ -106,7 +106,7 @@ def test_an_unexpected_error_is_one_line_as_well(
     def fail(options: object) -> int:
         raise RuntimeError("Error in faiss: could not write\nstack of ten lines")
 
-    monkeypatch.setattr(cli, "_publish", fail)
+    monkeypatch.setattr(parser, "run_publish", fail)
     assert main(["publish", "--list", "--artifacts", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: RuntimeError: Error in faiss: could not write") and told.count("\n") == 1
@@ -118,7 +118,7 @@ def test_control_c_is_one_line_and_says_how_to_go_on(monkeypatch: pytest.MonkeyP
     def interrupt(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_publish", interrupt)
+    monkeypatch.setattr(parser, "run_publish", interrupt)
     assert main(["publish", "--list", "--artifacts", "x"]) == 130
     assert capsys.readouterr().err == "error: interrupted; the same command goes on from the last checkpoint\n"
 

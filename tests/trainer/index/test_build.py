@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index import build as index
+from trainer.index import tuning
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
@@ -160,5 +161,5 @@ def test_a_filter_is_scanned_exactly_unless_the_index_is_clearly_quicker(
     def microseconds(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_], exact_rows: int) -> float:
         return 100.0 if exact_rows else 100.0 * quicker
 
-    monkeypatch.setattr(index, "_filtered", microseconds)
+    monkeypatch.setattr(tuning, "_filtered", microseconds)
     assert built("ivf").spec.exact_rows == pytest.approx(least_share * COUNT, rel=0.1)

@@ -26,7 +26,6 @@ from trainer.evaluate.similarity import example_pairs, nearest
 from trainer.report import charts as figures
 from trainer.report import page as report
 from trainer.report.page import Rival, compare, headline, render, shown_metric, shown_value, write_report
-from trainer.stages import evaluate as pipeline
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch
@@ -418,4 +417,3 @@ def test_each_point_of_the_map_says_its_own_title() -> None:
 
 def test_library_versions_are_those_installed() -> None:
     assert report.library_versions()["numpy"] == np.__version__
-    assert pipeline.library_versions is report.library_versions
