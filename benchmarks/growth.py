@@ -156,7 +156,7 @@ def _prepare(options: argparse.Namespace) -> Any:
 
     layout = Layout(options.work)
     check_writable(layout)
-    return prepare(_configuration(options), layout, *_files(options.shop), _silent)
+    return prepare(_configuration(options), layout, *_files(options.shop))
 
 
 def _files(shop: Path) -> tuple[list[str], list[str]]:
@@ -178,13 +178,13 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
 
     config = _configuration(options)
     watch = Watch(_clock(options))
-    data = load_dataset(*_files(options.shop), config.data, config.seed, options.work, _silent)
+    data = load_dataset(*_files(options.shop), config.data, config.seed, options.work)
     split_events(data.events, config.evaluation)
     watch.done(READ)
     del data
     run = _prepare(options)
     watch.done("prepare")
-    fitter = fitter_of(run, _silent)
+    fitter = fitter_of(run)
     model, sampler = fitter.new_model("softmax"), fitter.sampler(run.events, run.split.train_stop)
     steps = sampler.steps(0)
     made = min(steps, options.steps or steps)
@@ -227,11 +227,11 @@ def _measure_catalogue(options: argparse.Namespace) -> list[Stage]:
     watch = Watch(_clock(options))
     run = _prepare(options)
     watch.done("prepare")
-    train(run, _silent)
+    train(run)
     watch.done("train some steps")
-    embed(run, _silent)
+    embed(run)
     watch.done("encode")
-    build_index(run, _silent)
+    build_index(run)
     watch.done("index")
     return watch.stages
 
@@ -255,10 +255,6 @@ def _clock(options: argparse.Namespace) -> Callable[[], float]:
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _silent(line: str) -> None:
-    """Progress of the trainer is not shown."""
 
 
 def _tell(size: str, stages: Sequence[Stage]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import tempfile
 import time
@@ -40,6 +41,7 @@ BASE = "SentenceTransformer.encode"
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=9)
@@ -62,7 +64,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
     for quantisation in ("none", "auto"):
         chosen = config.encoder.model_copy(update={"quantisation": quantisation})
         layout = Layout(folder / "artifacts")
-        digest = export_encoder(model, FOLDER, chosen, texts, layout, options.threads, print)
+        digest = export_encoder(model, FOLDER, chosen, texts, layout, options.threads)
         graphs[quantisation] = TextEncoder.load(layout.encoder(digest), options.threads)
     quick = "int8" if graphs["auto"].spec.int8 else "float32, as int8 would be too far off"
     ways: dict[str, Callable[[], object]] = {

@@ -156,7 +156,7 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(
     tiny: Path, stored: NDArray[np.float32], exact_rows: int
 ) -> None:
     config = Index(kind="compact", target_recall=0.9)
-    made = build(stored, item_queries(stored, 7), config, 7, 1, lambda line: None)
+    made = build(stored, item_queries(stored, 7), config, 7, 1)
     spec = made.spec.model_copy(update={"exact_rows": exact_rows})
     files = opened(tiny).layout
     products = ProductIndex(

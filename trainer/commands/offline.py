@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.commands.output import fail, timed_say
+from trainer.commands.output import fail, log_to_stdout
 
 if TYPE_CHECKING:
     pass
@@ -46,9 +46,10 @@ def run_recommend(options: argparse.Namespace) -> int:
     from trainer.stages.recommend import Wanted, recommend
     from twotower.artifact.layout import Layout
 
+    log_to_stdout()
     written = recommend(
         Layout(options.artifacts), options.version, options.events,
-        Wanted(options.k, options.exclude, options.diversity), options.out, threads, timed_say(),
+        Wanted(options.k, options.exclude, options.diversity), options.out, threads,
     )  # fmt: skip
     print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
     return 0

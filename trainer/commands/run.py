@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trainer.commands.output import timed_say
+from trainer.commands.output import log_to_stdout
 
 if TYPE_CHECKING:
     from trainer.config.schema import Config
@@ -35,15 +35,15 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     from trainer.stages.train import train
     from trainer.stages.workspace import Prepared, forget
 
-    say = timed_say()
+    log_to_stdout()
     if options.command == "run":
         name = run_fingerprint(config, options.events, options.products)
         if options.force:
             forget(config, layout, name)
         elif (code := _nothing_to_do(config, layout, name)) is not None:
             return code
-    run = prepare(config, layout, options.events, options.products, say)
-    stages: dict[str, Callable[[Prepared, Callable[[str], None]], object]] = {
+    run = prepare(config, layout, options.events, options.products)
+    stages: dict[str, Callable[[Prepared], object]] = {
         "train": train,
         "evaluate": pipeline.evaluate_run,
         "embed": embed,
@@ -51,7 +51,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         "publish": publishing.publish_run,
     }
     for name in stages if options.command == "run" else [options.command]:
-        made = stages[name](run, say)
+        made = stages[name](run)
         if isinstance(made, publishing.Published) and made.refused:
             return kept_back(layout, made.version.name)
     return 0
@@ -86,7 +86,8 @@ def run_refresh(options: argparse.Namespace) -> int:
     with working_alone(layout):
         from trainer.stages.refresh import refresh
 
-        if not refresh(layout, options.products, options.config, options.set, timed_say(), options.force):
+        log_to_stdout()
+        if not refresh(layout, options.products, options.config, options.set, options.force):
             print("up to date: no product is new, gone or changed (--force makes a version all the same)")
     return 0
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from trainer.data.events import Events, read_events, sequence, tie_hash
 from trainer.data.files import find_files
 from trainer.data.rejects import REJECT_COLUMNS, Summary, stop_above
 from trainer.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,6 @@ class Dataset:
 
 def load_dataset(
     events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path,
-    say: Callable[[str], None] = lambda line: None,
 ) -> Dataset:  # fmt: skip
     """Reads and checks both tables. Writes `work`/rejects.csv.
 
@@ -45,9 +47,9 @@ def load_dataset(
         writer = csv.writer(file)
         writer.writerow(REJECT_COLUMNS)
         try:
-            say("reading products")
+            log.info("reading products")
             catalogue, product_rows, product_counts = read_products(product_files, config, work, writer)
-            say(f"{len(catalogue):,} products; reading events")
+            log.info(f"{len(catalogue):,} products; reading events")
             frame, event_rows, event_counts = read_events(event_files, catalogue.ids, config, work, writer)
         finally:
             shutil.rmtree(work / "unpacked", ignore_errors=True)

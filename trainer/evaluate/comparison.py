@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,26 @@ from trainer.evaluate.bootstrap import interval, resampled_means
 from trainer.evaluate.ranking import Ranks, case_metrics, list_metrics, metrics
 from twotower.arrays import Float64, Int64
 
+log = logging.getLogger(__name__)
+
 # system → metric → one value for each test case that has a target
 PerCase = dict[str, dict[str, Float64]]
 
 
 def fitted_baselines(
-    events: Events, test_stop: Int64, products: int, config: Evaluation, say: Callable[[str], None]
+    events: Events, test_stop: Int64, products: int, config: Evaluation
 ) -> dict[str, baselines.Scorer]:
     """The baselines of evaluation, fitted on what the tested model was; those that are too large are left out aloud."""
     scorers = {"popularity": baselines.popularity_scorer(baselines.buyer_counts(events, test_stop, products))}
     if (pairs := item_pairs(events, test_stop, products)) <= MOST_PAIRS:
         scorers["item_knn"] = baselines.item_knn_scorer(events, test_stop, products)
     else:
-        say(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
+        log.info(f"item_knn is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
     if products <= config.ease_max_products:
         scorers["ease"] = baselines.ease_scorer(events, test_stop, products, config.ease_l2)
     else:
         limit = config.ease_max_products
-        say(f"ease is left out: {products:,} products, evaluation.ease_max_products is {limit:,}")
+        log.info(f"ease is left out: {products:,} products, evaluation.ease_max_products is {limit:,}")
     return scorers
 
 

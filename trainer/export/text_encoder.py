@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +30,7 @@ from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
 from twotower.text.normalise import Normaliser
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 # an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these
@@ -50,7 +51,6 @@ def export_encoder(
     texts: Sequence[str],
     layout: Layout,
     threads: int,
-    say: Say = lambda line: None,
 ) -> str:
     """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already, and
     whole: a damaged one is replaced.
@@ -76,11 +76,11 @@ def export_encoder(
         )
     check_text_parity(model, TextEncoder.load(temporary, threads), texts[: config.parity_rows], config.parity_tolerance)
     if spec.kind == "tokenizer" and config.quantisation != "none":
-        _quantise(temporary, spec, config, texts, threads, say)
+        _quantise(temporary, spec, config, texts, threads)
     digest = _digest(encoder_files(temporary))
     target = layout.encoder(digest)
     if target.root.exists() and not _is_whole(target, digest):
-        say(f"warning: the text encoder {target.root} is damaged: it is made anew")
+        log.warning(f"the text encoder {target.root} is damaged: it is made anew")
         remove_encoder(layout, digest)
     if not target.root.exists():
         layout.encoders.mkdir(parents=True, exist_ok=True)
@@ -124,9 +124,7 @@ def check_text_parity(model: SentenceTransformer, graph: TextEncoder, texts: Seq
     return compare("encoder.onnx", np.asarray(wanted), graph.encode(texts), tolerance)
 
 
-def _quantise(
-    layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: Sequence[str], threads: int, say: Say
-) -> None:
+def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: Sequence[str], threads: int) -> None:
     """Puts the int8 graph in the place of the float32 one, and its cosines into the specification.
 
     Where the cosines are too low `int8` is an EncoderError, and `auto` keeps the float32 graph.
@@ -146,13 +144,13 @@ def _quantise(
         _check_alone(quick, sample[: config.parity_rows], config.parity_tolerance)
         int8_graph.replace(layout.graph)
         layout.spec.write_text(spec.model_copy(update={"int8": found}).model_dump_json(indent=1), encoding="utf-8")
-        say(f"text encoder: int8, {told}")
+        log.info(f"text encoder: int8, {told}")
         return
     wanted = f"{told}; wanted {MEAN_COSINE} and {MIN_COSINE}" if products else "it has no product of tokens and weights"
     if config.quantisation == "int8":
         raise EncoderError(f"the encoder {spec.name!r} cannot be int8: {wanted}; set encoder.quantisation=auto or none")
     int8_graph.unlink()
-    say(f"text encoder: kept float32, int8 would not do: {wanted}")
+    log.info(f"text encoder: kept float32, int8 would not do: {wanted}")
 
 
 def measure_int8(exact: TextEncoder, quick: TextEncoder, texts: Sequence[str]) -> Quantised:

@@ -8,6 +8,7 @@ Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,11 @@ from trainer.fit.softmax import Fitted, fit
 from trainer.fit.text_neighbors import PART, SHARPNESS, alike
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, folded
-from trainer.progress import Say
 from twotower.arrays import Int64
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
+
+log = logging.getLogger(__name__)
 
 
 class Chosen(NamedTuple):
@@ -87,7 +89,6 @@ class Fitter:
     ties: NDArray[np.uint64]
     device: torch.device
     fingerprint: str
-    say: Say
 
     def new_model(self, kind: str, dimension: int = 0) -> TwoTower:
         """The untrained towers, drawn by the seed. The linear model is of one head, and so is one of fewer dimensions
@@ -139,7 +140,7 @@ class Fitter:
         gain, error = _mean(more), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
         taken = gain <= error
         why = "the better one" if gain < 0 else "taken" if taken else "not taken"
-        self.say(f"the linear model is {why}: the {rival} gains {gain:.4f}, one standard error is {error:.4f}")
+        log.info(f"the linear model is {why}: the {rival} gains {gain:.4f}, one standard error is {error:.4f}")
         return "linear" if taken else rival
 
     def again(self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path) -> Again:
@@ -169,13 +170,13 @@ class Fitter:
         def validate(model: TwoTower) -> float:
             return self._validate(self.as_served(model.state_dict(), events, stop), events, cases) if cases else 0.0
 
-        self.say(
+        log.info(
             f"training on {sampler.pairs:,} pairs, {self.device.type}, "
             f"dimension {dimension or self.config.model.dimension}"
         )
         return fit(
             model, self.features, sampler, self.config, folder, f"{name}{self.fingerprint}",
-            titles=self.titles, epochs=epochs, validate=validate if cases else None, say=self.say,
+            titles=self.titles, epochs=epochs, validate=validate if cases else None,
         )  # fmt: skip
 
     def closed_form(self, placement: linear.Placement, choice: Choice) -> TwoTower:
@@ -225,7 +226,7 @@ class Fitter:
     def _affordable(self, events: Events, stop: Int64) -> bool:
         pairs = item_pairs(events, stop, self.sizes.products)
         if pairs > MOST_PAIRS:
-            self.say(f"linear is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
+            log.info(f"linear is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
         return pairs <= MOST_PAIRS
 
     def _place(self, events: Events, stop: Int64) -> linear.Placement:
@@ -254,7 +255,7 @@ class Fitter:
         choice, _ = towers.choose(settings, score)
         model = self.closed_form(placement, choice)
         values = self._values(model, events, cases)
-        self.say(
+        log.info(
             f"linear: validation {self.config.evaluation.metric} {_mean(values):.4f}, half-life "
             f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
         )
@@ -284,7 +285,7 @@ class Fitter:
             found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases), told)
         share = max(found, key=lambda one: _mean(found[one].values))
         score = _mean(found[share].values)
-        self.say(
+        log.info(
             f"blend: validation {self.config.evaluation.metric} {score:.4f}, of which {share:g} is the linear model"
         )
         return share, found[share]

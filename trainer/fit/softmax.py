@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from trainer.fit.sampler import Batch, Sampler
 from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import TwoTower
 from trainer.progress import track
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -51,7 +54,6 @@ def fit(
     titles: Tensor | None = None,
     epochs: int = 0,
     validate: Callable[[TwoTower], float] | None,
-    say: Callable[[str], None],
 ) -> Fitted:
     """Trains for at most `epochs` (0 = `planned_epochs`, none where there is no pair), resuming from `folder` where a
     checkpoint of the same fingerprint lies there.
@@ -82,7 +84,7 @@ def fit(
             facts["best_epoch"],
             facts["losses"],
         )
-        say(f"resuming after epoch {epoch}, step {step}")
+        log.info(f"resuming after epoch {epoch}, step {step}")
 
     def checkpoint() -> None:
         facts = {"curve": curve, "best_score": best_score, "best_epoch": best_epoch, "losses": losses}
@@ -131,7 +133,7 @@ def fit(
         curve.append(record)
         checkpoint()
         shown = f", validation {config.evaluation.metric} {score:.4f}" if validate else ""
-        say(f"epoch {epoch}: loss {record['loss']:.4f}{shown}, {sampler.pairs / max(seconds, 1e-9):,.0f} pairs/s")
+        log.info(f"epoch {epoch}: loss {record['loss']:.4f}{shown}, {sampler.pairs / max(seconds, 1e-9):,.0f} pairs/s")
     return Fitted(best, best_epoch, curve)
 
 

@@ -7,6 +7,7 @@ FAISS's FastScan (Quicker ADC, André et al. 2019, arXiv:1812.09162), 8 bits a d
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,11 @@ import numpy as np
 from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index.tuning import DEPTHS, PROMISED, Way, exact_rows, tune
-from trainer.progress import Say
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.search.vector_index import FLAT, VectorIndex
+
+log = logging.getLogger(__name__)
 
 # `auto` scans smaller catalogues exactly
 _FLAT_BELOW = 20_000
@@ -61,7 +63,7 @@ def item_queries(vectors: Float32, seed: int, count: int = QUERIES) -> Queries:
     return Queries(made, f"{len(rows):,} item vectors with noise: there are no buyers")
 
 
-def build(vectors: Float32, queries: Queries, config: Index, seed: int, threads: int, say: Say) -> Built:
+def build(vectors: Float32, queries: Queries, config: Index, seed: int, threads: int) -> Built:
     """The index of the configured kind, tuned to `target_recall`.
 
     `auto` takes the first kind that reaches it, and the flat one always does. DataError names the recall of a kind that
@@ -80,7 +82,7 @@ def build(vectors: Float32, queries: Queries, config: Index, seed: int, threads:
         )
         if config.kind != "auto":
             raise DataError(f"{problem}; choose another kind or a lower target")
-        say(problem)
+        log.info(problem)
     raise AssertionError("a list of kinds ends with flat")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Protocol
 
@@ -10,11 +11,12 @@ import numpy as np
 from trainer.config.schema import Config
 from trainer.index import build as index
 from trainer.index.nearest_graph import write_nearest
-from trainer.progress import Say
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerInputs
+
+log = logging.getLogger(__name__)
 
 
 class Folder(Protocol):
@@ -34,15 +36,15 @@ def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: in
     return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
 
 
-def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config: Config, say: Say) -> IndexSpec:
+def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config: Config) -> IndexSpec:
     """The index of `folder.embeddings`, of the configured kind and tuned on `queries`, and what services read of it."""
-    built = index.build(vectors, queries, config.index, config.seed, config.thread_count, say)
+    built = index.build(vectors, queries, config.index, config.seed, config.thread_count)
     index.write(built, folder.index)
     folder.nearest.unlink(missing_ok=True)
     if index.is_small(built):
         write_nearest(folder.embeddings, folder.nearest)
-    say(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    log.info(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
     if nothing := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
         lacks = "text, known brand, known category or event"
-        say(f"warning: {nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")
+        log.warning(f"{nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")
     return built.spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +13,12 @@ import numpy as np
 from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.index import build as index
-from trainer.progress import Say
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import VectorIndex, unit_rows
+
+log = logging.getLogger(__name__)
 
 _LISTED = 10
 
@@ -41,7 +43,7 @@ class Folder(Protocol):
 
 
 def write_text_search(
-    texts: Float32, titles: Sequence[str], encoder: TextEncoder, folder: Folder, config: Config, say: Say
+    texts: Float32, titles: Sequence[str], encoder: TextEncoder, folder: Folder, config: Config
 ) -> TextSearch:
     """Writes the text vectors [N, E], each of length 1, and their index, tuned on titles as shoppers would type them.
 
@@ -53,7 +55,7 @@ def write_text_search(
     rows = np.sort(draw.choice(len(titles), min(len(titles), index.QUERIES), replace=False))
     asked = unit_rows(encoder.encode([titles[row] for row in rows]))
     queries = index.Queries(asked, f"{len(rows):,} titles")
-    built = _built(vectors, queries, config, say)
+    built = _built(vectors, queries, config)
     index.write(built, folder.text_index)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, [titles[row] for row in rows], titles)
@@ -64,20 +66,20 @@ def write_text_search(
         found_in_ten=float((places < _LISTED).mean()),
         noise=_noise(searcher, encoder, draw),
     )
-    say(
+    log.info(
         f"search: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}; of {found.titles:,} titles "
         f"{found.found_first:.1%} find theirs first, {found.found_in_ten:.1%} among ten"
     )
     return found
 
 
-def _built(vectors: Float32, queries: index.Queries, config: Config, say: Say) -> index.Built:
+def _built(vectors: Float32, queries: index.Queries, config: Config) -> index.Built:
     try:
-        return index.build(vectors, queries, config.index, config.seed, config.thread_count, say)
+        return index.build(vectors, queries, config.index, config.seed, config.thread_count)
     except DataError as error:
-        say(f"warning: for texts a flat index is taken: {error}")
+        log.warning(f"for texts a flat index is taken: {error}")
         flat = config.index.model_copy(update={"kind": "flat"})
-        return index.build(vectors, queries, flat, config.seed, config.thread_count, say)
+        return index.build(vectors, queries, flat, config.seed, config.thread_count)
 
 
 def _places(searcher: VectorIndex, asked: Float32, wanted: Sequence[str], titles: Sequence[str]) -> Int64:

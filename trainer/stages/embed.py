@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from trainer.errors import DataError
 from trainer.export import catalogue
 from trainer.export import towers as export
-from trainer.progress import Say
 from trainer.stages.workspace import Prepared, load_model, require, some_histories
 from twotower.graphs.towers import BuyerTower
+
+log = logging.getLogger(__name__)
 
 _PARITY_HISTORIES = 64
 
 
-def embed(run: Prepared, say: Say) -> None:
+def embed(run: Prepared) -> None:
     """Exports both towers, proves parity with torch on real rows, and encodes the catalogue through the graph."""
     require(run.folder.final, "train")
     config, folder = run.config, run.folder
@@ -31,7 +34,7 @@ def embed(run: Prepared, say: Say) -> None:
     batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
     graph = BuyerTower(folder.buyer_tower, config.thread_count)
     buyer = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
-    say(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
+    log.info(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
     np.save(folder.embeddings, vectors, allow_pickle=False)
     np.save(folder.ids, np.array(run.data.products.ids, dtype=np.str_), allow_pickle=False)
     run.vocab.save(folder.vocab)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +18,6 @@ from trainer.evaluate import ranking as evaluate
 from trainer.evaluate.examples import sample_buyers
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
-from trainer.progress import Say
 from trainer.report.page import library_versions
 from trainer.stages.gate import beside_served, judge
 from trainer.stages.workspace import (
@@ -31,8 +31,10 @@ from trainer.stages.workspace import (
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
+log = logging.getLogger(__name__)
 
-def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
+
+def evaluate_run(run: Prepared) -> dict[str, Any]:
     """Ranks the test targets with the model and with the baselines; writes metrics.json, the gate's verdict in it."""
     require(run.folder.evaluated, "train")
     config, count = run.config, len(run.data.products)
@@ -40,13 +42,13 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
     cases = sampled_test_cases(run)
     model = load_model(run, run.folder.evaluated)
     scorers = {"model": _scorer(run, model, run.features)}
-    scorers |= comparison.fitted_baselines(run.events, stop, count, settings, say)
+    scorers |= comparison.fitted_baselines(run.events, stop, count, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
     counts = training_counts(run.events, stop, count)
     values = comparison.per_case(ranks, counts)
     found = comparison.means(ranks, values, count)
     for name, one in found.items():
-        say(f"{name}: {evaluate.describe(one)}")
+        log.info(f"{name}: {evaluate.describe(one)}")
     own, compared = comparison.intervals(values, settings.resamples, config.seed)
     comparison.save_per_case(run.folder.per_case, np.unique(ranks["model"].case), values, settings.metric)
     data = run.data
@@ -58,14 +60,14 @@ def evaluate_run(run: Prepared, say: Say) -> dict[str, Any]:
         "slices": slices.slice_report(
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
-        "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model, say)},
+        "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model)},
         "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
         "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
         "libraries": library_versions(),
     }
-    verdict = judge(run, beside_served(run, found["model"], say))
-    say(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
+    verdict = judge(run, beside_served(run, found["model"]))
+    log.info(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
     write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
     return report
 
@@ -100,7 +102,7 @@ def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[
     return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
 
 
-def _text_pairs(run: Prepared, model: TwoTower, say: Say) -> list[dict[str, Any]]:
+def _text_pairs(run: Prepared, model: TwoTower) -> list[dict[str, Any]]:
     """The configured pairs of titles, as an item service would encode them without knowing more."""
     graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
 
@@ -110,7 +112,7 @@ def _text_pairs(run: Prepared, model: TwoTower, say: Say) -> list[dict[str, Any]
 
     found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
     for line in similarity.missed(found):
-        say(f"warning: {line}")
+        log.warning(f"{line}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +14,6 @@ from trainer.data.split import Cases
 from trainer.evaluate import baselines, comparison, gate
 from trainer.evaluate import ranking as evaluate
 from trainer.evaluate.served import compare_with_served, find_served
-from trainer.progress import Say
 from trainer.stages.workspace import (
     Prepared,
     rank,
@@ -21,6 +21,8 @@ from trainer.stages.workspace import (
     write_json,
 )
 from twotower.arrays import Int64
+
+log = logging.getLogger(__name__)
 
 
 def judge(run: Prepared, served: dict[str, Any] | None) -> gate.Verdict:
@@ -33,7 +35,7 @@ def judge(run: Prepared, served: dict[str, Any] | None) -> gate.Verdict:
     return gate.judge(values, config.evaluation.metric, served, limit, draws, config.seed)
 
 
-def beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str, Any] | None:
+def beside_served(run: Prepared, ours: dict[str, float]) -> dict[str, Any] | None:
     """The tested model beside the version that is served now; None where there is none, or no gate."""
     config, settings = run.config, run.config.evaluation
     served = find_served(run.layout) if config.publish.gate else None
@@ -51,17 +53,17 @@ def beside_served(run: Prepared, ours: dict[str, float], say: Say) -> dict[str, 
         least=settings.min_test_buyers, draws=settings.resamples, seed=config.seed,
         threads=config.thread_count, ours=ours, metric=settings.metric,
     )  # fmt: skip
-    say(f"served version {served.name}: {facts['how']}")
+    log.info(f"served version {served.name}: {facts['how']}")
     return facts
 
 
-def current_verdict(run: Prepared, say: Say) -> gate.Verdict:
+def current_verdict(run: Prepared) -> gate.Verdict:
     """The verdict in metrics.json, beside what is served and with what is set by now."""
     report = json.loads(run.folder.metrics.read_text(encoding="utf-8"))
     facts = report["gate"]["served"]
     served = find_served(run.layout)
     if (served.name if served else "") != (facts["version"] if facts else ""):
-        facts = beside_served(run, report["test"]["model"], say)
+        facts = beside_served(run, report["test"]["model"])
     verdict = judge(run, facts)
     write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
     return verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 
@@ -19,7 +20,6 @@ from trainer.data.split import draw_hidden, hide, split_events
 from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
 from trainer.model.inputs import ItemFeatures
-from trainer.progress import Say
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
 from trainer.stages.workspace import Prepared, run_folder
@@ -29,6 +29,8 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
 from twotower.graphs.text_encoder import TextEncoder
+
+log = logging.getLogger(__name__)
 
 # the modules whose every change may change a model
 _MODEL_CODE = {
@@ -76,7 +78,7 @@ def _code() -> str:
     return code_digest(_MODEL_CODE)
 
 
-def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str], say: Say) -> Prepared:
+def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Prepared:
     """Files → checked rows → text vectors."""
     served, threads = current_name(layout), config.thread_count
     torch.set_num_threads(threads)
@@ -87,13 +89,13 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     work, folder = work_folder(config, layout), run_folder(config, layout, name)
     folder.root.mkdir(parents=True, exist_ok=True)
     os.utime(folder.root)
-    data = load_dataset(events, products, config.data, config.seed, folder.root, say)
-    say(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
+    data = load_dataset(events, products, config.data, config.seed, folder.root)
+    log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     _check_learnable(data)
-    model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders", say)
+    model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders")
     texts = text_vectors.texts_of(data.products)
     digest = encoder_export.export_encoder(
-        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads, say
+        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads
     )
     graph = TextEncoder.load(layout.encoder(digest), threads)
     vocab = Vocab.build(data.products.brands, data.products.categories)
@@ -103,7 +105,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         titles = text_vectors.titles_of(data.products)
     every = [*texts, *titles]
     vectors, fresh = text_vectors.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
-    say(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
+    log.info(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
     features = ItemFeatures(
         torch.from_numpy(vectors[: len(texts)]),
         torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
@@ -115,7 +117,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
     if hidden.any():
         known, split = hide(known, split, hidden, config.evaluation.exclude_seen)
-        say(f"{hidden.sum():,} products are hidden from the tested model")
+        log.info(f"{hidden.sum():,} products are hidden from the tested model")
     return Prepared(
         config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
         torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 from trainer.data.split import everything
 from trainer.evaluate import baselines, similarity
 from trainer.export.text_encoder import checked_encoder_files
-from trainer.progress import Say
 from trainer.release.retention import current_name, free_name, keep_newest
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
@@ -27,6 +27,8 @@ from twotower.artifact.version import Version
 from twotower.events import Interaction
 from twotower.history import weights_by_code, write_recent
 
+log = logging.getLogger(__name__)
+
 
 class Published(NamedTuple):
     """The version that was written, and whether the gate kept it from being named in CURRENT."""
@@ -35,12 +37,12 @@ class Published(NamedTuple):
     refused: bool
 
 
-def publish_run(run: Prepared, say: Say) -> Published:
+def publish_run(run: Prepared) -> Published:
     """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT if it may be."""
     made = (run.folder.index_spec, "index"), (run.folder.text_search, "index"), (run.folder.metrics, "evaluate")
     for path, stage in made:
         require(path, stage)
-    verdict = current_verdict(run, say)
+    verdict = current_verdict(run)
     created = datetime.now(UTC)
     name = free_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
     unpublished(run.layout).write_text(name, encoding="utf-8")
@@ -51,7 +53,7 @@ def publish_run(run: Prepared, say: Say) -> Published:
         check=lambda written: load_as_services_do(written, run.config.threads or 1),
     )
     if not verdict.refused:
-        _say_overtaken(run, say)
+        _say_overtaken(run)
         publish(run.layout, name)
     unpublished(run.layout).unlink(missing_ok=True)
     keep = run.config.publish.keep_versions
@@ -60,19 +62,19 @@ def publish_run(run: Prepared, say: Say) -> Published:
     for own in ("runs", "encoders", "text_vectors"):
         keep_newest(work / own, keep)
     for reason in verdict.reasons:
-        say(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
+        log.info(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
     said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"
-    say(said + (f"; removed {', '.join(removed)}" if removed else ""))
+    log.info(said + (f"; removed {', '.join(removed)}" if removed else ""))
     return Published(version, verdict.refused)
 
 
-def _say_overtaken(run: Prepared, say: Say) -> None:
+def _say_overtaken(run: Prepared) -> None:
     """Says where CURRENT has changed since the command began: what somebody published meanwhile, or rolled back to, is
     replaced."""
     now = current_name(run.layout)
     if now != run.served:
         before = f"named {run.served}" if run.served else "named nothing"
-        say(f"warning: CURRENT {before} when this began and {now or 'nothing'} now, which this version replaces")
+        log.warning(f"CURRENT {before} when this began and {now or 'nothing'} now, which this version replaces")
 
 
 def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from trainer.data.events import load_history
 from trainer.data.split import Cases
 from trainer.errors import DataError
 from trainer.evaluate.ranking import history_inputs
-from trainer.progress import Say, track
+from trainer.progress import track
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version
@@ -24,6 +25,8 @@ from twotower.events import EventSchema
 from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
 from twotower.search.vector_index import VectorIndex
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 512
 
@@ -45,9 +48,7 @@ class Written(NamedTuple):
     rows: int
 
 
-def recommend(
-    layout: Layout, version: str, events: Sequence[str], wanted: Wanted, out: Path, threads: int, say: Say
-) -> Written:
+def recommend(layout: Layout, version: str, events: Sequence[str], wanted: Wanted, out: Path, threads: int) -> Written:
     """Writes `buyer_id, rank, product_id, score`, k rows a buyer (fewer where fewer products are left), best first or,
     with diversity, as chosen.
 
@@ -73,10 +74,10 @@ def recommend(
         buyers, history, counts = load_history(events, ids.tolist(), config.data, Path(scratch), rejects)
     if counts:
         reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common(3))
-        say(f"{sum(counts.values()):,} rows not used ({reasons}): {rejects}")
+        log.info(f"{sum(counts.values()):,} rows not used ({reasons}): {rejects}")
     else:
         rejects.unlink()
-    say(
+    log.info(
         f"version {version}: {len(buyers):,} buyers, "
         f"products in their history {'excluded' if wanted.exclude_seen else 'kept'}"
     )

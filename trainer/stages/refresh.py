@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,6 @@ from trainer.index import product_index as item_side
 from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
-from trainer.progress import Say
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
 from trainer.release.locks import alone_in_cache, work_folder
 from trainer.release.retention import free_name, remove_earlier
@@ -52,6 +52,8 @@ from twotower.events import EventSchema
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 
+log = logging.getLogger(__name__)
+
 # what a refresh may set otherwise than the training did: nothing that the towers depend on
 _FREE = {"device", "threads", "data", "index", "publish", "paths"}
 
@@ -71,8 +73,7 @@ class _Refresh:
 
 
 def refresh(
-    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], say: Say,
-    force: bool = False,
+    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], force: bool = False,
 ) -> str:  # fmt: skip
     """Publishes the served model with the products of today's files, and returns the new version's name, or "" where
     nothing has changed.
@@ -87,11 +88,11 @@ def refresh(
     torch.set_num_threads(config.thread_count)
     work = layout.work / "refresh"
     found, summary = load_products(products, config.data, work)
-    base = _trained(layout, served, say)
+    base = _trained(layout, served)
     records, known = catalogue_records(base, found)
     changes = compare_catalogues(served, records)
     rejected = sum(summary.rejected_products.values())
-    say(
+    log.info(
         f"{len(found):,} products beside {served.manifest.products:,} of {served.name}: {changes}"
         + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
     )
@@ -100,11 +101,11 @@ def refresh(
     stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout):
-        name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"), say)
+        name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"))
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
-    say(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
+    log.info(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return name
 
 
@@ -118,7 +119,7 @@ def _served(layout: Layout) -> tuple[Pointer, Version]:
     return pointer, version
 
 
-def _trained(layout: Layout, served: Version, say: Say) -> Version:
+def _trained(layout: Layout, served: Version) -> Version:
     """The version that a training made of the served model, every file of it checked: it alone knows the products that
     an earlier refresh lost, should they come back. The served one where it is not there any more."""
     if served.trained_as == served.name:
@@ -127,7 +128,7 @@ def _trained(layout: Layout, served: Version, say: Say) -> Version:
         version = open_version(layout, served.trained_as)
         verify(version)
     except (CorruptArtifact, NotFound) as error:
-        say(f"warning: products that were gone and are back count as new ({error})")
+        log.warning(f"products that were gone and are back count as new ({error})")
         return served
     return version
 
@@ -147,19 +148,19 @@ def _configured(base: Version, files: Sequence[Path], assignments: Sequence[str]
     return wanted
 
 
-def _write(layout: Layout, today: _Refresh, say: Say) -> str:
+def _write(layout: Layout, today: _Refresh) -> str:
     created = datetime.now(UTC)
     # the same digits as the training's: they tell the model
     _, _, digits = today.facts["trained"].partition("-")
     name = free_name(layout, f"{created:%Y%m%dT%H%M%SZ}-{digits or 'refresh'}"[:60])
-    features = _features(layout, today, say)
+    features = _features(layout, today)
     weights, model = _refreshed(today, features)
 
     def fill(target: VersionLayout) -> Manifest:
         config, source = today.config, today.base.layout
         tower, difference = export(model, features, target.item_tower, config)
         vectors = encode(tower, features, config.model.dimension)
-        say(f"the item graph agrees with torch to {difference:.1e}")
+        log.info(f"the item graph agrees with torch to {difference:.1e}")
         np.save(target.embeddings, vectors, allow_pickle=False)
         np.save(target.ids, np.array(today.products.ids, dtype=np.str_), allow_pickle=False)
         for path in (source.buyer_tower, source.vocab, source.recent):
@@ -170,9 +171,9 @@ def _write(layout: Layout, today: _Refresh, say: Say) -> str:
         target.config.write_text(config.to_yaml(), encoding="utf-8")
         write_catalogue(target.products, today.records)
         target.metrics.write_text(json.dumps(_metrics(today), ensure_ascii=False, indent=1), encoding="utf-8")
-        spec = item_side.write_index(vectors, _queries(today, vectors), target, config, say)
+        spec = item_side.write_index(vectors, _queries(today, vectors), target, config)
         encoder = TextEncoder.load(today.base.encoder, config.thread_count)
-        found = write_text_search(features.text.numpy(), titles_of(today.products), encoder, target, config, say)
+        found = write_text_search(features.text.numpy(), titles_of(today.products), encoder, target, config)
         manifest = today.base.manifest.model_copy(
             update={
                 "version": name,
@@ -198,7 +199,7 @@ def _fingerprint(today: _Refresh) -> str:
     return hashlib.sha256(json.dumps(of).encode()).hexdigest()
 
 
-def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
+def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
     config, vocab = today.config, Vocab.load(today.base.layout.vocab)
     texts = texts_of(today.products)
     # what a training keeps there beside them stays, or the next one would encode it again
@@ -208,7 +209,7 @@ def _features(layout: Layout, today: _Refresh, say: Say) -> ItemFeatures:
         TextEncoder.load(today.base.encoder, config.thread_count), today.base.manifest.encoder_digest,
         [*texts, *titles], work_folder(config, layout) / "text_vectors", config.encoder.batch_size,
     )  # fmt: skip
-    say(f"text vectors: {fresh:,} encoded")
+    log.info(f"text vectors: {fresh:,} encoded")
     return ItemFeatures(
         torch.from_numpy(vectors[: len(texts)]),
         torch.tensor([vocab.brand_index(brand) for brand in today.products.brands]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +11,36 @@ from safetensors.torch import save_file
 
 from trainer.data.events import Events
 from trainer.data.split import everything, sample
-from trainer.progress import Say
 from trainer.stages.workspace import Prepared, fitter_of, write_json
 from twotower.arrays import Int64
+
+log = logging.getLogger(__name__)
 
 # fewer (history, next product) pairs than this are said to be few
 _FEW_PAIRS = 1000
 
 
-def train(run: Prepared, say: Say) -> None:
+def train(run: Prepared) -> None:
     """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
     config, split, folder = run.config, run.split, run.folder
-    say(f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers")
+    log.info(
+        f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
+    )
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
-    fitter = fitter_of(run, say)
+    fitter = fitter_of(run)
     chosen = fitter.choose(run.events, split.train_stop, cases, folder.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
-        say(f"warning: {note}")
+        log.warning(f"{note}")
     tested = final = chosen.weights
     told = chosen.told
     final_events, final_stop = run.events, split.train_stop
     if config.training.refit:
-        say("refitting on all that the test does not ask for")
+        log.info("refitting on all that the test does not ask for")
         tested, facts["tested_curve"], _ = fitter.again(
             chosen, "tested", run.events, split.test_stop, folder.tested_checkpoints
         )
-        say("refitting on all events, to be published")
+        log.info("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"], told = fitter.again(
             chosen, "refit", final_events, final_stop, folder.refit_checkpoints

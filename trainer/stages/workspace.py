@@ -24,7 +24,6 @@ from trainer.fit.selection import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
-from trainer.progress import Say
 from trainer.release.locks import work_folder
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
@@ -104,7 +103,7 @@ def run_folder(config: Config, layout: Layout, name: str) -> RunFolder:
     return RunFolder(work_folder(config, layout) / "runs" / name[:16])
 
 
-def fitter_of(run: Prepared, say: Say) -> Fitter:
+def fitter_of(run: Prepared) -> Fitter:
     """What fits models to the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
@@ -113,14 +112,14 @@ def fitter_of(run: Prepared, say: Say) -> Fitter:
     )  # fmt: skip
     return Fitter(
         run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
-        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint, say,
+        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint,
     )  # fmt: skip
 
 
 def load_model(run: Prepared, weights: Path) -> TwoTower:
     """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
     kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
-    model = fitter_of(run, lambda line: None).new_model(kind)
+    model = fitter_of(run).new_model(kind)
     model.load_state_dict(load_file(weights))
     return model.eval()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
@@ -19,6 +20,8 @@ from trainer.text.ngram_model import HashedNgramEmbedding
 from trainer.text.ngram_training import train_catalogue_encoder
 from twotower.text.normalise import Normaliser
 
+log = logging.getLogger(__name__)
+
 # the modules whose every change may change the catalogue encoder
 _ENCODER_CODE = {
     "trainer": ("text/encoders", "text/ngram_model", "text/ngram_training", "text/noise"),
@@ -26,9 +29,7 @@ _ENCODER_CODE = {
 }
 
 
-def open_encoder(
-    config: Encoder, products: Products, seed: int, folder: Path, say: Callable[[str], None]
-) -> tuple[SentenceTransformer, str]:
+def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -> tuple[SentenceTransformer, str]:
     """The configured encoder and its name.
 
     The catalogue encoder is trained once per catalogue, configuration and code of its own, and kept in `folder`.
@@ -40,7 +41,7 @@ def open_encoder(
     key = _digest([*made_of, code_digest(_ENCODER_CODE)])
     target = folder / key[:32]
     if not (target / "modules.json").is_file():
-        say(f"training the catalogue encoder on {len(products):,} product texts")
+        log.info(f"training the catalogue encoder on {len(products):,} product texts")
         model = train_catalogue_encoder(products, config.catalogue, Normaliser.profile(config.profile), seed)
         save_encoder(model, target)
     os.utime(target)

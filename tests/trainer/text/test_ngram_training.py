@@ -203,20 +203,21 @@ def test_noising_changes_texts_but_keeps_their_numbers() -> None:
     assert sum("4000" in one for one in made) > 150
 
 
-def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
     config = load_config([], ["encoder.name=catalogue", "encoder.catalogue.steps=2", "encoder.catalogue.buckets=512"])
-    said: list[str] = []
-    one, name = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert name == "catalogue" and len(said) == 1
-    two, _ = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert len(said) == 1
+    one, name = open_encoder(config.encoder, products(), 7, tmp_path)
+    assert name == "catalogue" and len(logged.messages) == 1
+    two, _ = open_encoder(config.encoder, products(), 7, tmp_path)
+    assert len(logged.messages) == 1
     np.testing.assert_array_equal(one.encode(RAW), two.encode(RAW))
-    open_encoder(config.encoder, products(), 8, tmp_path, said.append)
-    open_encoder(config.encoder, products(59), 7, tmp_path, said.append)
-    assert len(said) == 3
+    open_encoder(config.encoder, products(), 8, tmp_path)
+    open_encoder(config.encoder, products(59), 7, tmp_path)
+    assert len(logged.messages) == 3
     monkeypatch.setattr("trainer.text.encoders.code_digest", lambda modules: "of another release")
-    open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert len(said) == 4
+    open_encoder(config.encoder, products(), 7, tmp_path)
+    assert len(logged.messages) == 4
 
 
 def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:

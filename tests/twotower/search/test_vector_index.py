@@ -258,7 +258,7 @@ def tuned(kind: Literal["ivf", "hnsw"] = "ivf") -> VectorIndex:
     vectors = draw.normal(size=(20_000, 16)) + draw.normal(size=(100, 16))[draw.integers(0, 100, 20_000)]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     config = Index(kind=kind, target_recall=0.98)
-    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1, lambda line: None)
+    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1)
     return VectorIndex(made.index, vectors, made.spec)
 
 
