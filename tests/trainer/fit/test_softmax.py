@@ -193,6 +193,7 @@ def test_a_training_cut_off_after_any_checkpoint_ends_in_the_same_weights(
 
 def test_a_finished_training_is_not_done_again(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     first = fitted(tmp_path, config(), epochs=2)
+    logged.clear()
     chosen = config()
     again = fit(
         model(chosen, 5),
