@@ -32,50 +32,34 @@ from twotower.graphs.text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 
-# the modules whose every change may change a model
-_MODEL_CODE = {
-    "trainer": (
-        "fit/text_neighbors",
-        "fit/sampler",
-        "fit/blend",
-        "fit/selection",
-        "data/catalogue",
-        "data/dataset",
-        "data/events",
-        "fit/linear/placement",
-        "fit/linear/spectral",
-        "fit/linear/towers",
-        "fit/linear/trend",
-        "fit/loss",
-        "model/heads",
-        "model/inputs",
-        "model/towers",
-        "export/quantize",
-        "data/split",
-        "text/encoders",
-        "text/ngram_model",
-        "text/ngram_training",
-        "text/noise",
-        "text/vectors",
-        "fit/softmax",
-        "model/transformer",
-    ),
-    "twotower": ("events", "history", "text/ngrams", "text/normalise", "artifact/vocab"),
-}
+# whatever changes a model, its text vectors or its product vectors; a package stands for all modules below it
+MODEL_CODE = (
+    "trainer.data",
+    "trainer.model",
+    "trainer.text",
+    "trainer.fit",
+    "trainer.export",
+    "trainer.evaluate.ranking",
+    "trainer.stages.prepare",
+    "trainer.stages.train",
+    "trainer.stages.workspace",
+    "twotower.events",
+    "twotower.history",
+    "twotower.text",
+    "twotower.graphs",
+    "twotower.search",
+    "twotower.artifact.vocab",
+)
 
 
 def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
-    """sha256 over the input files, every setting that changes the model, and the code that makes it.
+    """sha256 over the input files, every setting that changes the model, and the code that computes it.
 
-    With new code a checkpoint of the old one is not resumed, and a version made by it is not up to date.
+    New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
     settings = config.digest("seed", "data", "encoder", "model", "training", "linear", "evaluation", "index")
-    return hashlib.sha256(json.dumps([*files, settings, _code()]).encode()).hexdigest()
-
-
-def _code() -> str:
-    return code_digest(_MODEL_CODE)
+    return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
 
 
 def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Prepared:

@@ -22,11 +22,8 @@ from twotower.text.normalise import Normaliser
 
 log = logging.getLogger(__name__)
 
-# the modules whose every change may change the catalogue encoder
-_ENCODER_CODE = {
-    "trainer": ("text/encoders", "text/ngram_model", "text/ngram_training", "text/noise"),
-    "twotower": ("text/ngrams", "text/normalise"),
-}
+# whatever changes the catalogue encoder; a package stands for all modules below it
+_ENCODER_CODE = ("trainer.text", "twotower.text")
 
 
 def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -> tuple[SentenceTransformer, str]:

@@ -685,7 +685,7 @@ def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked = load_config(), [str(shop.events)], [str(shop.products)]
     before = prepare.run_fingerprint(*asked)
     assert prepare.run_fingerprint(*asked) == before
-    monkeypatch.setattr(prepare, "_code", lambda: "of another release")
+    monkeypatch.setattr(prepare, "code_digest", lambda sources: "of another release")
     assert prepare.run_fingerprint(*asked) != before
 
 
