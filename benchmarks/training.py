@@ -48,7 +48,7 @@ from trainer.fit.softmax import fit
 from trainer.model.towers import TwoTower
 from trainer.release.locks import check_writable
 from trainer.stages.prepare import prepare
-from trainer.stages.workspace import Prepared, fitter_of
+from trainer.stages.workspace import Run, fitter_of
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 
@@ -78,7 +78,7 @@ class TimeIsUp(Exception):
 class Task(NamedTuple):
     """What both sides are measured on, and how long."""
 
-    run: Prepared
+    run: Run
     cases: Cases
     device: str
     limit: float
@@ -295,7 +295,7 @@ def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: 
     return curve
 
 
-def _vectors_scorer(folder: Path, run: Prepared) -> Scorer:
+def _vectors_scorer(folder: Path, run: Run) -> Scorer:
     """Scores of the vectors in `folder`. Products it does not know are last; of a buyer it does not know, all are
     equal."""
     buyers, ids, items, known = (

@@ -33,7 +33,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     from trainer.stages.index import build_index
     from trainer.stages.prepare import prepare, run_fingerprint
     from trainer.stages.train import train
-    from trainer.stages.workspace import Prepared, forget
+    from trainer.stages.workspace import Run, forget
 
     log_to_stdout()
     if options.command == "run":
@@ -43,7 +43,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         elif (code := _nothing_to_do(config, layout, name)) is not None:
             return code
     run = prepare(config, layout, options.events, options.products)
-    stages: dict[str, Callable[[Prepared], object]] = {
+    stages: dict[str, Callable[[Run], object]] = {
         "train": train,
         "evaluate": pipeline.evaluate_run,
         "embed": embed,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import string
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.index import build as index
 from twotower.arrays import Float32, Int64
+from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import VectorIndex, unit_rows
@@ -33,30 +32,21 @@ _ALPHABETS = ("ابتثجحخدذرزسشصضطظعغفقكلمنهوي", string
 _NONE = np.empty(0, np.int64)
 
 
-class Folder(Protocol):
-    """Where the files go: a run's folder, or a version's."""
-
-    @property
-    def text_embeddings(self) -> Path: ...
-    @property
-    def text_index(self) -> Path: ...
-
-
 def write_text_search(
-    texts: Float32, titles: Sequence[str], encoder: TextEncoder, folder: Folder, config: Config
+    texts: Float32, titles: Sequence[str], encoder: TextEncoder, files: VersionLayout, config: Config
 ) -> TextSearch:
     """Writes the text vectors [N, E], each of length 1, and their index, tuned on titles as shoppers would type them.
 
     An index kind that does not reach its target for texts, though it was asked for, is a flat one here, and said.
     """
     vectors = unit_rows(texts)
-    np.save(folder.text_embeddings, vectors, allow_pickle=False)
+    np.save(files.text_embeddings, vectors, allow_pickle=False)
     draw = np.random.default_rng(config.seed)
     rows = np.sort(draw.choice(len(titles), min(len(titles), index.QUERIES), replace=False))
     asked = unit_rows(encoder.encode([titles[row] for row in rows]))
     queries = index.Queries(asked, f"{len(rows):,} titles")
     built = _built(vectors, queries, config)
-    index.write(built, folder.text_index)
+    index.write(built, files.text_index)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, [titles[row] for row in rows], titles)
     found = TextSearch(

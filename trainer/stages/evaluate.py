@@ -21,7 +21,7 @@ from trainer.model.towers import TwoTower
 from trainer.report.page import library_versions
 from trainer.stages.gate import beside_served, judge
 from trainer.stages.workspace import (
-    Prepared,
+    Run,
     load_model,
     rank,
     require,
@@ -34,13 +34,13 @@ from twotower.text.normalise import item_text
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(run: Prepared) -> dict[str, Any]:
+def evaluate_run(run: Run) -> dict[str, Any]:
     """Ranks the test targets with the model and with the baselines; writes metrics.json, the gate's verdict in it."""
-    require(run.folder.evaluated, "train")
+    require(run.workspace.tested_weights, "train")
     config, count = run.config, len(run.data.products)
     settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
     cases = sampled_test_cases(run)
-    model = load_model(run, run.folder.evaluated)
+    model = load_model(run, run.workspace.tested_weights)
     scorers = {"model": _scorer(run, model, run.features)}
     scorers |= comparison.fitted_baselines(run.events, stop, count, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
@@ -50,7 +50,7 @@ def evaluate_run(run: Prepared) -> dict[str, Any]:
     for name, one in found.items():
         log.info(f"{name}: {evaluate.describe(one)}")
     own, compared = comparison.intervals(values, settings.resamples, config.seed)
-    comparison.save_per_case(run.folder.per_case, np.unique(ranks["model"].case), values, settings.metric)
+    comparison.save_per_case(run.workspace.per_case, np.unique(ranks["model"].case), values, settings.metric)
     data = run.data
     report = {
         "protocol": _protocol(run, cases),
@@ -61,18 +61,18 @@ def evaluate_run(run: Prepared) -> dict[str, Any]:
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
         "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model)},
-        "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
+        "training": json.loads(run.workspace.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
         "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
         "libraries": library_versions(),
     }
     verdict = judge(run, beside_served(run, found["model"]))
     log.info(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
-    write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
+    write_json(run.workspace.version.metrics, report | {"gate": asdict(verdict)})
     return report
 
 
-def _protocol(run: Prepared, cases: Cases) -> dict[str, Any]:
+def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
     """How the figures were measured, for a reader."""
     config = run.config
     return {
@@ -94,7 +94,7 @@ def _protocol(run: Prepared, cases: Cases) -> dict[str, Any]:
     }
 
 
-def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
+def _similarity(run: Run, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
     """How well whole vectors, and those of the text alone, tell categories apart."""
     category = run.features.category.cpu().numpy()
     whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
@@ -102,7 +102,7 @@ def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[
     return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
 
 
-def _text_pairs(run: Prepared, model: TwoTower) -> list[dict[str, Any]]:
+def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
     """The configured pairs of titles, as an item service would encode them without knowing more."""
     graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
 
@@ -116,5 +116,5 @@ def _text_pairs(run: Prepared, model: TwoTower) -> list[dict[str, Any]]:
     return found
 
 
-def _scorer(run: Prepared, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
+def _scorer(run: Run, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
     return evaluate.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)

@@ -22,7 +22,7 @@ from trainer.export import text_encoder as encoder_export
 from trainer.model.inputs import ItemFeatures
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
-from trainer.stages.workspace import Prepared, run_folder
+from trainer.stages.workspace import Run, open_workspace
 from trainer.text import encoders as text_encoder
 from trainer.text import vectors as text_vectors
 from twotower.artifact.layout import Layout
@@ -62,7 +62,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
 
 
-def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Prepared:
+def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Run:
     """Files → checked rows → text vectors."""
     served, threads = current_name(layout), config.thread_count
     torch.set_num_threads(threads)
@@ -70,10 +70,10 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     name = run_fingerprint(config, events, products)
-    work, folder = work_folder(config, layout), run_folder(config, layout, name)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    os.utime(folder.root)
-    data = load_dataset(events, products, config.data, config.seed, folder.root)
+    work, workspace = work_folder(config, layout), open_workspace(config, layout, name)
+    workspace.version.root.mkdir(parents=True, exist_ok=True)
+    os.utime(workspace.root)
+    data = load_dataset(events, products, config.data, config.seed, workspace.version.root)
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     _check_learnable(data)
     model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders")
@@ -102,8 +102,8 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     if hidden.any():
         known, split = hide(known, split, hidden, config.evaluation.exclude_seen)
         log.info(f"{hidden.sum():,} products are hidden from the tested model")
-    return Prepared(
-        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
+    return Run(
+        config, layout, workspace, name, data, EventSchema(config.data.event_weights), vocab, features,
         torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,
         tie_hash(data.products.ids, config.seed), served,
     )  # fmt: skip

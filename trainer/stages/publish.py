@@ -17,7 +17,7 @@ from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
 from trainer.stages.gate import current_verdict
 from trainer.stages.reuse import unpublished
-from trainer.stages.workspace import Prepared, require
+from trainer.stages.workspace import Run, require
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
@@ -37,9 +37,13 @@ class Published(NamedTuple):
     refused: bool
 
 
-def publish_run(run: Prepared) -> Published:
+def publish_run(run: Run) -> Published:
     """Assembles the version folder, verifies it by loading it as services do, and names it in CURRENT if it may be."""
-    made = (run.folder.index_spec, "index"), (run.folder.text_search, "index"), (run.folder.metrics, "evaluate")
+    made = (
+        (run.workspace.index_spec, "index"),
+        (run.workspace.text_search, "index"),
+        (run.workspace.version.metrics, "evaluate"),
+    )
     for path, stage in made:
         require(path, stage)
     verdict = current_verdict(run)
@@ -58,7 +62,7 @@ def publish_run(run: Prepared) -> Published:
     unpublished(run.layout).unlink(missing_ok=True)
     keep = run.config.publish.keep_versions
     removed = prune(run.layout, keep)
-    work = run.folder.root.parent.parent
+    work = run.workspace.root.parent.parent
     for own in ("runs", "encoders", "text_vectors"):
         keep_newest(work / own, keep)
     for reason in verdict.reasons:
@@ -68,7 +72,7 @@ def publish_run(run: Prepared) -> Published:
     return Published(version, verdict.refused)
 
 
-def _say_overtaken(run: Prepared) -> None:
+def _say_overtaken(run: Run) -> None:
     """Says where CURRENT has changed since the command began: what somebody published meanwhile, or rolled back to, is
     replaced."""
     now = current_name(run.layout)
@@ -77,28 +81,13 @@ def _say_overtaken(run: Prepared) -> None:
         log.warning(f"CURRENT {before} when this began and {now or 'nothing'} now, which this version replaces")
 
 
-def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) -> Manifest:
-    folder = run.folder
-    for source in (
-        folder.embeddings,
-        folder.ids,
-        folder.index,
-        folder.text_embeddings,
-        folder.text_index,
-        folder.item_tower,
-        folder.buyer_tower,
-        folder.vocab,
-        folder.metrics,
-        folder.rejects,
-        *([folder.nearest] if folder.nearest.exists() else []),
-    ):
-        shutil.copy2(source, target.root / source.name)
-    shutil.copyfile(folder.final, target.weights)  # not its mode: safetensors lets its owner alone read
+def _fill(run: Run, target: VersionLayout, name: str, created: datetime) -> Manifest:
+    copy_files(run.workspace.version, target)
     target.config.write_text(run.config.to_yaml(), encoding="utf-8")
     _write_products(run, target.products)
     write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))
     data = run.data
-    report = json.loads(folder.metrics.read_text(encoding="utf-8"))
+    report = json.loads(target.metrics.read_text(encoding="utf-8"))
     manifest = Manifest(
         version=name,
         created_at=created.isoformat(),
@@ -120,8 +109,8 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         ],
         gate=report["gate"]["verdict"],
         newest_event_ms=report["training"]["newest_event_ms"],
-        index=IndexSpec.model_validate_json(folder.index_spec.read_bytes()),
-        text_search=TextSearch.model_validate_json(folder.text_search.read_bytes()),
+        index=IndexSpec.model_validate_json(run.workspace.index_spec.read_bytes()),
+        text_search=TextSearch.model_validate_json(run.workspace.text_search.read_bytes()),
         files={},
         encoder_files=checked_encoder_files(run.layout, run.encoder_digest),
     )
@@ -129,7 +118,14 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
     return manifest
 
 
-def _write_products(run: Prepared, path: Path) -> None:
+def copy_files(source: VersionLayout, target: VersionLayout) -> None:
+    """Copies what the stages left; a hidden file is what an interrupted stage did not finish."""
+    for path in sorted(source.root.iterdir()):
+        if not path.name.startswith("."):
+            shutil.copyfile(path, target.root / path.name)  # not its mode: safetensors lets its owner alone read
+
+
+def _write_products(run: Run, path: Path) -> None:
     data = run.data
     share = baselines.popularity(data.events, everything(data.events), len(data.products), weights_by_code(run.schema))
     one = data.products
@@ -140,7 +136,7 @@ def _write_products(run: Prepared, path: Path) -> None:
     write_catalogue(path, (Product(*record) for record in columns))
 
 
-def _recent(run: Prepared, limit: int) -> Any:
+def _recent(run: Run, limit: int) -> Any:
     events, ids = run.data.events, run.data.products.ids
     for code, buyer in enumerate(run.data.buyers):
         stop = int(events.start[code + 1])

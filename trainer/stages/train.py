@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from trainer.data.events import Events
 from trainer.data.split import everything, sample
-from trainer.stages.workspace import Prepared, fitter_of, write_json
+from trainer.stages.workspace import Run, fitter_of, write_json
 from twotower.arrays import Int64
 
 log = logging.getLogger(__name__)
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 _FEW_PAIRS = 1000
 
 
-def train(run: Prepared) -> None:
+def train(run: Run) -> None:
     """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
-    config, split, folder = run.config, run.split, run.folder
+    config, split, workspace = run.config, run.split, run.workspace
     log.info(
         f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
     )
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
     fitter = fitter_of(run)
-    chosen = fitter.choose(run.events, split.train_stop, cases, folder.checkpoints)
+    chosen = fitter.choose(run.events, split.train_stop, cases, workspace.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
         log.warning(f"{note}")
@@ -38,19 +38,19 @@ def train(run: Prepared) -> None:
     if config.training.refit:
         log.info("refitting on all that the test does not ask for")
         tested, facts["tested_curve"], _ = fitter.again(
-            chosen, "tested", run.events, split.test_stop, folder.tested_checkpoints
+            chosen, "tested", run.events, split.test_stop, workspace.tested_checkpoints
         )
         log.info("refitting on all events, to be published")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"], told = fitter.again(
-            chosen, "refit", final_events, final_stop, folder.refit_checkpoints
+            chosen, "refit", final_events, final_stop, workspace.refit_checkpoints
         )
-    _save(tested, folder.evaluated)
-    _save(final, folder.final)
+    _save(tested, workspace.tested_weights)
+    _save(final, workspace.version.weights)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
     # a refresh places products with it that come later
     facts["told"] = told._asdict() if told else None
-    write_json(folder.training, facts)
+    write_json(workspace.training, facts)
 
 
 def _newest(events: Events, stop: Int64) -> int | None:

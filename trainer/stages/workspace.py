@@ -25,60 +25,53 @@ from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.release.locks import work_folder
-from twotower.artifact.layout import Layout
+from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs
 
 
-def sampled_test_cases(run: Prepared) -> Cases:
+def sampled_test_cases(run: Run) -> Cases:
     return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
 
 
-def rank(run: Prepared, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
+def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
     exclude_seen = run.config.evaluation.exclude_seen
     return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """Every path of one run's work: what a stage leaves for the next. Named by data and configuration."""
+class Workspace:
+    """The folder of one run's work: what a stage leaves for the next. A digest of data and settings names it."""
 
     root: Path
+
+    @property
+    def version(self) -> VersionLayout:
+        """The files that become part of a version, under the names that they have there."""
+        return VersionLayout(self.root / "version")
 
     checkpoints = property(lambda self: self.root / "checkpoints")
     tested_checkpoints = property(lambda self: self.root / "refit-tested")
     refit_checkpoints = property(lambda self: self.root / "refit")
-    evaluated = property(lambda self: self.root / "evaluated.safetensors")
-    final = property(lambda self: self.root / "model.safetensors")
+    tested_weights = property(lambda self: self.root / "tested.safetensors")
     training = property(lambda self: self.root / "training.json")
-    metrics = property(lambda self: self.root / "metrics.json")
     per_case = property(lambda self: self.root / "per_case.npz")
-    rejects = property(lambda self: self.root / "rejects.csv")
-    item_tower = property(lambda self: self.root / "item_tower.onnx")
-    buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
-    vocab = property(lambda self: self.root / "vocab.json")
-    embeddings = property(lambda self: self.root / "product_embeddings.npy")
-    ids = property(lambda self: self.root / "product_ids.npy")
-    index = property(lambda self: self.root / "product_index.faiss")
-    nearest = property(lambda self: self.root / "nearest_products.onnx")
     index_spec = property(lambda self: self.root / "index.json")
-    text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
-    text_index = property(lambda self: self.root / "text_index.faiss")
     text_search = property(lambda self: self.root / "text_search.json")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Checked data, its text vectors, and where this run works.
+class Run:
+    """The data of one run, checked and with text vectors, its configuration and its workspace.
 
-    `events` are what the validated and the tested model may see, and what `split` refers to: those of `data`, less the
-    past of the `hidden` [N] products. `served` is what CURRENT named when this began.
+    `events`: the events that the validated and the tested model may see (those of `data`, the past of the `hidden` [N]
+    products removed); `split` refers to them. `served`: the version that CURRENT named at the start.
     """
 
     config: Config
     layout: Layout
-    folder: RunFolder
+    workspace: Workspace
     fingerprint: str
     data: Dataset
     schema: EventSchema
@@ -96,14 +89,15 @@ class Prepared:
 
 def forget(config: Config, layout: Layout, name: str) -> None:
     """Removes what earlier stages left for this data and configuration, so that they start anew."""
-    shutil.rmtree(run_folder(config, layout, name).root, ignore_errors=True)
+    shutil.rmtree(open_workspace(config, layout, name).root, ignore_errors=True)
 
 
-def run_folder(config: Config, layout: Layout, name: str) -> RunFolder:
-    return RunFolder(work_folder(config, layout) / "runs" / name[:16])
+def open_workspace(config: Config, layout: Layout, name: str) -> Workspace:
+    """The workspace of the run with this fingerprint, which may not exist yet."""
+    return Workspace(work_folder(config, layout) / "runs" / name[:16])
 
 
-def fitter_of(run: Prepared) -> Fitter:
+def fitter_of(run: Run) -> Fitter:
     """What fits models to the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
@@ -116,15 +110,15 @@ def fitter_of(run: Prepared) -> Fitter:
     )  # fmt: skip
 
 
-def load_model(run: Prepared, weights: Path) -> TwoTower:
+def load_model(run: Run, weights: Path) -> TwoTower:
     """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
-    kind = json.loads(run.folder.training.read_text(encoding="utf-8"))["kind"]
+    kind = json.loads(run.workspace.training.read_text(encoding="utf-8"))["kind"]
     model = fitter_of(run).new_model(kind)
     model.load_state_dict(load_file(weights))
     return model.eval()
 
 
-def some_histories(run: Prepared, limit: int, draw: np.random.Generator) -> BuyerInputs:
+def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInputs:
     """Whole histories of at most `limit` buyers, drawn at random."""
     events, buyers = run.data.events, len(run.data.buyers)
     chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))

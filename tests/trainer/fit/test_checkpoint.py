@@ -105,7 +105,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def final(artifacts: Path) -> dict[str, bytes]:
     (run,) = (artifacts / "work" / "runs").iterdir()
-    return {name: (run / name).read_bytes() for name in ("evaluated.safetensors", "model.safetensors")}
+    return {name: (run / name).read_bytes() for name in ("tested.safetensors", "version/model.safetensors")}
 
 
 @pytest.mark.parametrize(("folder", "after"), [("checkpoints", 40), ("refit", 5)])
@@ -124,7 +124,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bytes(
         running.popen.send_signal(signal.SIGKILL)
         running.popen.wait()
     (run,) = (artifacts / "work" / "runs").iterdir()
-    assert not (run / "model.safetensors").exists()
+    assert not (run / "version" / "model.safetensors").exists()
     done = trainer(*command)
     assert done.returncode == 0, done.stderr
     assert "resuming after epoch" in done.stdout

@@ -246,7 +246,7 @@ def test_hidden_products_are_tested_as_new_ones_and_published_as_known(tmp_path:
     assert hidden["model"]["recall@100"] == 1.0 and hidden["item_knn"]["recall@10"] < warm["item_knn"]["recall@10"]
     (run,) = (tmp_path / "artifacts" / "work" / "runs").iterdir()
     drawn = draw_hidden(60, 0.1, seed=7)
-    for name, own in (("evaluated", False), ("model", True)):
+    for name, own in (("tested", False), ("version/model", True)):
         table = load_file(run / f"{name}.safetensors")["item.product.weight"]
         for product in np.flatnonzero(drawn):
             expected = half_of_the_nearest(version, table, ~drawn, product)
@@ -261,8 +261,8 @@ def test_hidden_products_need_a_refit(tmp_path: Path, capsys: Capture) -> None:
 
 def test_the_published_weights_are_the_refitted_ones(version: Version) -> None:
     (run,) = (small_run()[1] / "work" / "runs").iterdir()
-    assert version.layout.weights.read_bytes() == (run / "model.safetensors").read_bytes()
-    evaluated, final = load_file(run / "evaluated.safetensors"), load_file(run / "model.safetensors")
+    assert version.layout.weights.read_bytes() == (run / "version" / "model.safetensors").read_bytes()
+    evaluated, final = load_file(run / "tested.safetensors"), load_file(run / "version" / "model.safetensors")
     assert any(not np.array_equal(evaluated[name], final[name]) for name in final)
 
 
@@ -440,7 +440,7 @@ def test_without_refit_the_evaluated_model_is_published(tmp_path: Path) -> None:
     assert main(run_arguments(shop, artifacts, settings=["training.refit=false"])) == 0
     (run,) = (artifacts / "work" / "runs").iterdir()
     version = current(artifacts)
-    assert version.layout.weights.read_bytes() == (run / "evaluated.safetensors").read_bytes()
+    assert version.layout.weights.read_bytes() == (run / "tested.safetensors").read_bytes()
     report = json.loads(version.layout.metrics.read_text())
     assert report["protocol"]["published_model"] == "the evaluated one"
 
