@@ -1,10 +1,9 @@
-"""The stages that make a model and judge it: train → evaluate → embed → index. Each is a function of a prepared run."""
+"""The stage `evaluate`: ranks the test targets with the tested model and the baselines."""
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from trainer.evaluate.examples import sample_buyers
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
 from trainer.report.page import library_versions
-from trainer.stages.gate import beside_served, judge
 from trainer.stages.workspace import (
     Run,
     load_model,
@@ -35,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_run(run: Run) -> dict[str, Any]:
-    """Ranks the test targets with the model and with the baselines; writes metrics.json, the gate's verdict in it."""
+    """Ranks the test targets with the model and the baselines; writes metrics.json and per_case.npz."""
     require(run.workspace.tested_weights, "train")
     config, count = run.config, len(run.data.products)
     settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
@@ -66,9 +64,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
         "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
         "libraries": library_versions(),
     }
-    verdict = judge(run, beside_served(run, found["model"]))
-    log.info(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
-    write_json(run.workspace.version.metrics, report | {"gate": asdict(verdict)})
+    write_json(run.workspace.version.metrics, report)
     return report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +16,9 @@ from trainer.export.text_encoder import checked_encoder_files
 from trainer.release.retention import current_name, free_name, keep_newest
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
-from trainer.stages.gate import current_verdict
+from trainer.stages.gate import judge_run
 from trainer.stages.reuse import unpublished
-from trainer.stages.workspace import Run, require
+from trainer.stages.workspace import Run, require, write_json
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
@@ -46,14 +47,17 @@ def publish_run(run: Run) -> Published:
     )
     for path, stage in made:
         require(path, stage)
-    verdict = current_verdict(run)
+    metrics = json.loads(run.workspace.version.metrics.read_text(encoding="utf-8"))
+    verdict = judge_run(run, metrics["test"]["model"])
+    log.info(f"gate: {verdict.verdict}")
+    metrics |= {"gate": asdict(verdict)}
     created = datetime.now(UTC)
     name = free_name(run.layout, f"{created:%Y%m%dT%H%M%SZ}-{run.fingerprint[:8]}")
     unpublished(run.layout).write_text(name, encoding="utf-8")
     version = write_version(
         run.layout,
         name,
-        fill=lambda target: _fill(run, target, name, created),
+        fill=lambda target: _fill(run, target, name, created, metrics),
         check=lambda written: load_as_services_do(written, run.config.threads or 1),
     )
     if not verdict.refused:
@@ -66,7 +70,10 @@ def publish_run(run: Run) -> Published:
     for own in ("runs", "encoders", "text_vectors"):
         keep_newest(work / own, keep)
     for reason in verdict.reasons:
-        log.info(f"{'kept back' if verdict.refused else 'warning'}: {reason}")
+        if verdict.refused:
+            log.info(f"kept back: {reason}")
+        else:
+            log.warning(reason)
     said = f"{name} is kept, but not named in CURRENT" if verdict.refused else f"published {name}"
     log.info(said + (f"; removed {', '.join(removed)}" if removed else ""))
     return Published(version, verdict.refused)
@@ -81,13 +88,13 @@ def _say_overtaken(run: Run) -> None:
         log.warning(f"CURRENT {before} when this began and {now or 'nothing'} now, which this version replaces")
 
 
-def _fill(run: Run, target: VersionLayout, name: str, created: datetime) -> Manifest:
+def _fill(run: Run, target: VersionLayout, name: str, created: datetime, report: dict[str, Any]) -> Manifest:
     copy_files(run.workspace.version, target)
     target.config.write_text(run.config.to_yaml(), encoding="utf-8")
     _write_products(run, target.products)
     write_recent(target.recent, _recent(run, run.config.publish.recent_interactions))
     data = run.data
-    report = json.loads(target.metrics.read_text(encoding="utf-8"))
+    write_json(target.metrics, report)
     manifest = Manifest(
         version=name,
         created_at=created.isoformat(),

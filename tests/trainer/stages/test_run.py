@@ -193,6 +193,15 @@ def test_metrics_hold_intervals_slices_similarity_and_the_gate(version: Version)
     assert version.manifest.gate == "off"
 
 
+def test_the_verdict_is_in_the_version_and_not_in_the_files_of_evaluate(version: Version) -> None:
+    (run,) = (small_run()[1] / "work" / "runs").iterdir()
+    measured, published = (
+        json.loads(path.read_text()) for path in (run / "version" / "metrics.json", version.layout.metrics)
+    )
+    assert "gate" not in measured
+    assert published == measured | {"gate": published["gate"]}
+
+
 def test_the_tested_model_learned_from_all_but_what_the_test_asks_for(version: Version) -> None:
     (run,) = (small_run()[1] / "work" / "runs").iterdir()
     facts = json.loads((run / "training.json").read_text())
