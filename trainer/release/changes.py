@@ -10,6 +10,7 @@ import numpy as np
 from trainer.data.catalogue import Products
 from trainer.data.rejects import Summary
 from trainer.errors import DataError
+from trainer.release.assemble import product_records
 from twotower.arrays import Int64
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
@@ -30,15 +31,10 @@ def catalogue_records(base: Version, products: Products) -> tuple[list[Product],
     """Today's products as the database holds them, and their rows [N] in a version, -1 where it lacks one."""
     row_of = read_product_rows(base.layout.ids)
     before = Catalogue(base.layout.products).lookup(products.ids)
-    records = [
-        Product(
-            ident, row, products.titles[row], products.descriptions[row], products.brands[row],
-            products.categories[row], products.prices[row], products.currencies[row], products.in_stock[row],
-            old.popularity if old else 0.0,
-        )
-        for row, (ident, old) in enumerate(zip(products.ids, before, strict=True))
-    ]  # fmt: skip
-    return records, np.array([row_of.get(ident, -1) for ident in products.ids], np.int64)
+    popularity = [old.popularity if old else 0.0 for old in before]
+    return list(product_records(products, popularity)), np.array(
+        [row_of.get(ident, -1) for ident in products.ids], np.int64
+    )
 
 
 def compare_catalogues(served: Version, records: Sequence[Product]) -> Changes:

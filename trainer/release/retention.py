@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 from twotower.artifact.layout import Layout
@@ -37,8 +38,9 @@ def current_name(layout: Layout) -> str:
     return pointer.version if pointer else ""
 
 
-def free_name(layout: Layout, wanted: str) -> str:
-    """`wanted`, or with a number behind it where a version was made in the same second."""
+def new_name(layout: Layout, created: datetime, suffix: str) -> str:
+    """A version name of second and suffix, numbered if a version of the same second has it."""
+    wanted = f"{created:%Y%m%dT%H%M%SZ}-{suffix}"[:60]
     names = (wanted if number == 1 else f"{wanted}-{number}" for number in itertools.count(1))
     return next(name for name in names if not layout.version(name).root.exists())
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
 
 from trainer.data.events import Events
 from trainer.data.split import everything, sample
-from trainer.stages.workspace import Run, fitter_of, write_json
+from trainer.stages.workspace import Run, fitter_of, save_weights, write_json
 from twotower.arrays import Int64
 
 log = logging.getLogger(__name__)
@@ -45,8 +42,8 @@ def train(run: Run) -> None:
         final, facts["refit_curve"], told = fitter.again(
             chosen, "refit", final_events, final_stop, workspace.refit_checkpoints
         )
-    _save(tested, workspace.tested_weights)
-    _save(final, workspace.version.weights)
+    save_weights(tested, workspace.tested_weights)
+    save_weights(final, workspace.version.weights)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
     # a refresh places products with it that come later
     facts["told"] = told._asdict() if told else None
@@ -68,9 +65,3 @@ def _thin(pairs: int, validation: int) -> list[str]:
         ran = ": training ran for training.max_epochs" if pairs else ""
         notes.append(f"no buyer has enough events to validate on{ran}")
     return notes
-
-
-def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
-    temporary = path.with_suffix(".new")
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
-    temporary.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from trainer.config.schema import Config
 from trainer.data.dataset import Dataset
@@ -116,6 +117,14 @@ def load_model(run: Run, weights: Path) -> TwoTower:
     model = fitter_of(run).new_model(kind)
     model.load_state_dict(load_file(weights))
     return model.eval()
+
+
+def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Writes a safetensors file that every user may read."""
+    temporary = path.with_name(f".new-{path.name}")
+    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
+    temporary.chmod(0o644)  # safetensors lets the owner alone read
+    temporary.replace(path)
 
 
 def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInputs:

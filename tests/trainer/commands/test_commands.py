@@ -65,7 +65,13 @@ def test_a_run_as_a_process_prints_its_stages_and_no_warnings(tmp_path: Path) ->
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert all(line.startswith("[") for line in lines)
-    for part in ("reading products", "training on", "popularity: recall@10", "graphs agree with torch", "published "):
+    for part in (
+        "reading products",
+        "training on",
+        "popularity: recall@10",
+        "item tower: graph and torch agree to",
+        "published ",
+    ):
         assert any(part in line for line in lines), part
 
 

@@ -74,7 +74,7 @@ def test_the_same_products_make_no_version(artifacts: Path, capsys: Capture) -> 
     shuffled = product_rows()[::-1]
     assert refresh(artifacts, shuffled) == 0
     told = capsys.readouterr().out
-    assert f"60 products beside 60 of {before.name}: 0 new, 0 gone, 0 changed" in told
+    assert f"60 products, 60 in the served version {before.name}: 0 new, 0 gone, 0 changed" in told
     assert "up to date: no product is new, gone or changed" in told
     assert list_versions(Layout(artifacts)) == [before.name]
     assert refresh(artifacts, shuffled, "--force") == 0
@@ -288,14 +288,14 @@ def test_a_refresh_does_not_undo_a_rollback_that_came_meanwhile(
 ) -> None:
     layout, good = Layout(artifacts), current(artifacts).name
     assert refresh(artifacts, product_rows(61)) == 0
-    bad, write = current(artifacts).name, trainer.stages.refresh._write
+    bad, write = current(artifacts).name, trainer.stages.refresh.write_release
 
-    def slow(*arguments: Any) -> str:
-        name = write(*arguments)
+    def slow(*arguments: Any) -> Version:
+        version: Version = write(*arguments)
         assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
-        return name
+        return version
 
-    monkeypatch.setattr(trainer.stages.refresh, "_write", slow)
+    monkeypatch.setattr(trainer.stages.refresh, "write_release", slow)
     assert refresh(artifacts, product_rows(62)) == 2
     assert f"CURRENT names {good} by now, not {bad}, of which" in capsys.readouterr().err
     assert current(artifacts).name == good

@@ -371,14 +371,14 @@ def test_a_run_says_that_somebody_has_published_meanwhile(
 ) -> None:
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
-    first, write = current(artifacts).name, publish_stage.write_version
+    first, write = current(artifacts).name, publish_stage.write_release
     other = made_again(artifacts, "v-01")
 
     def slow(*arguments: Any, **named: Any) -> Version:
         assert main(["publish", other, "--artifacts", str(artifacts)]) == 0
         return write(*arguments, **named)
 
-    monkeypatch.setattr(publish_stage, "write_version", slow)
+    monkeypatch.setattr(publish_stage, "write_release", slow)
     assert main(run_arguments(shop, artifacts, command="publish")) == 0
     wanted = f"warning: CURRENT named {first} when this began and {other} now, which this version replaces"
     assert wanted in capsys.readouterr().out
