@@ -21,10 +21,10 @@ from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
 from trainer.evaluate import baselines
 from trainer.evaluate import ranking as evaluate
-from trainer.fit.selection import Fitter
+from trainer.fit.fitter import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
@@ -107,16 +107,13 @@ def fitter_of(run: Run) -> Fitter:
     )  # fmt: skip
     return Fitter(
         run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
-        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint,
+        None if run.titles is None else run.titles.to(device), run.schema, device, run.fingerprint,
     )  # fmt: skip
 
 
 def load_model(run: Run, weights: Path) -> TwoTower:
     """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
-    kind = json.loads(run.workspace.training.read_text(encoding="utf-8"))["kind"]
-    model = fitter_of(run).new_model(kind)
-    model.load_state_dict(load_file(weights))
-    return model.eval()
+    return load_towers(load_file(weights), run.config.model)
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
