@@ -16,6 +16,7 @@ from trainer.evaluate import baselines
 from trainer.evaluate.bootstrap import interval, resampled_means
 from trainer.evaluate.ranking import Ranks, case_metrics, list_metrics, metrics
 from twotower.arrays import Float64, Int64
+from twotower.artifact.fsync import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +83,9 @@ def intervals(values: PerCase, draws: int, seed: int) -> tuple[dict[str, Any], d
 
 def save_per_case(path: Path, places: Int64, values: PerCase, metric: str) -> None:
     """One metric of every system, case by case, for the gate; `places` [C] are the cases among those of the test."""
-    temporary = path.with_suffix(".new.npz")
-    np.savez(
-        temporary,
-        places=places,
-        names=np.array(list(values)),
-        values=np.stack([one[metric] for one in values.values()]),
-    )
-    temporary.replace(path)
+    stacked = np.stack([one[metric] for one in values.values()])
+    with write_atomically(path) as temporary:
+        np.savez(temporary, places=places, names=np.array(list(values)), values=stacked)
 
 
 def load_per_case(path: Path) -> tuple[Int64, dict[str, Float64]]:

@@ -21,7 +21,7 @@ from trainer.errors import EncoderError, ParityError
 from trainer.export.graph import compare, export_graph
 from trainer.export.quantize import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
-from twotower.artifact.fsync import sync_folder
+from twotower.artifact.fsync import sync, sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry
 from twotower.artifact.retention import remove_encoder
@@ -86,6 +86,7 @@ def export_encoder(
         layout.encoders.mkdir(parents=True, exist_ok=True)
         sync_folder(temporary.root)
         temporary.root.rename(target.root)
+        sync(layout.encoders)
     else:
         shutil.rmtree(temporary.root)
     return digest

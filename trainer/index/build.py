@@ -19,6 +19,7 @@ from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index.tuning import DEPTHS, PROMISED, Way, exact_rows, tune
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.manifest import IndexSpec
 from twotower.search.vector_index import FLAT, VectorIndex
 
@@ -105,9 +106,8 @@ def is_small(built: Built) -> bool:
 
 def write(built: Built, path: Path) -> None:
     """Writes the index file; OSError where it cannot be written."""
-    temporary = path.with_suffix(".new")
-    faiss.write_index(built.index, str(temporary))
-    temporary.replace(path)
+    with write_atomically(path) as temporary:
+        faiss.write_index(built.index, str(temporary))
 
 
 def _kinds(products: int) -> list[str]:

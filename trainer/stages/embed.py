@@ -14,6 +14,7 @@ from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.stages.workspace import Run, load_model, require, some_histories
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import VersionLayout
 from twotower.graphs.towers import BuyerTower
 
@@ -38,8 +39,8 @@ def embed(run: Run) -> None:
     graph = BuyerTower(files.buyer_tower, config.thread_count)
     difference = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
     log.info(f"buyer tower: graph and torch agree to {difference:.1e}")
-    save_products(files, vectors, run.data.products.ids)
     run.vocab.save(files.vocab)
+    save_products(files, vectors, run.data.products.ids)
 
 
 def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayout, config: Config) -> Float32:
@@ -53,6 +54,7 @@ def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayou
 
 
 def save_products(files: VersionLayout, vectors: Float32, ids: list[str]) -> None:
-    """Writes the vectors [N, D] and the ids [N] of their rows."""
-    np.save(files.embeddings, vectors, allow_pickle=False)
+    """Writes the ids [N] of the rows and the vectors [N, D]: the vectors last, since `index` begins if they exist."""
     np.save(files.ids, np.array(ids, dtype=np.str_), allow_pickle=False)
+    with write_atomically(files.embeddings) as temporary:
+        np.save(temporary, vectors, allow_pickle=False)

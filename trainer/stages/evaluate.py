@@ -24,8 +24,8 @@ from trainer.stages.workspace import (
     rank,
     require,
     sampled_test_cases,
-    write_json,
 )
+from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 

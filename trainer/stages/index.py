@@ -7,9 +7,10 @@ import numpy as np
 from trainer.index import build as index
 from trainer.index import product_index as item_side
 from trainer.index.text_index import write_text_search
-from trainer.stages.workspace import Run, require, some_histories, write_json
+from trainer.stages.workspace import Run, require, some_histories
 from trainer.text.vectors import titles_of
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
 
 

@@ -18,6 +18,7 @@ from trainer.data.split import Cases
 from trainer.errors import DataError
 from trainer.evaluate.ranking import history_inputs
 from trainer.progress import track
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version
@@ -111,7 +112,6 @@ def recommend(layout: Layout, version: str, events: Sequence[str], wanted: Wante
             schema={"buyer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float32}
         )
     )
-    temporary = out.with_name(f".{out.name}.new")
-    table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
-    temporary.replace(out)
+    with write_atomically(out) as temporary:
+        table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
     return Written(version, len(buyers), table.height)

@@ -8,8 +8,9 @@ import numpy as np
 
 from trainer.data.events import Events
 from trainer.data.split import everything, sample
-from trainer.stages.workspace import Run, fitter_of, save_weights, write_json
+from trainer.stages.workspace import Run, fitter_of, save_weights
 from twotower.arrays import Int64
+from twotower.artifact.fsync import write_json
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
 from trainer.release.locks import work_folder
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
@@ -121,10 +121,9 @@ def load_model(run: Run, weights: Path) -> TwoTower:
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
     """Writes a safetensors file that every user may read."""
-    temporary = path.with_name(f".new-{path.name}")
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
-    temporary.chmod(0o644)  # safetensors lets the owner alone read
-    temporary.replace(path)
+    with write_atomically(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
+        temporary.chmod(0o644)  # safetensors lets the owner alone read
 
 
 def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInputs:
@@ -140,9 +139,3 @@ def require(path: Path, stage: str) -> None:
         raise DataError(
             f"{path.name} is not there for this data and configuration: run `python -m trainer {stage}` first"
         )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from twotower.artifact.fsync import sync
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import NAME
 from twotower.errors import CorruptArtifact
@@ -55,8 +55,6 @@ def pointers_locked(layout: Layout) -> Iterator[None]:
 
 
 def write_pointer(path: Path, pointer: Pointer) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)
+    """Replaces a pointer; a reader sees the old one or the new one."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
