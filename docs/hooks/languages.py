@@ -13,7 +13,9 @@ from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 SECTIONS = {"en": 0, "ar": 1}  # the language's place in mkdocs.yml's `nav`
-DIRECTION = re.compile(r"^</?div[^>]*>$", re.MULTILINE)
+# What Git hosts need to show Arabic, and the site does not: `div` lines, and direction marks beside code.
+DIRECTION = re.compile(r"^</?div[^>]*>$|&lrm;(?=`)|(?<=`)&lrm;", re.MULTILINE)
+ALTERNATES = re.compile(r'\s*<link rel="alternate"[^>]*hreflang[^>]*>')
 
 
 def language_of(page: Page) -> str:
@@ -31,7 +33,7 @@ def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Removes the `div` lines that set the direction for Git hosts: here the page has its direction from the theme."""
+    """Removes the direction from an Arabic page's text: the theme and the style sheet set it."""
     return DIRECTION.sub("", markdown) if language_of(page) == "ar" else markdown
 
 
@@ -52,6 +54,11 @@ def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, n
         home = nav.items[SECTIONS[choice["lang"]]].children[0].url
         choice["link"] = translated.get(choice["lang"], home)
     return context
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Removes the links for crawlers: for each one the theme's script asks for a sitemap that does not exist."""
+    return ALTERNATES.sub("", output)
 
 
 def name_of(page: Page) -> str:
