@@ -4,7 +4,9 @@ mkdocs calls the functions `on_…` by name while it builds the site.
 """
 
 import copy
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,6 +17,7 @@ from mkdocs.structure.pages import Page
 SECTIONS = {"en": 0, "ar": 1}  # the language's place in mkdocs.yml's `nav`
 # What Git hosts need to show Arabic, and the site does not: `div` lines, and direction marks beside code.
 DIRECTION = re.compile(r"^</?div[^>]*>$|&lrm;(?=`)|(?<=`)&lrm;", re.MULTILINE)
+MARKS = re.compile(r"[\u064b-\u0652]")  # Arabic vowel marks, which hardly anybody types
 ALTERNATES = re.compile(r'\s*<link rel="alternate"[^>]*hreflang[^>]*>')
 
 
@@ -59,6 +62,13 @@ def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, n
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Removes the links for crawlers: for each one the theme's script asks for a sitemap that does not exist."""
     return ALTERNATES.sub("", output)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Removes the vowel marks from the search index, so that a word typed without them is found."""
+    path = Path(config.site_dir, "search", "search_index.json")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(MARKS.sub("", json.dumps(index, ensure_ascii=False)), encoding="utf-8")
 
 
 def name_of(page: Page) -> str:
