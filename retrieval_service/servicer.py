@@ -6,17 +6,16 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import grpc
-
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
-from twotower.serving import server as rpc
-from twotower.serving import wire
+from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
+from twotower.serving.rpc_method import RpcMethod
+from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
@@ -26,40 +25,38 @@ _FEW, _FEW_QUERIES = 200, 64
 _SHORT_MS = 8
 
 
-class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
+class RetrievalServicer:
     """The calls of protos/retrieval.proto, answered by the versions held."""
 
     def __init__(self, versions: Versions[ProductIndex], workers: Workers, settings: RetrievalSettings) -> None:
         self._versions = versions
         self._workers = workers
         self._settings = settings
+        # what gRPC calls, by the names in protos/retrieval.proto
+        search = RpcMethod("Search", self.search)
+        self.Search, self.SearchStream = search.unary, search.stream
+        self.Popular = RpcMethod("Popular", self.popular).unary
+        self.Lookup = RpcMethod("Lookup", self.lookup).unary
+        self.Vectors = RpcMethod("Vectors", self.vectors).unary
 
-    async def Search(
-        self, request: retrieval_pb2.SearchRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.SearchResponse:
+    async def search(self, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
         small = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_small(request)
         run = self._workers.run_small if small else self._workers.run
         return await run(_search, index, version, request)
 
-    async def Popular(
-        self, request: retrieval_pb2.PopularRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.PopularResponse:
+    async def popular(self, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_popular, index, version, request)
 
-    async def Lookup(
-        self, request: retrieval_pb2.LookupRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.LookupResponse:
+    async def lookup(self, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
         wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", least=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_lookup, index, version, request)
 
-    async def Vectors(
-        self, request: retrieval_pb2.VectorsRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.VectorsResponse:
+    async def vectors(self, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
         wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", least=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_vectors, index, version, request)
@@ -72,16 +69,13 @@ async def serve(
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
     workers = Workers(settings.threads, settings.queue)
     servicer = RetrievalServicer(versions, workers, settings)
-    await rpc.serve(
-        service="retrieval_service",
-        full_name=retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
-        settings=settings,
-        versions=versions,
-        servicer=servicer,
-        add_to_server=retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
-        stop=stop,
-        on_ready=on_ready,
+    service = GrpcService(
+        "retrieval_service",
+        retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
+        servicer,
+        retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
     )
+    await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -17,21 +17,26 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from twotower.serving import telemetry
-from twotower.serving.guard import Guarded
 from twotower.serving.model_versions import Versions
 from twotower.serving.settings import ServiceSettings
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class GrpcService:
+    """A gRPC service as a server registers it: `name` in our messages, `full_name` in gRPC's."""
+
+    name: str
+    full_name: str
+    servicer: object
+    add_to_server: Callable[[Any, grpc.aio.Server], None]
+
+
 async def serve(
-    *,
-    service: str,
-    full_name: str,
+    service: GrpcService,
     settings: ServiceSettings,
     versions: Versions[Any],
-    servicer: object,
-    add_to_server: Callable[[Any, grpc.aio.Server], None],
     stop: asyncio.Event | None = None,
     on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
@@ -42,21 +47,21 @@ async def serve(
     """
     stop = stop or asyncio.Event()
     server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
-    add_to_server(Guarded(servicer), server)
+    service.add_to_server(service.servicer, server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    await _set_health(checks, full_name, serving=False)
+    reflection.enable_server_reflection((service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    await _set_health(checks, service.full_name, serving=False)
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     except RuntimeError:
         port = 0
     if port == 0:
-        raise SystemExit(f"{service}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
+        raise SystemExit(f"{service.name}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
     try:
         metrics_port = telemetry.serve_metrics(settings.host, settings.metrics_port)
     except OSError as error:
         at = f"{settings.host}:{settings.metrics_port}"
-        raise SystemExit(f"{service}: cannot serve metrics on {at}: {error.strerror}") from None
+        raise SystemExit(f"{service.name}: cannot serve metrics on {at}: {error.strerror}") from None
     await server.start()
     log.info("listening", extra={"port": port, "metrics_port": metrics_port})
     on_ready(port)
@@ -65,7 +70,7 @@ async def serve(
     async def on_change() -> None:
         # a version that goes is freed all the same: what holds it are references, and a catalogue closes its connection
         telemetry.settle_memory()
-        await _set_health(checks, full_name, serving=versions.ready)
+        await _set_health(checks, service.full_name, serving=versions.ready)
 
     follower = asyncio.create_task(versions.follow(settings.poll_seconds, on_change))
     stopping = asyncio.create_task(stop.wait())
@@ -74,17 +79,11 @@ async def serve(
     follower.cancel()
     stopping.cancel()
     log.info("draining", extra={"seconds": settings.drain_seconds})
-    await _set_health(checks, full_name, serving=False)
+    await _set_health(checks, service.full_name, serving=False)
     await server.stop(settings.drain_seconds)
     log.info("stopped")
     if follower_failed:
         raise follower_failed
-
-
-def limit_numeric_threads(threads: int) -> None:
-    """Sets the thread counts of OpenMP and BLAS; call it before numpy, FAISS or ONNX Runtime are imported."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, str(threads))
 
 
 async def _set_health(checks: Any, full_name: str, *, serving: bool) -> None:

@@ -22,7 +22,6 @@ from tests.helpers.services import health, running, until
 from tests.helpers.tiny_version import build_version
 from twotower import errors
 from twotower.pb import item_pb2, item_pb2_grpc
-from twotower.serving import server as rpc
 from twotower.serving import telemetry, wire
 from twotower.serving.client import as_target, call, connect
 from twotower.serving.telemetry import JsonFormatter
@@ -304,18 +303,6 @@ async def test_a_call_given_up_keeps_its_place_until_its_work_ends() -> None:
     assert await second == 0
     assert await workers.run(int) == 0
     workers.close()
-
-
-def test_limiting_threads_respects_what_the_operator_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
-    rpc.limit_numeric_threads(2)
-    assert os.environ["OMP_NUM_THREADS"] == "7"
-    assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "2"
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_service_goes_on(tiny: Path) -> None:
