@@ -130,24 +130,15 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts are nearest to a text, by the text encoder.
-
-        A version that keeps no text vectors is searched with the vector of an item of that title, and the answer says
-        so.
-        """
+        """The products whose texts are nearest to a text, by the text encoder."""
 
         async def attempt(version: str) -> ProductList:
             try:
-                encoded = await self.items.encode_text(query.q, version, deadline)
+                vector = await self.items.encode_text(query.q, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
-            ask, warnings = _query(query, set()), list[str]()
-            try:
-                hits = await self.retrieval.search_texts(encoded.text, ask, deadline)
-            except NotFound as error:
-                warnings = [f"{error}: ranked as an item of this title, which finds words less surely"]
-                hits = await self.retrieval.search(encoded.item, ask, deadline)
-            if hits.unlike:
+            hits, warnings = await self.retrieval.search_texts(vector, _query(query, set()), deadline), list[str]()
+            if hits.is_below_noise:
                 warnings = [f"no product reads like {query.q!r}: these are no nearer to it than to random letters"]
             return await self._list(query, hits, "model", warnings, deadline)
 

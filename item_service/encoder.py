@@ -36,10 +36,9 @@ class EncodedRow(NamedTuple):
 
 
 class EncodedItems(NamedTuple):
-    """Vectors [B, D] and text vectors [B, E], both all zero in rows with an error; rows [B]."""
+    """Vectors [B, D] of the item tower or [B, E] of the text encoder, all zero in rows with an error; rows [B]."""
 
     vectors: Float32
-    text_vectors: Float32
     rows: list[EncodedRow]
 
 
@@ -74,17 +73,25 @@ class ItemEncoder:
         self._max_text = max_text
 
     def encode(self, items: Sequence[Item]) -> EncodedItems:
-        """Vectors of a batch, in its order. An item that cannot be encoded has an error in its own row alone."""
+        """Vectors [B, D] of a batch, in its order. An item that cannot be encoded has an error in its own row alone."""
         codes = [self._codes(item) for item in items]
         rows = [EncodedRow(self._problem(item), _unknown(item, code)) for item, code in zip(items, codes, strict=True)]
         vectors = np.zeros((len(items), self._dimension), np.float32)
-        texts = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
-            texts[good] = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
+            texts = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
             brand, category, product = np.array([codes[place] for place in good], np.int64).T
-            vectors[good] = self._tower.encode(texts[good], brand, category, product)  # [good, D]
-        return EncodedItems(vectors, texts, rows)
+            vectors[good] = self._tower.encode(texts, brand, category, product)  # [good, D]
+        return EncodedItems(vectors, rows)
+
+    def encode_texts(self, items: Sequence[Item]) -> EncodedItems:
+        """Text vectors [B, E] of a batch, without the item tower; errors as in `encode`, no unknown fields."""
+        rows = [EncodedRow(self._problem(item), []) for item in items]
+        vectors = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
+        good = [place for place, row in enumerate(rows) if row.error is None]
+        if good:
+            vectors[good] = self._text_encoder.encode([_text(items[place]) for place in good])
+        return EncodedItems(vectors, rows)
 
     def _codes(self, item: Item) -> _Codes:
         # a name that is too long is refused below: it is not worth folding first

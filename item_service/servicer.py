@@ -53,15 +53,15 @@ async def serve(
 
 
 def _encode(encoder: ItemEncoder, version: str, request: item_pb2.EncodeRequest) -> item_pb2.EncodeResponse:
-    encoded = encoder.encode(
-        [Item(one.title, one.description, one.brand, one.category, one.product_id) for one in request.items]
-    )
+    items = [Item(one.title, one.description, one.brand, one.category, one.product_id) for one in request.items]
+    encoded = encoder.encode_texts(items) if request.text_only else encoder.encode(items)
+    vectors = wire.pack(encoded.vectors, version)
     CALL_ROWS.labels("Encode").inc(len(encoded.rows))
     return item_pb2.EncodeResponse(
-        vectors=wire.pack(encoded.vectors, version),
+        vectors=None if request.text_only else vectors,
         items=[
             item_pb2.EncodedItem(error=wire.row_error(row.error), unknown_fields=row.unknown_fields)
             for row in encoded.rows
         ],
-        text_vectors=wire.pack(encoded.text_vectors, version) if request.include_text_vectors else None,
+        text_vectors=vectors if request.text_only else None,
     )

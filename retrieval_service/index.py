@@ -14,7 +14,7 @@ from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
-from twotower.errors import CorruptArtifact, InvalidInput, NotFound
+from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.text.normalise import Normaliser
@@ -47,19 +47,19 @@ class Query(NamedTuple):
 
 class Answer(NamedTuple):
     """min(k, allowed) products, best first (with diversity: as chosen), their scores [K]; and the filter values that no
-    product has. `unlike`: the best product's text is no nearer to what was asked for than to random letters."""
+    product has. `is_below_noise`: a search by text whose best score is no higher than random letters reach."""
 
     product_ids: list[str]
     scores: Float32
     unknown_filter_values: list[str]
-    unlike: bool = False
+    is_below_noise: bool = False
 
 
 NO_FILTER = Filter()
 
 
 class Texts(NamedTuple):
-    """The products' text vectors, row i of the same product as elsewhere, and the cosine that random letters reach."""
+    """The text vectors of the products, in the rows of the other vectors, and the cosine that random letters reach."""
 
     vectors: VectorIndex
     noise: float
@@ -113,16 +113,14 @@ class ProductIndex:
     Every method takes a whole batch, may be called from several threads, and blocks.
     """
 
-    def __init__(
-        self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue, texts: Texts | None = None
-    ) -> None:
+    def __init__(self, index: VectorIndex, texts: Texts, rows: Mapping[str, int], catalogue: Catalogue) -> None:
         columns = catalogue.columns()
         if not index.size == len(rows) == len(columns.popularity):
             raise CorruptArtifact(
                 f"the index holds {index.size} products, the list of ids {len(rows)}, "
                 f"products.sqlite {len(columns.popularity)}"
             )
-        if texts is not None and texts.vectors.size != index.size:
+        if texts.vectors.size != index.size:
             raise CorruptArtifact(f"the index holds {index.size} products, that of their texts {texts.vectors.size}")
         fold = Normaliser.profile("full")
         self._index = index
@@ -149,10 +147,7 @@ class ProductIndex:
         return self._search(self._index, vectors, queries, -math.inf)
 
     def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
-        """As `search`, by the cosines of text vectors [B, E] with the products' texts. NotFound where the version keeps
-        none of these."""
-        if self._texts is None:
-            raise NotFound("this version keeps no text vectors of its products", field="texts")
+        """As `search`, by the cosines of text vectors [B, E] with those of the products."""
         return self._search(self._texts.vectors, unit_rows(vectors), queries, self._texts.noise)
 
     def _search(self, index: VectorIndex, vectors: Float32, queries: Sequence[Query], noise: float) -> list[Answer]:
@@ -169,8 +164,8 @@ class ProductIndex:
             found = index.search(asked, ks, excluded, allowed.mask)
             for place, query, hits in zip(places, here, found, strict=True):
                 chosen = diversify(hits, index, query.k, query.diversity)
-                unlike = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, unlike)
+                below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -223,8 +218,8 @@ class ProductIndex:
             return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
-    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], unlike: bool = False) -> Answer:
-        return Answer(self._ids[rows].tolist(), scores, unknown, unlike)
+    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False) -> Answer:
+        return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise)
 
 
 def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> None:
@@ -258,15 +253,13 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    products = ProductIndex(index, read_product_rows(files.ids), Catalogue(files.products), _texts(version))
+    products = ProductIndex(index, _texts(version), read_product_rows(files.ids), Catalogue(files.products))
     _warm(version, products, np.array(index.vectors[:1]))
     return products
 
 
-def _texts(version: Version) -> Texts | None:
+def _texts(version: Version) -> Texts:
     files, manifest = version.layout, version.manifest
-    if manifest.text_search is None:
-        return None
     version.check(files.text_index, files.text_embeddings)
     index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
     if index.dimension != manifest.text_dimension:

@@ -96,11 +96,11 @@ def is_small(request: retrieval_pb2.SearchRequest) -> bool:
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
-    search = index.search_texts if request.texts else index.search
+    search = index.search_texts if request.by_text else index.search
     answers = search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
     hits = [_hits(answer, request.packed) for answer in answers]
-    return retrieval_pb2.SearchResponse(hits=hits, model_version=version, texts=request.texts)
+    return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
 
 
 def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
@@ -142,7 +142,7 @@ def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
         packed_product_ids=wire.pack_ids(answer.product_ids) if packed else "",
         scores=wire.pack_scores(answer.scores),
         unknown_filter_values=answer.unknown_filter_values,
-        unlike=answer.unlike,
+        is_below_noise=answer.is_below_noise,
     )
 
 

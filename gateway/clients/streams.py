@@ -17,9 +17,6 @@ from twotower.serving.status import from_status
 
 log = logging.getLogger(__name__)
 
-# a service without streams, one that is older than this side, is called without them for so long
-_ALONE_SECONDS = 60.0
-
 
 class StreamedCalls:
     """Calls of one method as messages of a few streams, each of which carries one request at a time.
@@ -49,14 +46,11 @@ class StreamedCalls:
         # that rest, the longest first; and how many there are, busy ones too
         self._idle: deque[_Stream] = deque()
         self._open = 0
-        self._alone_until = -1.0
         self._reaper: asyncio.TimerHandle | None = None
 
     async def call(self, request: Any, timeout: float) -> Any:
         """The answer to `request`, whose `caller` is set here, within `timeout` seconds; errors as of `rpc.call`."""
         now = self._clock()
-        if now < self._alone_until:
-            return await client.call(self._alone, request, timeout, self._name)
         if timeout <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
         request.caller.request_id = telemetry.request_id.get() or telemetry.new_request_id()
@@ -69,10 +63,7 @@ class StreamedCalls:
         except TimeoutError:
             raise DeadlineExceeded(f"{self._name} did not answer in time") from None
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                log.info("%s has no streams: it is called without them", self._name)
-                self._alone_until = now + _ALONE_SECONDS
-            elif fresh or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            if fresh or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                 raise from_status(error, self._name) from None
         finally:
             if answer is None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import grpc
 import httpx
-import numpy as np
 import pytest
 from redis import Redis
 
@@ -23,7 +22,6 @@ from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import running, until
 from tests.helpers.stack import Reference, Stack, as_json, check_list, event, gateway, stack
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
-from twotower.serving import wire
 from twotower.serving.rpc_method import RpcMethod
 from twotower.serving.status import REQUEST_ID_KEY
 
@@ -254,15 +252,6 @@ async def faked(redis: RedisServer, **settings: Any) -> AsyncIterator[tuple[Fake
             yield fake, client
     finally:
         await server.stop(0)
-
-
-async def test_a_service_that_is_older_than_packed_ids_is_understood(redis: RedisServer) -> None:
-    async with faked(redis) as (fake, client):
-        fake.hits = retrieval_pb2.Hits(
-            product_ids=["خاتم", "p2"], scores=wire.pack_scores(np.array([2, 1], np.float32))
-        )
-        response = await client.get("/retrieve", params={"buyer_id": "b", "k": 2})
-        assert response.json()["product_ids"] == ["خاتم", "p2"]
 
 
 async def test_the_request_id_travels_to_the_services(redis: RedisServer) -> None:

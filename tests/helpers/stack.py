@@ -91,9 +91,7 @@ class Reference:
     def __init__(self, artifacts: Path, name: str) -> None:
         files = open_version(Layout(artifacts), name).layout
         self.vectors: NDArray[np.float32] = np.load(files.embeddings)  # [N, D]
-        self.texts: NDArray[np.float32] | None = (
-            np.load(files.text_embeddings) if files.text_embeddings.exists() else None
-        )  # [N, E]
+        self.texts: NDArray[np.float32] = np.load(files.text_embeddings)  # [N, E]
         self.ids: list[str] = np.load(files.ids).tolist()
         self.row = {one: row for row, one in enumerate(self.ids)}
         self.products: dict[str, Product] = {
@@ -119,7 +117,6 @@ class Reference:
 
     def reading_like(self, query: NDArray[Any], k: int) -> dict[str, float]:
         """The k products whose texts have the highest cosine, best first."""
-        assert self.texts is not None
         scores = self.texts @ query / np.linalg.norm(query)
         best = sorted(range(len(self.ids)), key=lambda row: (-scores[row], row))[:k]
         return {self.ids[row]: float(scores[row]) for row in best}

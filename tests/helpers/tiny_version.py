@@ -99,15 +99,13 @@ def build_version(
     max_history: int = 20,
     created_at: str = "2026-01-01T00:00:00+00:00",
     publish: bool = True,
-    texts: bool = True,
     noise: float = NOISE,
     blank: bool = False,
 ) -> Version:
     """Writes version `name` below `artifacts` and, where `publish`, names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
-    the same `encoder_seed` share one text encoder. Without `texts` it keeps no text vectors, as older ones did; with
-    `blank` nothing is known of "p0".
+    the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0".
     """
     layout = Layout(artifacts)
     items = catalogue(products)
@@ -119,9 +117,6 @@ def build_version(
             vectors = np.load(files.embeddings)
             vectors[0] = 0
             np.save(files.embeddings, vectors)
-        if not texts:
-            files.text_embeddings.unlink()
-            files.text_index.unlink()
         return Manifest(
             schema_version=SCHEMA,
             version=name,
@@ -137,9 +132,11 @@ def build_version(
             max_history=max_history,
             configuration={"seed": seed},
             metrics={"recall@10": 0.5},
-            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise)
-            if texts
-            else None,
+            notes=[],
+            gate="off",
+            newest_event_ms=None,
+            index=IndexSpec(),
+            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
             files={},
             encoder_files=entries(encoder.root),
         )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from retrieval_service.index import Filter, ProductIndex, Query, load
+from retrieval_service.index import Filter, ProductIndex, Query, Texts, load
 from retrieval_service.servicer import is_small
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.marginal_tower import most_marginal
@@ -159,9 +159,8 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(
     made = build(stored, item_queries(stored, 7), config, 7, 1, lambda line: None)
     spec = made.spec.model_copy(update={"exact_rows": exact_rows})
     files = opened(tiny).layout
-    products = ProductIndex(
-        VectorIndex(made.index, stored, spec), {one.id: one.row for one in PRODUCTS}, Catalogue(files.products)
-    )
+    index, rows = VectorIndex(made.index, stored, spec), {one.id: one.row for one in PRODUCTS}
+    products = ProductIndex(index, Texts(index, 0.0), rows, Catalogue(files.products))
     asked = [(wanted, k) for wanted in (*FILTERS, Filter()) for k in (3, 1000)]
     answers = products.search(stored[: len(asked)], [Query(k, ["p6"], wanted) for wanted, k in asked])
     for place, (wanted, k) in enumerate(asked):
@@ -396,8 +395,8 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, ND
     write_catalogue(path, products)
     index = faiss.IndexFlatIP(4)
     index.add(vectors)
-    rows = {one.id: one.row for one in products}
-    return ProductIndex(VectorIndex(index, vectors), rows, Catalogue(path)), vectors, products
+    rows, flat = {one.id: one.row for one in products}, VectorIndex(index, vectors)
+    return ProductIndex(flat, Texts(flat, 0.0), rows, Catalogue(path)), vectors, products
 
 
 @settings(max_examples=100, deadline=None)
@@ -482,9 +481,9 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
     index = faiss.IndexFlatIP(2)
     vectors = np.zeros((40, 2), np.float32)
     index.add(vectors)
-    rows = {one.id: one.row for one in PRODUCTS}
+    rows, flat = {one.id: one.row for one in PRODUCTS}, VectorIndex(index, vectors)
     with pytest.raises(CorruptArtifact, match=r"index holds 40 products, the list of ids 40, products\.sqlite 39"):
-        ProductIndex(VectorIndex(index, vectors), rows, Catalogue(tmp_path / "p.sqlite"))
+        ProductIndex(flat, Texts(flat, 0.0), rows, Catalogue(tmp_path / "p.sqlite"))
 
 
 @pytest.mark.parametrize(

@@ -87,13 +87,8 @@ def pack_history(interactions: Sequence[Interaction]) -> str:
 
 
 def is_history(text: str) -> bool:
-    """Whether `unpack_history` can read a text; the empty one is a history of nothing."""
+    """Whether `unpack_columns` can read a text; the empty one is a history of nothing."""
     return not text or _PACKED.fullmatch(text) is not None
-
-
-def unpack_history(text: str) -> list[Interaction]:
-    """What `pack_history` wrote. InvalidInput for any other text."""
-    return [Interaction(*one) for one in zip(*unpack_columns(text), strict=True)]
 
 
 def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.helpers.histories import unpack_history
 from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
 from twotower.pb import common_pb2
@@ -88,7 +89,7 @@ def test_a_packed_history_is_text_with_nul_and_record_separators() -> None:
 def test_histories_come_back_as_they_were_packed(history: list[Interaction]) -> None:
     packed = wire.pack_history(history)
     assert wire.is_history(packed)
-    assert wire.unpack_history(packed) == history
+    assert unpack_history(packed) == history
 
 
 @pytest.mark.parametrize("text", ["p", "p\0View", "p\0View\0soon", "p\0View\x001\x1e", "p\0View\x001\x002"])
