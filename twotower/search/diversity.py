@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from twotower.errors import InvalidInput
-from twotower.search.vector_index import Hits, VectorIndex
+from twotower.search.ranking import Hits
+from twotower.search.vector_index import VectorIndex
 
 # so many candidates for each product that is wanted, and no more than this, for each is compared with each one chosen
 _CANDIDATES, _MOST_CANDIDATES = 4, 1000

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.helpers.marginal_tower import most_marginal
 from twotower.errors import InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
-from twotower.search.vector_index import Hits, VectorIndex
+from twotower.search.ranking import Hits
+from twotower.search.vector_index import VectorIndex
 
 
 def flat(vectors: NDArray[np.float32]) -> VectorIndex:
