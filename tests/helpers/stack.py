@@ -24,8 +24,6 @@ from twotower.artifact.version import open_version
 from twotower.events import DEFAULT_WEIGHTS, Interaction
 
 NOBODY = "127.0.0.1:1"
-
-
 DAY_MS = 86_400_000
 
 

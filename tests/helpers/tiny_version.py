@@ -30,24 +30,14 @@ from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
 TEXT_DIMENSION = 12
-
-
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)
 
 
 HALF_LIFE_DAYS = 30.0
-
-
 # in twelve random dimensions a cosine by chance is not small
 NOISE = 0.3
-
-
 DAY_MS = 86_400_000
-
-
 NOON = 1_760_000_000_000  # 2025-10-09, the newest recent interaction of every buyer
-
-
 CATEGORIES: dict[str, list[str]] = {
     "مجوهرات": ["خاتم ذهب", "سلسال ذهب", "أسورة فضة", "حلق ألماس", "خاتم فضة رجالي"],
     "عطور": ["دهن عود كمبودي", "عطر مسك أبيض", "بخور معطر", "عطر ورد طائفي", "عطر عنبر"],
