@@ -1,4 +1,4 @@
-"""BuyerService over gRPC: decodes a request, calls the encoder, encodes its answer."""
+"""BuyerService over gRPC: decodes a request, calls the encoder, packs its answer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
-# a few milliseconds of work: histories, and the bytes of some 1,500 interactions
-_FEW, _SMALL_BYTES = 64, 48 << 10
+# a few milliseconds of work: this many histories, and this many bytes (some 1,500 interactions)
+_FEW, _FEW_BYTES = 64, 48 << 10
 
 
 class BuyerServicer:
-    """The calls of protos/buyer.proto, answered by the versions held."""
+    """Answers the calls of protos/buyer.proto with the versions held."""
 
     def __init__(self, versions: Versions[BuyerEncoder], workers: Workers, max_batch: int) -> None:
         self._versions = versions
@@ -36,7 +36,7 @@ class BuyerServicer:
     async def encode(self, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:
         wire.check_batch(len(request.histories), self._max_batch, "histories")
         version, encoder = self._versions.get(request.model_version)
-        run = self._workers.run_small if is_small(request) else self._workers.run
+        run = self._workers.run_short if is_short(request) else self._workers.run
         return await run(_encode, encoder, version, request)
 
 
@@ -57,9 +57,9 @@ async def serve(
     workers.close()
 
 
-def is_small(request: buyer_pb2.EncodeRequest) -> bool:
-    """Few histories, and short ones."""
-    return len(request.histories) <= _FEW and request.ByteSize() <= _SMALL_BYTES
+def is_short(request: buyer_pb2.EncodeRequest) -> bool:
+    """True for a request of a few milliseconds: few histories, and short ones."""
+    return len(request.histories) <= _FEW and request.ByteSize() <= _FEW_BYTES
 
 
 def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:

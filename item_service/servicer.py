@@ -1,4 +1,4 @@
-"""ItemService over gRPC: decodes a request, calls the encoder, encodes its answer."""
+"""ItemService over gRPC: decodes a request, calls the encoder, packs its answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twotower.serving.workers import Workers
 
 
 class ItemServicer:
-    """The calls of protos/item.proto, answered by the versions held."""
+    """Answers the calls of protos/item.proto with the versions held."""
 
     def __init__(self, versions: Versions[ItemEncoder], workers: Workers, max_batch: int) -> None:
         self._versions = versions

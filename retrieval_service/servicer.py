@@ -1,4 +1,4 @@
-"""RetrievalService over gRPC: decodes a request, calls the index, encodes its answer."""
+"""RetrievalService over gRPC: decodes a request, calls the index, packs its answer."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
-# products asked for and excluded by one query; and queries, each of which takes its time however small the index is
+# a short request: at most this many products wanted and excluded by a query, and this many queries
 _FEW, _FEW_QUERIES = 200, 64
-# milliseconds that a batch may take on the event loop
+# milliseconds that a search may take on the event loop
 _SHORT_MS = 8
 
 
 class RetrievalServicer:
-    """The calls of protos/retrieval.proto, answered by the versions held."""
+    """Answers the calls of protos/retrieval.proto with the versions held."""
 
     def __init__(self, versions: Versions[ProductIndex], workers: Workers, settings: RetrievalSettings) -> None:
         self._versions = versions
@@ -42,8 +42,8 @@ class RetrievalServicer:
     async def search(self, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
-        small = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_small(request)
-        run = self._workers.run_small if small else self._workers.run
+        short = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_short(request)
+        run = self._workers.run_short if short else self._workers.run
         return await run(_search, index, version, request)
 
     async def popular(self, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
@@ -52,12 +52,12 @@ class RetrievalServicer:
         return await self._workers.run(_popular, index, version, request)
 
     async def lookup(self, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
-        wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", least=0)
+        wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", minimum=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_lookup, index, version, request)
 
     async def vectors(self, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
-        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", least=0)
+        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", minimum=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_vectors, index, version, request)
 
@@ -82,13 +82,17 @@ async def serve(
 def _version_of(request: retrieval_pb2.SearchRequest) -> str:
     version = request.vectors.model_version
     if not version:
-        raise InvalidInput("vectors.model_version", version, "must say in whose vector space the vectors lie")
+        raise InvalidInput(
+            "vectors.model_version", version, "must name the version whose vector space the vectors lie in"
+        )
     return version
 
 
-def is_small(request: retrieval_pb2.SearchRequest) -> bool:
-    """Few queries without filter and diversity, each for few products; of more, an approximate index may have to scan
-    them all."""
+def is_short(request: retrieval_pb2.SearchRequest) -> bool:
+    """True for few queries without filter and diversity, each for few products.
+
+    For more products, an approximate index may have to scan all of them.
+    """
     return len(request.queries) <= _FEW_QUERIES and all(
         one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER and not one.diversity
         for one in request.queries

@@ -123,7 +123,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
     found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
     # an approximate index may miss one
-    if found < (1.0 if opened.exact else 0.9) * len(some):
+    if found < (1.0 if opened.is_exact else 0.9) * len(some):
         raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
 
 

@@ -1,4 +1,4 @@
-"""The three services as requests use them: concurrent calls travel in one RPC, rows come back as plain values."""
+"""Clients of the three services: they batch concurrent calls into one RPC and return plain values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twotower.pb import (
 )
 from twotower.serving import client, wire
 
-# ids in one Lookup: what the largest answer needs, and within every service's limit
+# ids in one Lookup: enough for the largest answer, and within every service's limit
 _MAX_LOOKUP = 1000
 
 
@@ -41,7 +41,7 @@ class Vector(NamedTuple):
 
 
 class EncodedBuyer(NamedTuple):
-    """A buyer's vector, how many interactions it is made of, and the products that were skipped."""
+    """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped."""
 
     vector: Vector
     used: int
@@ -49,7 +49,7 @@ class EncodedBuyer(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Products, best first, with their scores [K], and the version that found them; the ids as `wire.pack_ids` does.
+    """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
     `is_below_noise`: a search by text whose best score is no higher than random letters reach.
     """
@@ -71,9 +71,9 @@ class BuyerClient:
         self._encodes: Batcher[str, EncodedBuyer] = Batcher(name, self._encode, limits)
 
     async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
-        """The vector of one packed history, of `version` or of the current one where it is empty.
+        """The vector of one packed history, by `version` or by the current version if it is empty.
 
-        NotFound where the version knows none of the products, InvalidInput for an event that it does not know.
+        Raises NotFound if the version knows none of the products, and InvalidInput for an event that it does not know.
         """
         return await self._encodes.call(history, deadline, version)
 
@@ -133,19 +133,19 @@ class RetrievalClient:
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "retrieval service"
         self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
-        self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _effort)
-        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _effort)
+        self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _cost)
+        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _cost)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
-        """The nearest products to a vector, on the vector's own version."""
+        """The nearest products to a vector, in the vector's own version."""
         return await self._searches.call((vector, query), deadline, vector.version)
 
     async def search_texts(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
-        """The products whose texts are nearest to a text vector, on the vector's own version."""
+        """The products whose texts are nearest to a text vector, in the vector's own version."""
         return await self._text_searches.call((vector, query), deadline, vector.version)
 
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
@@ -153,11 +153,11 @@ class RetrievalClient:
         return await self._populars.call(query, deadline, version)
 
     async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
-        """The stored vector of a product, None where it is unknown."""
+        """The stored vector of a product, None for an unknown one."""
         return await self._vectors.call(product_id, deadline, version)
 
     async def lookup(self, product_ids: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
-        """What is known of each product, in order."""
+        """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
     async def close(self) -> None:
@@ -207,15 +207,17 @@ def _search_request(version: str, calls: list[_Search], by_text: bool = False) -
     return retrieval_pb2.SearchRequest(vectors=vectors, queries=queries, packed=True, by_text=by_text)
 
 
-def _effort(call: _Search) -> int:
-    """About how many plain searches it takes the time of: a diverse list of a hundred that of seventeen. A batch holds
-    fewer of them, so that its neighbours do not wait for long."""
+def _cost(call: _Search) -> int:
+    """The cost of a search in plain searches: a diverse list of 100 products costs 17.
+
+    A batch holds fewer costly searches, so that the other calls in it do not wait long.
+    """
     _, query = call
     return 1 + query.k * query.k // 600 if query.diversity else 1
 
 
 def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
-    """One Vector per row. Unavailable where the message holds another number of them."""
+    """One Vector per row. Raises Unavailable if the message holds another number of vectors."""
     data, dimension, version = vectors.data, vectors.dimension, vectors.model_version
     size = 4 * dimension
     if len(data) != rows * size or not dimension:
@@ -235,7 +237,7 @@ def _row_error(error: common_pb2.RowError) -> TwoTowerError:
             return NotFound(error.message, error.field)
         case "InvalidInput":
             invalid = InvalidInput(error.field, "", error.problem)
-            # as the service shows it
+            # the service has shortened the value already
             invalid.value, invalid.args = error.value, (error.message,)
             return invalid
         case _:

@@ -29,7 +29,7 @@ DAY_MS = 86_400_000
 
 @dataclass
 class Stack:
-    """A gateway that answers, and what it stands on."""
+    """A running gateway with its Redis and its services."""
 
     client: httpx.AsyncClient
     redis: RedisServer
@@ -70,7 +70,7 @@ async def gateway(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def stack(
     artifacts: Path, redis: RedisServer, without: Sequence[str] = (), **settings: Any
 ) -> AsyncIterator[Stack]:
-    """Services, Redis and gateway; the services named in `without` are not there."""
+    """Services, Redis and gateway; the services named in `without` do not run."""
     async with AsyncExitStack() as exits:
         addresses = {}
         for name in ("item", "buyer", "retrieval"):
@@ -84,7 +84,7 @@ async def stack(
 
 
 class Reference:
-    """What one version should answer, worked out with numpy from its files."""
+    """The right answers of one version, computed with numpy from its files."""
 
     def __init__(self, artifacts: Path, name: str) -> None:
         files = open_version(Layout(artifacts), name).layout

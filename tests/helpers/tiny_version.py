@@ -1,4 +1,4 @@
-"""A real, complete, tiny model version, made without torch: every file that a service opens, in milliseconds."""
+"""Builds a complete, tiny model version without torch in milliseconds: every file that a service opens."""
 
 from __future__ import annotations
 
@@ -31,8 +31,6 @@ from twotower.text.normalise import Normaliser, item_text
 
 TEXT_DIMENSION = 12
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)
-
-
 HALF_LIFE_DAYS = 30.0
 # in twelve random dimensions a cosine by chance is not small
 NOISE = 0.3
@@ -92,7 +90,7 @@ def build_version(
     noise: float = NOISE,
     blank: bool = False,
 ) -> Version:
-    """Writes version `name` below `artifacts` and, where `publish`, names it in CURRENT.
+    """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0".

@@ -78,7 +78,7 @@ async def test_the_product_embedding_is_added_for_products_of_the_catalogue_alon
     assert [list(item.unknown_fields) for item in answer.items] == [[], [], ["product_id"]]
 
 
-async def test_given_but_unknown_names_are_told_and_encoded_as_if_not_given(
+async def test_unknown_names_are_reported_and_encoded_as_if_not_given(
     stub: item_pb2_grpc.ItemServiceStub,
 ) -> None:
     answer = await encode(

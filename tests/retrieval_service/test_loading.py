@@ -65,7 +65,7 @@ def test_texts_of_another_number_of_products_are_refused(artifacts: Path, tmp_pa
         shutil.copyfile(other.layout.root / name, version.layout.root / name)
     files = version.manifest.files | {name: other.manifest.files[name] for name in OPENED[-2:]}
     mixed = Version(version.manifest.model_copy(update={"files": files}), version.layout, version.encoder)
-    with pytest.raises(CorruptArtifact, match="the index holds 40 products, that of their texts 39"):
+    with pytest.raises(CorruptArtifact, match="the index holds 40 products, the text index 39"):
         load(mixed, RetrievalSettings())
 
 

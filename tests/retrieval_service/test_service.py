@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval_service.index import Filter
-from retrieval_service.servicer import is_small
+from retrieval_service.servicer import is_short
 from tests.helpers.marginal_tower import most_marginal
 from tests.helpers.retrieval import (
     FILTERS,
@@ -45,7 +45,7 @@ async def test_search_gives_the_exact_nearest_with_their_inner_products(
     assert list(hits[1].product_ids) == ranked(stored, stored[9], PRODUCTS, 1000)  # k beyond the corpus: all 40
 
 
-async def test_ids_travel_as_one_text_where_the_caller_wants_that(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_ids_travel_as_one_text_if_the_caller_wants_that(stub: Stub, stored: NDArray[np.float32]) -> None:
     nothing = query(3, [one.id for one in PRODUCTS])
     asked = [query(3), nothing]
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(stored[[4, 4]], "tiny-a"), queries=asked, packed=True)
@@ -228,7 +228,7 @@ async def test_rows_are_counted_by_method(stub: Stub, stored: NDArray[np.float32
 
 
 @pytest.mark.parametrize(
-    ("queries", "small"),
+    ("queries", "short"),
     [
         ([query(100)], True),
         ([query(100, [f"p{row}" for row in range(100)])], True),
@@ -244,9 +244,9 @@ async def test_rows_are_counted_by_method(stub: Stub, stored: NDArray[np.float32
     ],
 )
 def test_only_short_unfiltered_queries_are_answered_without_a_worker(
-    queries: list[retrieval_pb2.Query], small: bool
+    queries: list[retrieval_pb2.Query], short: bool
 ) -> None:
-    assert is_small(retrieval_pb2.SearchRequest(queries=queries)) is small
+    assert is_short(retrieval_pb2.SearchRequest(queries=queries)) is short
 
 
 def test_an_exact_search_is_estimated_by_the_floats_that_it_reads() -> None:

@@ -67,9 +67,9 @@ class ApproximateSearch:
         -1 fills the end if it finds fewer. A list index gets one query a call: in a batch FAISS adds in another order,
         and an answer would depend on the other queries. A graph searches each query by itself anyway.
         """
-        parameters, most = _parameters(self._spec.knob, step.parameter), self.fetched(step.depth, step.factor)
+        parameters, count = _parameters(self._spec.knob, step.parameter), self.fetched(step.depth, step.factor)
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]
-        return np.concatenate([self.index.search(batch, most, params=parameters)[1] for batch in batches])
+        return np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
 
     def fetched(self, depth: int, factor: float) -> int:
         """How many rows FAISS is asked for to find the best `depth`."""

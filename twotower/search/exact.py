@@ -48,12 +48,12 @@ class ExactSearch:
             return {}
         if len(narrow) < len(fetch):
             queries, ks, excluded = queries[narrow], [ks[row] for row in narrow], [excluded[row] for row in narrow]
-        most = max(fetch[row] for row in narrow)
+        count = max(fetch[row] for row in narrow)
         if self._nearest is not None and 1 < len(queries) <= _TOGETHER:
-            scores, rows = self._nearest.search(queries, most)
+            scores, rows = self._nearest.search(queries, count)
             final = False
         else:
-            scores, rows = faiss.knn(queries, self._vectors, most, faiss.METRIC_INNER_PRODUCT)
+            scores, rows = faiss.knn(queries, self._vectors, count, faiss.METRIC_INNER_PRODUCT)
             # without BLAS, FAISS sums each product by itself, as `inner_products` does
             final = queries.size < _BLAS_FROM
         found = self._settle(queries, rows, scores, ks, excluded, final)

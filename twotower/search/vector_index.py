@@ -91,13 +91,13 @@ class VectorIndex:
         return int(self.vectors.shape[1])
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         """True if every answer is the true best."""
         return self._approximate is None
 
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
-        if not self.exact:
+        if not self.is_exact:
             return float(queries)
         one = self.vectors.size / _FLOATS_IN_A_MILLISECOND
         return one * (1 + (queries - 1) * _FURTHER_QUERY)

@@ -266,7 +266,7 @@ async def test_what_is_like_a_product_of_which_nothing_is_known_comes_with_a_war
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/similar", product_id="p0", k=3)
         assert (answer["product_ids"], answer["scores"]) == (["p1", "p2", "p3"], [0, 0, 0])
-        assert answer["warnings"] == ["nothing is known of 'p0' to tell what is like it"]
+        assert answer["warnings"] == ["product 'p0' has no content and no events to compare"]
         assert (await system.answer("/similar", product_id="p1", k=3))["warnings"] == []
 
 
@@ -305,7 +305,7 @@ async def test_words_that_no_product_reads_like_are_answered_with_a_warning(tmp_
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/search", q="asdfgh", k=3)
     assert len(answer["product_ids"]) == 3
-    assert answer["warnings"] == ["no product reads like 'asdfgh': these are no nearer to it than to random letters"]
+    assert answer["warnings"] == ["no product matches 'asdfgh': random letters match these products as well"]
 
 
 @pytest.mark.parametrize("q", ["!!!", "؟؟", "😀", "-", "«»", "_"])

@@ -43,7 +43,7 @@ def approximate(*steps: IndexStep, exact_rows: int = 0) -> IndexSpec:
     return IndexSpec(kind="pq", factory="PQ2x4fs", steps=list(steps), exact_rows=exact_rows)
 
 
-def test_an_index_that_finds_too_few_is_made_up_for_by_a_scan() -> None:
+def test_a_scan_answers_if_an_index_finds_too_few() -> None:
     vectors = unit(60, 4, 7)
     index = VectorIndex(Lossy(vectors, np.arange(9)), vectors, approximate(step(60)))
     (hits,) = index.search(vectors[:1], [10], [NONE])

@@ -33,7 +33,7 @@ def flat(vectors: Float32, nearest: NearestProducts | None = None) -> VectorInde
 
 @pytest.fixture(params=["faiss", "graph"])
 def index_of(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes flat indexes that FAISS searches alone, or that a graph searches where there are a few queries."""
+    """Makes flat indexes that FAISS searches alone, or that a graph searches for a few queries together."""
 
     return flat if request.param == "faiss" else lambda vectors: flat(vectors, graph_of(tmp_path, vectors))
 

@@ -16,7 +16,7 @@ from twotower.serving.client import as_target, call, connect
 
 
 @pytest.mark.parametrize("prefix", ["", "ipv4:", "ipv4:127.0.0.1:1,", "dns:", "dns:///", "ipv4:///"])
-async def test_a_target_of_any_scheme_is_taken(tiny: Path, prefix: str) -> None:
+async def test_a_target_of_any_scheme_is_reached(tiny: Path, prefix: str) -> None:
     async with (
         running("item", tiny) as service,
         connect(f"{prefix}{service.address}") as channel,
@@ -42,7 +42,7 @@ async def test_a_target_of_any_scheme_is_taken(tiny: Path, prefix: str) -> None:
         ("xds:///item", "xds:///item"),
     ],
 )
-def test_only_what_is_no_target_already_becomes_a_name_to_resolve(address: str, target: str) -> None:
+def test_only_an_address_that_is_no_target_becomes_a_name_to_resolve(address: str, target: str) -> None:
     assert as_target(address) == target
 
 

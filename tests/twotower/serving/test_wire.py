@@ -69,8 +69,8 @@ def test_a_row_error_says_which_kind_which_field_and_why() -> None:
 def test_a_batch_must_hold_a_row_and_no_more_than_the_limit() -> None:
     wire.check_batch(1, 2, "items")
     wire.check_batch(2, 2, "items")
-    wire.check_batch(0, 2, "items", least=0)
-    with pytest.raises(InvalidInput, match="items 0: rows in one call, it takes 1"):
+    wire.check_batch(0, 2, "items", minimum=0)
+    with pytest.raises(InvalidInput, match="items 0: rows in one call, the minimum is 1"):
         wire.check_batch(0, 2, "items")
     with pytest.raises(InvalidInput, match="items 3: rows in one call, the limit is 2"):
         wire.check_batch(3, 2, "items")

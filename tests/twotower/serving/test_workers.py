@@ -89,15 +89,15 @@ async def test_small_work_goes_to_workers_for_a_second_after_calls_had_to_wait_f
     now = 100.0
     workers, here = Workers(2, 4, clock=lambda: now), threading.get_ident()
     try:
-        assert await workers.run_small(threading.get_ident) == here
+        assert await workers.run_short(threading.get_ident) == here
         now += 0.001  # nobody waited
-        assert await workers.run_small(threading.get_ident) == here
+        assert await workers.run_short(threading.get_ident) == here
         now += 0.0001  # this one has come while the last was running
-        assert await workers.run_small(threading.get_ident) != here
+        assert await workers.run_short(threading.get_ident) != here
         now += 0.9
-        assert await workers.run_small(threading.get_ident) != here
+        assert await workers.run_short(threading.get_ident) != here
         now += 0.2
-        assert await workers.run_small(threading.get_ident) == here
+        assert await workers.run_short(threading.get_ident) == here
     finally:
         workers.close()
 
@@ -106,10 +106,10 @@ async def test_small_work_is_done_at_once_and_never_overtakes_what_waits() -> No
     workers, open_gate = Workers(1, 4), threading.Event()
     done: list[str] = []
     try:
-        assert await workers.run_small(threading.get_ident) == threading.get_ident()
+        assert await workers.run_short(threading.get_ident) == threading.get_ident()
         first = asyncio.create_task(workers.run(open_gate.wait, 60))
         await until(lambda: workers._waiting == 1)
-        small = asyncio.create_task(workers.run_small(done.append, "small"))
+        small = asyncio.create_task(workers.run_short(done.append, "small"))
         await asyncio.sleep(0)
         assert not done
         open_gate.set()
