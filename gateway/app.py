@@ -44,7 +44,7 @@ def create_app(settings: GatewaySettings) -> Edge:
             if access is not None:
                 stack.callback(access.flush)
             live = connect(settings, stack)
-            telemetry.settle_memory()
+            telemetry.freeze_loaded_objects()
             yield {"live": live}
 
     # /docs from files of its own: a shop's network may not let the browser reach a CDN

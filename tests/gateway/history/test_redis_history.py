@@ -22,6 +22,7 @@ from gateway.history.connection import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.settings import GatewaySettings
+from tests.helpers.histories import unpack_history
 from tests.helpers.redis_server import RedisServer
 from twotower.errors import InvalidInput, Unavailable
 from twotower.events import Interaction, check_id
@@ -61,7 +62,7 @@ async def history(server: RedisServer, raw: Any) -> AsyncIterator[RedisHistory]:
 async def read(history: RedisHistory, buyers: Sequence[str]) -> list[list[Interaction]]:
     found = await history.read(buyers)
     assert not [one for one in found if isinstance(one, Exception)]
-    return [wire.unpack_history(str(one)) for one in found]
+    return [unpack_history(str(one)) for one in found]
 
 
 def events(*times: int) -> list[Interaction]:
