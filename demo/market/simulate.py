@@ -11,14 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from demo.market.buyers import COMPANIONS, FAVOURITES, Buyers, Market
-from demo.market.catalogue import (
-    CATEGORIES,
-)
-from demo.market.stock import CATEGORY_OF, DAY, DAYS, FIRST_TYPE, TYPE_SHARES, TYPES, Bools, Floats, Ints, draw
+from demo.market.stock import DAY_SECONDS, DAYS, Bools, Floats, Ints
 
 _BLOCK_EVENTS = 400_000
-
-
 _LOCAL_OFFSET = 3 * 3_600
 
 
@@ -92,10 +87,10 @@ def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
     day = begin[buyer] + (total - before[buyer]) / whole[buyer] * (end - begin)[buyer]
     hour = rng.choice(24, len(buyer), p=_HOURS / _HOURS.sum())
     clock = hour * 3_600 + rng.integers(0, 3_600, len(buyer)) - _LOCAL_OFFSET
-    second = np.floor(day).astype(np.int64) * DAY + clock
-    span = 2 * DAYS * DAY
+    second = np.floor(day).astype(np.int64) * DAY_SECONDS + clock
+    span = 2 * DAYS * DAY_SECONDS
     # Sessions carry no content yet, so sorting their times for each buyer loses nothing.
-    ordered: Ints = np.sort(buyer * span + second + DAY) - buyer * span - DAY
+    ordered: Ints = np.sort(buyer * span + second + DAY_SECONDS) - buyer * span - DAY_SECONDS
     return ordered
 
 
@@ -135,7 +130,7 @@ def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Lo
     order = np.argsort(-length, kind="stable")
     first, length = first[order], length[order]
     buyer = looks.buyer[first]
-    day = np.clip(second[first] / DAY, 0.0, DAYS - 1e-6)
+    day = np.clip(second[first] / DAY_SECONDS, 0.0, DAYS - 1e-6)
     week = (day // 7).astype(np.int64)
     product = np.empty(len(looks.buyer), dtype=np.int64)
     slot = people.interest(rng, buyer, day)
@@ -153,11 +148,10 @@ def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Lo
 def _opening_type(market: Market, people: Buyers, rng: np.random.Generator, buyer: Ints, slot: Ints) -> Ints:
     """The type a visit starts with: mostly a favourite, sometimes anything of the category or of the shop."""
     count = len(buyer)
-    category = people.category[buyer, slot]
-    shares = np.array([entry.weight for entry in CATEGORIES])
+    assortment = market.shelf.assortment
     roll = rng.random(count)
-    category = np.where(roll < 0.05, rng.choice(len(CATEGORIES), count, p=shares / shares.sum()), category)
-    anything = market.stocked[FIRST_TYPE[category] + draw(rng, TYPE_SHARES, category)]
+    category = np.where(roll < 0.05, assortment.draw_categories(rng, count), people.category[buyer, slot])
+    anything = market.stocked[assortment.draw_types(rng, category)]
     favourite = people.favourites[buyer, slot, rng.integers(0, FAVOURITES, count)]
     return np.where(roll < 0.2, anything, favourite)
 
@@ -173,7 +167,7 @@ def _next_product(
     """Where a visit goes from the current product: a companion, a rival, a complement or elsewhere."""
     buyer, day, week = visit
     count = len(buyer)
-    shelf = market.shelf
+    shelf, category_of = market.shelf, market.shelf.assortment.category_of
     roll = rng.random(count)
     here = shelf.kind[current]
     kind = np.where(roll < 0.62, here, market.linked(rng, here))
@@ -182,7 +176,7 @@ def _next_product(
     other = people.interest(rng, buyer, day)
     kind = np.where(roll >= 0.92, _opening_type(market, people, rng, buyer, other), kind)
     taste = people.taste(rng, buyer, kind)
-    follows = (CATEGORY_OF[kind] == CATEGORY_OF[here]) & (rng.random(count) < 0.6)
+    follows = (category_of[kind] == category_of[here]) & (rng.random(count) < 0.6)
     taste = taste._replace(style=np.where(follows, shelf.style[current], taste.style))
     product = market.pick(rng, week, taste)
     # The first companion is followed more often than the last: a graded signal, not a fixed chain.
@@ -197,15 +191,15 @@ def _next_product(
 
 def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: Ints, product: Ints) -> None:
     """Turn some later looks into a repeat of an earlier purchase of something that runs out (in place)."""
-    days = np.array([kind.restock_days for kind in TYPES])[market.shelf.kind[product]]
+    days = np.array([kind.restock_days for kind in market.shelf.assortment.types])[market.shelf.kind[product]]
     lane = looks.buyer * (1 << 40) + second
     bought = np.flatnonzero(looks.actions == 3)
     source = bought[(days[bought] > 0) & (rng.random(len(bought)) < 0.7)]
-    due = lane[source] + (days[source] * rng.uniform(0.7, 1.3, len(source)) * DAY).astype(np.int64)
+    due = lane[source] + (days[source] * rng.uniform(0.7, 1.3, len(source)) * DAY_SECONDS).astype(np.int64)
     for candidates, patience in ((bought, 24), (np.flatnonzero(looks.opens), 30)):
         place = np.searchsorted(lane[candidates], due)
         target = candidates[np.minimum(place, len(candidates) - 1)]
-        fits = (place < len(candidates)) & (lane[target] >= due) & (lane[target] - due <= patience * DAY)
+        fits = (place < len(candidates)) & (lane[target] >= due) & (lane[target] - due <= patience * DAY_SECONDS)
         product[target[fits]] = product[source[fits]]
         source, due = source[~fits], due[~fits]
 
@@ -213,7 +207,7 @@ def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: In
 def simulate(market: Market, buyers: int, events: int, seed: int, newest: datetime) -> Log:
     """All events of all buyers, block by block so that memory grows with the log alone, sorted by time."""
     counts = _activity(np.random.default_rng([seed, 3]), buyers, events)
-    limit = DAYS * DAY
+    limit = DAYS * DAY_SECONDS
     buyer = np.empty(events, dtype=np.int32)
     product = np.empty(events, dtype=np.int32)
     kind = np.empty(events, dtype=np.int8)
