@@ -111,13 +111,13 @@ class Market:
         return {"complements": np.stack(complements, axis=1), "look_alikes": np.stack(look_alikes, axis=1)}
 
     def linked(self, rng: np.random.Generator, kind: Ints) -> Ints:
-        """A type that complements each given type, always one with products."""
+        """A linked type of each given type, one that has products."""
         column = draw(rng, self.link_shares, kind)
         target: Ints = self.stocked[self.link_targets[kind, column]]
         return target
 
     def pick(self, rng: np.random.Generator, week: Ints, taste: _Taste) -> Ints:
-        """A product of the wanted type on sale that week, mostly of the wanted brand, style or price."""
+        """A product of the wanted type on sale in that week, mostly of the wanted brand, style or price level."""
         kind = taste.kind
         brands, styles = self.shelf.assortment.most_brands, self.shelf.assortment.most_styles
         mode = rng.random(len(kind))
@@ -205,14 +205,14 @@ class Buyers:
         )
 
     def interest(self, rng: np.random.Generator, buyer: Ints, day: Floats) -> Ints:
-        """Which interest drives each visit; the mixture swings slowly over the weeks."""
+        """The interest that drives each visit; the mixture changes slowly over the weeks."""
         angle = 2 * np.pi * day[:, None] / self.period[buyer] + self.phase[buyer]
         score = self.base[buyer] + self.swing[buyer] * np.sin(angle) + rng.gumbel(size=(len(buyer), _INTERESTS))
         picked: Ints = np.argmax(score, axis=1)
         return picked
 
     def taste(self, rng: np.random.Generator, buyer: Ints, kind: Ints) -> _Taste:
-        """The buyer's taste for a type; outside the buyer's interests only the price level is known."""
+        """Each buyer's taste for a type. Outside the buyer's interests only the price level is the buyer's own."""
         style_shares = self.assortment.style_shares
         category = self.assortment.category_of[kind]
         same = self.category[buyer] == category[:, None]

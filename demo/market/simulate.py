@@ -22,7 +22,7 @@ _HOURS = np.array([5, 4, 2, 1, 0.6, 0.6, 1, 1.5, 2, 2.5, 3, 3.2, 3.5, 3.5, 3.5, 
 
 
 class Log(NamedTuple):
-    """Events in time order; `second` counts from the Unix epoch."""
+    """Events in time order. `kind` is an index into `EVENT_NAMES` of generate.py; `second` is Unix time."""
 
     buyer: npt.NDArray[np.int32]
     product: npt.NDArray[np.int32]
@@ -32,10 +32,10 @@ class Log(NamedTuple):
 
 @dataclass(frozen=True)
 class _Looks:
-    """Products looked at, ordered by buyer and then time: each is one View and what followed from it.
+    """Looks at products, ordered by buyer and then time. A look is one View, with the cart and purchase that follow.
 
-    `session` counts through the block, `actions` is how many events (1 to 3) the look makes, and `opens` marks
-    the first look of a session.
+    `session` numbers the sessions of the block, `actions` is the number of events of the look (1 to 3), and `opens`
+    marks the first look of a session.
     """
 
     buyer: Ints
@@ -45,7 +45,7 @@ class _Looks:
 
 
 def _activity(rng: np.random.Generator, buyers: int, events: int) -> Ints:
-    """Events of each buyer: at least three, heavy-tailed, summing to `events` exactly."""
+    """Number of events of each buyer: heavy-tailed, at least three, `events` in total."""
     raw = rng.lognormal(0.0, 0.95, buyers)
     raw = np.minimum(raw, 30.0 * raw.mean())
     edges = np.floor(np.cumsum(raw) / raw.sum() * (events - 3 * buyers) + 1e-6)
@@ -55,7 +55,7 @@ def _activity(rng: np.random.Generator, buyers: int, events: int) -> Ints:
 
 
 def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _Looks:
-    """Decide how far each look goes down the funnel and where sessions end, using up `counts` exactly."""
+    """Decides how far each look goes down the funnel and where sessions end. Buyer `b` gets `counts[b]` events."""
     buyer = np.repeat(np.arange(len(counts)), counts)
     cart = rng.random(len(buyer)) < cart_share[buyer]
     purchase = cart & (rng.random(len(buyer)) < 0.35)
@@ -73,9 +73,9 @@ def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _
 
 
 def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
-    """Start seconds of sessions given their buyers (ascending), ascending for each buyer.
+    """Start second of each session, ascending for each buyer; `buyer` is the buyer of each session, ascending.
 
-    Gaps are bursty: a return the same evening, then days off. Buyers join and leave inside the period.
+    Gaps are bursty: a buyer returns the same evening, then stays away for days. Buyers join and leave in the period.
     """
     end = DAYS - np.minimum(rng.exponential(9.0, buyers), DAYS * 0.5)
     begin = (end - 8.0) * rng.beta(0.7, 2.2, buyers)
@@ -95,7 +95,7 @@ def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
 
 
 def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
-    """Seconds of all events, strictly ascending for each buyer, none above `limit`."""
+    """Second of each event, strictly ascending for each buyer, at most `limit`."""
     events_before = np.cumsum(looks.actions) - looks.actions
     event_look = np.repeat(np.arange(len(looks.buyer)), looks.actions)
     step = np.arange(len(event_look)) - events_before[event_look]
@@ -124,7 +124,7 @@ def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
 
 
 def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Looks, second: Ints) -> Ints:
-    """The product of every look. All sessions advance together, one look at a time."""
+    """The product of each look. All sessions advance together, one look at a time."""
     first = np.flatnonzero(looks.opens)
     length = np.diff(np.append(first, len(looks.buyer)))
     order = np.argsort(-length, kind="stable")
@@ -146,7 +146,7 @@ def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Lo
 
 
 def _opening_type(market: Market, people: Buyers, rng: np.random.Generator, buyer: Ints, slot: Ints) -> Ints:
-    """The type a visit starts with: mostly a favourite, sometimes anything of the category or of the shop."""
+    """The type that a visit starts with: mostly a favourite, sometimes any type of the category or of the shop."""
     count = len(buyer)
     assortment = market.shelf.assortment
     roll = rng.random(count)
@@ -164,7 +164,7 @@ def _next_product(
     slot: Ints,
     current: Ints,
 ) -> Ints:
-    """Where a visit goes from the current product: a companion, a rival, a complement or elsewhere."""
+    """The next product of a visit: a companion of the current one, one of the same or a linked type, or any other."""
     buyer, day, week = visit
     count = len(buyer)
     shelf, category_of = market.shelf, market.shelf.assortment.category_of
@@ -190,7 +190,7 @@ def _next_product(
 
 
 def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: Ints, product: Ints) -> None:
-    """Turn some later looks into a repeat of an earlier purchase of something that runs out (in place)."""
+    """Turns later looks into repeats of an earlier purchase, for types that run out. Changes `product` in place."""
     days = np.array([kind.restock_days for kind in market.shelf.assortment.types])[market.shelf.kind[product]]
     lane = looks.buyer * (1 << 40) + second
     bought = np.flatnonzero(looks.actions == 3)
@@ -205,7 +205,7 @@ def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: In
 
 
 def simulate(market: Market, buyers: int, events: int, seed: int, newest: datetime) -> Log:
-    """All events of all buyers, block by block so that memory grows with the log alone, sorted by time."""
+    """All events of all buyers, sorted by time. Works in blocks of buyers, so that only the log grows in memory."""
     counts = _activity(np.random.default_rng([seed, 3]), buyers, events)
     limit = DAYS * DAY_SECONDS
     buyer = np.empty(events, dtype=np.int32)
@@ -235,7 +235,7 @@ def simulate(market: Market, buyers: int, events: int, seed: int, newest: dateti
 
 
 def _blocks(counts: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of buyers holding about the same number of events."""
+    """Ranges of buyers, each with about `_BLOCK_EVENTS` events."""
     totals = np.cumsum(counts)
     low = 0
     while low < len(counts):

@@ -21,6 +21,7 @@ PRICE_LEVELS = 3
 
 
 def identifiers(prefix: str, count: int, digits: int) -> npt.NDArray[np.object_]:
+    """`count` ids: the prefix and a number, with zeros in front."""
     return np.array([f"{prefix}{number:0{digits}d}" for number in range(count)], dtype=object)
 
 
@@ -47,6 +48,7 @@ class Assortment:
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Assortment:
+        """Numbers the categories and types of a catalogue."""
         categories = tuple(catalogue.categories.values())
         sizes = [len(category.types) for category in categories]
         names = [name for category in categories for name in category.types]
@@ -66,17 +68,17 @@ class Assortment:
         )
 
     def draw_categories(self, rng: np.random.Generator, count: int) -> Ints:
-        """Category numbers [count], by weight."""
+        """Categories [count], by weight."""
         return rng.choice(len(self.categories), count, p=self.category_weights / self.category_weights.sum())
 
     def draw_types(self, rng: np.random.Generator, category: Ints) -> Ints:
-        """A type number of each category, by weight; whether or not it has products."""
+        """A type of each given category, by weight; it may have no products."""
         return self.first_type[category] + draw(rng, self.type_shares, category)
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Attributes of every product, one array entry each; `launch_week` 0 means on sale from the first day."""
+    """Attributes of all products, one array entry for each; `launch_week` 0 means on sale from the first day."""
 
     assortment: Assortment
     kind: Ints

@@ -1,4 +1,4 @@
-"""Product titles and descriptions, spelt the way sellers spell them."""
+"""Product titles and descriptions, spelled as sellers spell them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class _Writer:
         return self.text(template)
 
     def description(self) -> str:
-        """One to three sentences, most of them particular to the category or the type."""
+        """One to three sentences, most of them written for the category or the type."""
         rng = self._rng
         note = rng.choice(self._kind.notes)
         sentences = [

@@ -186,7 +186,7 @@ def test_common_phrases_are_common_in_their_category_only(products: Rows, catego
 
 
 @pytest.mark.parametrize(
-    ("what", "pattern", "least"),
+    ("what", "pattern", "minimum"),
     [
         ("dropped hamza", r"\b(?:اسود|الاطفال|اطفال|ابيض|اصلي)\b", 10),
         ("ha for taa marbuta", r"\b(?:عبايه|حقيبه|شنطه|لعبه|قهوه|ساعه|روايه|بطاريه)\b", 10),
@@ -200,8 +200,8 @@ def test_common_phrases_are_common_in_their_category_only(products: Rows, catego
         ("Gulf words", r"\b(?:سلسال|جوال|كفر|زولية|شرابات|لومي|مركن)\b", 100),
     ],
 )
-def test_spelling_varies_as_sellers_spell(products: Rows, what: str, pattern: str, least: int) -> None:
-    assert sum(bool(re.search(pattern, row["title"])) for row in products) >= least, what
+def test_spelling_varies_as_sellers_spell(products: Rows, what: str, pattern: str, minimum: int) -> None:
+    assert sum(bool(re.search(pattern, row["title"])) for row in products) >= minimum, what
 
 
 def test_adjectives_are_feminine_for_feminine_nouns(products: Rows) -> None:
