@@ -267,7 +267,7 @@ def test_a_demo_goes_on_with_what_is_served_where_the_new_model_is_kept_back(tmp
     import demo.__main__ as demo
 
     kept_back = [sys.executable, "-c", "import sys; sys.exit(3)"]
-    assert demo._run("training", kept_back, fine=(0, 3)) == 3
+    assert demo._run("training", kept_back, accepted=(0, 3)) == 3
     with pytest.raises(demo.StepFailed, match="training failed with exit code 3"):
         demo._run("training", kept_back)
 
