@@ -277,5 +277,5 @@ def test_a_container_that_nobody_asked_for_anything_does_not_hold_up_the_service
     assert spec is not None and spec.loader is not None
     container = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(container)
-    assert [container.goes_on(code, asked=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
-    assert [container.goes_on(code, asked=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
+    assert [container.exit_code(code, requested=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
+    assert [container.exit_code(code, requested=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
