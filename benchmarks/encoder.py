@@ -3,8 +3,8 @@
 Usage:  make bench-encoder [ARGS='--titles 2000 --threads 1']
 
 The data are at ../shared/data or $TWOTOWER_DATA (isupply_matching, egyptian_drugs); nothing is downloaded, and no query
-is trained on: `python -m trainer encoder --config trainer/offline.yaml` sees the product file alone. Queries are then
-encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
+is trained on: `python -m trainer encoder --config trainer/config/offline.yaml` sees the product file alone. Queries
+are then encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
 description, and the sum of both. A product that scores as high as the right one counts as above it.
 
 - isupply_matching: sellers' strings to products, Recall@1 and @10. TF-IDF is fitted on the same texts, once for each of
@@ -104,7 +104,7 @@ def train(products: Path, folder: Path, threads: int, *settings: str) -> tuple[S
     """The encoder that the command line makes of a product file, and the seconds that it took."""
     command = [
         sys.executable, "-m", "trainer", "encoder", "--products", str(products), "--out", str(folder), "--config",
-        str(ROOT / "trainer" / "offline.yaml"),
+        str(ROOT / "trainer" / "config" / "offline.yaml"),
     ]  # fmt: skip
     started = time.perf_counter()
     subprocess.run(

@@ -142,21 +142,21 @@ def _run_child(options: argparse.Namespace, kind: str, shop: Path, work: Path) -
 
 
 def _configuration(options: argparse.Namespace) -> Any:
-    from trainer.config import load_config
+    from trainer.config.loading import load_config
 
     settings = [f"threads={options.threads}", "evaluation.split=leave_last_out", "training.start=softmax"]
     settings += [f"evaluation.max_buyers={options.asked}", "training.refit=false", *options.set]
-    return load_config([ROOT / "trainer/offline.yaml"], settings)
+    return load_config([ROOT / "trainer/config/offline.yaml"], settings)
 
 
 def _prepare(options: argparse.Namespace) -> Any:
-    from trainer.release import check_writable
-    from trainer.run import prepare
+    from trainer.release.locks import check_writable
+    from trainer.stages.prepare import prepare
     from twotower.artifact.layout import Layout
 
     layout = Layout(options.work)
     check_writable(layout)
-    return prepare(_configuration(options), layout, *_files(options.shop), _silent)
+    return prepare(_configuration(options), layout, *_files(options.shop))
 
 
 def _files(shop: Path) -> tuple[list[str], list[str]]:
@@ -171,20 +171,20 @@ def _make_encoder(options: argparse.Namespace) -> list[Stage]:
 
 def _measure_events(options: argparse.Namespace) -> list[Stage]:
     """Read, train and validate, as `python -m trainer run` does."""
-    from trainer import evaluate
-    from trainer.dataset import load_dataset
-    from trainer.run import fitter_of
-    from trainer.split import sample, split_events
+    from trainer.data.dataset import load_dataset
+    from trainer.data.split import sample, split_events
+    from trainer.evaluate import ranking as evaluate
+    from trainer.stages.workspace import fitter_of
 
     config = _configuration(options)
     watch = Watch(_clock(options))
-    data = load_dataset(*_files(options.shop), config.data, config.seed, options.work, _silent)
+    data = load_dataset(*_files(options.shop), config.data, config.seed, options.work)
     split_events(data.events, config.evaluation)
     watch.done(READ)
     del data
     run = _prepare(options)
     watch.done("prepare")
-    fitter = fitter_of(run, _silent)
+    fitter = fitter_of(run)
     model, sampler = fitter.new_model("softmax"), fitter.sampler(run.events, run.split.train_stop)
     steps = sampler.steps(0)
     made = min(steps, options.steps or steps)
@@ -201,7 +201,7 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Cal
     """Makes the first steps of an epoch as trainer.train.fit does; the seconds they take."""
     import torch
 
-    from trainer.train import step_loss
+    from trainer.fit.softmax import step_loss
 
     settings = run.config.training
     optimiser = torch.optim.AdamW(
@@ -219,17 +219,19 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Cal
 
 def _measure_catalogue(options: argparse.Namespace) -> list[Stage]:
     """All stages up to the index, as `python -m trainer` runs them."""
-    from trainer import pipeline
+    from trainer.stages.embed import embed
+    from trainer.stages.index import build_index
+    from trainer.stages.train import train
 
     options.set = ["training.max_epochs=1", "training.min_steps=1", *options.set]
     watch = Watch(_clock(options))
     run = _prepare(options)
     watch.done("prepare")
-    pipeline.train(run, _silent)
+    train(run)
     watch.done("train some steps")
-    pipeline.embed(run, _silent)
+    embed(run)
     watch.done("encode")
-    pipeline.build_index(run, _silent)
+    build_index(run)
     watch.done("index")
     return watch.stages
 
@@ -253,10 +255,6 @@ def _clock(options: argparse.Namespace) -> Callable[[], float]:
 
 def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _silent(line: str) -> None:
-    """Progress of the trainer is not shown."""
 
 
 def _tell(size: str, stages: Sequence[Stage]) -> None:

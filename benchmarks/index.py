@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import time
 from collections.abc import Callable
@@ -29,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
-from trainer import index as builder
-from trainer.config import load_config
+from trainer.config.loading import load_config
+from trainer.index import build as builder
 from twotower.arrays import Float32
 from twotower.search.vector_index import VectorIndex
 
@@ -54,6 +55,7 @@ class Way(NamedTuple):
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=384)
@@ -129,7 +131,7 @@ def _flat(vectors: Float32) -> Way:
 
 def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[str, Way]:
     config = load_config([], [f"index.kind={kind}", f"index.target_recall={recall}"]).index
-    built = builder.build(vectors, builder.Queries(queries, "the benchmark's queries"), config, 7, 1, print)
+    built = builder.build(vectors, builder.Queries(queries, "the benchmark's queries"), config, 7, 1)
     spec, searcher = built.spec, VectorIndex(built.index, vectors, built.spec)
     note = builder.told(spec)
     print(f"ours, {kind}: {note}; exact scan up to {spec.exact_rows:,} allowed rows", flush=True)

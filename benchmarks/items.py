@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import tempfile
 import time
@@ -25,11 +26,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from demo.market.generate import generate
-from trainer.config import load_config
-from trainer.dataset import load_dataset
-from trainer.encoder_export import export_encoder, measure_int8
-from trainer.text_encoder import load_pretrained, train_catalogue_encoder
-from trainer.text_vectors import texts_of
+from trainer.config.loading import load_config
+from trainer.data.dataset import load_dataset
+from trainer.export.text_encoder import export_encoder, measure_int8
+from trainer.text.encoders import load_pretrained
+from trainer.text.ngram_training import train_catalogue_encoder
+from trainer.text.vectors import texts_of
 from twotower.artifact.layout import Layout
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import Normaliser
@@ -39,6 +41,7 @@ BASE = "SentenceTransformer.encode"
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=9)
@@ -61,7 +64,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
     for quantisation in ("none", "auto"):
         chosen = config.encoder.model_copy(update={"quantisation": quantisation})
         layout = Layout(folder / "artifacts")
-        digest = export_encoder(model, FOLDER, chosen, texts, layout, options.threads, print)
+        digest = export_encoder(model, FOLDER, chosen, texts, layout, options.threads)
         graphs[quantisation] = TextEncoder.load(layout.encoder(digest), options.threads)
     quick = "int8" if graphs["auto"].spec.int8 else "float32, as int8 would be too far off"
     ways: dict[str, Callable[[], object]] = {

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from trainer.config import load_config
-from trainer.export import export_buyer_tower, export_item_tower
-from trainer.index import Built, is_small
-from trainer.model import Sizes, TwoTower
-from trainer.nearest import write_nearest
+from trainer.config.loading import load_config
+from trainer.export.towers import export_buyer_tower, export_item_tower
+from trainer.index.build import Built, is_small
+from trainer.index.nearest_graph import write_nearest
+from trainer.model.inputs import Sizes
+from trainer.model.towers import TwoTower
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import SCHEMA, IndexSpec, IndexStep, Manifest, TextSearch

@@ -27,8 +27,8 @@ def plain(artifacts: Path, redis_url: str) -> Any:
     from redis.asyncio import Redis
     from safetensors.torch import load_file
 
-    from trainer.config import load_config
-    from trainer.model import BuyerTower
+    from trainer.config.loading import load_config
+    from trainer.model.towers import BuyerTower
     from twotower.artifact.layout import Layout
     from twotower.artifact.pointer import read_pointer
     from twotower.artifact.version import open_version

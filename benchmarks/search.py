@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.text_encoder import slipped
+from trainer.text.noise import slipped
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout

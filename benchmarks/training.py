@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -39,14 +40,15 @@ import torch
 
 from benchmarks.curves import Clock, Curve, Point
 from demo.market.generate import generate
-from trainer import evaluate
-from trainer.baselines import Scorer
-from trainer.config import load_config
-from trainer.model import TwoTower
-from trainer.release import check_writable
-from trainer.run import Prepared, fitter_of, prepare
-from trainer.split import Cases, sample
-from trainer.train import fit
+from trainer.config.loading import load_config
+from trainer.data.split import Cases, sample
+from trainer.evaluate import ranking as evaluate
+from trainer.evaluate.baselines import Scorer
+from trainer.fit.softmax import fit
+from trainer.model.towers import TwoTower
+from trainer.release.locks import check_writable
+from trainer.stages.prepare import prepare
+from trainer.stages.workspace import Prepared, fitter_of
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 
@@ -90,6 +92,7 @@ class Task(NamedTuple):
 
 
 def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = _arguments()
     summaries = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -188,12 +191,12 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
     settings += ["training.start=softmax", "evaluation.exclude_seen=true", *options.set]
     if device == "cuda":
         settings.append("training.precision=bfloat16")
-    config = load_config([ROOT / "trainer/offline.yaml"], settings)
+    config = load_config([ROOT / "trainer/config/offline.yaml"], settings)
     now = time.process_time if options.cpu_time else time.perf_counter
     clock = Clock(now)
     layout = Layout(options.folder / "artifacts")
     check_writable(layout)
-    run = prepare(config, layout, [str(files[0])], [str(files[1])], lambda line: print(line, flush=True))
+    run = prepare(config, layout, [str(files[0])], [str(files[1])])
     seconds = clock.seconds
     cases = sample(run.split.validation, config.evaluation.max_buyers, config.seed)
     return Task(run, cases, device, options.minutes * 60, now, seconds)
@@ -205,7 +208,7 @@ def _linear_seconds(task: Task) -> float:
     config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"start": "linear"})})
     clock = Clock(task.now)
     with tempfile.TemporaryDirectory() as folder:
-        fitter = fitter_of(replace(run, config=config), lambda line: print(line, flush=True))
+        fitter = fitter_of(replace(run, config=config))
         fitter.choose(run.events, run.split.train_stop, task.cases, Path(folder))
     return clock.seconds
 
@@ -214,7 +217,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
     """Our softmax training as `python -m trainer run` does it, for `training.max_epochs` at most."""
     run = task.run
     points: list[Point] = []
-    fitter = fitter_of(run, lambda line: None)
+    fitter = fitter_of(run)
     clock = Clock(task.now)
     model = fitter.new_model("softmax").to(fitter.device)
     sampler = fitter.sampler(run.events, run.split.train_stop)
@@ -240,7 +243,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
 
     try:
         fit(model, fitter.features, sampler, run.config, folder, run.fingerprint,
-            titles=fitter.titles, validate=validate, say=lambda line: None)  # fmt: skip
+            titles=fitter.titles, validate=validate)  # fmt: skip
     except TimeIsUp:
         print(f"{OURS}: stopped after {clock.seconds:.0f} s of training", flush=True)
     return Curve(setup, interactions, points)

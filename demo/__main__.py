@@ -87,7 +87,7 @@ def _train(settings: DemoSettings) -> None:
     command = [sys.executable, "-m", "trainer", "run", "--artifacts", str(settings.artifacts)]
     command += ["--events", str(settings.data / "events.csv"), "--products", str(settings.data / "products.csv")]
     for name in ("offline.yaml", "demo.yaml"):
-        command += ["--config", str(_ROOT / "trainer" / name)]
+        command += ["--config", str(_ROOT / "trainer" / "config" / name)]
     command += shlex.split(settings.train_args)
     if _run("training", command, accepted=(0, _KEPT_BACK)) == _KEPT_BACK:
         print("the publish gate kept the new model back (reasons above): the demo serves the version in CURRENT")

@@ -25,7 +25,7 @@ STAGES = ("run", "train", "evaluate", "embed", "index")
 KEPT_BACK = 3
 INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
 # laid over the default configuration; TRAINER_ARGS and the command line come later and win
-CONFIG, DEMO_CONFIG = Path("/app/trainer/offline.yaml"), Path("/app/trainer/demo.yaml")
+CONFIG, DEMO_CONFIG = Path("/app/trainer/config/offline.yaml"), Path("/app/trainer/config/demo.yaml")
 
 
 class UsageError(Exception):

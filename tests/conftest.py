@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -42,3 +43,10 @@ def artifacts(tmp_path: Path) -> Path:
     folder = tmp_path / "artifacts"
     build_version(folder, "a")
     return folder
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the trainer logs in this test: `logged.messages`."""
+    caplog.set_level(logging.INFO, "trainer")
+    return caplog

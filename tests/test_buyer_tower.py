@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.config import Model, load_config
-from trainer.export import check_buyer_parity, export_buyer_tower
-from trainer.history import History
-from trainer.model import BuyerTower, Sizes, TwoTower
-from trainer.transformer import CausalTransformer
+from trainer.config.loading import load_config
+from trainer.config.schema import Model
+from trainer.export.towers import check_buyer_parity, export_buyer_tower
+from trainer.model.inputs import History, Sizes
+from trainer.model.towers import BuyerTower, TwoTower
+from trainer.model.transformer import CausalTransformer
 from twotower.graphs import towers as tower
 from twotower.history import BuyerInputs
 

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainer.config import Model, load_config
-from trainer.export import check_item_parity, export_item_tower
-from trainer.model import Heads, ItemFeatures, ItemTower, Sizes, TwoTower, drop_ids, drop_numbers, folded
+from trainer.config.loading import load_config
+from trainer.config.schema import Model
+from trainer.export.towers import check_item_parity, export_item_tower
+from trainer.model.heads import Heads
+from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers
+from trainer.model.towers import ItemTower, TwoTower, folded
 from twotower.graphs import towers as tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
-# tells the user one line
-Say = Callable[[str], None]
 # without a terminal, one line each this many seconds
 _EVERY = 10.0
 

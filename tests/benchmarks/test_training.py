@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.curves import Clock, Curve, Point
 from benchmarks.training import DEFAULTS, _vectors_scorer, sasrec_settings
-from trainer.split import Cases
+from trainer.data.split import Cases
 
 CURVE = Curve(
     setup=4.0,

@@ -26,7 +26,7 @@ from twotower.artifact.version import Version, open_version
 ROOT = Path(__file__).resolve().parents[2]
 
 
-OFFLINE = str(ROOT / "trainer" / "offline.yaml")
+OFFLINE = str(ROOT / "trainer" / "config" / "offline.yaml")
 
 
 NOON = 1_760_000_000  # seconds since 1970: 2025-10-09

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.nearest import write_nearest
+from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder

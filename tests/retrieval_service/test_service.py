@@ -20,8 +20,8 @@ from retrieval_service.settings import RetrievalSettings
 from tests.helpers.marginal_tower import most_marginal
 from tests.helpers.services import check_process, check_wrong_setting, running
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, build_version, catalogue
-from trainer.config import Index
-from trainer.index import build, item_queries
+from trainer.config.schema import Index
+from trainer.index.build import build, item_queries
 from twotower import errors
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
 from twotower.artifact.layout import Layout
@@ -156,7 +156,7 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(
     tiny: Path, stored: NDArray[np.float32], exact_rows: int
 ) -> None:
     config = Index(kind="compact", target_recall=0.9)
-    made = build(stored, item_queries(stored, 7), config, 7, 1, lambda line: None)
+    made = build(stored, item_queries(stored, 7), config, 7, 1)
     spec = made.spec.model_copy(update={"exact_rows": exact_rows})
     files = opened(tiny).layout
     products = ProductIndex(

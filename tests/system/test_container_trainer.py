@@ -95,5 +95,5 @@ def test_a_stage_has_the_offline_configuration_and_both_files(tmp_path: Path, ca
     assert main("--set", "seed=1", artifacts=Path("/a"), **files, TRAINER_ARGS="--set model.dimension=64") == 0
     links = tmp_path / "links"
     paths = ["--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet")]
-    options = ["--config", "/app/trainer/offline.yaml", "--set", "model.dimension=64", "--set", "seed=1"]
+    options = ["--config", "/app/trainer/config/offline.yaml", "--set", "model.dimension=64", "--set", "seed=1"]
     assert calls == [["run", *paths, "--artifacts", "/a", *options]]

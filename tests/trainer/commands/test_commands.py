@@ -10,8 +10,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from tests.helpers.small_shop import OFFLINE, SMALL, copy_artifacts, run_arguments, small_run, trainer, write_shop
-from trainer import __main__ as cli
 from trainer.__main__ import main
+from trainer.commands import parser
 
 Capture = pytest.CaptureFixture[str]
 
@@ -25,7 +25,7 @@ def test_help_names_every_command_with_an_example_and_the_exit_codes() -> None:
     for name in COMMANDS:
         assert f"\n    {name} " in done.stdout
     assert "python -m trainer run --events" in done.stdout
-    assert "--config trainer/offline.yaml" in done.stdout
+    assert "--config trainer/config/offline.yaml" in done.stdout
     assert "exit codes:" in done.stdout and "3 the publish gate kept the new version back" in done.stdout
 
 
@@ -75,7 +75,7 @@ def test_an_encoder_out_of_reach_ends_the_run_and_names_both_ways_out(tmp_path: 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "the encoder 'paraphrase-multilingual-MiniLM-L12-v2' cannot be loaded" in done.stderr
-    assert "--config trainer/offline.yaml" in done.stderr and "--set encoder.name=PATH" in done.stderr
+    assert "--config trainer/config/offline.yaml" in done.stderr and "--set encoder.name=PATH" in done.stderr
     assert not (tmp_path / "a" / "versions").exists() and not (tmp_path / "a" / "CURRENT").exists()
 
 
@@ -106,7 +106,7 @@ def test_an_unexpected_error_is_one_line_as_well(
     def fail(options: object) -> int:
         raise RuntimeError("Error in faiss: could not write\nstack of ten lines")
 
-    monkeypatch.setattr(cli, "_publish", fail)
+    monkeypatch.setattr(parser, "run_publish", fail)
     assert main(["publish", "--list", "--artifacts", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert told.startswith("error: RuntimeError: Error in faiss: could not write") and told.count("\n") == 1
@@ -118,7 +118,7 @@ def test_control_c_is_one_line_and_says_how_to_go_on(monkeypatch: pytest.MonkeyP
     def interrupt(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_publish", interrupt)
+    monkeypatch.setattr(parser, "run_publish", interrupt)
     assert main(["publish", "--list", "--artifacts", "x"]) == 130
     assert capsys.readouterr().err == "error: interrupted; the same command goes on from the last checkpoint\n"
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.helpers.small_shop import OFFLINE, SMALL
-from trainer.config import DEFAULTS, load_config
+from trainer.config.loading import DEFAULTS, load_config
 from twotower.errors import SettingsError
 
 

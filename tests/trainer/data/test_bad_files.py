@@ -8,11 +8,23 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
 import pytest
-from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, Shop, copy_artifacts, event_rows, product_rows, run_arguments, small_run, trainer, write_csv, write_shop
+
+from tests.helpers.small_shop import (
+    EVENT_COLUMNS,
+    PRODUCT_COLUMNS,
+    Shop,
+    copy_artifacts,
+    event_rows,
+    product_rows,
+    run_arguments,
+    small_run,
+    trainer,
+    write_csv,
+    write_shop,
+)
 from trainer.__main__ import main
-
-
 
 Capture = pytest.CaptureFixture[str]
 

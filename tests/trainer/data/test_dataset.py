@@ -9,17 +9,20 @@ import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
+
 from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
-from trainer.config import Data, load_config
-from trainer.dataset import Dataset, load_dataset, load_history, load_products, tie_hash
+from trainer.config.data import Data
+from trainer.config.loading import load_config
+from trainer.data.catalogue import load_products
+from trainer.data.dataset import Dataset, load_dataset
+from trainer.data.events import load_history, tie_hash
 from trainer.errors import DataError
 from twotower.events import Interaction
 from twotower.history import latest
-
-
 
 ALL = "data.max_reject_share=1"
 

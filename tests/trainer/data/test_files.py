@@ -5,14 +5,15 @@ from __future__ import annotations
 import datetime
 import gzip
 from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from trainer.data.files import find_files, open_table
+from trainer.data.fingerprint import fingerprint
 from trainer.errors import DataError
-from trainer.source import find_files, fingerprint, open_table
-
-
 
 Row = tuple[int, str | None, str | None]
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trainer.config import Evaluation, load_config
-from trainer.dataset import Events
-from trainer.split import (
+
+from trainer.config.loading import load_config
+from trainer.config.schema import Evaluation
+from trainer.data.events import Events
+from trainer.data.split import (
     Cases,
     draw_hidden,
     everything,
@@ -22,8 +24,6 @@ from trainer.split import (
     training_counts,
 )
 from twotower.events import DAY_MS
-
-
 
 Rows = list[tuple[int, int, int]]  # (buyer, product, day), sorted
 

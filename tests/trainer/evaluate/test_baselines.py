@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.baselines import buyer_counts, ease_scorer, item_knn_scorer, popularity, popularity_scorer, training_matrix
-from trainer.dataset import Events
-from trainer.split import Cases
+from trainer.data.events import Events
+from trainer.data.matrix import training_matrix
+from trainer.data.split import Cases
+from trainer.evaluate.baselines import buyer_counts, ease_scorer, item_knn_scorer, popularity, popularity_scorer
 
 WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.comparison import intervals
-from trainer.intervals import interval, paired_difference, resampled_means
+from trainer.evaluate.bootstrap import interval, paired_difference, resampled_means
+from trainer.evaluate.comparison import intervals
 
 
 def test_intervals_of_a_mean_are_those_of_the_normal_law() -> None:

@@ -26,10 +26,11 @@ from tests.helpers.small_shop import (
 )
 from tests.helpers.tiny_version import build_version
 from trainer.__main__ import main
-from trainer.dataset import Events
-from trainer.evaluate import case_metrics, rank_targets
-from trainer.gate import Served, compare_with_served, find_served, judge, known_history, known_to, newer_cases
-from trainer.split import Cases
+from trainer.data.events import Events
+from trainer.data.split import Cases
+from trainer.evaluate.gate import judge
+from trainer.evaluate.ranking import case_metrics, rank_targets
+from trainer.evaluate.served import Served, compare_with_served, find_served, known_history, known_to, newer_cases
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions

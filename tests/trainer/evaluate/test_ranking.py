@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trainer.baselines import Scorer
-from trainer.config import load_config
-from trainer.dataset import Events, tie_hash
-from trainer.evaluate import (
+from trainer.config.loading import load_config
+from trainer.data.events import Events, tie_hash
+from trainer.data.split import Cases
+from trainer.evaluate.baselines import Scorer
+from trainer.evaluate.ranking import (
     buyer_vectors,
     case_metrics,
     describe,
@@ -24,8 +25,8 @@ from trainer.evaluate import (
     metrics,
     rank_targets,
 )
-from trainer.model import ItemFeatures, Sizes, TwoTower
-from trainer.split import Cases
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from twotower.events import DAY_MS, EventSchema
 
 SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.config import TextPair, load_config
-from trainer.similarity import draw_pairs, missed, separation, text_pairs
+from trainer.config.loading import load_config
+from trainer.config.schema import TextPair
+from trainer.evaluate.similarity import draw_pairs, missed, separation, text_pairs
 from twotower.errors import SettingsError
 
-DEMO = Path(__file__).resolve().parents[3] / "trainer/demo.yaml"
+DEMO = Path(__file__).resolve().parents[3] / "trainer/config/demo.yaml"
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(0, 5))

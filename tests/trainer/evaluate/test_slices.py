@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trainer.dataset import Products
-from trainer.evaluate import Ranks
-from trainer.slices import Facts, popularity_thirds, script, slice_masks, slice_report
-from trainer.split import Cases
+from trainer.data.catalogue import Products
+from trainer.data.split import Cases
+from trainer.evaluate.ranking import Ranks
+from trainer.evaluate.slices import Facts, popularity_thirds, script, slice_masks, slice_report
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from tests.helpers.tiny_version import TEXT_DIMENSION, item_graph
-from trainer.item_side import encode
-from trainer.model import ItemFeatures
+from trainer.export.catalogue import encode
+from trainer.model.inputs import ItemFeatures
 from twotower.graphs.towers import ItemTower
 
 

@@ -23,12 +23,15 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
-from trainer import encoder_export, export
 from trainer.__main__ import main
-from trainer.config import Encoder, load_config
-from trainer.encoder_export import check_text_parity, checked_encoder_files, export_encoder
+from trainer.config.loading import load_config
+from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.text_encoder import HashedNgramEmbedding
+from trainer.export import text_encoder as encoder_export
+from trainer.export import towers as export
+from trainer.export.graph import compare, export_graph
+from trainer.export.text_encoder import check_text_parity, checked_encoder_files, export_encoder
+from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.layout import Layout
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder
@@ -77,15 +80,17 @@ def test_the_catalogue_encoder_comes_back_as_torch_has_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), Path.unlink])
-def test_a_damaged_encoder_is_made_anew_and_said(tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    model, layout, config, said = hashed(), Layout(tmp_path), encoder_config("name=catalogue"), list[str]()
+def test_a_damaged_encoder_is_made_anew_and_said(
+    tmp_path: Path, damage: Callable[[Path], object], logged: pytest.LogCaptureFixture
+) -> None:
+    model, layout, config = hashed(), Layout(tmp_path), encoder_config("name=catalogue")
     digest = export_encoder(model, "catalogue", config, TEXTS, layout, 1)
     before = checked_encoder_files(layout, digest)
     damage(layout.encoder(digest).graph)
     with pytest.raises(CorruptArtifact, match="was damaged meanwhile: run it again"):
         checked_encoder_files(layout, digest)
-    assert export_encoder(model, "catalogue", config, TEXTS, layout, 1, said.append) == digest
-    assert said == [f"warning: the text encoder {layout.encoder(digest).root} is damaged: it is made anew"]
+    assert export_encoder(model, "catalogue", config, TEXTS, layout, 1) == digest
+    assert logged.messages == [f"the text encoder {layout.encoder(digest).root} is damaged: it is made anew"]
     assert checked_encoder_files(layout, digest) == before
     assert list(layout.work.iterdir()) == []
 
@@ -123,11 +128,11 @@ def test_a_transformer_with_a_dense_layer_and_a_prompt_comes_back_as_torch_has_i
 
 
 def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     model = SentenceTransformer(str(MINI), device="cpu")
     model.max_seq_length = 32
-    layout, said = Layout(tmp_path), []
+    layout = Layout(tmp_path)
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
 
     # one graph for all: tracing it takes most of this test's time
@@ -142,12 +147,12 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
 
     def exported(quantisation: str) -> TextEncoder:
         config = encoder_config("name=x", f"quantisation={quantisation}")
-        digest = export_encoder(model, "x", config, titles, layout, 1, said.append)
+        digest = export_encoder(model, "x", config, titles, layout, 1)
         return TextEncoder.load(layout.encoder(digest), 1)
 
     exact, quick = exported("none"), exported("int8")
     assert exact.spec.int8 is None and quick.spec.int8 is not None
-    assert said == [
+    assert logged.messages == [
         f"text encoder: int8, cosine to float32 {quick.spec.int8.mean_cosine:.4f} in the mean, "
         f"{quick.spec.int8.min_cosine:.4f} at least, on 4 texts"
     ]
@@ -169,7 +174,7 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
         exported("int8")
     assert exported("auto").spec.int8 is None
-    assert said[-1].startswith("text encoder: kept float32, int8 would not do: cosine to float32 0.99")
+    assert logged.messages[-1].startswith("text encoder: kept float32, int8 would not do: cosine to float32 0.99")
 
 
 @pytest.mark.parametrize("unknown", ["LayerNorm", "WordWeights"])
@@ -200,7 +205,7 @@ def test_a_text_graph_that_was_tampered_with_is_not_let_through(tmp_path: Path) 
 
 def test_a_difference_that_is_no_number_is_not_let_through() -> None:
     with pytest.raises(ParityError, match="by nan"):
-        export.compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
+        compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
 
 
 @pytest.mark.parametrize("broken", ["item_tower.onnx", "buyer_tower.onnx", "encoder.onnx"])
@@ -210,7 +215,7 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
     before = (artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())
-    real = export.export_graph
+    real = export_graph
 
     def tampering(module: Any, example: Any, path: Path, *rest: Any) -> None:
         real(module, example, path, *rest)

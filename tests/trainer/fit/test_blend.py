@@ -10,11 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from tests.trainer.fit.test_selection import BUYERS, EVENTS, SPLIT, fitter
-from trainer import evaluate, linear
-from trainer.blend import blend, last_head
-from trainer.candidates import Fitter
-from trainer.model import Heads, TwoTower
-from trainer.split import Cases
+from trainer.data.split import Cases
+from trainer.evaluate import ranking as evaluate
+from trainer.fit.blend import blend, last_head
+from trainer.fit.linear import placement as linear
+from trainer.fit.linear.spectral import item_vectors
+from trainer.fit.linear.towers import Choice
+from trainer.fit.linear.trend import trends
+from trainer.fit.selection import Fitter
+from trainer.model.heads import Heads
+from trainer.model.towers import TwoTower
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
 BLENDED = ("model.dimension=12", "model.heads=3", "linear.trends=[0.0, 1.0]")
@@ -47,7 +52,7 @@ def test_parts_together_share_a_norm_and_have_their_length() -> None:
 
 
 def test_the_last_head_is_a_model_of_its_own() -> None:
-    made, _ = fitter(*BLENDED)
+    made = fitter(*BLENDED)
     whole, one = drawn(made), made.new_model("softmax", 4)
     one.load_state_dict(last_head(whole.state_dict()))
     items, buyers = vectors(whole, made, SPLIT.test)
@@ -59,9 +64,9 @@ def test_the_last_head_is_a_model_of_its_own() -> None:
 @pytest.mark.parametrize("share", [0.3, 0.65])
 @pytest.mark.parametrize("half_life", [0.0, 20.0])
 def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life: float) -> None:
-    made, _ = fitter(*BLENDED)
+    made = fitter(*BLENDED)
     placement = made._place(EVENTS, SPLIT.test_stop).leading(6)
-    closed = made.closed_form(placement, linear.Choice(half_life, 1.0, 0.5))
+    closed = made.closed_form(placement, Choice(half_life, 1.0, 0.5))
     one, both = drawn(made, 4), made.new_model("blend")
     both.load_state_dict(blend(closed.state_dict(), one.state_dict(), share))
     scores = {}
@@ -76,11 +81,11 @@ def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life
 
 
 def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
-    made, _ = fitter(*BLENDED)
+    made = fitter(*BLENDED)
     settings, products = made.config.linear, made.sizes.products
-    whole = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
-    narrow = linear.item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
-    trend = linear.trends(EVENTS, SPLIT.test_stop, products, 15)
+    whole = item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
+    narrow = item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
+    trend = trends(EVENTS, SPLIT.test_stop, products, 15)
     found, _, _ = linear.Placement(whole, trend, made.features, 7).leading(6).fit(0.0)
     wanted, _, _ = linear.Placement(narrow, trend, made.features, 7).fit(0.0)
     # to the signs of the directions
@@ -88,9 +93,9 @@ def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
 
 
 def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    made, said = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
+    made = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
     # the linear model's, the softmax's, then those of the two shares
     values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
     monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
@@ -99,7 +104,7 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     assert (chosen.kind, chosen.share) == ("blend", 0.6)
     assert list(chosen.facts["candidates"]) == ["linear", "softmax", "blend"]
     assert chosen.facts["share"] == 0.6
-    assert any("the blend gains" in line for line in said)
+    assert any("the blend gains" in line for line in logged.messages)
     assert chosen.choice is not None
     again, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
     assert len(curve) == chosen.epochs
@@ -115,6 +120,6 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     "setting", ["linear.shares=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"]
 )
 def test_where_there_is_nothing_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
-    made, _ = fitter(*BLENDED, setting)
+    made = fitter(*BLENDED, setting)
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert "blend" not in chosen.facts["candidates"]

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.helpers.processes import process
 from tests.helpers.small_shop import run_arguments, trainer, write_shop
-from trainer.checkpoint import State, load_checkpoint, save_checkpoint
+from trainer.fit.checkpoint import State, load_checkpoint, save_checkpoint
 
 
 def pair(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:

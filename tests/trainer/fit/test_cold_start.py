@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from tests.trainer.fit.linear.test_placement import families
-from trainer.alike import PART
-from trainer.config import load_config
-from trainer.linear import BIASES, Choice, Placement, fill
-from trainer.model import ItemFeatures, Sizes, TwoTower
-from trainer.newcomers import Fitting, product_rows
+from trainer.config.loading import load_config
+from trainer.fit.cold_start import Fitting, product_rows
+from trainer.fit.linear.placement import Placement
+from trainer.fit.linear.towers import Choice, fill
+from trainer.fit.linear.trend import BIASES
+from trainer.fit.text_neighbors import PART
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 
 SOFTMAX = Fitting("softmax", None, None)
 

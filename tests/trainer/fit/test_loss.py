@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.loss import category_alignment, expected_counts, info_nce
+from trainer.fit.loss import category_alignment, expected_counts, info_nce
 
 # cosines of two buyers with three candidates, as rows of logits at temperature 1
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.batches import Batch, Sampler
-from trainer.dataset import Events
+from trainer.data.events import Events
+from trainer.fit.sampler import Batch, Sampler
 from twotower.events import DAY_MS
 
 

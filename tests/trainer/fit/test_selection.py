@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import candidates, evaluate
-from trainer.candidates import Fitter
-from trainer.config import load_config
-from trainer.dataset import Events, tie_hash
-from trainer.model import ItemFeatures, Sizes, folded
-from trainer.split import Cases, leave_last_out
+from trainer.config.loading import load_config
+from trainer.data.events import Events, tie_hash
+from trainer.data.split import Cases, leave_last_out
+from trainer.evaluate import ranking as evaluate
+from trainer.fit import selection as candidates
+from trainer.fit.selection import Fitter
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import folded
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6
@@ -40,7 +42,7 @@ EVENTS = shop()
 SPLIT = leave_last_out(EVENTS, "")
 
 
-def fitter(*assignments: str) -> tuple[Fitter, list[str]]:
+def fitter(*assignments: str) -> Fitter:
     config = load_config(
         [],
         [
@@ -54,22 +56,20 @@ def fitter(*assignments: str) -> tuple[Fitter, list[str]]:
         torch.randn(PRODUCTS, TEXT, generator=torch.Generator().manual_seed(0)), zero, zero,
         torch.arange(1, PRODUCTS + 1), zero[:, None][:, :0],
     )  # fmt: skip
-    said: list[str] = []
     schema = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
-    made = Fitter(
+    return Fitter(
         config, Sizes(TEXT, 0, 0, PRODUCTS, 0, 3), features, None, schema,
-        tie_hash([str(one) for one in range(PRODUCTS)], 7), torch.device("cpu"), "print", said.append,
+        tie_hash([str(one) for one in range(PRODUCTS)], 7), torch.device("cpu"), "print",
     )  # fmt: skip
-    return made, said
 
 
 @pytest.mark.parametrize("tower", ["attention", "weighted_average"])
-def test_validation_chooses(tower: str, tmp_path: Path) -> None:
-    made, said = fitter(f"model.buyer_tower={tower}")
+def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
+    made = fitter(f"model.buyer_tower={tower}")
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     scores = chosen.facts["candidates"]
     assert set(scores) == {"linear", "softmax"}
-    (verdict,) = (line for line in said if line.startswith("the linear model is"))
+    (verdict,) = (line for line in logged.messages if line.startswith("the linear model is"))
     gain, error = map(float, re.findall(r"(-?\d\.\d{4})", verdict))
     assert gain == pytest.approx(scores["softmax"] - scores["linear"], abs=1e-4)
     assert (chosen.kind == "linear") == (gain <= error)
@@ -85,7 +85,7 @@ def test_validation_chooses(tower: str, tmp_path: Path) -> None:
 def test_the_linear_model_is_taken_unless_the_softmax_gains_more_than_a_standard_error(
     gains: list[float], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, _ = fitter()
+    made = fitter()
     values = iter([np.full(len(gains), 0.5), 0.5 + np.array(gains)])
     monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
     monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
@@ -93,7 +93,7 @@ def test_the_linear_model_is_taken_unless_the_softmax_gains_more_than_a_standard
 
 
 def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:
-    made, _ = fitter("training.learning_rate=1e-9")
+    made = fitter("training.learning_rate=1e-9")
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert chosen.kind == "linear"
     assert chosen.facts["linear"] == chosen.choice._asdict()
@@ -103,32 +103,34 @@ def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:
 
 
 def test_one_kind_alone_is_fitted_where_the_settings_say_so(tmp_path: Path) -> None:
-    made, _ = fitter("training.start=linear")
+    made = fitter("training.start=linear")
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert (chosen.kind, chosen.epochs, chosen.facts["curve"]) == ("linear", 0, [])
-    made, _ = fitter("training.start=softmax")
+    made = fitter("training.start=softmax")
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert (chosen.kind, chosen.choice) == ("softmax", None)
     assert 1 <= chosen.epochs == chosen.facts["best_epoch"] <= 2
 
 
-def test_a_log_too_large_for_the_linear_model_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_too_large_for_the_linear_model_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(candidates, "MOST_PAIRS", 10)
-    made, said = fitter()
+    made = fitter()
     chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
     assert chosen.kind == "softmax"
-    assert any(line.startswith("linear is left out") and "limit is 10" in line for line in said)
+    assert any(line.startswith("linear is left out") and "limit is 10" in line for line in logged.messages)
 
 
 def test_without_validation_buyers_the_softmax_is_trained_for_as_long_as_is_set(tmp_path: Path) -> None:
-    made, _ = fitter()
+    made = fitter()
     nobody = Cases(*(column[:0] for column in SPLIT.validation))
     chosen = made.choose(EVENTS, SPLIT.train_stop, nobody, tmp_path)
     assert (chosen.kind, chosen.facts["candidates"], len(chosen.facts["curve"])) == ("softmax", {}, 2)
 
 
 def test_an_untrained_product_takes_half_of_the_rows_of_those_that_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, _ = fitter()
+    made = fitter()
     trained = np.ones(PRODUCTS, bool)
     trained[[3, 17]] = False
     monkeypatch.setattr(Fitter, "trained", lambda *_: trained)
@@ -150,7 +152,7 @@ def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
     product[EVENTS.start[:-1] + LENGTH - 2] = PRODUCTS - 1
     events = EVENTS._replace(product=product)
     split = leave_last_out(events, "")
-    made, _ = fitter("training.start=softmax", "training.max_epochs=1")
+    made = fitter("training.start=softmax", "training.max_epochs=1")
     made.features.text[PRODUCTS - 1] = made.features.text[16]
     chosen = made.choose(events, split.train_stop, split.validation, tmp_path)
 
@@ -169,7 +171,7 @@ def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
 
 
 def test_the_linear_model_has_placed_untrained_products_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, _ = fitter()
+    made = fitter()
     monkeypatch.setattr(Fitter, "trained", lambda *_: np.arange(PRODUCTS) > 3)
     weights = made.new_model("linear").state_dict()
     found = made.served("linear", weights, EVENTS, SPLIT.train_stop)

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from trainer import train
-from trainer.batches import Sampler
-from trainer.config import Config, load_config
-from trainer.dataset import Events
+from trainer.config.loading import load_config
+from trainer.config.schema import Config
+from trainer.data.events import Events
+from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
-from trainer.evaluate import metrics, model_scorer, rank_targets
-from trainer.loss import category_alignment
-from trainer.model import ItemFeatures, Sizes, TwoTower
-from trainer.split import Split, leave_last_out
-from trainer.train import Fitted, fit, pick_device, step_loss
+from trainer.evaluate.ranking import metrics, model_scorer, rank_targets
+from trainer.fit import softmax as train
+from trainer.fit.loss import category_alignment
+from trainer.fit.sampler import Sampler
+from trainer.fit.softmax import Fitted, fit, pick_device, step_loss
+from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.towers import TwoTower
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6
@@ -99,7 +101,6 @@ def fitted(
 ) -> Fitted:  # fmt: skip
     return fit(
         model(chosen, seed), FEATURES, sampler(chosen), chosen, folder, "f", epochs=epochs, validate=validate,
-        say=lambda line: None,
     )  # fmt: skip
 
 
@@ -190,9 +191,9 @@ def test_a_training_cut_off_after_any_checkpoint_ends_in_the_same_weights(
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
-def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_training_is_not_done_again(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     first = fitted(tmp_path, config(), epochs=2)
-    said: list[str] = []
+    logged.clear()
     chosen = config()
     again = fit(
         model(chosen, 5),
@@ -203,19 +204,17 @@ def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
         "f",
         epochs=2,
         validate=validation,
-        say=said.append,
     )
-    assert said == ["resuming after epoch 2, step 0"]
+    assert logged.messages == ["resuming after epoch 2, step 0"]
     assert again.curve == first.curve
     assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
 
 
-def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     chosen = config()
     fitted(tmp_path, chosen, epochs=1)
-    said: list[str] = []
-    fit(model(chosen), FEATURES, sampler(chosen), chosen, tmp_path, "other", epochs=1, validate=None, say=said.append)
-    assert not any("resuming" in line for line in said)
+    fit(model(chosen), FEATURES, sampler(chosen), chosen, tmp_path, "other", epochs=1, validate=None)
+    assert not any("resuming" in line for line in logged.messages)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
@@ -224,7 +223,6 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the loss of epoch 1, step 1 is nan; lower training\.learning_rate"):
         fit(
             model(chosen), broken, sampler(chosen), chosen, tmp_path, "f", epochs=1, validate=None,
-            say=lambda line: None,
         )  # fmt: skip
     assert not list(tmp_path.iterdir())
 
@@ -312,9 +310,7 @@ def test_where_no_pair_is_there_no_epoch_is_made(tmp_path: Path, epochs: int) ->
     )  # fmt: skip
     assert (nothing.pairs, train.planned_epochs(nothing, chosen.training)) == (0, 0)
     one = model(chosen)
-    found = fit(
-        one, FEATURES, nothing, chosen, tmp_path, "f", epochs=epochs, validate=validation, say=lambda line: None
-    )
+    found = fit(one, FEATURES, nothing, chosen, tmp_path, "f", epochs=epochs, validate=validation)
     assert (found.best_epoch, found.curve, list(tmp_path.iterdir())) == (0, [], [])
     assert all(torch.equal(found.weights[name], value) for name, value in model(chosen).state_dict().items())
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from trainer import alike
-from trainer.alike import alike as weights_of
+from trainer.fit import text_neighbors as alike
+from trainer.fit.text_neighbors import alike as weights_of
 
 TEXT = np.array([[1, 0], [0.6, 0.8], [0, 1], [1, 0], [0, 0]], np.float32)
 

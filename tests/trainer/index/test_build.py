@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer import index
-from trainer.config import Index
+from trainer.config.schema import Index
 from trainer.errors import DataError
+from trainer.index import build as index
+from trainer.index import tuning
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
@@ -39,7 +40,7 @@ def buyers(count: int = 60) -> index.Queries:
 
 def built(kind: str, target: float = 0.95, vectors: Float32 | None = None) -> index.Built:
     vectors = shop() if vectors is None else vectors
-    return index.build(vectors, buyers(), Index(kind=kind, target_recall=target), 7, 1, lambda line: None)
+    return index.build(vectors, buyers(), Index(kind=kind, target_recall=target), 7, 1)
 
 
 @pytest.fixture(scope="module", params=APPROXIMATE)
@@ -89,18 +90,17 @@ def test_codes_take_a_small_part_of_the_vectors() -> None:
 
 def test_an_index_below_its_target_is_refused_with_both_figures() -> None:
     with pytest.raises(DataError, match=r"index.kind=hnsw finds 0\.9\d+ of the 100 nearest .*target_recall is 0.99999"):
-        index.build(
-            shop(), index.Queries(shop(300, 3), ""), Index(kind="hnsw", target_recall=0.99999), 7, 1, lambda line: None
-        )
+        index.build(shop(), index.Queries(shop(300, 3), ""), Index(kind="hnsw", target_recall=0.99999), 7, 1)
 
 
-def test_a_kind_that_auto_cannot_tune_is_told_and_scanned_exactly_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_that_auto_cannot_tune_is_told_and_scanned_exactly_instead(
+    monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(index, "_kinds", lambda products: ["hnsw", "flat"])
-    said: list[str] = []
     config = Index(kind="auto", target_recall=0.99999)
-    found = index.build(shop(), index.Queries(shop(300, 3), ""), config, 7, 1, said.append)
+    found = index.build(shop(), index.Queries(shop(300, 3), ""), config, 7, 1)
     assert found.spec.kind == "flat"
-    assert said[0].startswith("index.kind=hnsw finds 0.9")
+    assert logged.messages[0].startswith("index.kind=hnsw finds 0.9")
 
 
 def test_auto_takes_the_flat_one_for_small_catalogues_and_lists_of_codes_for_large_ones(
@@ -119,7 +119,7 @@ def test_the_same_data_and_seed_give_the_same_index(made: index.Built) -> None:
 def test_an_odd_dimension_is_refused_by_codes_of_pairs() -> None:
     vectors = shop()[:, :15].copy()
     with pytest.raises(DataError, match=r"index.kind=pq needs an even model.dimension, got 15"):
-        index.build(vectors, buyers(), Index(kind="pq", target_recall=0.9), 7, 1, lambda line: None)
+        index.build(vectors, buyers(), Index(kind="pq", target_recall=0.9), 7, 1)
 
 
 @pytest.mark.parametrize("kind", ["flat", *APPROXIMATE])
@@ -160,5 +160,5 @@ def test_a_filter_is_scanned_exactly_unless_the_index_is_clearly_quicker(
     def microseconds(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_], exact_rows: int) -> float:
         return 100.0 if exact_rows else 100.0 * quicker
 
-    monkeypatch.setattr(index, "_filtered", microseconds)
+    monkeypatch.setattr(tuning, "_filtered", microseconds)
     assert built("ivf").spec.exact_rows == pytest.approx(least_share * COUNT, rel=0.1)

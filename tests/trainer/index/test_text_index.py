@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from trainer.config import load_config
-from trainer.text_search import write_text_search
+from trainer.config.loading import load_config
+from trainer.index.text_index import write_text_search
 from twotower.search.vector_index import VectorIndex, unit_rows
 
 
@@ -32,15 +33,15 @@ class ByText:
 def written(
     tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any
 ) -> tuple[Any, Folder, list[str]]:
-    folder, said = Folder(tmp_path / "text_embeddings.npy", tmp_path / "text_index.faiss"), list[str]()
+    folder = Folder(tmp_path / "text_embeddings.npy", tmp_path / "text_index.faiss")
     config = load_config([], [f"index.{name}={value}" for name, value in index.items()])
     encoder: Any = ByText()
-    return write_text_search(texts, titles, encoder, folder, config, said.append), folder, said
+    return write_text_search(texts, titles, encoder, folder, config), folder
 
 
-def test_titles_that_are_the_texts_are_all_found_first(tmp_path: Path) -> None:
+def test_titles_that_are_the_texts_are_all_found_first(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     titles = [f"منتج {number}" for number in range(300)]
-    found, folder, said = written(tmp_path, titles, ByText().encode(titles))
+    found, folder = written(tmp_path, titles, ByText().encode(titles))
     assert (found.titles, found.found_first, found.found_in_ten) == (300, 1.0, 1.0)
     assert found.index.kind == "flat"
     np.testing.assert_allclose(np.linalg.norm(np.load(folder.text_embeddings), axis=1), 1, atol=1e-6)
@@ -49,12 +50,12 @@ def test_titles_that_are_the_texts_are_all_found_first(tmp_path: Path) -> None:
     assert (hits.rows.tolist(), round(float(hits.scores[0]), 5)) == ([7], 1.0)
     # 300 directions in 32 dimensions: chance alone comes nowhere near 1
     assert 0.3 < found.noise < 0.8
-    assert "300 titles 100.0% find theirs first, 100.0% among ten" in said[-1]
+    assert "300 titles 100.0% find theirs first, 100.0% among ten" in logged.messages[-1]
 
 
 def test_texts_that_have_nothing_of_their_titles_are_hardly_found(tmp_path: Path) -> None:
     titles = [f"منتج {number}" for number in range(300)]
-    found, _, _ = written(tmp_path, titles, ByText().encode([f"شيء آخر {number}" for number in range(300)]))
+    found, _ = written(tmp_path, titles, ByText().encode([f"شيء آخر {number}" for number in range(300)]))
     # by chance 1 in 300 and 10 in 300
     assert found.found_first < 0.03
     assert found.found_in_ten < 0.1
@@ -62,17 +63,19 @@ def test_texts_that_have_nothing_of_their_titles_are_hardly_found(tmp_path: Path
 
 def test_a_product_of_the_same_title_is_as_good(tmp_path: Path) -> None:
     titles = ["خاتم ذهب"] * 40
-    found, _, _ = written(tmp_path, titles, ByText().encode([f"خاتم ذهب {number}" for number in range(40)]))
+    found, _ = written(tmp_path, titles, ByText().encode([f"خاتم ذهب {number}" for number in range(40)]))
     assert found.found_first == 1.0
 
 
-def test_a_kind_that_does_not_reach_its_target_for_texts_is_a_flat_one_and_said(tmp_path: Path) -> None:
+def test_a_kind_that_does_not_reach_its_target_for_texts_is_a_flat_one_and_said(
+    tmp_path: Path, logged: pytest.LogCaptureFixture
+) -> None:
     titles = [f"منتج {number}" for number in range(3000)]
     # next to one another in all but the last digits, which codes of four bits cannot tell apart
     texts = 1 + 1e-5 * np.random.default_rng(7).normal(size=(3000, 32))
-    found, _, said = written(tmp_path, titles, texts.astype(np.float32), kind="pq", target_recall=0.999)
+    found, _ = written(tmp_path, titles, texts.astype(np.float32), kind="pq", target_recall=0.999)
     assert found.index.kind == "flat"
-    assert any("for texts a flat index is taken: index.kind=pq finds" in line for line in said)
+    assert any("for texts a flat index is taken: index.kind=pq finds" in line for line in logged.messages)
 
 
 def test_rows_of_length_one_and_a_row_of_zeros() -> None:

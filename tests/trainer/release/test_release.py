@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from tests.helpers.tiny_version import build_version
-from trainer.config import Config, load_config
+from trainer.config.loading import load_config
+from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.release import alone_in_cache, load_as_services_do, working_alone
+from trainer.release.locks import alone_in_cache, working_alone
+from trainer.release.verify import load_as_services_do
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, describe
 from twotower.errors import CorruptArtifact

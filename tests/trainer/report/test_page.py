@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
-from trainer import figures, pipeline, report
 from trainer.__main__ import main
-from trainer.dataset import Dataset, Events, Products, Summary
+from trainer.data.catalogue import Products
+from trainer.data.dataset import Dataset
+from trainer.data.events import Events
+from trainer.data.rejects import Summary
+from trainer.data.split import Cases
 from trainer.errors import ReportError
-from trainer.evaluate import Ranks
-from trainer.report import Rival, compare, headline, render, shown_metric, shown_value, write_report
-from trainer.samples import sample_buyers
-from trainer.similarity import example_pairs, nearest
-from trainer.split import Cases
+from trainer.evaluate.examples import sample_buyers
+from trainer.evaluate.ranking import Ranks
+from trainer.evaluate.similarity import example_pairs, nearest
+from trainer.report import charts as figures
+from trainer.report import page as report
+from trainer.report.page import Rival, compare, headline, render, shown_metric, shown_value, write_report
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch
@@ -413,4 +417,3 @@ def test_each_point_of_the_map_says_its_own_title() -> None:
 
 def test_library_versions_are_those_installed() -> None:
     assert report.library_versions()["numpy"] == np.__version__
-    assert pipeline.library_versions is report.library_versions

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import trainer.refresh
+import trainer.stages.refresh
 from tests.helpers.small_shop import (
     PRODUCT_COLUMNS,
     Shop,
@@ -288,14 +288,14 @@ def test_a_refresh_does_not_undo_a_rollback_that_came_meanwhile(
 ) -> None:
     layout, good = Layout(artifacts), current(artifacts).name
     assert refresh(artifacts, product_rows(61)) == 0
-    bad, write = current(artifacts).name, trainer.refresh._write
+    bad, write = current(artifacts).name, trainer.stages.refresh._write
 
     def slow(*arguments: Any) -> str:
         name = write(*arguments)
         assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
         return name
 
-    monkeypatch.setattr(trainer.refresh, "_write", slow)
+    monkeypatch.setattr(trainer.stages.refresh, "_write", slow)
     assert refresh(artifacts, product_rows(62)) == 2
     assert f"CURRENT names {good} by now, not {bad}, of which" in capsys.readouterr().err
     assert current(artifacts).name == good

@@ -31,10 +31,13 @@ from tests.helpers.small_shop import (
     write_csv,
     write_shop,
 )
-from trainer import pipeline, publishing, release, run
 from trainer.__main__ import main
-from trainer.config import load_config
-from trainer.split import draw_hidden
+from trainer.config.loading import load_config
+from trainer.data.split import draw_hidden
+from trainer.index import tuning
+from trainer.release.locks import working_alone
+from trainer.stages import prepare
+from trainer.stages import publish as publish_stage
 from twotower.artifact.layout import Layout
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version, open_version, verify
@@ -347,7 +350,7 @@ def test_a_run_that_died_before_it_published_is_not_one_that_was_rolled_back(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "publish", die)
+        patch.setattr(publish_stage, "publish", die)
         assert main(command) == 130
     assert current(artifacts).name == before and len(list_versions(Layout(artifacts))) == 2
     assert main(command) == 0
@@ -359,14 +362,14 @@ def test_a_run_says_that_somebody_has_published_meanwhile(
 ) -> None:
     shop, made = small_run()
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
-    first, write = current(artifacts).name, publishing.write_version
+    first, write = current(artifacts).name, publish_stage.write_version
     other = made_again(artifacts, "v-01")
 
     def slow(*arguments: Any, **named: Any) -> Version:
         assert main(["publish", other, "--artifacts", str(artifacts)]) == 0
         return write(*arguments, **named)
 
-    monkeypatch.setattr(publishing, "write_version", slow)
+    monkeypatch.setattr(publish_stage, "write_version", slow)
     assert main(run_arguments(shop, artifacts, command="publish")) == 0
     wanted = f"warning: CURRENT named {first} when this began and {other} now, which this version replaces"
     assert wanted in capsys.readouterr().out
@@ -584,7 +587,7 @@ def test_two_versions_of_one_second_have_two_names(tmp_path: Path) -> None:
 
 def test_a_second_trainer_in_the_same_folder_is_refused(tmp_path: Path, capsys: Capture) -> None:
     shop, artifacts = write_shop(tmp_path / "shop"), tmp_path / "artifacts"
-    with release.working_alone(Layout(artifacts)):
+    with working_alone(Layout(artifacts)):
         assert main(run_arguments(shop, artifacts)) == 2
     assert f"another trainer is working in {artifacts}" in capsys.readouterr().err
 
@@ -632,7 +635,7 @@ def test_an_index_that_finds_too_little_is_not_built(
 ) -> None:
     shop, artifacts = write_shop(tmp_path / "shop"), copy_artifacts(small_run()[1], tmp_path / "artifacts")
     before = Layout(artifacts).current.read_text()
-    monkeypatch.setattr(pipeline.index, "_recalls", lambda *arguments: {1.0: 0.75})
+    monkeypatch.setattr(tuning, "_recalls", lambda *arguments: {1.0: 0.75})
     settings = ["index.kind=compact", "training.max_epochs=1"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 2
     assert "index.kind=compact finds 0.7500 of the 60 nearest products at the most" in capsys.readouterr().err
@@ -680,10 +683,10 @@ def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_t
 def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = write_shop(tmp_path)
     asked = load_config(), [str(shop.events)], [str(shop.products)]
-    before = run.run_fingerprint(*asked)
-    assert run.run_fingerprint(*asked) == before
-    monkeypatch.setattr(run, "_code", lambda: "of another release")
-    assert run.run_fingerprint(*asked) != before
+    before = prepare.run_fingerprint(*asked)
+    assert prepare.run_fingerprint(*asked) == before
+    monkeypatch.setattr(prepare, "_code", lambda: "of another release")
+    assert prepare.run_fingerprint(*asked) != before
 
 
 def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> None:

@@ -16,18 +16,14 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from tests.helpers.small_shop import product_rows
-from trainer.config import CatalogueEncoderConfig, load_config
-from trainer.dataset import Products
+from trainer.config.loading import load_config
+from trainer.config.schema import CatalogueEncoderConfig
+from trainer.data.catalogue import Products
 from trainer.errors import EncoderError
-from trainer.text_encoder import (
-    _Batches,
-    load_pretrained,
-    noised,
-    open_encoder,
-    save_encoder,
-    train_catalogue_encoder,
-)
-from trainer.text_vectors import texts_of
+from trainer.text.encoders import load_pretrained, open_encoder, save_encoder
+from trainer.text.ngram_training import _Batches, train_catalogue_encoder
+from trainer.text.noise import noised
+from trainer.text.vectors import texts_of
 from twotower.text.normalise import Normaliser
 
 FULL = Normaliser.profile("full")
@@ -207,33 +203,34 @@ def test_noising_changes_texts_but_keeps_their_numbers() -> None:
     assert sum("4000" in one for one in made) > 150
 
 
-def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
     config = load_config([], ["encoder.name=catalogue", "encoder.catalogue.steps=2", "encoder.catalogue.buckets=512"])
-    said: list[str] = []
-    one, name = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert name == "catalogue" and len(said) == 1
-    two, _ = open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert len(said) == 1
+    one, name = open_encoder(config.encoder, products(), 7, tmp_path)
+    assert name == "catalogue" and len(logged.messages) == 1
+    two, _ = open_encoder(config.encoder, products(), 7, tmp_path)
+    assert len(logged.messages) == 1
     np.testing.assert_array_equal(one.encode(RAW), two.encode(RAW))
-    open_encoder(config.encoder, products(), 8, tmp_path, said.append)
-    open_encoder(config.encoder, products(59), 7, tmp_path, said.append)
-    assert len(said) == 3
-    monkeypatch.setattr("trainer.text_encoder.code_digest", lambda modules: "of another release")
-    open_encoder(config.encoder, products(), 7, tmp_path, said.append)
-    assert len(said) == 4
+    open_encoder(config.encoder, products(), 8, tmp_path)
+    open_encoder(config.encoder, products(59), 7, tmp_path)
+    assert len(logged.messages) == 3
+    monkeypatch.setattr("trainer.text.encoders.code_digest", lambda modules: "of another release")
+    open_encoder(config.encoder, products(), 7, tmp_path)
+    assert len(logged.messages) == 4
 
 
 def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:
     # a process of its own: the address of the hub is read once. Nothing listens on it, and nothing is cached
     name = "paraphrase-multilingual-MiniLM-L12-v2"
-    command = f"from trainer.text_encoder import load_pretrained; load_pretrained({name!r}, 128)"
+    command = f"from trainer.text.encoders import load_pretrained; load_pretrained({name!r}, 128)"
     environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     process = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=False, env=environ, timeout=120
     )
     message = process.stderr.rstrip().splitlines()[-1]
     assert f"EncoderError: the encoder {name!r} cannot be loaded" in message
-    assert "--config trainer/offline.yaml" in message and "--set encoder.name=PATH" in message
+    assert "--config trainer/config/offline.yaml" in message and "--set encoder.name=PATH" in message
 
 
 def test_a_folder_that_is_no_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:

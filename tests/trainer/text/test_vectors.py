@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainer.text_vectors import encode_cached
+from trainer.text.vectors import encode_cached
 from twotower.graphs.text_encoder import EncoderSpec
 
 

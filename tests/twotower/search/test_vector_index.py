@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.helpers.tiny_version import write_object_array
-from trainer.config import Index
-from trainer.index import build, item_queries
-from trainer.nearest import write_nearest
+from trainer.config.schema import Index
+from trainer.index.build import build, item_queries
+from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
@@ -258,7 +258,7 @@ def tuned(kind: Literal["ivf", "hnsw"] = "ivf") -> VectorIndex:
     vectors = draw.normal(size=(20_000, 16)) + draw.normal(size=(100, 16))[draw.integers(0, 100, 20_000)]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     config = Index(kind=kind, target_recall=0.98)
-    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1, lambda line: None)
+    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1)
     return VectorIndex(made.index, vectors, made.spec)
 
 

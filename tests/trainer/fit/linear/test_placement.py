@@ -10,12 +10,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainer import linear
-from trainer.config import load_config
-from trainer.dataset import Events
-from trainer.history import History
-from trainer.linear import BIASES, Choice, Placement, choose, fill, item_vectors, tilts, trends
-from trainer.model import ItemFeatures, Sizes, TwoTower, text_alone
+from trainer.config.loading import load_config
+from trainer.data.events import Events
+from trainer.fit.linear import trend as trend_module
+from trainer.fit.linear.placement import Placement
+from trainer.fit.linear.spectral import item_vectors, unit
+from trainer.fit.linear.towers import Choice, beside, choose, fill
+from trainer.fit.linear.trend import BIASES, tilts, trends
+from trainer.model.inputs import History, ItemFeatures, Sizes, text_alone
+from trainer.model.towers import TwoTower
 from twotower.arrays import Float32
 from twotower.events import DAY_MS
 
@@ -121,7 +124,7 @@ def filled(choice: Choice, tower: str = "attention") -> tuple[TwoTower, ItemFeat
     )  # fmt: skip
     model = TwoTower(Sizes(TEXT, 2, 2, 4, 2, 3), config.model, 0.07, heads=1).eval()
     vectors = np.zeros((4, config.model.dimension - BIASES), np.float32)
-    vectors[:3] = linear.unit(np.random.default_rng(2).standard_normal((3, vectors.shape[1])).astype(np.float32))
+    vectors[:3] = unit(np.random.default_rng(2).standard_normal((3, vectors.shape[1])).astype(np.float32))
     fill(model, Placement(vectors, TREND, features, seed=5), choice)
     return model, features, vectors
 
@@ -175,11 +178,11 @@ def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
     vectors, trend = np.array([[0.6, 0.8], [0.0, 0.0]], np.float32), np.array([4.0, 4.0], np.float32)
     # half of .05 x 4 is a tilt of .1, and the root of 1 - .01 is left for the rest
     across = 0.99**0.5
-    own = linear.beside(content, vectors, linear.tilts(trend, 0.5), trust=0.8)
+    own = beside(content, vectors, trend_module.tilts(trend, 0.5), trust=0.8)
     np.testing.assert_allclose((content + own)[0], [0.48 * across, 0.64 * across, 0.6 * across, 0.1], atol=1e-6)
     assert not own[1].any()  # nothing is told of it
     # a fall past the steepest stops there
-    steep = content + linear.beside(content, vectors, linear.tilts(-100 * trend, 0.5), trust=0.8)
+    steep = content + beside(content, vectors, trend_module.tilts(-100 * trend, 0.5), trust=0.8)
     across = (1 - 0.35**2) ** 0.5
     np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
 
@@ -188,9 +191,9 @@ def families(count: int = 40, size: int = 15) -> tuple[ItemFeatures, Float32, ND
     """Products of more families than a text vector has numbers; the last of each family is new."""
     draw = np.random.default_rng(11)
     family = np.repeat(np.arange(count), size)
-    text = linear.unit(draw.standard_normal((count, 8)).astype(np.float32))[family]
-    text = linear.unit(text + 0.05 * draw.standard_normal(text.shape).astype(np.float32))
-    vectors = linear.unit(draw.standard_normal((count, 24)).astype(np.float32))[family]
+    text = unit(draw.standard_normal((count, 8)).astype(np.float32))[family]
+    text = unit(text + 0.05 * draw.standard_normal(text.shape).astype(np.float32))
+    vectors = unit(draw.standard_normal((count, 24)).astype(np.float32))[family]
     trend = draw.standard_normal(count).astype(np.float32)[family]
     trend += 0.5 * draw.standard_normal(len(family)).astype(np.float32)
     zero = torch.zeros(len(family), dtype=torch.int64)
@@ -209,7 +212,7 @@ def test_a_new_product_stands_with_those_that_read_alike() -> None:
     agreement = (guess.vectors * vectors[new]).sum(axis=1)
     # a linear map of eight numbers cannot tell forty families apart
     content = Placement(known, trend, features, seed=5).fit(0.0)[1]
-    plain = (linear.unit(content[new, :-BIASES]) * vectors[new]).sum(axis=1)
+    plain = (unit(content[new, :-BIASES]) * vectors[new]).sum(axis=1)
     assert agreement.mean() > 0.9 > 0.7 > plain.mean()
     # trends are those of the family, and more by half a variance, that of single products (.25) and of the guess
     means = np.array([trend[one - 14 : one].mean() for one in new])
@@ -239,8 +242,8 @@ def test_content_is_told_apart_where_it_tells() -> None:
     """Vectors that are a linear map of the text: content alone finds a product that nobody took."""
     config = load_config([], ["model.dimension=8", "model.heads=1"])
     draw = np.random.default_rng(7)
-    text = linear.unit(draw.standard_normal((60, TEXT)).astype(np.float32))
-    vectors = linear.unit(text @ draw.standard_normal((TEXT, 6)).astype(np.float32))
+    text = unit(draw.standard_normal((60, TEXT)).astype(np.float32))
+    vectors = unit(text @ draw.standard_normal((TEXT, 6)).astype(np.float32))
     whole = vectors.copy()
     vectors[-5:] = 0
     zero = torch.zeros(60, dtype=torch.int64)
@@ -248,7 +251,7 @@ def test_content_is_told_apart_where_it_tells() -> None:
     model = TwoTower(Sizes(TEXT, 0, 0, 60, 0, 3), config.model, 0.07, heads=1).eval()
     fill(model, Placement(vectors, np.zeros(60, np.float32), features, seed=5), Choice(0.0, 0.0, 0.8))
     items = model.items(features).detach().numpy()
-    found = linear.unit(items[-5:, :-BIASES])
+    found = unit(items[-5:, :-BIASES])
     assert float((found * whole[-5:]).sum(axis=1).min()) > 0.9
 
 
@@ -261,7 +264,7 @@ def test_texts_alone_land_near_their_category_and_no_products_vector_changes() -
     titles = torch.from_numpy(text + 0.5 * draw.standard_normal((60, TEXT))).float()
     # products of a category have a cosine of about .14, as those that are bought by other buyers do
     centres = draw.standard_normal((3, 32)).repeat(20, axis=0)
-    vectors = linear.unit((0.4 * centres + draw.standard_normal((60, 32))).astype(np.float32))
+    vectors = unit((0.4 * centres + draw.standard_normal((60, 32))).astype(np.float32))
     zero = torch.zeros(60, dtype=torch.int64)
     features = ItemFeatures(
         torch.from_numpy(text).float(), zero, torch.from_numpy(category), torch.arange(1, 61), zero[:, None][:, :0]

@@ -1,0 +1,120 @@
+"""Reads the configuration: defaults, files laid over them, single values last."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import ValidationError
+
+from trainer.config.base import Section
+from trainer.config.schema import Config
+from twotower.errors import SettingsError
+
+DEFAULTS = Path(__file__).with_name("config.yaml")
+
+
+def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
+    """config.yaml with `files` and then `section.key=value` assignments laid over it, in their order.
+
+    SettingsError names the file or assignment, the key and the value of whatever cannot be used.
+    """
+    content = _read(DEFAULTS)
+    for path in files:
+        _lay_over(content, _read(path), str(path))
+    for assignment in assignments:
+        _assign(content, assignment)
+    try:
+        return Config.model_validate(_to_floats(content, Config))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(dict(item)) for item in error.errors())) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"configuration {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"configuration {path} is not YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"configuration {path} must be a mapping of sections, it is {type(content).__name__}")
+    return content
+
+
+# mappings whose keys are the user's own: they are replaced whole
+_FREE = {("data", "event_names"), ("data", "event_weights")}
+
+
+def _lay_over(content: dict[str, Any], over: Mapping[str, Any], source: str, path: tuple[str, ...] = ()) -> None:
+    for key, value in over.items():
+        here = (*path, str(key))
+        if key not in content:
+            near = difflib.get_close_matches(str(key), [str(one) for one in content], n=1)
+            hint = f"; did you mean {'.'.join((*path, near[0]))}?" if near else ""
+            raise SettingsError(f"{source}: unknown key {'.'.join(here)}{hint}")
+        if isinstance(content[key], dict) and here not in _FREE:
+            if not isinstance(value, Mapping):
+                raise SettingsError(f"{source}: {'.'.join(here)}={value!r}: this is a section, not a value")
+            _lay_over(content[key], value, source, here)
+        else:
+            content[key] = value
+
+
+def _assign(content: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key.strip():
+        raise SettingsError(f"--set {assignment!r}: write it as section.key=value")
+    parts = key.strip().split(".")
+    present: Any = content
+    for part in parts:
+        present = present.get(part) if isinstance(present, dict) else None
+    if isinstance(present, str) and text[:1] not in {'"', "'"}:
+        # a text stands as it is typed, "query: " and 007 and | too; quotes are YAML's
+        value: Any = text
+    else:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise SettingsError(f"--set {assignment!r}: the value is not YAML") from None
+    for part in reversed(parts):
+        value = {part: value}
+    _lay_over(content, value, f"--set {assignment}")
+
+
+def _to_floats(content: Any, kind: Any) -> Any:
+    """`content` of an annotated type with every float that it wants: YAML writes 1 for 1.0 and reads 1e-4 as text, and
+    strict validation would refuse both."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is float:
+        return _to_float(content)
+    if origin in (Annotated, Union, UnionType):  # the first is what may be a float; the others are limits, or None
+        return _to_floats(content, inner[0])
+    if origin is list and isinstance(content, list):
+        return [_to_floats(one, inner[0]) for one in content]
+    if origin is dict and isinstance(content, dict):
+        return {key: _to_floats(one, inner[1]) for key, one in content.items()}
+    if isinstance(kind, type) and issubclass(kind, Section) and isinstance(content, dict):
+        fields = kind.model_fields
+        return {key: _to_floats(one, fields[key].annotation) if key in fields else one for key, one in content.items()}
+    return content
+
+
+def _to_float(value: Any) -> Any:
+    # what is no number is left as it is: validation names it
+    with suppress(ValueError):
+        return float(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else value
+    return value
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or "configuration"
+    shown = "" if isinstance(item["input"], dict) else f"={item['input']!r}"
+    return f"{key}{shown}: {item['msg']}"

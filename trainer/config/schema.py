@@ -1,0 +1,229 @@
+"""The trainer's configuration: config.yaml, what the user lays over it, and the checks of every value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from trainer.config.base import Count, Positive, Section, Several, Share, usable_threads
+from trainer.config.data import Data
+
+
+class CatalogueEncoderConfig(Section):
+    dimension: Annotated[int, Field(ge=8, le=4096)]
+    ngram_min: Annotated[int, Field(ge=1, le=8)]
+    ngram_max: Annotated[int, Field(ge=1, le=8)]
+    loose_spelling: bool
+    ngram_skeleton: Annotated[int, Field(ge=0, le=8)]
+    ngram_gaps: Annotated[int, Field(ge=0, le=8)]
+    ngram_joined: Annotated[int, Field(ge=0, le=8)]
+    head_words: Annotated[int, Field(ge=0)]
+    frequency_power: Annotated[float, Field(ge=0)]
+    unseen: Annotated[float, Field(ge=0, le=1)]
+    buckets: Annotated[int, Field(ge=256, le=4_194_304)]
+    length: Count
+    max_texts: Count
+    steps: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=2)]
+    batch_group: Count
+    learning_rate: Positive
+    temperature: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> CatalogueEncoderConfig:
+        if self.ngram_min > self.ngram_max:
+            raise ValueError(f"ngram_min {self.ngram_min} is above ngram_max {self.ngram_max}")
+        for name in ("ngram_skeleton", "ngram_joined"):
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name} 1 is no n-gram: 0 (none) or 2 to 8")
+        if self.ngram_gaps in (1, 2):
+            raise ValueError(f"ngram_gaps {self.ngram_gaps} leaves no room for a gap: 0 (none) or 3 to 8")
+        return self
+
+
+class Encoder(Section):
+    name: Annotated[str, Field(min_length=1)]
+    normaliser: Literal["auto", "light", "full"]
+    prompt: str
+    max_length: Annotated[int, Field(ge=8, le=8192)]
+    batch_size: Count
+    quantisation: Literal["none", "int8", "auto"]
+    quantisation_texts: Count
+    parity_rows: Count
+    parity_tolerance: Positive
+    catalogue: CatalogueEncoderConfig
+
+    @property
+    def embedded(self) -> bool:
+        """True for the encoder that is trained from the catalogue."""
+        return self.name == "catalogue"
+
+    @property
+    def profile(self) -> str:
+        return ("full" if self.embedded else "light") if self.normaliser == "auto" else self.normaliser
+
+
+class Model(Section):
+    dimension: Annotated[int, Field(ge=8, le=4096)]
+    heads: Annotated[int, Field(ge=0, le=64)]
+    brand_embedding: bool
+    category_embedding: bool
+    attribute_embedding: bool
+    product_embedding: bool
+    attribute_dropout: Share
+    product_dropout: Share
+    buyer_tower: Literal["attention", "weighted_average", "transformer"]
+    transformer_width: Annotated[int, Field(ge=8, le=1024)]
+    transformer_heads: Annotated[int, Field(ge=1, le=16)]
+    transformer_layers: Annotated[int, Field(ge=1, le=4)]
+    half_life_days: Annotated[float, Field(ge=0)]
+    max_history: Annotated[int, Field(ge=1, le=1000)]
+    dropout: Share
+    vector_dropout: Share
+
+    @property
+    def head_count(self) -> int:
+        return self.heads or max(1, self.dimension // 128)
+
+    @model_validator(mode="after")
+    def _heads_are_alike(self) -> Model:
+        if self.dimension % self.head_count:
+            raise ValueError(f"dimension {self.dimension} cannot be cut into heads={self.head_count} equal parts")
+        if self.transformer_width % self.transformer_heads:
+            raise ValueError(
+                f"transformer_width {self.transformer_width} cannot be cut into "
+                f"transformer_heads={self.transformer_heads} equal parts"
+            )
+        return self
+
+
+class Training(Section):
+    start: Literal["auto", "softmax", "linear", "blend"]
+    max_epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]
+    patience: Count
+    batch_pairs: Annotated[int, Field(ge=2)]
+    learning_rate: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    temperature: Annotated[float, Field(gt=0, le=1)]
+    learn_temperature: bool
+    full_softmax: Annotated[int, Field(ge=0)]
+    random_negatives: Annotated[int, Field(ge=0)]
+    logq_strength: Annotated[float, Field(ge=0, le=2)]
+    category_alignment: Annotated[float, Field(ge=0)]
+    category_temperature: Positive
+    alignment_products: Count
+    precision: Literal["auto", "float32", "bfloat16"]
+    mask_positives: bool
+    event_weight_power: Annotated[float, Field(ge=0, le=2)]
+    repeat_targets: bool
+    checkpoint_steps: Count
+    refit: bool
+
+
+class Linear(Section):
+    products: Annotated[int, Field(ge=2)]
+    l2: Positive
+    half_lives_days: Several
+    trends: Several
+    trusts: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    trend_half_life_days: Positive
+    shares: list[Annotated[float, Field(gt=0, lt=1)]]
+    validation_buyers: Count
+
+
+class TextPair(Section):
+    """Two titles of products, and what the cosine of their vectors should be."""
+
+    one: Annotated[str, Field(min_length=1)]
+    two: Annotated[str, Field(min_length=1)]
+    above: Annotated[float, Field(ge=-1, le=1)] | None = None
+    below: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
+class Evaluation(Section):
+    split: Literal["auto", "leave_last_out", "global_time"]
+    test_days: Positive
+    min_test_buyers: Count
+    max_buyers: Count
+    exclude_seen: bool
+    metric: Literal["ndcg@10", "recall@10"]
+    hidden_products: Share
+    ease_max_products: Annotated[int, Field(ge=0)]
+    ease_l2: Positive
+    resamples: Annotated[int, Field(ge=100)]
+    text_pairs: list[TextPair]
+
+
+class Index(Section):
+    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact"]
+    target_recall: Annotated[float, Field(gt=0.5, lt=1)]
+
+
+class Publish(Section):
+    gate: bool
+    max_drop: Share
+    max_gone: Share
+    keep_versions: Count
+    recent_interactions: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Paths(Section):
+    cache: str
+
+
+class Config(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    device: Literal["auto", "cpu", "cuda"]
+    threads: Annotated[int, Field(ge=0, le=1024)]
+    data: Data
+    encoder: Encoder
+    model: Model
+    training: Training
+    linear: Linear
+    evaluation: Evaluation
+    index: Index
+    publish: Publish
+    paths: Paths
+
+    @model_validator(mode="after")
+    def _hidden_products_are_found_again(self) -> Config:
+        if self.evaluation.hidden_products and not self.training.refit:
+            share = self.evaluation.hidden_products
+            raise ValueError(
+                f"evaluation.hidden_products={share} with training.refit=false would publish a model "
+                "that was never shown those products: set training.refit=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_blend_is_possible(self) -> Config:
+        if self.training.start == "blend" and not self.can_blend:
+            raise ValueError(
+                "training.start=blend needs one of linear.shares, model.buyer_tower=attention and two model.heads or "
+                f"more; they are {self.linear.shares}, {self.model.buyer_tower} and {self.model.head_count}"
+            )
+        return self
+
+    @property
+    def can_blend(self) -> bool:
+        """Whether a linear model and a head of the softmax can make one vector."""
+        return bool(self.linear.shares) and self.model.buyer_tower == "attention" and self.model.head_count > 1
+
+    @property
+    def thread_count(self) -> int:
+        """`usable_threads` of what is set."""
+        return usable_threads(self.threads, "threads")
+
+    def digest(self, *sections: str) -> str:
+        """sha256 over the named sections (all of them where none is named)."""
+        content = self.model_dump(include=set(sections) or None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(), allow_unicode=True, sort_keys=False)

@@ -1,0 +1,1 @@
+"""Input files to checked arrays: products, events, splits."""

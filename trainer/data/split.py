@@ -1,0 +1,180 @@
+"""Which events train, which validate and which test. Histories and targets are ranges of the sorted event arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.config.schema import Evaluation
+from trainer.data.events import Events
+from twotower.arrays import Int64
+from twotower.events import DAY_MS
+
+
+class Cases(NamedTuple):
+    """Buyers to evaluate [B]: their history is events `start`..`cut`, their targets events `cut`..`stop`."""
+
+    buyer: Int64
+    start: Int64
+    cut: Int64
+    stop: Int64
+
+    def __len__(self) -> int:
+        return len(self.buyer)
+
+
+class Split(NamedTuple):
+    """Which events may teach which model, and whom each is asked about.
+
+    `train_stop` [buyers]: while validating, each buyer's training events are start..train_stop. `test_stop` [buyers]:
+    the model and the baselines that are tested learn from start..test_stop, which is every event but those that the
+    test asks for. `note` says why this method.
+    """
+
+    method: str
+    train_stop: Int64
+    test_stop: Int64
+    validation: Cases
+    test: Cases
+    note: str
+
+
+def split_events(events: Events, config: Evaluation) -> Split:
+    """Splits as configured; `auto` takes global time where times are real and baskets are common."""
+    if config.split == "leave_last_out":
+        return leave_last_out(events, "as configured")
+    if config.split == "global_time":
+        return global_time(events, config.test_days, "as configured")
+    first_shared, tied = time_signs(events)
+    signs = f"{tied:.0%} of events share buyer and time with another, {first_shared:.0%} of buyers start at one moment"
+    if tied < 0.3 or first_shared > 0.05:
+        return leave_last_out(events, f"auto: {signs}")
+    split = global_time(events, config.test_days, f"auto: {signs}")
+    smallest = min(len(split.test), len(split.validation))
+    if smallest < config.min_test_buyers:
+        return leave_last_out(events, f"auto: {signs}, but global time leaves only {smallest} buyers")
+    return split
+
+
+def time_signs(events: Events) -> tuple[float, float]:
+    """The share of buyers whose first event falls on the commonest first moment, and of events in tied baskets."""
+    starts = events.time[events.start[:-1]]
+    _, counts = np.unique(starts, return_counts=True)
+    same = (np.diff(events.time) == 0) & (np.diff(events.buyer) == 0)
+    tied = np.zeros(len(events.time), np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return float(counts.max() / len(starts)) if len(starts) > 1 else 0.0, float(tied.mean())
+
+
+def leave_last_out(events: Events, note: str) -> Split:
+    """The last event is the test, the one before it validation, for buyers with three or more events."""
+    start, stop = events.start[:-1], events.start[1:]
+    chosen = np.flatnonzero(stop - start >= 3)
+    first, last = start[chosen], stop[chosen]
+    train_stop, test_stop = stop.copy(), stop.copy()
+    train_stop[chosen] = last - 2
+    test_stop[chosen] = last - 1
+    return Split(
+        "leave_last_out",
+        train_stop,
+        test_stop,
+        Cases(chosen, first, last - 2, last - 1),
+        Cases(chosen, first, last - 1, last),
+        note,
+    )
+
+
+def global_time(events: Events, days: float, note: str) -> Split:
+    """The cut is the newest event less `days`; validation is the window of the same length before it."""
+    cut = int(events.time.max()) - round(days * DAY_MS)
+    before = cut - round(days * DAY_MS)
+    at_cut, at_before = _first_at(events, cut), _first_at(events, before)
+    return Split(
+        "global_time",
+        at_before,
+        at_cut,
+        _cases(events.start[:-1], at_before, at_cut),
+        _cases(events.start[:-1], at_cut, events.start[1:]),
+        note,
+    )
+
+
+def everything(events: Events) -> Int64:
+    """`train_stop` of a refit: every event trains."""
+    return events.start[1:].copy()
+
+
+def draw_hidden(products: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """True [N] for a random `share` of the products."""
+    hidden = np.zeros(products, np.bool_)
+    count = round(products * share)
+    hidden[np.random.default_rng((seed, products)).choice(products, count, replace=False)] = True
+    return hidden
+
+
+def hide(events: Events, split: Split, hidden: NDArray[np.bool_], exclude_seen: bool) -> tuple[Events, Split]:
+    """Events and split as if nobody had ever met the `hidden` [N] products before the test asks for them.
+
+    Their events are gone from training, from validation and from every history, and stay as test targets; with
+    `exclude_seen` only where the buyer really meets the product for the first time. Cases without a history or a target
+    left are dropped.
+    """
+    place = np.arange(len(events.buyer))
+    early = place < split.test_stop[events.buyer]
+    gone = hidden[events.product] & early
+    if exclude_seen:
+        pair = events.buyer.astype(np.int64) * len(hidden) + events.product
+        gone |= hidden[events.product] & ~early & np.isin(pair, pair[gone])
+    before = np.concatenate(([0], np.cumsum(~gone)))
+    kept = np.flatnonzero(~gone)
+
+    def moved(cases: Cases) -> Cases:
+        start, cut, stop = (before[column] for column in (cases.start, cases.cut, cases.stop))
+        usable = (cut > start) & (stop > cut)
+        return Cases(cases.buyer[usable], start[usable], cut[usable], stop[usable])
+
+    left = Events(
+        events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], before[events.start]
+    )  # fmt: skip
+    return left, split._replace(
+        train_stop=before[split.train_stop],
+        test_stop=before[split.test_stop],
+        validation=moved(split.validation),
+        test=moved(split.test),
+    )
+
+
+def trained_products(events: Events, train_stop: Int64, products: int, least: int = 1) -> NDArray[np.bool_]:
+    """True [N] for products with a training event of a buyer who has at least `least` of them (2 make a pair)."""
+    counts = training_counts(events, train_stop, products, least)
+    return counts > 0
+
+
+def training_counts(events: Events, train_stop: Int64, products: int, least: int = 1) -> Int64:
+    """Each product's number of training events [N], of buyers who have at least `least` of them."""
+    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
+    chosen &= (train_stop - events.start[:-1] >= least)[events.buyer]
+    return np.bincount(events.product[chosen], minlength=products).astype(np.int64)
+
+
+def sample(cases: Cases, limit: int, seed: int) -> Cases:
+    """At most `limit` of the cases, drawn at random, in their order."""
+    if len(cases) <= limit:
+        return cases
+    chosen = np.sort(np.random.default_rng(seed).choice(len(cases), limit, replace=False))
+    return Cases(*(column[chosen] for column in cases))
+
+
+def _first_at(events: Events, moment: int) -> Int64:
+    """For each buyer, the index of the first event at or after `moment` (its stop where there is none)."""
+    earlier = np.concatenate(([0], np.cumsum(events.time < moment)))
+    first: Int64 = events.start[:-1] + (earlier[events.start[1:]] - earlier[events.start[:-1]])
+    return first
+
+
+def _cases(start: Int64, cut: Int64, stop: Int64) -> Cases:
+    chosen = np.flatnonzero((cut > start) & (stop > cut))
+    return Cases(chosen, start[chosen], cut[chosen], stop[chosen])

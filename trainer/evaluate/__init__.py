@@ -1,0 +1,1 @@
+"""How a model is judged: ranking, baselines, slices, intervals, the publish gate."""

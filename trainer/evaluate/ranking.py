@@ -1,0 +1,201 @@
+"""Ranking metrics over the full catalogue, for models and baselines alike."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.data.events import Events
+from trainer.data.split import Cases
+from trainer.evaluate.baselines import Scorer
+from trainer.model.inputs import History, ItemFeatures
+from trainer.model.towers import TwoTower
+from trainer.progress import track
+from twotower.arrays import Float32, Int64
+from twotower.events import EventSchema
+from twotower.history import BuyerInputs, BuyerSequence, to_inputs
+
+CUTS = (10, 20, 100)
+
+
+# scores held at once: cases times products
+_SCORES = 32_000_000
+
+
+class Ranks(NamedTuple):
+    """Ranks [P] of targets (0 = best), the case and the product of each; `top` [B, 10] are the best products."""
+
+    case: Int64
+    rank: Int64
+    top: Int64
+    product: Int64
+
+
+def rank_targets(
+    scorer: Scorer,
+    events: Events,
+    cases: Cases,
+    ties: NDArray[np.uint64],
+    exclude_seen: bool,
+    name: str = "evaluating",
+    *,
+    lists: bool = True,
+) -> Ranks:
+    """Ranks every target among all products. Ties in score go by `ties`, a seeded hash of the product.
+
+    With `exclude_seen`, products of the history are ranked last, and targets among them are left out. Without `lists`
+    there is no `top`, which takes half of the time.
+    """
+    # columns stand in the order of ties: of two equal scores the one further left wins
+    order = np.argsort(ties, kind="stable")
+    place = np.empty(len(ties), np.int64)
+    place[order] = np.arange(len(ties))
+    k = min(CUTS[0], len(ties)) if lists else 0
+    chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
+    found = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
+    for first in track(range(0, len(cases), chunk), name, unit="chunk"):
+        part = Cases(*(column[first : first + chunk] for column in cases))
+        scores = np.asarray(scorer(part), np.float32)[:, order]  # [b, N], a copy that may be changed
+        row, product = _targets(events, part)
+        if exclude_seen:
+            seen_row, seen_product = _seen(events, part)
+            scores[seen_row, place[seen_product]] = -np.inf
+            # not by the score: a scorer may give minus infinity to what it does not know
+            fresh = ~np.isin(row * len(ties) + product, seen_row * len(ties) + seen_product)
+            row, product = row[fresh], product[fresh]
+        ranks = _ranks(scores, row, place[product])
+        found.append(Ranks(row + first, ranks, order[_top(scores, k)], product))
+    return Ranks(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def metrics(ranks: Ranks, products: int) -> dict[str, float]:
+    """Recall, NDCG and MRR at 10, 20 and 100, means over cases with a target; coverage of the top 10.
+
+    Recall@k = hits / min(k, targets); NDCG has binary gains and an ideal of min(k, targets) hits.
+    """
+    found: dict[str, float] = {}
+    per_case = case_metrics(ranks)
+    for key, values in per_case.items():
+        found[key] = float(values.mean()) if len(values) else 0.0
+    found["coverage@10"] = float(len(np.unique(ranks.top)) / products) if products else 0.0
+    found["cases"] = float(len(np.unique(ranks.case)))
+    return found
+
+
+def case_metrics(ranks: Ranks) -> dict[str, NDArray[np.float64]]:
+    """The same for each case that has a target [C], in order of the cases."""
+    cases, place = np.unique(ranks.case, return_inverse=True)
+    size = len(cases)
+    targets = np.bincount(place, minlength=size)
+    found: dict[str, NDArray[np.float64]] = {}
+    for k in CUTS:
+        hit = ranks.rank < k
+        ideal = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))))
+        possible = np.minimum(targets, k)
+        found[f"recall@{k}"] = np.bincount(place[hit], minlength=size) / possible
+        gains = np.bincount(place[hit], 1 / np.log2(ranks.rank[hit] + 2), minlength=size)
+        found[f"ndcg@{k}"] = gains / ideal[possible]
+        first = np.full(size, np.inf)
+        np.minimum.at(first, place, ranks.rank)
+        found[f"mrr@{k}"] = np.where(first < k, 1 / (first + 1), 0.0)
+    return found
+
+
+def list_metrics(ranks: Ranks, counts: Int64) -> dict[str, NDArray[np.float64]]:
+    """What is recommended, for each case that has a target [C]: `popularity@10`, the mean number of training events
+    (`counts` [N]) of the ten products, and `new@10`, the share of them without any."""
+    top = counts[ranks.top[np.unique(ranks.case)]]  # [C, 10]
+    return {"popularity@10": top.mean(axis=1), "new@10": (top == 0).mean(axis=1)}
+
+
+def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema: EventSchema, longest: int) -> Scorer:
+    """Scores [B, N] of a trained model: buyer vectors of the histories times all item vectors."""
+    items = item_vectors(model, features)
+
+    def score(cases: Cases) -> Float32:
+        return buyer_vectors(model, items, events, cases, schema, longest) @ items.T
+
+    return score
+
+
+@torch.no_grad()
+def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -> Float32:
+    """Vectors [N, D] of every product."""
+    model.eval()
+    count = len(features.text)
+    parts = [
+        model.items(ItemFeatures(*(column[start : start + chunk] for column in features))).cpu().numpy()
+        for start in range(0, count, chunk)
+    ]
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def buyer_vectors(
+    model: TwoTower, items: Float32, events: Events, cases: Cases, schema: EventSchema, longest: int
+) -> Float32:
+    """Vectors [B, D] of the cases' histories, the latest `longest` interactions of each."""
+    model.eval()
+    batch = history_inputs(events, cases, schema, longest)
+    device = model.log_temperature.device
+    arrays = (items[batch.rows], batch.weights, batch.types, batch.ages, batch.mask)
+    vectors: Float32 = model.buyer(*History(*(torch.from_numpy(array).to(device) for array in arrays))).cpu().numpy()
+    return vectors
+
+
+def history_inputs(events: Events, cases: Cases, schema: EventSchema, longest: int) -> BuyerInputs:
+    """The cases' histories as the buyer tower takes them."""
+    sequences = []
+    for start, cut in zip(cases.start, cases.cut, strict=True):
+        last = slice(max(start, cut - longest), cut)
+        rows, types = events.product[last].astype(np.int64), events.kind[last].astype(np.int64)
+        sequences.append(BuyerSequence(rows, types, events.time[last]))
+    return to_inputs(sequences, schema)
+
+
+def _targets(events: Events, cases: Cases) -> tuple[Int64, Int64]:
+    """(row, product) of every distinct target."""
+    rows = np.repeat(np.arange(len(cases)), cases.stop - cases.cut)
+    places = np.concatenate([np.arange(cut, stop) for cut, stop in zip(cases.cut, cases.stop, strict=True)])
+    pairs = np.unique(np.stack((rows, events.product[places])), axis=1)
+    return pairs[0], pairs[1]
+
+
+def _seen(events: Events, cases: Cases) -> tuple[Int64, Int64]:
+    """(row, product) of every event of the histories."""
+    rows = np.repeat(np.arange(len(cases)), cases.cut - cases.start)
+    products = [events.product[start:cut] for start, cut in zip(cases.start, cases.cut, strict=True)]
+    return rows, np.concatenate(products)
+
+
+def _ranks(scores: Float32, row: Int64, column: Int64) -> Int64:
+    """How many products are better [P] than each target; of equal ones, those further left are."""
+    ranks = np.empty(len(row), np.int64)
+    step = max(1, _SCORES // max(scores.shape[1], 1))
+    for start in range(0, len(row), step):
+        part = slice(start, start + step)
+        whole, own = scores[row[part]], scores[row[part], column[part]][:, None]
+        level = (whole == own) & (np.arange(scores.shape[1]) < column[part][:, None])
+        ranks[part] = ((whole > own) | level).sum(axis=1)
+    return ranks
+
+
+def _top(scores: Float32, k: int) -> Int64:
+    """The columns of the best `k` scores [B, k], best first; of equal ones those further left."""
+    if not k:
+        return np.empty((len(scores), 0), np.int64)
+    least = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]  # the k-th best of each row
+    better, level = scores > least, scores == least
+    wanted = k - better.sum(axis=1, keepdims=True)
+    chosen = better | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= wanted))
+    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
+
+
+def describe(found: dict[str, Any]) -> str:
+    """One line for people."""
+    return f"recall@10 {found['recall@10']:.4f}, ndcg@10 {found['ndcg@10']:.4f}, coverage@10 {found['coverage@10']:.1%}"

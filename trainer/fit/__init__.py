@@ -1,0 +1,1 @@
+"""Fitting: sampler, loss, softmax, linear model, blend, selection on validation."""

@@ -1,0 +1,1 @@
+"""Builds and tunes the search indexes of products and of texts."""

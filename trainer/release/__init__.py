@@ -1,0 +1,1 @@
+"""Versions: assembled, verified as the services load them, locked, pruned."""

@@ -1,0 +1,1 @@
+"""The stages of the trainer: one module for each command."""

@@ -1,0 +1,120 @@
+"""The stages that make a model and judge it: train → evaluate → embed → index. Each is a function of a prepared run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.data.dataset import data_facts
+from trainer.data.split import Cases, training_counts
+from trainer.evaluate import baselines, comparison, similarity, slices
+from trainer.evaluate import ranking as evaluate
+from trainer.evaluate.examples import sample_buyers
+from trainer.model.inputs import ItemFeatures, text_alone
+from trainer.model.towers import TwoTower
+from trainer.report.page import library_versions
+from trainer.stages.gate import beside_served, judge
+from trainer.stages.workspace import (
+    Prepared,
+    load_model,
+    rank,
+    require,
+    sampled_test_cases,
+    write_json,
+)
+from twotower.graphs.text_encoder import TextEncoder
+from twotower.text.normalise import item_text
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_run(run: Prepared) -> dict[str, Any]:
+    """Ranks the test targets with the model and with the baselines; writes metrics.json, the gate's verdict in it."""
+    require(run.folder.evaluated, "train")
+    config, count = run.config, len(run.data.products)
+    settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
+    cases = sampled_test_cases(run)
+    model = load_model(run, run.folder.evaluated)
+    scorers = {"model": _scorer(run, model, run.features)}
+    scorers |= comparison.fitted_baselines(run.events, stop, count, settings)
+    ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
+    counts = training_counts(run.events, stop, count)
+    values = comparison.per_case(ranks, counts)
+    found = comparison.means(ranks, values, count)
+    for name, one in found.items():
+        log.info(f"{name}: {evaluate.describe(one)}")
+    own, compared = comparison.intervals(values, settings.resamples, config.seed)
+    comparison.save_per_case(run.folder.per_case, np.unique(ranks["model"].case), values, settings.metric)
+    data = run.data
+    report = {
+        "protocol": _protocol(run, cases),
+        "test": found,
+        "intervals": own,
+        "compared": compared,
+        "slices": slices.slice_report(
+            ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
+        ),
+        "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model)},
+        "training": json.loads(run.folder.training.read_text(encoding="utf-8")),
+        "data": data_facts(data),
+        "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
+        "libraries": library_versions(),
+    }
+    verdict = judge(run, beside_served(run, found["model"]))
+    log.info(f"gate: {verdict.verdict}" + "".join(f"; {reason}" for reason in verdict.reasons))
+    write_json(run.folder.metrics, report | {"gate": asdict(verdict)})
+    return report
+
+
+def _protocol(run: Prepared, cases: Cases) -> dict[str, Any]:
+    """How the figures were measured, for a reader."""
+    config = run.config
+    return {
+        "split": run.split.method,
+        "why": run.split.note,
+        "test_days": config.evaluation.test_days if run.split.method == "global_time" else None,
+        "exclude_seen": config.evaluation.exclude_seen,
+        "catalogue": "full",
+        "ties": "seeded hash of the product id",
+        "test_buyers": len(cases),
+        "tested_model": "refitted on every event that the test does not ask for"
+        if config.training.refit
+        else "trained without the validation events",
+        "baselines": "fitted on the same events as the tested model",
+        "published_model": "refitted on all events" if config.training.refit else "the evaluated one",
+        "hidden_products": int(run.hidden.sum()),
+        "intervals": f"95 %, bootstrap over buyers, {config.evaluation.resamples} resamples",
+        "seed": config.seed,
+    }
+
+
+def _similarity(run: Prepared, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
+    """How well whole vectors, and those of the text alone, tell categories apart."""
+    category = run.features.category.cpu().numpy()
+    whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
+    texts = evaluate.item_vectors(model, text_alone(run.features.text))
+    return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
+
+
+def _text_pairs(run: Prepared, model: TwoTower) -> list[dict[str, Any]]:
+    """The configured pairs of titles, as an item service would encode them without knowing more."""
+    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
+
+    def encode(titles: list[str]) -> NDArray[np.float32]:
+        texts = graph.encode([item_text(title, "") for title in titles])
+        return evaluate.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
+
+    found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
+    for line in similarity.missed(found):
+        log.warning(f"{line}")
+    return found
+
+
+def _scorer(run: Prepared, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
+    return evaluate.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)

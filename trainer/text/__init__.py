@@ -1,0 +1,1 @@
+"""Text encoders: pretrained ones, the catalogue's own, and text vectors."""

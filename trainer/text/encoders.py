@@ -1,0 +1,97 @@
+"""Frozen text encoders: the catalogue encoder and its training, and any sentence-transformers model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from trainer.config.schema import Encoder
+from trainer.data.catalogue import Products
+from trainer.data.fingerprint import code_digest
+from trainer.errors import EncoderError
+from trainer.text.ngram_model import HashedNgramEmbedding
+from trainer.text.ngram_training import train_catalogue_encoder
+from twotower.text.normalise import Normaliser
+
+log = logging.getLogger(__name__)
+
+# the modules whose every change may change the catalogue encoder
+_ENCODER_CODE = {
+    "trainer": ("text/encoders", "text/ngram_model", "text/ngram_training", "text/noise"),
+    "twotower": ("text/ngrams", "text/normalise"),
+}
+
+
+def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -> tuple[SentenceTransformer, str]:
+    """The configured encoder and its name.
+
+    The catalogue encoder is trained once per catalogue, configuration and code of its own, and kept in `folder`.
+    EncoderError where a pretrained one cannot be had.
+    """
+    if not config.embedded:
+        return load_pretrained(config.name, config.max_length), config.name
+    made_of = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
+    key = _digest([*made_of, code_digest(_ENCODER_CODE)])
+    target = folder / key[:32]
+    if not (target / "modules.json").is_file():
+        log.info(f"training the catalogue encoder on {len(products):,} product texts")
+        model = train_catalogue_encoder(products, config.catalogue, Normaliser.profile(config.profile), seed)
+        save_encoder(model, target)
+    os.utime(target)
+    return SentenceTransformer(str(target), device="cpu", trust_remote_code=True), "catalogue"
+
+
+def save_encoder(model: SentenceTransformer, target: Path) -> None:
+    """Saves an ordinary sentence-transformers folder, whole or not at all."""
+    temporary = target.with_name(f"{target.name}.new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    model.save(str(temporary), create_model_card=False)
+    if target.exists():
+        shutil.rmtree(target)
+    temporary.rename(target)
+
+
+def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
+    """A sentence-transformers folder or hub name, on the CPU. EncoderError within seconds where it is out of reach."""
+    ways = (
+        "train offline with --config trainer/config/offline.yaml, or give the path of a downloaded folder: "
+        "--set encoder.name=PATH"
+    )
+    try:
+        local = Path(name).is_dir()
+        model = SentenceTransformer(name, device="cpu", local_files_only=True) if local else _from_hub(name)
+    except Exception as error:  # hub, network, file and format errors share no base class
+        reason = str(error).strip().split("\n", 1)[0][:300]
+        raise EncoderError(
+            f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {reason}); {ways}"
+        ) from None
+    # n-grams are no tokens: a catalogue encoder keeps the length that it was trained with
+    if not isinstance(model[0], HashedNgramEmbedding) and (model.max_seq_length or max_length + 1) > max_length:
+        model.max_seq_length = max_length
+    return model
+
+
+def _from_hub(name: str) -> SentenceTransformer:
+    try:
+        return SentenceTransformer(name, device="cpu", local_files_only=True)
+    except Exception:  # not in the local cache: the hub decides
+        from huggingface_hub import HfApi
+
+        # asked once with a short limit, since a download would retry an unreachable hub for minutes
+        HfApi().model_info(name if "/" in name else f"sentence-transformers/{name}", timeout=5)
+        return SentenceTransformer(name, device="cpu")
+
+
+def _digest(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(json.dumps(part).encode() + b"\n")
+    return digest.hexdigest()
