@@ -1,7 +1,7 @@
 """One process that starts the services, restarts those that end, and stops all; it takes commands from a Unix socket.
 
 Written by hand because circus keeps restarting a service that cannot start and stops Redis while the gateway drains,
-and honcho has no restarts, no status and one log; circus would save about 50 lines for three more libraries.
+and honcho has no restarts, no status and one log; circus would save about 50 lines and add four packages.
 """
 
 from __future__ import annotations
