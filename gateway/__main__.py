@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from gateway.app import create_app
 from gateway.http import workers
 from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
@@ -58,7 +59,7 @@ def _listen(settings: GatewaySettings) -> list[socket.socket]:
 
 
 def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> None:
-    server = make_server(settings)
+    server = make_server(create_app(settings), settings)
 
     def stop(*_: object) -> None:
         # also for a signal that comes before uvicorn listens to them; and it raises each again once it has drained

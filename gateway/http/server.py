@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.app import create_app
 from gateway.settings import GatewaySettings
 
 # the parser takes no URL past 65,535 bytes; of a longer one this much is kept, which the gateway then refuses: its
@@ -112,10 +112,10 @@ def listen(host: str, port: int, shared: bool = False) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
 
 
-def make_server(settings: GatewaySettings) -> uvicorn.Server:
+def make_server(application: ASGIApp, settings: GatewaySettings) -> uvicorn.Server:
     """A server of the application; it logs nothing itself, and drains for `drain_seconds` when it is told to exit."""
     config = uvicorn.Config(
-        create_app(settings),
+        application,
         loop="uvloop",
         http=BoundedHttp,
         ws="none",
