@@ -91,15 +91,15 @@ class Routes:
 
     async def retrieve(self, request: Request) -> Response:
         query = reading.read_query(schemas.RetrieveQuery, self._query_of(request), self._context)
-        return _list("/retrieve", await _live(request).pipeline.retrieve(query, self._deadline()))
+        return list_response("/retrieve", await _live(request).pipeline.retrieve(query, self._deadline()))
 
     async def similar(self, request: Request) -> Response:
         query = reading.read_query(schemas.SimilarQuery, self._query_of(request), self._context)
-        return _list("/similar", await _live(request).pipeline.similar(query, self._deadline()))
+        return list_response("/similar", await _live(request).pipeline.similar(query, self._deadline()))
 
     async def search(self, request: Request) -> Response:
         query = reading.read_query(schemas.SearchQuery, self._query_of(request), self._context)
-        return _list("/search", await _live(request).pipeline.search(query, self._deadline()))
+        return list_response("/search", await _live(request).pipeline.search(query, self._deadline()))
 
     async def encode_buyer(self, request: Request) -> Response:
         body = reading.read_body(schemas.EncodeBuyerBody, await self._json_of(request), self._context)
@@ -187,10 +187,11 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
-def _list(route: str, found: ProductList) -> Response:
+def list_response(route: str, found: ProductList) -> Response:
+    """A list of products as JSON, counted in the metrics under its route."""
     metrics.answers(route, found.source).inc()
     answer = {
-        "product_ids": ids_as_json(found.hits.packed_ids),
+        "product_ids": wire.unpack_ids(found.hits.packed_ids),
         "scores": found.hits.scores,
         "model_version": found.hits.version,
         "source": found.source,
@@ -200,15 +201,6 @@ def _list(route: str, found: ProductList) -> Response:
     if found.products is not None:
         answer["products"] = [_product(one) for one in found.products]
     return _json(answer)
-
-
-def ids_as_json(packed: str) -> orjson.Fragment:
-    """Ids that `wire.pack_ids` wrote as a JSON list of strings; none of them becomes a text of its own on the way."""
-    whole = orjson.dumps(packed)
-    if not packed or b"\\\\" in whole:
-        # the id \u0000, of six characters, would look like a NUL
-        return orjson.Fragment(orjson.dumps(wire.unpack_ids(packed)))
-    return orjson.Fragment(b"[" + whole.replace(b"\\u0000", b'","') + b"]")
 
 
 def _product(one: retrieval_pb2.Product) -> dict[str, object]:
