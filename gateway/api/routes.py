@@ -103,7 +103,7 @@ class Routes:
 
     async def encode_buyer(self, request: Request) -> Response:
         body = reading.read_body(schemas.EncodeBuyerBody, await self._json_of(request), self._context)
-        made = await _live(request).pipeline.encode_buyer(body.buyer_id, body.recent_interactions, self._deadline())
+        made = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), self._deadline())
         vector = made.encoded.vector
         return _json(
             {

@@ -133,6 +133,7 @@ def _translate(error: Any, known: str) -> InvalidInput:
         "string_type": "must be a string",
         "list_type": "must be a list",
         "model_type": "must be an object",
+        "dict_type": "must be an object",
         "too_short": "must not be empty",
         "too_long": f"has more than {context.get('max_length')} values",
         "literal_error": f"must be {context.get('expected')}",
