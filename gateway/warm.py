@@ -73,9 +73,9 @@ def find_version(layout: Layout, name: str | None) -> Version:
 
 async def warm(settings: GatewaySettings, version: Version) -> Warmed:
     """Merges the version's interactions into Redis: newer ones that are there stay. Unavailable without Redis."""
-    client = connect_redis(settings)
+    pipelines = connect_redis(settings)
     breaker = Breaker("Redis", settings.redis_retry_seconds)
-    history = RedisHistory(client, settings.history_size, settings.history_ttl_days, breaker)
+    history = RedisHistory(pipelines, settings.history_size, settings.history_ttl_days, breaker)
     buyers = interactions = 0
     try:
         for batch in _batches(read_additions(version.layout.recent), _BATCH):

@@ -47,8 +47,8 @@ def raw(server: RedisServer) -> Iterator[Any]:
 
 
 def connect(server: RedisServer, size: int = 50) -> RedisHistory:
-    client = connect_redis(GatewaySettings(redis_url=server.url))
-    return RedisHistory(client, size, 90.0, Breaker("Redis", 0.05))
+    pipelines = connect_redis(GatewaySettings(redis_url=server.url))
+    return RedisHistory(pipelines, size, 90.0, Breaker("Redis", 0.05))
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -223,8 +223,8 @@ async def test_asking_whether_redis_writes_leaves_one_key_of_no_buyers_for_a_min
 
 async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisServer, raw: Any) -> None:
     # one connection: a reply that is left on it would be the next caller's answer
-    client = connect_redis(GatewaySettings(redis_url=server.url, redis_connections=1))
-    history = RedisHistory(client, 50, 90.0, Breaker("Redis", 0.05))
+    pipelines = connect_redis(GatewaySettings(redis_url=server.url, redis_connections=1))
+    history = RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05))
     await history.add([Addition("a", events(1)), Addition("b", events(2))])
     for steps in range(12):
         task = asyncio.create_task(history.read(["a"]))
