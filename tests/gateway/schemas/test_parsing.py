@@ -443,7 +443,7 @@ async def test_retrieves_own_choices(system: Stack) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/retrieve/", "/retrieve/b", "/%00", "/خاتم", "/../etc/passwd"])
 async def test_there_is_nothing_at_other_paths(system: Stack, path: str) -> None:
-    problem(await system.get(path), 404, why="there is nothing at")
+    problem(await system.get(path), 404, why="there is no route")
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ async def test_there_is_nothing_at_other_paths(system: Stack, path: str) -> None
 )
 async def test_other_methods(system: Stack, method: str, path: str, allowed: str) -> None:
     response = await system.client.request(method, path)
-    problem(response, 405, why=f"{path} does not take {method}")
+    problem(response, 405, why=f"{path} does not accept {method}")
     assert allowed in response.headers["allow"]
 
 
