@@ -28,8 +28,6 @@ from twotower.serving.guard import Guarded
 from twotower.serving.status import REQUEST_ID_KEY
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
-
-
 BODY = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
 
 

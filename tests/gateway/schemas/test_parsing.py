@@ -19,14 +19,8 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.stack import Stack, stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
 ROW = {"product_id": "p1", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
-
-
 ABSENT = object()
-
-
 TEN_MB = "x" * 10_000_000
 
 
@@ -342,8 +336,6 @@ async def test_what_is_not_http(system: Stack, request_bytes: bytes) -> None:
 
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-
-
 FIELD = b"X-A: " + b"a" * 1017 + b"\r\n"  # 1,024 bytes
 
 
