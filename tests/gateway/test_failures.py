@@ -26,8 +26,6 @@ from twotower.serving.rpc_method import RpcMethod
 from twotower.serving.status import REQUEST_ID_KEY
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
-
-
 BODY = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
 
 
@@ -65,7 +63,7 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         response = await system.get("/readyz")
         assert (response.status_code, response.json()["status"]) == (200, "degraded")
         assert response.json()["degraded"] == [
-            "redis: interactions are not stored, or /retrieve gives popular, or both"
+            "redis: interactions are not stored, or /retrieve answers with popular products, or both"
         ]
         assert (await system.answer("/similar", product_id="p1"))["source"] == "model"
 
@@ -110,7 +108,7 @@ async def test_a_redis_that_refuses_writes_is_degraded(
         found = (await system.get("/readyz")).json()
         return found["status"], found["dependencies"]["redis"], found["degraded"]
 
-    loss = ["redis: interactions are not stored, or /retrieve gives popular, or both"]
+    loss = ["redis: interactions are not stored, or /retrieve answers with popular products, or both"]
     async with stack(tiny, redis) as system:
         assert await asked(system) == ("ready", "ok", [])
         raw.config_set("maxmemory", 1)

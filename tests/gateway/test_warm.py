@@ -114,7 +114,7 @@ def test_a_folder_without_versions_is_refused(
     tmp_path: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, server) == 2
-    assert "CURRENT: no version has been published yet" in capsys.readouterr().err
+    assert "CURRENT: publish a version first" in capsys.readouterr().err
     assert run(tmp_path, server, "--version", "absent") == 2
     assert "there is no version 'absent'" in capsys.readouterr().err
 

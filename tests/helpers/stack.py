@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.app import create_app
 from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer, free_port
@@ -54,7 +55,7 @@ async def gateway(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway on a free port, served by uvicorn, and a client of it."""
     values = GatewaySettings(**settings)
     listener = listen("127.0.0.1", 0)
-    server = make_server(values)
+    server = make_server(create_app(values), values)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started or task.done())
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
