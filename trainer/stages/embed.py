@@ -1,4 +1,4 @@
-"""The stage `embed`: exports the towers and encodes the catalogue."""
+"""The stage `embed`: exports both towers and encodes the catalogue with the exported item tower."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def evaluate_run(run: Run) -> dict[str, Any]:
 
 
 def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
-    """How the figures were measured, for a reader."""
+    """How the figures were measured, for the reader of the report."""
     config = run.config
     return {
         "split": run.split.method,
@@ -91,7 +91,7 @@ def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
 
 
 def _similarity(run: Run, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
-    """How well whole vectors, and those of the text alone, tell categories apart."""
+    """How well the vectors separate categories: whole vectors, and vectors of the text alone."""
     category = run.features.category.cpu().numpy()
     whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
     texts = evaluate.item_vectors(model, text_alone(run.features.text))
@@ -99,8 +99,8 @@ def _similarity(run: Run, model: TwoTower, features: ItemFeatures) -> dict[str, 
 
 
 def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
-    """The configured pairs of titles, as an item service would encode them without knowing more."""
-    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
+    """The cosines of the configured pairs of titles, encoded as an item service encodes an unknown product."""
+    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
 
     def encode(titles: list[str]) -> NDArray[np.float32]:
         texts = graph.encode([item_text(title, "") for title in titles])

@@ -1,4 +1,4 @@
-"""The stage `index`: builds the search indexes."""
+"""The stage `index`: builds the indexes of the product vectors and of the text vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twotower.graphs.text_encoder import TextEncoder
 
 
 def build_index(run: Run) -> None:
-    """Vectors → FAISS indexes of the configured kind: of the item tower's, tuned on real buyers, and of the texts'."""
+    """Builds two indexes of the configured kind: of product vectors, tuned on buyers, and of text vectors."""
     files = run.workspace.version
     for path in (files.embeddings, files.buyer_tower):
         require(path, "embed")
@@ -30,7 +30,7 @@ def build_index(run: Run) -> None:
 
 
 def _index_queries(run: Run, vectors: Float32, threads: int) -> index.Queries:
-    """Vectors of real histories, out of the exported buyer tower; of products with noise where there are no buyers."""
+    """Buyer vectors on which the index is tuned; product vectors with noise if there are no buyers."""
     if not run.data.buyers:
         return index.item_queries(vectors, run.config.seed)
     batch = some_histories(run, index.QUERIES, np.random.default_rng(run.config.seed))

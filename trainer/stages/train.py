@@ -14,12 +14,12 @@ from twotower.artifact.fsync import write_json
 
 log = logging.getLogger(__name__)
 
-# fewer (history, next product) pairs than this are said to be few
+# fewer (history, next product) pairs than this are too few, which the manifest notes
 _FEW_PAIRS = 1000
 
 
 def train(run: Run) -> None:
-    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
+    """Selects a model on the validation set; with `refit` fits it again, once for the test and once on all events."""
     config, split, workspace = run.config, run.split, run.workspace
     log.info(
         f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
@@ -34,11 +34,11 @@ def train(run: Run) -> None:
     told = chosen.told
     final_events, final_stop = run.events, split.train_stop
     if config.training.refit:
-        log.info("refitting on all that the test does not ask for")
+        log.info("refitting on all events but the test targets, for the test")
         tested, facts["tested_curve"], _ = fitter.again(
             chosen, "tested", run.events, split.test_stop, workspace.tested_checkpoints
         )
-        log.info("refitting on all events, to be published")
+        log.info("refitting on all events, for publishing")
         final_events, final_stop = run.data.events, everything(run.data.events)
         final, facts["refit_curve"], told = fitter.again(
             chosen, "refit", final_events, final_stop, workspace.refit_checkpoints
@@ -46,7 +46,7 @@ def train(run: Run) -> None:
     save_weights(tested, workspace.tested_weights)
     save_weights(final, workspace.version.weights)
     facts["newest_event_ms"] = _newest(final_events, final_stop)
-    # a refresh places products with it that come later
+    # a refresh places new products with it
     facts["told"] = told._asdict() if told else None
     write_json(workspace.training, facts)
 
@@ -58,10 +58,10 @@ def _newest(events: Events, stop: Int64) -> int | None:
 
 
 def _thin(pairs: int, validation: int) -> list[str]:
-    """What a user must know of a model that had little to learn from; it goes into the manifest."""
+    """Notes for the manifest if the model had little to learn from."""
     notes = []
     if pairs < _FEW_PAIRS:
-        notes.append(f"only {pairs:,} training pairs: products are placed by their text, and hardly by what buyers did")
+        notes.append(f"only {pairs:,} training pairs: the vectors depend on the texts, and hardly on what buyers did")
     if not validation:
         ran = ": training ran for training.max_epochs" if pairs else ""
         notes.append(f"no buyer has enough events to validate on{ran}")

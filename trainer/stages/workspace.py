@@ -1,4 +1,4 @@
-"""The folder where a run's stages leave their work."""
+"""A run: its prepared data, and the workspace in which its stages leave their work."""
 
 from __future__ import annotations
 
@@ -30,15 +30,6 @@ from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs
-
-
-def sampled_test_cases(run: Run) -> Cases:
-    return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
-
-
-def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
-    exclude_seen = run.config.evaluation.exclude_seen
-    return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ class Run:
 
 
 def forget(config: Config, layout: Layout, name: str) -> None:
-    """Removes what earlier stages left for this data and configuration, so that they start anew."""
+    """Removes the workspace, so that the stages start anew."""
     shutil.rmtree(open_workspace(config, layout, name).root, ignore_errors=True)
 
 
@@ -99,7 +90,7 @@ def open_workspace(config: Config, layout: Layout, name: str) -> Workspace:
 
 
 def fitter_of(run: Run) -> Fitter:
-    """What fits models to the prepared data."""
+    """Returns the fitter of the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
         text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
@@ -112,7 +103,7 @@ def fitter_of(run: Run) -> Fitter:
 
 
 def load_model(run: Run, weights: Path) -> TwoTower:
-    """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
+    """Loads a fitted model for inference on the CPU from a file of weights that `train` wrote."""
     kind = json.loads(run.workspace.training.read_text(encoding="utf-8"))["kind"]
     model = fitter_of(run).new_model(kind)
     model.load_state_dict(load_file(weights))
@@ -127,15 +118,27 @@ def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInputs:
-    """Whole histories of at most `limit` buyers, drawn at random."""
+    """Draws at most `limit` buyers and returns their whole histories."""
     events, buyers = run.data.events, len(run.data.buyers)
     chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))
     cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
     return evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
 
 
+def sampled_test_cases(run: Run) -> Cases:
+    """The test cases that are ranked: at most `evaluation.max_buyers`."""
+    return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
+
+
+def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
+    """Ranks the targets of the cases; `name` is shown as progress."""
+    exclude_seen = run.config.evaluation.exclude_seen
+    return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
+
+
 def require(path: Path, stage: str) -> None:
+    """Raises DataError if the stage that writes this file has not run."""
     if not path.is_file():
         raise DataError(
-            f"{path.name} is not there for this data and configuration: run `python -m trainer {stage}` first"
+            f"there is no {path.name} for this data and configuration: run `python -m trainer {stage}` first"
         )

@@ -17,14 +17,14 @@ from twotower.errors import CorruptArtifact
 
 @dataclass(frozen=True)
 class Pointer:
-    """What CURRENT or PREVIOUS says: a version's name and the sha256 of its manifest."""
+    """The content of CURRENT or PREVIOUS: a version's name and the sha256 of its manifest."""
 
     version: str
     manifest_sha256: str
 
 
 def read_pointer(path: Path) -> Pointer | None:
-    """The pointer in `path`, or None where there is none. CorruptArtifact where it is not one."""
+    """Returns the pointer in `path`, or None if there is no file. Raises CorruptArtifact if it is no pointer."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -38,8 +38,10 @@ def read_pointer(path: Path) -> Pointer | None:
 
 
 def read_to_repair(path: Path) -> Pointer | None:
-    """The pointer in `path`; None also of a damaged one, which publishing repairs. PREVIOUS stays then, for it is the
-    last version known to be good."""
+    """Returns the pointer in `path`, or None if it is missing or damaged.
+
+    Publishing repairs a damaged CURRENT, and leaves PREVIOUS alone then: it is the last version known to be good.
+    """
     try:
         return read_pointer(path)
     except CorruptArtifact:
@@ -48,7 +50,7 @@ def read_to_repair(path: Path) -> Pointer | None:
 
 @contextmanager
 def pointers_locked(layout: Layout) -> Iterator[None]:
-    """Nobody else changes a pointer or removes a version meanwhile; held for moments, so that nobody waits long."""
+    """Keeps others from changing a pointer or removing a version. Held for moments only."""
     with layout.pointers.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -305,7 +305,7 @@ def test_report_prints_where_the_report_is(tmp_path: Path, capsys: pytest.Captur
     assert main(["report", "nope", "--artifacts", str(artifacts)]) == 2
     assert "there is no version 'nope'" in capsys.readouterr().err
     assert main(["report", "--artifacts", str(tmp_path)]) == 2
-    assert "nothing is published in" in capsys.readouterr().err
+    assert "has no published version: name a VERSION" in capsys.readouterr().err
 
 
 def rival(name: str, low: float, high: float) -> Rival:
