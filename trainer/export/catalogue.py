@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.config.schema import Config
-from trainer.export import towers as graphs
+from trainer.export import towers
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import track
@@ -24,11 +24,11 @@ def export(model: TwoTower, features: ItemFeatures, path: Path, config: Config) 
     ParityError where that is above `encoder.parity_tolerance`.
     """
     count = len(features.product)
-    graphs.export_item_tower(model, path, features.text.shape[1])
+    towers.export_item_tower(model, path, features.text.shape[1])
     tower = ItemTower(path, config.thread_count)
     draw = np.random.default_rng(config.seed)
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
-    return tower, graphs.check_item_parity(model, tower, features, rows, config.encoder.parity_tolerance)
+    return tower, towers.check_item_parity(model, tower, features, rows, config.encoder.parity_tolerance)
 
 
 def encode(tower: ItemTower, features: ItemFeatures, dimension: int) -> Float32:

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
 from trainer.export.graph import compare, export_graph
-from trainer.export.quantize import quantise_graph
+from trainer.export.quantise import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout

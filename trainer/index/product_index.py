@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from trainer.config.schema import Config
-from trainer.index import build as index
+from trainer.index import build
 from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
 from twotower.artifact.manifest import IndexSpec
@@ -30,20 +30,20 @@ class Folder(Protocol):
     def nearest(self) -> Path: ...
 
 
-def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> index.Queries:
+def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> build.Queries:
     """What an index is tuned on: vectors of real histories, out of the exported buyer tower."""
     made = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
-    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
+    return build.Queries(made, f"{len(made):,} buyer vectors of real histories")
 
 
-def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config: Config) -> IndexSpec:
+def write_index(vectors: Float32, queries: build.Queries, folder: Folder, config: Config) -> IndexSpec:
     """The index of `folder.embeddings`, of the configured kind and tuned on `queries`, and what services read of it."""
-    built = index.build(vectors, queries, config.index, config.seed, config.thread_count)
-    index.write(built, folder.index)
+    built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
+    build.write(built, folder.index)
     folder.nearest.unlink(missing_ok=True)
-    if index.is_small(built):
+    if build.is_small(built):
         write_nearest(folder.embeddings, folder.nearest)
-    log.info(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    log.info(f"index: {build.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
     if nothing := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
         lacks = "text, known brand, known category or event"
         log.warning(f"{nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")

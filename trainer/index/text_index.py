@@ -12,7 +12,7 @@ import numpy as np
 
 from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.index import build as index
+from trainer.index import build
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
@@ -52,11 +52,11 @@ def write_text_search(
     vectors = unit_rows(texts)
     np.save(folder.text_embeddings, vectors, allow_pickle=False)
     draw = np.random.default_rng(config.seed)
-    rows = np.sort(draw.choice(len(titles), min(len(titles), index.QUERIES), replace=False))
+    rows = np.sort(draw.choice(len(titles), min(len(titles), build.QUERIES), replace=False))
     asked = unit_rows(encoder.encode([titles[row] for row in rows]))
-    queries = index.Queries(asked, f"{len(rows):,} titles")
+    queries = build.Queries(asked, f"{len(rows):,} titles")
     built = _built(vectors, queries, config)
-    index.write(built, folder.text_index)
+    build.write(built, folder.text_index)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, [titles[row] for row in rows], titles)
     found = TextSearch(
@@ -67,19 +67,19 @@ def write_text_search(
         noise=_noise(searcher, encoder, draw),
     )
     log.info(
-        f"search: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}; of {found.titles:,} titles "
+        f"search: {build.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}; of {found.titles:,} titles "
         f"{found.found_first:.1%} find theirs first, {found.found_in_ten:.1%} among ten"
     )
     return found
 
 
-def _built(vectors: Float32, queries: index.Queries, config: Config) -> index.Built:
+def _built(vectors: Float32, queries: build.Queries, config: Config) -> build.Built:
     try:
-        return index.build(vectors, queries, config.index, config.seed, config.thread_count)
+        return build.build(vectors, queries, config.index, config.seed, config.thread_count)
     except DataError as error:
         log.warning(f"for texts a flat index is taken: {error}")
         flat = config.index.model_copy(update={"kind": "flat"})
-        return index.build(vectors, queries, flat, config.seed, config.thread_count)
+        return build.build(vectors, queries, flat, config.seed, config.thread_count)
 
 
 def _places(searcher: VectorIndex, asked: Float32, wanted: Sequence[str], titles: Sequence[str]) -> Int64:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trainer.errors import ReportError
 from trainer.evaluate import similarity
 from trainer.evaluate.slices import script
-from trainer.report import charts as figures
+from trainer.report import charts
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import VersionLayout
@@ -102,12 +102,12 @@ def render(version: VersionLayout, manifest: Manifest) -> str:
         manifest=manifest,
         metrics=metrics,
         metric=metric,
-        systems={name: one for name, one in figures.SYSTEMS.items() if name in metrics["test"]},
+        systems={name: one for name, one in charts.SYSTEMS.items() if name in metrics["test"]},
         headline=headline(rivals),
         rivals=rivals,
         curves=_curves(metrics["training"], metric),
-        intervals=figures.intervals(metrics["test"], metrics["intervals"], _FIGURE_METRICS),
-        coverage=figures.coverage(metrics["test"]) if metrics["intervals"] else "",
+        intervals=charts.intervals(metrics["test"], metrics["intervals"], _FIGURE_METRICS),
+        coverage=charts.coverage(metrics["test"]) if metrics["intervals"] else "",
         map=drawing,
         groups=groups,
         samples=_with_products(metrics["samples"], catalogue),
@@ -141,7 +141,7 @@ def headline(rivals: Sequence[Rival]) -> str:
 
 def prose_name(system: str) -> str:
     """A system's name inside a sentence."""
-    name = figures.SYSTEMS[system].name
+    name = charts.SYSTEMS[system].name
     return name if name.isupper() else name[0].lower() + name[1:]
 
 
@@ -192,7 +192,7 @@ def shown_metric(metric: str) -> str:
         "popularity@10": "Popularity of what is shown",
         "new@10": "New products shown",
     }
-    return names.get(metric) or figures.shown_metric(metric)
+    return names.get(metric) or charts.shown_metric(metric)
 
 
 def shown_value(value: float, metric: str) -> str:
@@ -203,7 +203,7 @@ def shown_value(value: float, metric: str) -> str:
 
 
 def _curves(training: Mapping[str, Any], metric: str) -> Markup:
-    return figures.curves(training["curve"], training["candidates"], metric, training["best_epoch"])
+    return charts.curves(training["curve"], training["candidates"], metric, training["best_epoch"])
 
 
 def _categories(catalogue: Catalogue) -> tuple[Int64, list[str]]:
@@ -218,13 +218,13 @@ def _map(
     vectors: Float32, ids: NDArray[np.str_], category: Int64, names: Sequence[str], catalogue: Catalogue, seed: int
 ) -> tuple[Markup, list[Group]]:
     """The map of a random sample of the products, and what its colours mean."""
-    rows = _sample(len(ids), figures.MAP_PRODUCTS, seed)
+    rows = _sample(len(ids), charts.MAP_PRODUCTS, seed)
     products = _products(ids[rows], catalogue)
     codes, counts = np.unique(category[rows][category[rows] > 0], return_counts=True)
-    common = codes[np.argsort(-counts, kind="stable")][: figures.MAP_GROUPS]
+    common = codes[np.argsort(-counts, kind="stable")][: charts.MAP_GROUPS]
     place = {int(code): number for number, code in enumerate(common)}
     group = np.array([place.get(int(code), -1) for code in category[rows]], np.int64)
-    drawing = figures.item_map(np.asarray(vectors[rows]), group, [_title(one) for one in products], seed)
+    drawing = charts.item_map(np.asarray(vectors[rows]), group, [_title(one) for one in products], seed)
     groups = [Group(f"group-{n}", names[code], int((group == n).sum())) for n, code in enumerate(common)]
     if rest := int((group < 0).sum()):
         groups.append(Group("group-rest", "", rest))

@@ -50,7 +50,7 @@ _MODEL_CODE = {
         "model/heads",
         "model/inputs",
         "model/towers",
-        "export/quantize",
+        "export/quantise",
         "data/split",
         "text/encoders",
         "text/ngram_model",

@@ -27,8 +27,7 @@ from trainer.__main__ import main
 from trainer.config.loading import load_config
 from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.export import text_encoder as encoder_export
-from trainer.export import towers as export
+from trainer.export import text_encoder, towers
 from trainer.export.graph import compare, export_graph
 from trainer.export.text_encoder import check_text_parity, checked_encoder_files, export_encoder
 from trainer.text.ngram_model import HashedNgramEmbedding
@@ -136,14 +135,14 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
 
     # one graph for all: tracing it takes most of this test's time
-    trace, kept = encoder_export.export_graph, tmp_path / "kept.onnx"
+    trace, kept = text_encoder.export_graph, tmp_path / "kept.onnx"
 
     def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
         if not kept.exists():
             trace(module, example, kept, *rest)
         shutil.copyfile(kept, path)
 
-    monkeypatch.setattr(encoder_export, "export_graph", trace_once)
+    monkeypatch.setattr(text_encoder, "export_graph", trace_once)
 
     def exported(quantisation: str) -> TextEncoder:
         config = encoder_config("name=x", f"quantisation={quantisation}")
@@ -170,7 +169,7 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
         CorruptArtifact, match=r"other vectors on this processor .* train with encoder.quantisation=none"
     ):
         TextEncoder.load(files, 1)
-    monkeypatch.setattr(encoder_export, "MIN_COSINE", 0.9999)
+    monkeypatch.setattr(text_encoder, "MIN_COSINE", 0.9999)
     with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
         exported("int8")
     assert exported("auto").spec.int8 is None
@@ -229,7 +228,7 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
             else:
                 tamper(path)
 
-    for module in (export, encoder_export):
+    for module in (towers, text_encoder):
         monkeypatch.setattr(module, "export_graph", tampering)
     assert main(run_arguments(shop, artifacts, "--force")) == 2
     told = capsys.readouterr().err

@@ -23,9 +23,18 @@ from trainer.errors import ReportError
 from trainer.evaluate.examples import sample_buyers
 from trainer.evaluate.ranking import Ranks
 from trainer.evaluate.similarity import example_pairs, nearest
-from trainer.report import charts as figures
-from trainer.report import page as report
-from trainer.report.page import Rival, compare, headline, render, shown_metric, shown_value, write_report
+from trainer.report import charts
+from trainer.report.page import (
+    Rival,
+    compare,
+    direction,
+    headline,
+    library_versions,
+    render,
+    shown_metric,
+    shown_value,
+    write_report,
+)
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch
@@ -152,7 +161,7 @@ def test_arabic_is_set_by_its_own_direction(page: Page) -> None:
     headers = [attributes for tag, attributes in page.elements if tag == "th" and attributes.get("scope") == "row"]
     assert len([one for one in headers if one.get("dir") == "rtl"]) == 4  # the slices by category
     # a title that begins with a Latin brand is Arabic all the same
-    assert [report.direction(text) for text in ("خاتم", "Omega ساعة", "Omega", "")] == ["rtl", "rtl", "auto", "auto"]
+    assert [direction(text) for text in ("خاتم", "Omega ساعة", "Omega", "")] == ["rtl", "rtl", "auto", "auto"]
 
 
 def test_every_table_says_what_its_columns_are(page: Page) -> None:
@@ -280,7 +289,7 @@ def test_a_report_that_cannot_be_made_fails_the_run(
     def broken(*_: object) -> None:
         raise ValueError("no room for a plot")
 
-    monkeypatch.setattr(figures, "coverage", broken)
+    monkeypatch.setattr(charts, "coverage", broken)
     assert main(run_arguments(shop, artifacts, command="publish")) == 1
     assert "ReportError: report.html cannot be made: ValueError: no room for a plot" in capsys.readouterr().err
     assert before == ((artifacts / "CURRENT").read_text(), list_versions(Layout(artifacts)))
@@ -397,23 +406,23 @@ def test_the_map_puts_like_products_together_and_is_the_same_each_time() -> None
     draw = np.random.default_rng(0)
     centres = np.eye(3, 16, dtype=np.float32)
     vectors = np.repeat(centres, 20, axis=0) + draw.normal(0, 0.05, (60, 16)).astype(np.float32)
-    points = figures.project(vectors, 7)
-    np.testing.assert_array_equal(points, figures.project(vectors, 7))
+    points = charts.project(vectors, 7)
+    np.testing.assert_array_equal(points, charts.project(vectors, 7))
     groups = points.reshape(3, 20, 2)
     spread = np.linalg.norm(groups - groups.mean(axis=1, keepdims=True), axis=2).max()
     middles = groups.mean(axis=1)
     assert min(np.linalg.norm(middles[i] - middles[j]) for i, j in ((0, 1), (0, 2), (1, 2))) > spread
-    assert figures.item_map(vectors[:9], np.zeros(9, np.int64), ["x"] * 9, 7) == ""
-    assert figures.item_map(np.ones_like(vectors), np.zeros(60, np.int64), ["x"] * 60, 7) == ""
+    assert charts.item_map(vectors[:9], np.zeros(9, np.int64), ["x"] * 9, 7) == ""
+    assert charts.item_map(np.ones_like(vectors), np.zeros(60, np.int64), ["x"] * 60, 7) == ""
 
 
 def test_each_point_of_the_map_says_its_own_title() -> None:
     vectors = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     group = np.array([0, -1, 1] * 4)
-    drawn = Page(str(figures.item_map(vectors, group, [f"ت{row}" for row in range(12)], 7)))
+    drawn = Page(str(charts.item_map(vectors, group, [f"ت{row}" for row in range(12)], 7)))
     tips = [text for tag, text in drawn.texts if tag == "title"][1:]  # the figure's own comes first
     assert tips == [f"ت{row}" for row in [*range(1, 12, 3), *range(0, 12, 3), *range(2, 12, 3)]]
 
 
 def test_library_versions_are_those_installed() -> None:
-    assert report.library_versions()["numpy"] == np.__version__
+    assert library_versions()["numpy"] == np.__version__

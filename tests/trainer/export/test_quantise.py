@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.export.quantize import quantise_graph, quantise_weight
+from trainer.export.quantise import quantise_graph, quantise_weight
 from twotower.graphs.graph import VectorGraph
 
 
