@@ -93,7 +93,9 @@ def run_refresh(options: argparse.Namespace) -> int:
 
 
 def kept_back(layout: Layout, version: str) -> int:
-    from trainer.evaluate.gate import force_line
+    from trainer.evaluate.gate import force_command
 
-    print(f"kept back by the publish gate: {version}. To publish it all the same:\n{force_line(version, layout.root)}")
+    print(
+        f"kept back by the publish gate: {version}. To publish it all the same:\n{force_command(version, layout.root)}"
+    )
     return 3

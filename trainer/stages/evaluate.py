@@ -42,21 +42,21 @@ def evaluate_run(run: Prepared) -> dict[str, Any]:
     cases = sampled_test_cases(run)
     model = load_model(run, run.folder.evaluated)
     scorers = {"model": _scorer(run, model, run.features)}
-    scorers |= comparison.fitted_baselines(run.events, stop, count, settings)
+    scorers |= comparison.fit_baselines(run.events, stop, count, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
     counts = training_counts(run.events, stop, count)
     values = comparison.per_case(ranks, counts)
     found = comparison.means(ranks, values, count)
     for name, one in found.items():
         log.info(f"{name}: {evaluate.describe(one)}")
-    own, compared = comparison.intervals(values, settings.resamples, config.seed)
+    own, differences = comparison.intervals(values, settings.resamples, config.seed)
     comparison.save_per_case(run.folder.per_case, np.unique(ranks["model"].case), values, settings.metric)
     data = run.data
     report = {
         "protocol": _protocol(run, cases),
         "test": found,
         "intervals": own,
-        "compared": compared,
+        "differences": differences,
         "slices": slices.slice_report(
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
@@ -77,7 +77,7 @@ def _protocol(run: Prepared, cases: Cases) -> dict[str, Any]:
     config = run.config
     return {
         "split": run.split.method,
-        "why": run.split.note,
+        "reason": run.split.note,
         "test_days": config.evaluation.test_days if run.split.method == "global_time" else None,
         "exclude_seen": config.evaluation.exclude_seen,
         "catalogue": "full",
@@ -111,7 +111,7 @@ def _text_pairs(run: Prepared, model: TwoTower) -> list[dict[str, Any]]:
         return evaluate.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
 
     found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
-    for line in similarity.missed(found):
+    for line in similarity.describe_unmet(found):
         log.warning(f"{line}")
     return found
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trainer.data.split import Cases
 from trainer.evaluate import baselines, comparison, gate
 from trainer.evaluate import ranking as evaluate
-from trainer.evaluate.served import compare_with_served, find_served
+from trainer.evaluate.served import EvaluationData, ModelResults, compare_with_served, find_served
 from trainer.stages.workspace import (
     Prepared,
     rank,
@@ -48,12 +48,10 @@ def beside_served(run: Prepared, ours: dict[str, float]) -> dict[str, Any] | Non
         ranks = rank(run, scorer, chosen, "testing the served version", lists=False)
         return np.unique(ranks.case), evaluate.case_metrics(ranks)[settings.metric]
 
-    facts = compare_with_served(
-        served, run.events, cases, run.data.products.ids, run.data.event_names, values["model"], measure,
-        least=settings.min_test_buyers, draws=settings.resamples, seed=config.seed,
-        threads=config.thread_count, ours=ours, metric=settings.metric,
-    )  # fmt: skip
-    log.info(f"served version {served.name}: {facts['how']}")
+    model = ModelResults(cases, values["model"], ours)
+    data = EvaluationData(run.events, run.data.products.ids, run.data.event_names)
+    facts = compare_with_served(served, model, data, measure, config)
+    log.info(f"served version {served.name}: {facts['summary']}")
     return facts
 
 

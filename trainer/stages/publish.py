@@ -115,7 +115,7 @@ def _fill(run: Prepared, target: VersionLayout, name: str, created: datetime) ->
         metrics=report["test"],
         notes=[
             *report["training"]["notes"],
-            *similarity.missed(report["similarity"]["texts"]),
+            *similarity.describe_unmet(report["similarity"]["texts"]),
             *(f"gate: {reason}" for reason in report["gate"]["reasons"]),
         ],
         gate=report["gate"]["verdict"],

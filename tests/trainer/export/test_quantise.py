@@ -25,8 +25,11 @@ def write_graph(path: Path, weight: np.ndarray, table: np.ndarray | None = None)
         helper.make_node("MatMul", ["pooled", "square"], ["vector"]),
     ]
     constants = {
-        "table": table, "weight": weight, "axis": np.array([1]), "square": np.eye(weight.shape[1], dtype=np.float32),
-    }  # fmt: skip
+        "table": table,
+        "weight": weight,
+        "axis": np.array([1]),
+        "square": np.eye(weight.shape[1], dtype=np.float32),
+    }
     graph = helper.make_graph(
         nodes,
         "g",
