@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
 from trainer.config.loading import load_config
-from trainer.index.build import Queries, build, told, trained
+from trainer.index.build import Queries, build, describe, train_index
 from twotower.arrays import Float32
 from twotower.search.vector_index import VectorIndex
 
@@ -133,7 +133,7 @@ def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[
     config = load_config([], [f"index.kind={kind}", f"index.target_recall={recall}"]).index
     built = build(vectors, Queries(queries, "the benchmark's queries"), config, 7, 1)
     spec, searcher = built.spec, VectorIndex(built.index, vectors, built.spec)
-    note = told(spec)
+    note = describe(spec)
     print(f"ours, {kind}: {note}; exact scan up to {spec.exact_rows:,} allowed rows", flush=True)
     curve = [(one.recall, 1e6 / one.microseconds) for one in spec.curve if one.depth == K]
 
@@ -141,7 +141,7 @@ def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[
         return searcher.search(query[None], [K], [NONE], mask)[0].rows
 
     started = time.process_time()
-    trained(spec.factory, vectors, 7)
+    train_index(spec.factory, vectors, 7)
     seconds = time.process_time() - started
     size = spec.bytes_per_vector or 0.0
     return {f"ours, {kind} ({spec.factory})": Way(search, seconds, size, curve, search, note)}

@@ -1,4 +1,4 @@
-"""A model's side of the products as services have it: the item tower's graph, the catalogue's vectors, the index."""
+"""Builds and writes the product index of a run or a version."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Folder(Protocol):
 
 
 def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> build.Queries:
-    """What an index is tuned on: vectors of real histories, out of the exported buyer tower."""
-    made = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
-    return build.Queries(made, f"{len(made):,} buyer vectors of real histories")
+    """Encodes real histories with the exported buyer tower, as queries to tune the index with."""
+    queries = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
+    return build.Queries(queries, f"{len(queries):,} buyer vectors of real histories")
 
 
 def write_index(vectors: Float32, queries: build.Queries, folder: Folder, config: Config) -> IndexSpec:
-    """The index of `folder.embeddings`, of the configured kind and tuned on `queries`, and what services read of it."""
+    """Builds the index of `vectors`, tuned with `queries`, and writes it to `folder`. Returns its description."""
     built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
     build.write(built, folder.index)
     folder.nearest.unlink(missing_ok=True)
     if build.is_small(built):
         write_nearest(folder.embeddings, folder.nearest)
-    log.info(f"index: {build.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
-    if nothing := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
-        lacks = "text, known brand, known category or event"
-        log.warning(f"{nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")
+    log.info(f"index: {build.describe(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    if empty := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
+        missing = "text, known brand, known category or event"
+        log.warning(f"{empty:,} of {len(vectors):,} products cannot be found: they have no {missing}")
     return built.spec

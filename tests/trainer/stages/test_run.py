@@ -638,7 +638,7 @@ def test_an_index_that_finds_too_little_is_not_built(
     monkeypatch.setattr(tuning, "_recalls", lambda *arguments: {1.0: 0.75})
     settings = ["index.kind=compact", "training.max_epochs=1"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 2
-    assert "index.kind=compact finds 0.7500 of the 60 nearest products at the most" in capsys.readouterr().err
+    assert "index.kind=compact finds at most 0.7500 of the 60 nearest products" in capsys.readouterr().err
     assert Layout(artifacts).current.read_text() == before
 
 
