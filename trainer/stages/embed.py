@@ -23,8 +23,8 @@ def embed(run: Prepared) -> None:
     config, folder = run.config, run.folder
     model = load_model(run, folder.final)
     # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
-    tower, item = catalogue.export(model, run.features, folder.item_tower, config)
-    vectors = catalogue.encode(tower, run.features, config.model.dimension)
+    tower, item = catalogue.export_checked(model, run.features, folder.item_tower, config)
+    vectors = catalogue.encode_catalogue(tower, run.features, config.model.dimension)
     if not vectors.any():
         raise DataError(
             "no product has a place: no buyer has two events, of which the linear model learns; leave training.start "

@@ -24,7 +24,7 @@ from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.errors import DataError
-from trainer.export.catalogue import encode, export
+from trainer.export.catalogue import encode_catalogue, export_checked
 from trainer.fit import cold_start as newcomers
 from trainer.fit.cold_start import load_towers
 from trainer.index import build as index
@@ -158,8 +158,8 @@ def _write(layout: Layout, today: _Refresh) -> str:
 
     def fill(target: VersionLayout) -> Manifest:
         config, source = today.config, today.base.layout
-        tower, difference = export(model, features, target.item_tower, config)
-        vectors = encode(tower, features, config.model.dimension)
+        tower, difference = export_checked(model, features, target.item_tower, config)
+        vectors = encode_catalogue(tower, features, config.model.dimension)
         log.info(f"the item graph agrees with torch to {difference:.1e}")
         np.save(target.embeddings, vectors, allow_pickle=False)
         np.save(target.ids, np.array(today.products.ids, dtype=np.str_), allow_pickle=False)

@@ -1,4 +1,4 @@
-"""int8 graphs, against the same arithmetic written in numpy."""
+"""int8 graphs, against the same arithmetic in numpy."""
 
 from __future__ import annotations
 
