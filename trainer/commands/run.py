@@ -97,7 +97,7 @@ def run_refresh(options: argparse.Namespace) -> int:
 
 def kept_back(layout: Layout, version: str) -> int:
     """Prints how to publish a version that the gate refused; returns the exit code."""
-    from trainer.evaluate.gate import force_line
+    from trainer.evaluate.gate import force_command
 
-    print(f"kept back by the publish gate: {version}. To publish it anyway:\n{force_line(version, layout.root)}")
+    print(f"kept back by the publish gate: {version}. To publish it anyway:\n{force_command(version, layout.root)}")
     return 3

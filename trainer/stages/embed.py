@@ -8,8 +8,8 @@ import numpy as np
 
 from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.export import catalogue
-from trainer.export import towers as export
+from trainer.export import towers
+from trainer.export.catalogue import encode_catalogue, export_checked
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.stages.workspace import Run, load_model, require, some_histories
@@ -34,10 +34,10 @@ def embed(run: Run) -> None:
             "every product vector is zero: the linear model learns from buyers with two events and more, and no buyer "
             "has two; set training.start=auto, which then places products by their texts"
         )
-    export.export_buyer_tower(model, files.buyer_tower)
+    towers.export_buyer_tower(model, files.buyer_tower)
     batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
     graph = BuyerTower(files.buyer_tower, config.thread_count)
-    difference = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
+    difference = towers.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
     log.info(f"buyer tower: graph and torch agree to {difference:.1e}")
     run.vocab.save(files.vocab)
     save_products(files, vectors, run.data.products.ids)
@@ -48,9 +48,9 @@ def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayou
 
     The weights are `folded`: the products' rows hold the part of their attributes.
     """
-    tower, difference = catalogue.export(model, features, files.item_tower, config)
+    tower, difference = export_checked(model, features, files.item_tower, config)
     log.info(f"item tower: graph and torch agree to {difference:.1e}")
-    return catalogue.encode(tower, features, config.model.dimension)
+    return encode_catalogue(tower, features, config.model.dimension)
 
 
 def save_products(files: VersionLayout, vectors: Float32, ids: list[str]) -> None:

@@ -124,7 +124,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         metrics=metrics["test"],
         notes=[
             *metrics["training"]["notes"],
-            *similarity.missed(metrics["similarity"]["texts"]),
+            *similarity.describe_unmet(metrics["similarity"]["texts"]),
             *(f"gate: {reason}" for reason in metrics["gate"]["reasons"]),
         ],
         gate=metrics["gate"]["verdict"],

@@ -18,8 +18,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.events import Events
 from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
-from trainer.evaluate import baselines
-from trainer.evaluate import ranking as evaluate
+from trainer.evaluate import baselines, ranking
 from trainer.fit.selection import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
@@ -122,7 +121,7 @@ def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInpu
     events, buyers = run.data.events, len(run.data.buyers)
     chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))
     cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
-    return evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
+    return ranking.history_inputs(events, cases, run.schema, run.config.model.max_history)
 
 
 def sampled_test_cases(run: Run) -> Cases:
@@ -130,10 +129,10 @@ def sampled_test_cases(run: Run) -> Cases:
     return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
 
 
-def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
+def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> ranking.Ranks:
     """Ranks the targets of the cases; `name` is shown as progress."""
     exclude_seen = run.config.evaluation.exclude_seen
-    return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
+    return ranking.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 def require(path: Path, stage: str) -> None:

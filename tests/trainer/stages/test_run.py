@@ -177,8 +177,8 @@ def test_metrics_hold_intervals_slices_similarity_and_the_gate(version: Version)
         for metric in ("recall@10", "ndcg@100", "mrr@20", "popularity@10", "new@10"):
             low, high = report["intervals"][name][metric]
             assert low <= found[metric] <= high
-    assert set(report["compared"]) == {"popularity", "item_knn", "ease"}
-    one = report["compared"]["item_knn"]["ndcg@10"]
+    assert set(report["differences"]) == {"popularity", "item_knn", "ease"}
+    one = report["differences"]["item_knn"]["ndcg@10"]
     wanted = report["test"]["model"]["ndcg@10"] - report["test"]["item_knn"]["ndcg@10"]
     assert one["difference"] == pytest.approx(wanted) and one["low"] <= one["difference"] <= one["high"]
     assert {"history length", "target popularity", "category", "script", "products", "buyers"} == set(report["slices"])
@@ -647,7 +647,7 @@ def test_an_index_that_finds_too_little_is_not_built(
     monkeypatch.setattr(tuning, "_recalls", lambda *arguments: {1.0: 0.75})
     settings = ["index.kind=compact", "training.max_epochs=1"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 2
-    assert "index.kind=compact finds 0.7500 of the 60 nearest products at the most" in capsys.readouterr().err
+    assert "index.kind=compact finds at most 0.7500 of the 60 nearest products" in capsys.readouterr().err
     assert Layout(artifacts).current.read_text() == before
 
 
