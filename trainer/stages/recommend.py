@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -70,8 +69,7 @@ def recommend(layout: Layout, version: str, events: Sequence[str], wanted: Wante
     tower = BuyerTower(files.buyer_tower, threads)
     config = Config.model_validate(yaml.safe_load(files.config.read_text(encoding="utf-8")))
     rejects = out.with_name(f"{out.name}.rejects.csv")
-    with tempfile.TemporaryDirectory() as scratch:
-        buyers, history, counts = load_history(events, ids.tolist(), config.data, Path(scratch), rejects)
+    buyers, history, counts = load_history(events, ids.tolist(), config.data, rejects)
     if counts:
         reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common(3))
         log.info(f"{sum(counts.values()):,} rows not used ({reasons}): {rejects}")
