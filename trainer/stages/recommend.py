@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +127,7 @@ def _read_history(recommender: _Recommender, events: Sequence[str], rejects: Pat
     """The buyers and their events, read with the settings of the version's training."""
     text = recommender.version.layout.config.read_text(encoding="utf-8")
     config = Config.model_validate(yaml.safe_load(text))
-    with tempfile.TemporaryDirectory() as scratch:
-        buyers, history, counts = load_history(events, recommender.ids.tolist(), config.data, Path(scratch), rejects)
+    buyers, history, counts = load_history(events, recommender.ids.tolist(), config.data, rejects)
     if counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
         log.info(f"{sum(counts.values()):,} rows rejected ({reasons}): {rejects}")
