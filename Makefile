@@ -8,8 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # Tests run in so many processes, each on a core of its own.
 WORKERS ?= 2
 GENERATED := twotower/pb/common_pb2.py
+# Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak docs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -66,6 +68,9 @@ format: .venv/dev.stamp ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: .venvs/docs/stamp ## the documentation as a web site, in site/
+	NO_MKDOCS_2_WARNING=1 .venvs/docs/bin/mkdocs build --strict --clean
+
 protos: $(GENERATED) ## the gRPC code, from protos/
 
 $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
@@ -93,5 +98,11 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 	.venvs/rectools/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -r $<
 	@touch $@
 
+# The site needs neither torch nor the product.
+.venvs/docs/stamp: requirements.txt
+	$(PYTHON) -m venv .venvs/docs
+	.venvs/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.txt mkdocs-material
+	@touch $@
+
 clean: stop ## remove the environment and everything the demo made
-	rm -rf .venv .venvs .demo
+	rm -rf .venv .venvs .demo site

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from trainer.data.catalogue import Products
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
 from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.fsync import write_json
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import Manifest
 from twotower.artifact.store import write_version
@@ -46,7 +46,7 @@ def write_release(layout: Layout, name: str, fill: Callable[[VersionLayout], Des
 def _describe(target: VersionLayout, description: Description) -> None:
     target.config.write_text(description.config.to_yaml(), encoding="utf-8")
     write_catalogue(target.products, description.products)
-    target.metrics.write_text(json.dumps(description.metrics, ensure_ascii=False, indent=1), encoding="utf-8")
+    write_json(target.metrics, description.metrics)
     write_report(target, description.manifest)
 
 

@@ -1,4 +1,4 @@
-"""What a refresh would change: new, gone and changed products."""
+"""Compares today's products with the served version: which are new, gone or changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twotower.artifact.version import Version
 
 
 class Changes(NamedTuple):
-    """Products that are new, gone, and there under the same id with something else said of them."""
+    """How many products are new, are gone, or differ in text, price, stock or another field."""
 
     new: int
     gone: int
@@ -28,7 +28,7 @@ class Changes(NamedTuple):
 
 
 def catalogue_records(base: Version, products: Products) -> tuple[list[Product], Int64]:
-    """Today's products as the database holds them, and their rows [N] in a version, -1 where it lacks one."""
+    """Today's products as the database holds them, and their rows [N] in `base`, -1 for products that it lacks."""
     row_of = read_product_rows(base.layout.ids)
     before = Catalogue(base.layout.products).lookup(products.ids)
     popularity = [old.popularity if old else 0.0 for old in before]
@@ -38,24 +38,25 @@ def catalogue_records(base: Version, products: Products) -> tuple[list[Product],
 
 
 def compare_catalogues(served: Version, records: Sequence[Product]) -> Changes:
-    """What is different of these products in the served version."""
+    """Compares records with the served version."""
     before = Catalogue(served.layout.products).lookup([one.id for one in records])
     pairs = [(one, old) for one, old in zip(records, before, strict=True) if old is not None]
-    # a popularity that came back with its product is nothing that the files say
+    # the files say nothing about row and popularity
     same = sum(old == one._replace(row=old.row, popularity=old.popularity) for one, old in pairs)
     return Changes(len(records) - len(pairs), served.manifest.products - len(pairs), len(pairs) - same)
 
 
 def stop_above(limit: float, gone: int, served: int) -> None:
+    """Raises DataError if more than the share `limit` of the served products is gone."""
     if gone > limit * served:
         raise DataError(
-            f"{gone:,} of the {served:,} products that are served ({gone / served:.1%}) are not in the files, the "
-            f"limit is {limit:.1%} (publish.max_gone): is the export complete?"
+            f"{gone:,} of the {served:,} served products ({gone / served:.1%}) are missing in the files, the limit is "
+            f"{limit:.1%} (publish.max_gone): is the export complete?"
         )
 
 
 def refresh_facts(served: Version, changes: Changes, summary: Summary) -> dict[str, Any]:
-    """What the manifest and the report say of a refresh: of which version, trained as which, and what changed."""
+    """What metrics.json and the report say about a refresh: the version before, the trained one, and the changes."""
     return {
         "from": served.name,
         "trained": served.trained_as,

@@ -1,4 +1,4 @@
-"""The stage `embed`: exports the towers and encodes the catalogue."""
+"""The stage `embed`: exports both towers and encodes the catalogue with the exported item tower."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 
 from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.export import catalogue
-from trainer.export import towers as export
+from trainer.export import towers
+from trainer.export.catalogue import encode_catalogue, export_checked
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.stages.workspace import Run, load_model, require, some_histories
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import VersionLayout
 from twotower.graphs.towers import BuyerTower
 
@@ -33,13 +34,13 @@ def embed(run: Run) -> None:
             "every product vector is zero: the linear model learns from buyers with two events and more, and no buyer "
             "has two; set training.start=auto, which then places products by their texts"
         )
-    export.export_buyer_tower(model, files.buyer_tower)
+    towers.export_buyer_tower(model, files.buyer_tower)
     batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
     graph = BuyerTower(files.buyer_tower, config.thread_count)
-    difference = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
+    difference = towers.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
     log.info(f"buyer tower: graph and torch agree to {difference:.1e}")
-    save_products(files, vectors, run.data.products.ids)
     run.vocab.save(files.vocab)
+    save_products(files, vectors, run.data.products.ids)
 
 
 def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayout, config: Config) -> Float32:
@@ -47,12 +48,13 @@ def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayou
 
     The weights are `folded`: the products' rows hold the part of their attributes.
     """
-    tower, difference = catalogue.export(model, features, files.item_tower, config)
+    tower, difference = export_checked(model, features, files.item_tower, config)
     log.info(f"item tower: graph and torch agree to {difference:.1e}")
-    return catalogue.encode(tower, features, config.model.dimension)
+    return encode_catalogue(tower, features, config.model.dimension)
 
 
 def save_products(files: VersionLayout, vectors: Float32, ids: list[str]) -> None:
-    """Writes the vectors [N, D] and the ids [N] of their rows."""
-    np.save(files.embeddings, vectors, allow_pickle=False)
+    """Writes the ids [N] of the rows and the vectors [N, D]: the vectors last, since `index` begins if they exist."""
     np.save(files.ids, np.array(ids, dtype=np.str_), allow_pickle=False)
+    with write_atomically(files.embeddings) as temporary:
+        np.save(temporary, vectors, allow_pickle=False)

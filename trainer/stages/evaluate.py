@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.dataset import data_facts
 from trainer.data.split import Cases, training_counts
-from trainer.evaluate import baselines, comparison, similarity, slices
-from trainer.evaluate import ranking as evaluate
+from trainer.evaluate import baselines, comparison, ranking, similarity, slices
 from trainer.evaluate.examples import sample_buyers
 from trainer.model.inputs import ItemFeatures, text_alone
 from trainer.model.towers import TwoTower
@@ -24,8 +23,8 @@ from trainer.stages.workspace import (
     rank,
     require,
     sampled_test_cases,
-    write_json,
 )
+from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
@@ -40,21 +39,21 @@ def evaluate_run(run: Run) -> dict[str, Any]:
     cases = sampled_test_cases(run)
     model = load_model(run, run.workspace.tested_weights)
     scorers = {"model": _scorer(run, model, run.features)}
-    scorers |= comparison.fitted_baselines(run.events, stop, count, settings)
+    scorers |= comparison.fit_baselines(run.events, stop, count, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
     counts = training_counts(run.events, stop, count)
     values = comparison.per_case(ranks, counts)
     found = comparison.means(ranks, values, count)
     for name, one in found.items():
-        log.info(f"{name}: {evaluate.describe(one)}")
-    own, compared = comparison.intervals(values, settings.resamples, config.seed)
+        log.info(f"{name}: {ranking.describe(one)}")
+    own, differences = comparison.intervals(values, settings.resamples, config.seed)
     comparison.save_per_case(run.workspace.per_case, np.unique(ranks["model"].case), values, settings.metric)
     data = run.data
     report = {
         "protocol": _protocol(run, cases),
         "test": found,
         "intervals": own,
-        "compared": compared,
+        "differences": differences,
         "slices": slices.slice_report(
             ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
         ),
@@ -69,11 +68,11 @@ def evaluate_run(run: Run) -> dict[str, Any]:
 
 
 def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
-    """How the figures were measured, for a reader."""
+    """How the figures were measured, for the reader of the report."""
     config = run.config
     return {
         "split": run.split.method,
-        "why": run.split.note,
+        "reason": run.split.note,
         "test_days": config.evaluation.test_days if run.split.method == "global_time" else None,
         "exclude_seen": config.evaluation.exclude_seen,
         "catalogue": "full",
@@ -91,26 +90,26 @@ def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
 
 
 def _similarity(run: Run, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
-    """How well whole vectors, and those of the text alone, tell categories apart."""
+    """How well the vectors separate categories: whole vectors, and vectors of the text alone."""
     category = run.features.category.cpu().numpy()
-    whole = similarity.separation(evaluate.item_vectors(model, features), category, run.config.seed)
-    texts = evaluate.item_vectors(model, text_alone(run.features.text))
+    whole = similarity.separation(ranking.item_vectors(model, features), category, run.config.seed)
+    texts = ranking.item_vectors(model, text_alone(run.features.text))
     return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
 
 
 def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
-    """The configured pairs of titles, as an item service would encode them without knowing more."""
-    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.threads or 1)
+    """The cosines of the configured pairs of titles, encoded as an item service encodes an unknown product."""
+    graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
 
     def encode(titles: list[str]) -> NDArray[np.float32]:
         texts = graph.encode([item_text(title, "") for title in titles])
-        return evaluate.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
+        return ranking.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
 
     found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
-    for line in similarity.missed(found):
+    for line in similarity.describe_unmet(found):
         log.warning(f"{line}")
     return found
 
 
 def _scorer(run: Run, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
-    return evaluate.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)
+    return ranking.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from trainer.data.split import Cases
-from trainer.evaluate import baselines, comparison, gate
-from trainer.evaluate import ranking as evaluate
-from trainer.evaluate.served import Served, compare_with_served, find_served
+from trainer.evaluate import baselines, comparison, gate, ranking
+from trainer.evaluate.served import EvaluationData, ModelResults, Served, compare_with_served, find_served
 from trainer.stages.workspace import Run, rank, sampled_test_cases
 from twotower.arrays import Float64, Int64
 
@@ -27,23 +26,20 @@ def judge_run(run: Run, figures: dict[str, float]) -> gate.Verdict:
     compared = None
     if served is not None:
         cases = Cases(*(column[places] for column in sampled_test_cases(run)))
-        compared = _compare(run, served, cases, values["model"], figures)
+        compared = _compare(run, served, ModelResults(cases, values["model"], figures))
     limit, draws = config.publish.max_drop, settings.resamples
     return gate.judge(values, settings.metric, compared, limit, draws, config.seed)
 
 
-def _compare(run: Run, served: Served, cases: Cases, model: Float64, figures: dict[str, float]) -> dict[str, Any]:
-    """Compares the tested model with the served version on the test cases [C]; `model` [C] is its metric on each."""
-    settings = run.config.evaluation
+def _compare(run: Run, served: Served, model: ModelResults) -> dict[str, Any]:
+    """Compares the tested model with the served version on the test cases."""
+    metric = run.config.evaluation.metric
 
     def measure(scorer: baselines.Scorer, chosen: Cases) -> tuple[Int64, Float64]:
         ranks = rank(run, scorer, chosen, "testing the served version", lists=False)
-        return np.unique(ranks.case), evaluate.case_metrics(ranks)[settings.metric]
+        return np.unique(ranks.case), ranking.case_metrics(ranks)[metric]
 
-    facts = compare_with_served(
-        served, run.events, cases, run.data.products.ids, run.data.event_names, model, measure,
-        least=settings.min_test_buyers, draws=settings.resamples, seed=run.config.seed,
-        threads=run.config.thread_count, ours=figures, metric=settings.metric,
-    )  # fmt: skip
-    log.info(f"served version {served.name}: {facts['how']}")
+    data = EvaluationData(run.events, run.data.products.ids, run.data.event_names)
+    facts = compare_with_served(served, model, data, measure, run.config)
+    log.info(f"served version {served.name}: {facts['summary']}")
     return facts

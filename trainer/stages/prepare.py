@@ -126,14 +126,14 @@ def _split(config: Config, data: Dataset) -> tuple[Events, Split, NDArray[np.boo
 
 
 def _check_learnable(data: Dataset) -> None:
-    """Raises DataError if the data hold fewer than two products: every vector would be zero."""
+    """Raises DataError if catalogue or events have fewer than two products: every vector would be zero."""
     if len(data.products) < 2:
-        raise DataError("a catalogue of one product cannot be learned: two are needed")
+        raise DataError("the catalogue has one product: a model needs two")
     first = int(data.events.product[0])
     if (data.events.product == first).all():
         raise DataError(
-            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: "
-            "what is bought together cannot be learned, two are needed"
+            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: a model needs "
+            "events of two"
         )
 
 

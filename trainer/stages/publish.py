@@ -20,7 +20,7 @@ from trainer.stages.gate import judge_run
 from trainer.stages.reuse import unpublished
 from trainer.stages.workspace import Run, require
 from twotower.artifact.layout import VersionLayout
-from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, IndexSpec, Manifest, TextSearch
 from twotower.artifact.retention import prune
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version
@@ -108,6 +108,7 @@ def _report(name: str, verdict: Verdict, removed: list[str]) -> None:
 def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -> Manifest:
     data, workspace = run.data, run.workspace
     return Manifest(
+        schema_version=SCHEMA,
         version=name,
         created_at=created.isoformat(),
         encoder=run.encoder_name,
@@ -123,7 +124,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         metrics=metrics["test"],
         notes=[
             *metrics["training"]["notes"],
-            *similarity.missed(metrics["similarity"]["texts"]),
+            *similarity.describe_unmet(metrics["similarity"]["texts"]),
             *(f"gate: {reason}" for reason in metrics["gate"]["reasons"]),
         ],
         gate=metrics["gate"]["verdict"],

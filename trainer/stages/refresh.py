@@ -25,7 +25,7 @@ from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.errors import DataError
 from trainer.fit.cold_start import linear_part, product_rows
-from trainer.index import build as index
+from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
@@ -225,7 +225,7 @@ def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch
     return weights, load_towers(weights, today.config.model)
 
 
-def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
+def _queries(today: _Refresh, vectors: Float32) -> build.Queries:
     """Vectors of the training's buyers, computed from today's vectors, on which the index is tuned."""
     manifest, files = today.base.manifest, today.base.layout
     row_of = {ident: row for row, ident in enumerate(today.products.ids)}
@@ -238,9 +238,9 @@ def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
             columns = zip(*((row_of[one[0]], codes[one[1]], one[2]) for one in known), strict=True)
             histories.append(BuyerSequence(*(np.array(column, np.int64) for column in columns)))
     if not histories:
-        return index.item_queries(vectors, today.config.seed)
+        return build.item_queries(vectors, today.config.seed)
     draw = np.random.default_rng(today.config.seed)
-    chosen = np.sort(draw.choice(len(histories), min(len(histories), index.QUERIES), replace=False))
+    chosen = np.sort(draw.choice(len(histories), min(len(histories), build.QUERIES), replace=False))
     batch = to_inputs([histories[one] for one in chosen], schema)
     return buyer_queries(vectors, batch, files.buyer_tower, today.config.thread_count)
 

@@ -8,16 +8,17 @@ from trainer.data.split import everything, sample
 from trainer.fit.selection import refit_model, select_model
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
-from trainer.stages.workspace import Run, fitter_of, save_weights, write_json
+from trainer.stages.workspace import Run, fitter_of, save_weights
+from twotower.artifact.fsync import write_json
 
 log = logging.getLogger(__name__)
 
-# fewer (history, next product) pairs than this are said to be few
+# fewer (history, next product) pairs than this are too few, which the manifest notes
 _FEW_PAIRS = 1000
 
 
 def train(run: Run) -> None:
-    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
+    """Selects a model on the validation set; with `refit` fits it again, once for the test and once on all events."""
     config, split, workspace = run.config, run.split, run.workspace
     log.info(
         f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
@@ -33,12 +34,12 @@ def train(run: Run) -> None:
     tested = final = chosen.weights
     cold_start = chosen.cold_start
     if config.training.refit:
-        log.info("refitting on all that the test does not ask for")
+        log.info("refitting on all events but the test targets, for the test")
         tested_data = TrainingSet(run.events, split.test_stop)
         tested, facts["tested_curve"], _ = refit_model(
             fitter, chosen, "tested", tested_data, workspace.tested_checkpoints
         )
-        log.info("refitting on all events, to be published")
+        log.info("refitting on all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
         final, facts["refit_curve"], cold_start = refit_model(
             fitter, chosen, "refit", final_data, workspace.refit_checkpoints
@@ -58,10 +59,10 @@ def _newest(data: TrainingSet) -> int | None:
 
 
 def _thin(pairs: int, validation: int) -> list[str]:
-    """What a user must know of a model that had little to learn from; it goes into the manifest."""
+    """Notes for the manifest if the model had little to learn from."""
     notes = []
     if pairs < _FEW_PAIRS:
-        notes.append(f"only {pairs:,} training pairs: products are placed by their text, and hardly by what buyers did")
+        notes.append(f"only {pairs:,} training pairs: the vectors depend on the texts, and hardly on what buyers did")
     if not validation:
         ran = ": training ran for training.max_epochs" if pairs else ""
         notes.append(f"no buyer has enough events to validate on{ran}")

@@ -1,13 +1,11 @@
-"""The folder where a run's stages leave their work."""
+"""A run: its prepared data, and the workspace in which its stages leave their work."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,26 +17,17 @@ from trainer.data.dataset import Dataset
 from trainer.data.events import Events
 from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
-from trainer.evaluate import baselines
-from trainer.evaluate import ranking as evaluate
+from trainer.evaluate import baselines, ranking
 from trainer.fit.fitter import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs
-
-
-def sampled_test_cases(run: Run) -> Cases:
-    return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
-
-
-def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> evaluate.Ranks:
-    exclude_seen = run.config.evaluation.exclude_seen
-    return evaluate.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,7 @@ class Run:
 
 
 def forget(config: Config, layout: Layout, name: str) -> None:
-    """Removes what earlier stages left for this data and configuration, so that they start anew."""
+    """Removes the workspace, so that the stages start anew."""
     shutil.rmtree(open_workspace(config, layout, name).root, ignore_errors=True)
 
 
@@ -99,47 +88,55 @@ def open_workspace(config: Config, layout: Layout, name: str) -> Workspace:
 
 
 def fitter_of(run: Run) -> Fitter:
-    """What fits models to the prepared data."""
+    """Returns the fitter of the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
-        text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
-        len(run.data.products), int(attributes.max()) if attributes.numel() else 0, len(run.schema.names),
-    )  # fmt: skip
-    return Fitter(
-        run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
-        None if run.titles is None else run.titles.to(device), run.schema, device, run.fingerprint,
-    )  # fmt: skip
+        text=text.shape[1],
+        brands=len(set(run.vocab.brand.values())),
+        categories=len(set(run.vocab.category.values())),
+        products=len(run.data.products),
+        attributes=int(attributes.max()) if attributes.numel() else 0,
+        event_types=len(run.schema.names),
+    )
+    features = ItemFeatures(*(column.to(device) for column in run.features))
+    titles = None if run.titles is None else run.titles.to(device)
+    return Fitter(run.config, sizes, features, titles, run.schema, device, run.fingerprint)
 
 
 def load_model(run: Run, weights: Path) -> TwoTower:
-    """A fitted model on the CPU, to be asked and not trained, from one of the files of `train`."""
+    """Loads a fitted model for inference on the CPU from a file of weights that `train` wrote."""
     return load_towers(load_file(weights), run.config.model)
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
     """Writes a safetensors file that every user may read."""
-    temporary = path.with_name(f".new-{path.name}")
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
-    temporary.chmod(0o644)  # safetensors lets the owner alone read
-    temporary.replace(path)
+    with write_atomically(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
+        temporary.chmod(0o644)  # safetensors lets the owner alone read
 
 
 def some_histories(run: Run, limit: int, draw: np.random.Generator) -> BuyerInputs:
-    """Whole histories of at most `limit` buyers, drawn at random."""
+    """Draws at most `limit` buyers and returns their whole histories."""
     events, buyers = run.data.events, len(run.data.buyers)
     chosen = np.sort(draw.choice(buyers, min(buyers, limit), replace=False))
     cases = Cases(chosen, events.start[chosen], events.start[chosen + 1], events.start[chosen + 1])
-    return evaluate.history_inputs(events, cases, run.schema, run.config.model.max_history)
+    return ranking.history_inputs(events, cases, run.schema, run.config.model.max_history)
+
+
+def sampled_test_cases(run: Run) -> Cases:
+    """The test cases that are ranked: at most `evaluation.max_buyers`."""
+    return sample(run.split.test, run.config.evaluation.max_buyers, run.config.seed)
+
+
+def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> ranking.Ranks:
+    """Ranks the targets of the cases; `name` is shown as progress."""
+    exclude_seen = run.config.evaluation.exclude_seen
+    return ranking.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 
 def require(path: Path, stage: str) -> None:
+    """Raises DataError if the stage that writes this file has not run."""
     if not path.is_file():
         raise DataError(
-            f"{path.name} is not there for this data and configuration: run `python -m trainer {stage}` first"
+            f"there is no {path.name} for this data and configuration: run `python -m trainer {stage}` first"
         )
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".new")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-    temporary.replace(path)

@@ -14,14 +14,12 @@ from twotower.artifact.manifest import SCHEMA, FileEntry, Manifest
 from twotower.errors import CorruptArtifact, NotFound
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Version:
-    """One opened version: its manifest, its folder, and its encoder's folder."""
+    """An opened version: its manifest, its folder and its encoder's folder."""
 
     manifest: Manifest
     layout: VersionLayout
@@ -33,17 +31,17 @@ class Version:
 
     @property
     def trained_as(self) -> str:
-        """The version whose model a refresh has; its own name where a training made it."""
+        """The trained version that a refresh has its model from; a trained version's own name."""
         return str(self.manifest.configuration.get("trained_as", self.name))
 
     @property
     def nearest(self) -> Path | None:
-        """The graph beside a flat index, or None where the version has none."""
+        """The graph next to a flat index, or None if the version has none."""
         path: Path = self.layout.nearest
         return path if path.name in self.manifest.files else None
 
     def check(self, *paths: Path) -> None:
-        """Hashes the files that are about to be opened. CorruptArtifact where one does not match the manifest."""
+        """Hashes files that are about to be opened. Raises CorruptArtifact if one does not match the manifest."""
         for path in paths:
             shared = path.parent == self.encoder.root
             entries = self.manifest.encoder_files if shared else self.manifest.files
@@ -58,7 +56,7 @@ class Version:
 
 
 def describe(path: Path) -> FileEntry:
-    """Size and sha256 of a file. CorruptArtifact where it cannot be read."""
+    """Returns size and sha256 of a file. Raises CorruptArtifact if it cannot be read."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
@@ -71,9 +69,9 @@ def describe(path: Path) -> FileEntry:
 
 
 def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Version:
-    """The version `name`, its manifest checked against `manifest_sha256` where given.
+    """Opens the version `name` and checks its manifest, against `manifest_sha256` too if that is given.
 
-    NotFound where there is no such version, CorruptArtifact where its manifest is not what it should be.
+    Raises NotFound if there is no such version, CorruptArtifact if its manifest is damaged.
     """
     if not NAME.match(name):
         raise NotFound(f"{name!r} is not a version name", field="version")

@@ -126,7 +126,7 @@ def test_control_c_is_one_line_and_says_how_to_go_on(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(parser, "run_publish", interrupt)
     assert main(["publish", "--list", "--artifacts", "x"]) == 130
-    assert capsys.readouterr().err == "error: interrupted; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "error: interrupted; the same command resumes at the last checkpoint\n"
 
 
 def test_publish_without_any_version(tmp_path: Path, capsys: Capture) -> None:
@@ -148,7 +148,7 @@ def test_a_version_that_exists_is_published_as_it_is(
     tmp_path: Path, capsys: Capture, command: list[str], options: list[str], named: str
 ) -> None:
     assert main(["publish", *command, "--artifacts", str(tmp_path), *options]) == 2
-    said = f"error: publish {'VERSION' if command == ['x'] else '--list'} makes nothing: leave out {named}\n"
+    said = f"error: publish {'VERSION' if command == ['x'] else '--list'} reads no data and no settings: omit {named}\n"
     assert capsys.readouterr().err == said
 
 

@@ -165,8 +165,8 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
 @pytest.mark.parametrize(
     ("products", "said"),
     [
-        (1, "a catalogue of one product cannot be learned: two are needed"),
-        (60, "all 900 events are of one product, 'p0': what is bought together cannot be learned, two are needed"),
+        (1, "the catalogue has one product: a model needs two"),
+        (60, "all 900 events are of one product, 'p0': a model needs events of two"),
     ],
 )
 def test_one_product_cannot_be_learned(

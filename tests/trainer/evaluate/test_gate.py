@@ -26,11 +26,21 @@ from tests.helpers.small_shop import (
 )
 from tests.helpers.tiny_version import build_version
 from trainer.__main__ import main
+from trainer.config.loading import load_config
 from trainer.data.events import Events
 from trainer.data.split import Cases
 from trainer.evaluate.gate import judge
 from trainer.evaluate.ranking import case_metrics, rank_targets
-from trainer.evaluate.served import Served, compare_with_served, find_served, known_history, known_to, newer_cases
+from trainer.evaluate.served import (
+    EvaluationData,
+    ModelResults,
+    Served,
+    compare_with_served,
+    find_served,
+    newer_cases,
+    readable_histories,
+    served_codes,
+)
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
@@ -53,7 +63,7 @@ def noisy(mean: float) -> Any:
 
 
 def beside(difference: float, low: float, high: float, served: float = 0.2) -> dict[str, Any]:
-    own = {"version": "old", "compared_on": CASES, "model": served + difference, "served": served}
+    own = {"version": "old", "compared_cases": CASES, "model": served + difference, "served": served}
     return own | {"difference": difference, "low": low, "high": high}
 
 
@@ -63,7 +73,7 @@ def beside(difference: float, low: float, high: float, served: float = 0.2) -> d
         ({"popularity": spread(0.1), "item_knn": spread(0.2)}, None, "passed", []),
         # clearly worse than a baseline
         ({"popularity": spread(0.1), "item_knn": spread(0.4)}, None, "warned", ["of item_knn, difference -0.1000"]),
-        ({"popularity": spread(0.5)}, {"version": "old", "compared_on": 0}, "refused", ["of popularity"]),
+        ({"popularity": spread(0.5)}, {"version": "old", "compared_cases": 0}, "refused", ["of popularity"]),
         # worse, but within what chance does
         ({"item_knn": noisy(0.31)}, None, "passed", []),
         # EASE keeps nothing back
@@ -113,10 +123,10 @@ def old(tmp_path: Path) -> Version:
 def test_only_cases_that_the_served_version_has_not_seen_are_compared(old: Version) -> None:
     # the targets are of days 9, 4 and 9; buyer 2's history is one product that the version does not have
     assert newer_cases(EVENTS, LAST, 5 * DAY_MS).tolist() == [True, False, True]
-    known = known_to(old, IDS, NAMES)
-    assert known.rows.tolist() == [3, 1, -1, 0, 2, -1]
-    assert known.kinds.tolist() == [0, 1, 2, 3]
-    assert known_history(EVENTS, LAST, known).tolist() == [True, True, False]
+    codes = served_codes(old, IDS, NAMES)
+    assert codes.rows.tolist() == [3, 1, -1, 0, 2, -1]
+    assert codes.kinds.tolist() == [0, 1, 2, 3]
+    assert readable_histories(EVENTS, LAST, codes).tolist() == [True, True, False]
 
 
 def test_the_served_version_is_scored_through_its_own_files(old: Version) -> None:
@@ -127,23 +137,23 @@ def test_the_served_version_is_scored_through_its_own_files(old: Version) -> Non
         ranks = rank_targets(scorer, EVENTS, cases, np.arange(6).astype(np.uint64), True, lists=False)
         return np.unique(ranks.case), case_metrics(ranks)["recall@10"]
 
-    def compare(least: int, served: Served) -> dict[str, Any]:
-        return compare_with_served(
-            served, EVENTS, LAST, IDS, NAMES, np.array([1.0, 0.0, 0.0]), measure,
-            least=least, draws=100, seed=7, threads=1, ours={"ndcg@10": 0.5}, metric="ndcg@10",
-        )  # fmt: skip
+    def compare(minimum: int, served: Served) -> dict[str, Any]:
+        settings = [f"evaluation.min_test_buyers={minimum}", "evaluation.resamples=100", "threads=1"]
+        model = ModelResults(LAST, np.array([1.0, 0.0, 0.0]), {"ndcg@10": 0.5})
+        data = EvaluationData(EVENTS, IDS, NAMES)
+        return compare_with_served(served, model, data, measure, load_config([], settings))
 
     facts = compare(1, Served("old", old, ""))
     # the first buyer alone; the product that the version lacks is among the six all the same
-    assert facts["compared_on"] == 1 and facts["model"] == 1.0 and facts["served"] == 1.0
+    assert facts["compared_cases"] == 1 and facts["model"] == 1.0 and facts["served"] == 1.0
     assert found["scores"].shape == (1, 6)
     assert np.isneginf(found["scores"][0, [2, 5]]).all() and np.isfinite(found["scores"][0, [0, 1, 3, 4]]).all()
     few = compare(2, Served("old", old, ""))
-    assert few["compared_on"] == 0 and "only 1 test cases are newer" in few["how"]
+    assert few["compared_cases"] == 0 and "only 1 test cases are newer" in few["summary"]
     assert few["recorded_model"] == 0.5
-    assert "no such file" in compare(1, Served("old", None, "no such file"))["how"]
+    assert "no such file" in compare(1, Served("old", None, "no such file"))["summary"]
     unknown = Version(old.manifest.model_copy(update={"newest_event_ms": None}), old.layout, old.encoder)
-    assert "does not say how new" in compare(1, Served("old", unknown, ""))["how"]
+    assert "does not record the time of its newest event" in compare(1, Served("old", unknown, ""))["summary"]
 
 
 def test_what_is_served_may_be_nothing_or_damaged(tmp_path: Path) -> None:
@@ -229,7 +239,7 @@ def test_a_bad_model_is_kept_back_and_published_only_by_force(tmp_path: Path, ca
     assert gate["verdict"] == "refused" and gate["metric"] == "ndcg@10"
     assert [f"gate: {reason}" for reason in gate["reasons"]] == notes
     # every buyer's sixth product is newer than anything the good model was trained on
-    assert gate["served"]["version"] == good.name and gate["served"]["compared_on"] == 160
+    assert gate["served"]["version"] == good.name and gate["served"]["compared_cases"] == 160
     assert gate["served"]["high"] < 0
 
     # 2. asked again: nothing is trained, and the answer stays
@@ -268,7 +278,7 @@ def test_a_demo_goes_on_with_what_is_served_where_the_new_model_is_kept_back(tmp
     import demo.__main__ as demo
 
     kept_back = [sys.executable, "-c", "import sys; sys.exit(3)"]
-    assert demo._run("training", kept_back, fine=(0, 3)) == 3
+    assert demo._run("training", kept_back, accepted=(0, 3)) == 3
     with pytest.raises(demo.StepFailed, match="training failed with exit code 3"):
         demo._run("training", kept_back)
 
@@ -278,5 +288,5 @@ def test_a_container_that_nobody_asked_for_anything_does_not_hold_up_the_service
     assert spec is not None and spec.loader is not None
     container = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(container)
-    assert [container.goes_on(code, asked=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
-    assert [container.goes_on(code, asked=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
+    assert [container.exit_code(code, requested=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
+    assert [container.exit_code(code, requested=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]

@@ -164,7 +164,7 @@ def test_unknown_products_are_counted_and_written_down(tmp_path: Path, capsys: p
     assert main(["recommend", "--artifacts", str(artifacts), "--events", str(path), "--out", str(out)]) == 0
     assert list(recommended(out)) == ["b"]
     said = capsys.readouterr().out
-    assert "3 rows not used (2 product is not in the catalogue, 1 unknown event name)" in said
+    assert "3 rows rejected (2 product is not in the catalogue, 1 unknown event name)" in said
     with (tmp_path / "out.csv.rejects.csv").open(newline="") as file:
         rejects = list(csv.DictReader(file))
     assert [(row["line"], row["value"]) for row in rejects] == [("3", "gone"), ("4", "gone"), ("5", "Look")]

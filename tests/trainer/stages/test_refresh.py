@@ -203,7 +203,7 @@ def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capt
     before = (artifacts / "CURRENT").read_bytes()
     assert refresh(artifacts, product_rows()[:20]) == 2
     told = capsys.readouterr().err
-    assert "40 of the 60 products that are served (66.7%) are not in the files" in told
+    assert "40 of the 60 served products (66.7%) are missing in the files" in told
     assert "the limit is 50.0% (publish.max_gone): is the export complete?" in told
     assert (artifacts / "CURRENT").read_bytes() == before
     assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_gone=0.7") == 0
@@ -276,7 +276,7 @@ def test_a_run_on_the_data_of_the_training_does_not_undo_its_refresh(artifacts: 
     refreshed = current(artifacts).name
     capsys.readouterr()
     assert main(run_arguments(shop, artifacts)) == 0
-    told = f"up to date: {trained} was made from this data and configuration, {refreshed} is a refresh of it"
+    told = f"up to date: {trained} was trained on this data and configuration, {refreshed} is a refresh of it"
     assert capsys.readouterr().out.startswith(told)
     assert current(artifacts).name == refreshed
     assert main(run_arguments(shop, artifacts, "--force")) == 0
@@ -297,6 +297,6 @@ def test_a_refresh_does_not_undo_a_rollback_that_came_meanwhile(
 
     monkeypatch.setattr(trainer.stages.refresh, "write_release", slow)
     assert refresh(artifacts, product_rows(62)) == 2
-    assert f"CURRENT names {good} by now, not {bad}, of which" in capsys.readouterr().err
+    assert f"CURRENT names {good} by now, not {bad}: " in capsys.readouterr().err
     assert current(artifacts).name == good
     assert len(list_versions(layout)) == 3

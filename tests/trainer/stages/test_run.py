@@ -177,8 +177,8 @@ def test_metrics_hold_intervals_slices_similarity_and_the_gate(version: Version)
         for metric in ("recall@10", "ndcg@100", "mrr@20", "popularity@10", "new@10"):
             low, high = report["intervals"][name][metric]
             assert low <= found[metric] <= high
-    assert set(report["compared"]) == {"popularity", "item_knn", "ease"}
-    one = report["compared"]["item_knn"]["ndcg@10"]
+    assert set(report["differences"]) == {"popularity", "item_knn", "ease"}
+    one = report["differences"]["item_knn"]["ndcg@10"]
     wanted = report["test"]["model"]["ndcg@10"] - report["test"]["item_knn"]["ndcg@10"]
     assert one["difference"] == pytest.approx(wanted) and one["low"] <= one["difference"] <= one["high"]
     assert {"history length", "target popularity", "category", "script", "products", "buyers"} == set(report["slices"])
@@ -286,7 +286,7 @@ def test_a_second_run_says_that_it_is_up_to_date(tmp_path: Path, capsys: Capture
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
     before = (artifacts / "CURRENT").read_text()
     assert main(run_arguments(shop, artifacts)) == 0
-    assert capsys.readouterr().out.startswith(f"up to date: {before.split()[0]} was made from this data")
+    assert capsys.readouterr().out.startswith(f"up to date: {before.split()[0]} was trained on this data")
     # the contents count, not the names
     other = write_shop(tmp_path / "elsewhere")
     assert main(run_arguments(other, artifacts)) == 0
@@ -338,8 +338,8 @@ def test_the_command_of_a_version_that_was_rolled_back_from_does_not_undo_that(t
     assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
     capsys.readouterr()
     assert main(command) == 0
-    wanted = f"{bad} was made from this data and configuration, but CURRENT names {good}: it stays"
-    assert capsys.readouterr().out == f"{wanted} (publish {bad}, or --force trains again)\n"
+    told = f"{bad} was trained on this data and configuration, but CURRENT names {good}, which stays"
+    assert capsys.readouterr().out == f"{told}: publish {bad}, or --force trains again\n"
     assert current(artifacts).name == good
     # what cannot be published is not advised
     lose_index(open_version(Layout(artifacts), bad))
@@ -647,7 +647,7 @@ def test_an_index_that_finds_too_little_is_not_built(
     monkeypatch.setattr(tuning, "_recalls", lambda *arguments: {1.0: 0.75})
     settings = ["index.kind=compact", "training.max_epochs=1"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 2
-    assert "index.kind=compact finds 0.7500 of the 60 nearest products at the most" in capsys.readouterr().err
+    assert "index.kind=compact finds at most 0.7500 of the 60 nearest products" in capsys.readouterr().err
     assert Layout(artifacts).current.read_text() == before
 
 
@@ -671,7 +671,7 @@ def test_the_trainers_own_folders_do_not_grow_for_ever(tmp_path: Path) -> None:
 
 def test_a_model_with_little_to_learn_from_says_so(version: Version) -> None:
     # the small shop has some hundred pairs
-    assert any("training pairs: products are placed by their text" in note for note in version.manifest.notes)
+    assert any("training pairs: the vectors depend on the texts" in note for note in version.manifest.notes)
 
 
 def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_the_same(tmp_path: Path) -> None:
@@ -684,7 +684,7 @@ def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_t
         0, [], [], [],
     )  # fmt: skip
     assert version.manifest.notes[:2] == [
-        "only 0 training pairs: products are placed by their text, and hardly by what buyers did",
+        "only 0 training pairs: the vectors depend on the texts, and hardly on what buyers did",
         "no buyer has enough events to validate on",
     ]
 
