@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
@@ -95,26 +94,13 @@ SLOW = [
 ]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    shop = write_shop(folder)
-    done = trainer(*run_arguments(shop, folder / "artifacts", command="train", settings=SLOW))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
 def final(artifacts: Path) -> dict[str, bytes]:
     (run,) = (artifacts / "work" / "runs").iterdir()
     return {name: (run / name).read_bytes() for name in ("tested.safetensors", "version/model.safetensors")}
 
 
-@pytest.mark.parametrize(("folder", "after"), [("checkpoints", 40), ("refit", 5)])
-def test_a_training_that_was_killed_ends_in_the_same_bytes(
-    uninterrupted: Path, tmp_path: Path, folder: str, after: int
-) -> None:
-    shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
-    command = run_arguments(shop, artifacts, command="train", settings=SLOW)
+def run_and_kill(command: list[str], artifacts: Path, folder: str, after: int) -> list[str]:
+    """Starts a training and kills it once `folder` has held so many checkpoints; returns what the training logged."""
     seen: set[str] = set()
     with process("-m", "trainer", *command) as running:
         end = time.monotonic() + 120
@@ -123,10 +109,21 @@ def test_a_training_that_was_killed_ends_in_the_same_bytes(
             time.sleep(0.002)
         assert running.popen.poll() is None, "it was over before it could be killed:\n" + "\n".join(running.lines)
         running.popen.send_signal(signal.SIGKILL)
-        running.popen.wait()
+        running.finish()
     (run,) = (artifacts / "work" / "runs").iterdir()
     assert not (run / "version" / "model.safetensors").exists()
+    return running.lines
+
+
+def test_a_training_that_was_killed_twice_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    shop, whole, cut = write_shop(tmp_path), tmp_path / "whole", tmp_path / "cut"
+    uninterrupted = trainer(*run_arguments(shop, whole, command="train", settings=SLOW))
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    command = run_arguments(shop, cut, command="train", settings=SLOW)
+    run_and_kill(command, cut, "checkpoints", 40)
+    lines = run_and_kill(command, cut, "refit", 5)
+    assert any("resuming after epoch" in line for line in lines)
     done = trainer(*command)
     assert done.returncode == 0, done.stderr
     assert "resuming after epoch" in done.stdout
-    assert final(artifacts) == final(uninterrupted / "artifacts")
+    assert final(cut) == final(whole)
