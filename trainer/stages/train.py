@@ -29,7 +29,7 @@ def train(run: Run) -> None:
     chosen = fitter.choose(run.events, split.train_stop, cases, workspace.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
-        log.warning(f"{note}")
+        log.warning(note)
     tested = final = chosen.weights
     told = chosen.told
     final_events, final_stop = run.events, split.train_stop
