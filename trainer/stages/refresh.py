@@ -24,13 +24,12 @@ from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.errors import DataError
-from trainer.fit import cold_start as newcomers
-from trainer.fit.cold_start import load_towers
+from trainer.fit.cold_start import linear_part, product_rows
 from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, load_towers
 from trainer.release.assemble import Description, write_release
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
 from trainer.release.locks import alone_in_cache, work_folder
@@ -219,18 +218,11 @@ def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
 def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch.Tensor], TwoTower]:
     """The weights with a row for each of today's products, and the model with these weights."""
     weights = load_file(today.base.layout.weights)
-    try:
-        fitting = newcomers.Fitting.read(_recorded(today.base)["training"])
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{today.base.name} does not say how it was fitted ({error}): an older release made it; train again"
-        ) from None
-    model = load_towers(weights, today.config, fitting.kind)
+    model = load_towers(weights, today.config.model)
+    linear = linear_part(model, _recorded(today.base)["training"])
     popular = np.array([one.popularity > 0 for one in today.records])
-    weights["item.product.weight"] = newcomers.product_rows(
-        model, fitting, today.known, popular, features, today.config.seed
-    )
-    return weights, load_towers(weights, today.config, fitting.kind)
+    weights["item.product.weight"] = product_rows(model, linear, today.known, popular, features, today.config.seed)
+    return weights, load_towers(weights, today.config.model)
 
 
 def _queries(today: _Refresh, vectors: Float32) -> build.Queries:

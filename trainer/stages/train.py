@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
-from trainer.data.events import Events
 from trainer.data.split import everything, sample
+from trainer.fit.selection import refit_model, select_model
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation
 from trainer.stages.workspace import Run, fitter_of, save_weights
-from twotower.arrays import Int64
 from twotower.artifact.fsync import write_json
 
 log = logging.getLogger(__name__)
@@ -26,34 +25,36 @@ def train(run: Run) -> None:
     )
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
     fitter = fitter_of(run)
-    chosen = fitter.choose(run.events, split.train_stop, cases, workspace.checkpoints)
+    validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
+    final_data = TrainingSet(run.events, split.train_stop)
+    chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
         log.warning(note)
     tested = final = chosen.weights
-    told = chosen.told
-    final_events, final_stop = run.events, split.train_stop
+    cold_start = chosen.cold_start
     if config.training.refit:
         log.info("refitting on all events but the test targets, for the test")
-        tested, facts["tested_curve"], _ = fitter.again(
-            chosen, "tested", run.events, split.test_stop, workspace.tested_checkpoints
+        tested_data = TrainingSet(run.events, split.test_stop)
+        tested, facts["tested_curve"], _ = refit_model(
+            fitter, chosen, "tested", tested_data, workspace.tested_checkpoints
         )
         log.info("refitting on all events, for publishing")
-        final_events, final_stop = run.data.events, everything(run.data.events)
-        final, facts["refit_curve"], told = fitter.again(
-            chosen, "refit", final_events, final_stop, workspace.refit_checkpoints
+        final_data = TrainingSet(run.data.events, everything(run.data.events))
+        final, facts["refit_curve"], cold_start = refit_model(
+            fitter, chosen, "refit", final_data, workspace.refit_checkpoints
         )
     save_weights(tested, workspace.tested_weights)
     save_weights(final, workspace.version.weights)
-    facts["newest_event_ms"] = _newest(final_events, final_stop)
+    facts["newest_event_ms"] = _newest(final_data)
     # a refresh places new products with it
-    facts["told"] = told._asdict() if told else None
+    facts["cold_start"] = cold_start._asdict() if cold_start else None
     write_json(workspace.training, facts)
 
 
-def _newest(events: Events, stop: Int64) -> int | None:
+def _newest(data: TrainingSet) -> int | None:
     """The time of the newest training event."""
-    times = events.time[np.arange(len(events.buyer)) < stop[events.buyer]]
+    times = data.events.time[data.is_training]
     return int(times.max()) if len(times) else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +18,10 @@ from trainer.data.events import Events
 from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
 from trainer.evaluate import baselines, ranking
-from trainer.fit.selection import Fitter
+from trainer.fit.fitter import Fitter
 from trainer.fit.softmax import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
@@ -92,21 +91,21 @@ def fitter_of(run: Run) -> Fitter:
     """Returns the fitter of the prepared data."""
     device, text, attributes = pick_device(run.config.device), run.features.text, run.features.attributes
     sizes = Sizes(
-        text.shape[1], len(set(run.vocab.brand.values())), len(set(run.vocab.category.values())),
-        len(run.data.products), int(attributes.max()) if attributes.numel() else 0, len(run.schema.names),
-    )  # fmt: skip
-    return Fitter(
-        run.config, sizes, ItemFeatures(*(column.to(device) for column in run.features)),
-        None if run.titles is None else run.titles.to(device), run.schema, run.ties, device, run.fingerprint,
-    )  # fmt: skip
+        text=text.shape[1],
+        brands=len(set(run.vocab.brand.values())),
+        categories=len(set(run.vocab.category.values())),
+        products=len(run.data.products),
+        attributes=int(attributes.max()) if attributes.numel() else 0,
+        event_types=len(run.schema.names),
+    )
+    features = ItemFeatures(*(column.to(device) for column in run.features))
+    titles = None if run.titles is None else run.titles.to(device)
+    return Fitter(run.config, sizes, features, titles, run.schema, device, run.fingerprint)
 
 
 def load_model(run: Run, weights: Path) -> TwoTower:
     """Loads a fitted model for inference on the CPU from a file of weights that `train` wrote."""
-    kind = json.loads(run.workspace.training.read_text(encoding="utf-8"))["kind"]
-    model = fitter_of(run).new_model(kind)
-    model.load_state_dict(load_file(weights))
-    return model.eval()
+    return load_towers(load_file(weights), run.config.model)
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
