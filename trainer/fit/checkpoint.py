@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from twotower.artifact.fsync import sync_folder
+from twotower.artifact.fsync import write_atomically
 
 _KEPT = 2
 
@@ -35,22 +35,16 @@ class Checkpoints:
     def save(
         self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor]
     ) -> None:
-        """Writes `folder`/NUMBER, renamed into place after fsync, and removes all but the newest two."""
+        """Writes the folder EPOCH-STEP atomically and removes all but the newest two."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = f"{progress.epoch:05d}-{progress.step:07d}"
-        temporary, target = self.folder / f".{name}.new", self.folder / name
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_file(_on_cpu(model.state_dict()), temporary / "model.safetensors")
-        save_file(_on_cpu(best), temporary / "best.safetensors")
         tensors, numbers = _flatten(optimiser)
-        save_file(tensors, temporary / "optimiser.safetensors")
         content = {"fingerprint": self.fingerprint, **progress._asdict(), "optimiser": numbers}
-        (temporary / "state.json").write_text(json.dumps(content), encoding="utf-8")
-        sync_folder(temporary)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
+        with write_atomically(self.folder / f"{progress.epoch:05d}-{progress.step:07d}") as temporary:
+            temporary.mkdir()
+            save_file(_on_cpu(model.state_dict()), temporary / "model.safetensors")
+            save_file(_on_cpu(best), temporary / "best.safetensors")
+            save_file(tensors, temporary / "optimiser.safetensors")
+            (temporary / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._complete()[:-_KEPT]:
             shutil.rmtree(old)
 

@@ -61,8 +61,8 @@ def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> Non
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path: Path) -> None:
     model, optimiser = pair()
     Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
-    (tmp_path / ".00002-0000000.new").mkdir()
-    (tmp_path / ".00002-0000000.new" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".new-00002-0000000").mkdir()
+    (tmp_path / ".new-00002-0000000" / "model.safetensors").write_bytes(b"half")
     (tmp_path / "00002-0000000").mkdir()  # being removed: its state is gone already
     found = Checkpoints(tmp_path, "f").load(model, optimiser)
     assert found is not None and found[0].epoch == 1
