@@ -98,7 +98,7 @@ def product_rows(products: int = 60) -> list[list[str]]:
 
 
 def event_rows(products: int = 60, buyers: int = 80, events: int = 900, seed: int = 3) -> list[list[str]]:
-    """Each buyer keeps to one category three times of four; times rise by an hour and more, no two events alike."""
+    """Each buyer keeps to one category three times out of four; each event is at least an hour after the one before."""
     draw = random.Random(seed)
     rows = []
     for number in range(events):

@@ -102,10 +102,10 @@ def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
         texts = graph.encode([item_text(title, "") for title in titles])
         return ranking.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
 
-    found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
-    for line in similarity.describe_unmet(found):
-        log.warning(f"{line}")
-    return found
+    pairs = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
+    for line in similarity.describe_unmet(pairs):
+        log.warning(line)
+    return pairs
 
 
 def _scorer(run: Run, model: TwoTower) -> baselines.Scorer:

@@ -1,7 +1,7 @@
 """The command `refresh`: publishes the served model with today's products, without training.
 
 The towers stay as they are; the buyer tower's file is copied. Vectors, database, indexes and the item tower's table of
-products are written anew, as a version of their own.
+products are written again, into a version of their own.
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ def _queries(today: _Refresh, vectors: Float32) -> build.Queries:
 
 
 def _recorded(version: Version) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
+    return metrics
 
 
 def _metrics(today: _Refresh) -> dict[str, Any]:

@@ -80,9 +80,12 @@ def test_no_test_case_refuses_nothing() -> None:
 
 
 EVENTS = Events(
-    np.array([0, 0, 0, 1, 1, 2, 2], np.int32), np.array([0, 1, 2, 3, 4, 5, 0], np.int32),
-    np.array([1, 3, 1, 1, 1, 1, 1], np.int8), np.array([1, 2, 9, 1, 4, 8, 9]) * DAY_MS, np.array([0, 3, 5, 7]),
-)  # fmt: skip
+    np.array([0, 0, 0, 1, 1, 2, 2], np.int32),
+    np.array([0, 1, 2, 3, 4, 5, 0], np.int32),
+    np.array([1, 3, 1, 1, 1, 1, 1], np.int8),
+    np.array([1, 2, 9, 1, 4, 8, 9]) * DAY_MS,
+    np.array([0, 3, 5, 7]),
+)
 
 
 LAST = Cases(np.arange(3), np.array([0, 3, 5]), np.array([2, 4, 6]), np.array([3, 5, 7]))

@@ -122,8 +122,8 @@ def test_a_bad_model_is_kept_back_and_published_only_by_force(tmp_path: Path, ca
     assert main(["publish", "--list", "--artifacts", str(artifacts)]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{good.name} CURRENT", f"{bad} kept back by the gate"]
     assert main(["publish", bad, "--artifacts", str(artifacts)]) == 3
-    told = capsys.readouterr()
-    assert told.err.startswith(f"error: {bad} was kept back (gate: ndcg@10 ") and told.out.splitlines()[-1] == force
+    output = capsys.readouterr()
+    assert output.err.startswith(f"error: {bad} was kept back (gate: ndcg@10 ") and output.out.splitlines()[-1] == force
     assert current(artifacts).name == good.name
 
     assert main(["publish", "--force", *shop.arguments, "--artifacts", str(artifacts)]) == 2

@@ -73,8 +73,8 @@ def test_what_is_damaged_is_not_up_to_date_and_a_run_repairs_it(
     artifacts = copy_artifacts(made, tmp_path / "artifacts")
     damage(current(artifacts))
     assert main(run_arguments(shop, artifacts)) == 0
-    told = capsys.readouterr().out
-    assert "up to date" not in told and "published" in told
+    output = capsys.readouterr().out
+    assert "up to date" not in output and "published" in output
     verify(current(artifacts))
 
 
@@ -86,8 +86,8 @@ def test_the_command_of_a_version_that_was_rolled_back_from_does_not_undo_that(t
     assert main(["publish", good, "--artifacts", str(artifacts)]) == 0
     capsys.readouterr()
     assert main(command) == 0
-    told = f"{bad} was trained on this data and configuration, but CURRENT names {good}, which stays"
-    assert capsys.readouterr().out == f"{told}: publish {bad}, or --force trains again\n"
+    message = f"{bad} was trained on this data and configuration, but CURRENT names {good}, which stays"
+    assert capsys.readouterr().out == f"{message}: publish {bad}, or --force trains again\n"
     assert current(artifacts).name == good
     # what cannot be published is not advised
     lose_index(open_version(Layout(artifacts), bad))

@@ -48,10 +48,19 @@ def version() -> Version:
 
 
 FILES = {
-    "product_embeddings.npy", "product_ids.npy", "product_index.faiss", "item_tower.onnx", "buyer_tower.onnx",
-    "vocab.json", "products.sqlite", "recent_interactions.jsonl.gz", "model.safetensors", "config.yaml", "metrics.json",
+    "product_embeddings.npy",
+    "product_ids.npy",
+    "product_index.faiss",
+    "item_tower.onnx",
+    "buyer_tower.onnx",
+    "vocab.json",
+    "products.sqlite",
+    "recent_interactions.jsonl.gz",
+    "model.safetensors",
+    "config.yaml",
+    "metrics.json",
     "report.html",
-}  # fmt: skip
+}
 
 
 # beside what the design lists
@@ -146,9 +155,16 @@ def test_products_are_stored_raw_with_their_share_of_all_events(version: Version
     for place, (row, source) in enumerate(zip(rows, product_rows(), strict=True)):
         content = json.loads(source[3])
         assert row[:9] == (
-            source[0], place, source[1], source[2], content["brand"], content["category"], content["price"], "SAR",
+            source[0],
+            place,
+            source[1],
+            source[2],
+            content["brand"],
+            content["category"],
+            content["price"],
+            "SAR",
             int(content.get("in_stock", True)),
-        )  # fmt: skip
+        )
         assert row[9] == pytest.approx(total[source[0]] / sum(total.values()), rel=1e-5)
 
 
@@ -283,8 +299,8 @@ def test_each_stage_is_a_command_and_says_which_comes_before_it(tmp_path: Path, 
 
     for name, before in (("evaluate", "train"), ("embed", "train"), ("index", "embed"), ("publish", "index")):
         assert stage(name) == 2
-        told = capsys.readouterr().err
-        assert f"run `python -m trainer {before}` first" in told and told.count("\n") == 1
+        output = capsys.readouterr().err
+        assert f"run `python -m trainer {before}` first" in output and output.count("\n") == 1
     assert stage("train") == 0
     assert stage("embed") == 0
     assert stage("index") == 0
@@ -307,7 +323,7 @@ def test_each_stage_is_a_command_and_says_which_comes_before_it(tmp_path: Path, 
         ([], 81),  # nearly every buyer has one event: there is nothing to train on
         (["training.random_negatives=0", "training.logq_strength=0.5", "training.repeat_targets=true"], 300),
     ],
-)  # fmt: skip
+)
 def test_other_settings_and_poor_data_give_a_version_too(tmp_path: Path, settings: list[str], events: int) -> None:
     shop = write_shop(tmp_path, events=events)
     assert main(run_arguments(shop, tmp_path / "artifacts", settings=[*settings, "training.max_epochs=1"])) == 0
@@ -392,8 +408,11 @@ def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_t
     version = current(artifacts)
     training = json.loads(version.layout.metrics.read_text())["training"]
     assert (training["best_epoch"], training["curve"], training["tested_curve"], training["refit_curve"]) == (
-        0, [], [], [],
-    )  # fmt: skip
+        0,
+        [],
+        [],
+        [],
+    )
     assert version.manifest.notes[:2] == [
         "only 0 training pairs: the vectors depend on the texts, and hardly on what buyers did",
         "no buyer has enough events to validate on",
