@@ -4,7 +4,7 @@ Usage:  make bench-ready [ARGS="--products 100000 --index HNSW32 --rounds 5"]
 
 In this time a service hashes every file, loads the version and warms it up. Starts each service alone, several times,
 as `make demo` starts it. The market is synthetic (see market.py). After the first start the files are in the page
-cache, as they are when a container restarts, so the table shows the first start apart. The last line is one JSON
+cache, as they are when a container restarts, so the medians leave the first start out. The last line is one JSON
 object. Linux.
 """
 

@@ -54,7 +54,7 @@ class Soak(NamedTuple):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_market_arguments(parser)
-    parser.add_argument("--requests", type=int, default=100_000, help="number of requests to send at least")
+    parser.add_argument("--requests", type=int, default=100_000, help="minimum number of requests")
     options = parser.parse_args()
     soak = _soak(options)
     _report(soak)
