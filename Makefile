@@ -8,6 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 # Number of processes that run the tests, each on a core of its own.
 WORKERS ?= 2
 GENERATED := twotower/pb/common_pb2.py
+# Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak docs clean
 

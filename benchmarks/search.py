@@ -5,7 +5,7 @@ Usage:  make bench-search [ARGS='--artifacts .demo/artifacts --seed 7']
 Three kinds of query, all made of the version's own titles: titles as they stand, titles with one slip of the pen, and
 single words. Of the first two the share that finds a product of that title first, and among ten; of words that stand in
 five titles or more the share of the first ten that hold the word, and the share of words that none of ten holds. The
-rows "item tower" rank the products' stored vectors by the vector of an item of that title, as older releases did. The
+rows "item tower" rank the products' stored vectors by the vector of an item of that title, for comparison. The
 last line is one JSON object.
 """
 

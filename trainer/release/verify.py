@@ -32,15 +32,14 @@ def load_as_services_do(version: Version, threads: int) -> None:
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
     squares = _squares(opened, files.embeddings.name)
-    if version.manifest.text_search is not None:
-        texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
-        _squares(texts, files.text_embeddings.name)
+    texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
+    _squares(texts, files.text_embeddings.name)
     # a product of which nothing is known has a vector of zeros, and nothing finds it by that
     some = np.array(opened.vectors[np.flatnonzero(squares)[:_FOUND_AGAIN]])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
     found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
     # an approximate index may miss one
-    if found < (1.0 if opened.exact else 0.9) * len(some):
+    if found < (1.0 if opened.is_exact else 0.9) * len(some):
         raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
 
 

@@ -35,7 +35,7 @@ class IndexStep(BaseModel):
 
 
 class IndexSpec(BaseModel):
-    """What product_index.faiss is and how it is searched. The defaults are a flat index, as all older versions have."""
+    """What product_index.faiss is and how it is searched. The defaults describe a flat index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,13 +96,12 @@ class Manifest(BaseModel):
     configuration: dict[str, Any]
     metrics: dict[str, Any]
     # why a version was kept back from CURRENT or published with a warning
-    notes: list[str] = []
-    # what the publish gate said: passed, warned, refused or off; empty in versions older than it
-    gate: str = ""
-    # the newest event that the published model was trained on
-    newest_event_ms: int | None = None
-    index: IndexSpec = IndexSpec()
-    # None in older versions, which find products by words through the item tower alone
-    text_search: TextSearch | None = None
+    notes: list[str]
+    # what the publish gate said: passed, warned, refused or off
+    gate: str
+    # the newest event that the published model was trained on; None if it was trained on none
+    newest_event_ms: int | None
+    index: IndexSpec
+    text_search: TextSearch
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]

@@ -268,7 +268,7 @@ def test_a_demo_goes_on_with_what_is_served_where_the_new_model_is_kept_back(tmp
     import demo.__main__ as demo
 
     kept_back = [sys.executable, "-c", "import sys; sys.exit(3)"]
-    assert demo._run("training", kept_back, fine=(0, 3)) == 3
+    assert demo._run("training", kept_back, accepted=(0, 3)) == 3
     with pytest.raises(demo.StepFailed, match="training failed with exit code 3"):
         demo._run("training", kept_back)
 
@@ -278,5 +278,5 @@ def test_a_container_that_nobody_asked_for_anything_does_not_hold_up_the_service
     assert spec is not None and spec.loader is not None
     container = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(container)
-    assert [container.goes_on(code, asked=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
-    assert [container.goes_on(code, asked=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
+    assert [container.exit_code(code, requested=False) for code in (0, 1, 2, 3)] == [0, 1, 2, 0]
+    assert [container.exit_code(code, requested=True) for code in (0, 1, 2, 3)] == [0, 1, 2, 3]
