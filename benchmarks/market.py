@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
 from trainer.export.towers import export_buyer_tower, export_item_tower
-from trainer.index.build import Built, is_small
+from trainer.index.build import BuiltIndex, is_small
 from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower
@@ -76,7 +76,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([product_id(row) for row in range(size.products)]))
     spec = _index(vectors, size.factory, files.index)
-    if is_small(Built(faiss.read_index(str(files.index)), spec)):
+    if is_small(BuiltIndex(faiss.read_index(str(files.index)), spec)):
         write_nearest(files.embeddings, files.nearest)
     texts = _vectors(centre_of, _TEXT, np.random.default_rng([size.seed, 1]))
     np.save(files.text_embeddings, texts)

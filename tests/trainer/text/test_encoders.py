@@ -42,7 +42,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = main(run_arguments(shop, folder / "artifacts", settings=[f"encoder.name={FOLDER}"]))
     assert code == 0, said.getvalue()
-    assert "text encoder: int8, cosine to float32 0.99" in said.getvalue()
+    assert "text encoder: int8; cosine to float32: mean 0.99" in said.getvalue()
     assert "text vectors: 100 encoded" in said.getvalue()  # 60 texts, 40 titles that are not the whole text
     return folder / "artifacts"
 
