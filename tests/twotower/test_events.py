@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trainer.data.events import time_ms
+from trainer.data.times import time_ms
 from twotower.errors import InvalidInput
 from twotower.events import AROUND_ID, DAY_MS, EventSchema, check_id, check_time, parse_time
 

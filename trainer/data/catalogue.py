@@ -1,14 +1,12 @@
-"""The products table: checked rows, metadata, prices, attributes."""
+"""The products table: checked rows, with their metadata, prices and attributes."""
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
-import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,31 +16,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import Data
-from trainer.data.files import find_files, open_table
-from trainer.data.rejects import (
-    REJECT_COLUMNS,
-    Reject,
-    Summary,
-    id_checks,
-    problem,
-    reject_rows,
-    stop_above,
-    unreadable,
-)
+from trainer.data.files import find_files, read_tables
+from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
 from trainer.errors import DataError
-from twotower.events import (
-    AROUND_ID,
-)
+from twotower.events import AROUND_ID
 from twotower.text.normalise import NUMERALS
 
-_MOST_ATTRIBUTES = 32
-
-
-# a price: a comma is between thousands, or before the decimals where it is the last sign and no thousands can follow it
-# ("12,50", "0,750", "1.299,00")
+# More attributes of one product are not read.
+_MAX_ATTRIBUTES = 32
+_ATTRIBUTE = "attribute "
+# A comma in a price separates thousands, or decimals if it is the last sign and no thousands can follow it
+# ("12,50", "0,750", "1.299,00").
 _COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-
-
 _COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+)")
 
 
@@ -65,69 +50,62 @@ class Products:
 
 
 def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:
-    """Reads and checks the products alone, and tells what was read. Writes `work`/rejects.csv; raises DataError as
-    `load_dataset` does."""
+    """Reads and checks the products alone. Writes `work`/rejects.csv; raises DataError as `load_dataset` does."""
+    files = find_files(products, "products")
     work.mkdir(parents=True, exist_ok=True)
-    rejects = work / "rejects.csv"
-    with rejects.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(REJECT_COLUMNS)
-        try:
-            catalogue, rows, counts = read_products(find_files(products, "products"), config, work, writer)
-        finally:
-            shutil.rmtree(work / "unpacked", ignore_errors=True)
-    stop_above(config.max_reject_share, "products", rows, counts, rejects)
-    return catalogue, Summary(product_rows=rows, rejected_products=dict(counts))
+    with open_rejects(work / "rejects.csv") as rejects:
+        checks = RowChecks("products", rejects)
+        catalogue = read_products(files, config, checks)
+    checks.check_share(config.max_reject_share)
+    return catalogue, Summary(product_rows=checks.rows, rejected_products=dict(checks.rejected))
 
 
 def attribute_codes(attributes: Sequence[Sequence[str]]) -> NDArray[np.int64]:
-    """Codes [N, A] of each product's attributes, in no order that means anything, 0 = none.
+    """Codes [N, A] of each product's attributes, in no meaningful order, 0 = none; at most 32 per product.
 
-    An attribute of a single product tells nothing that the product does not; of one product at most 32 count.
+    An attribute that only one product has gets no code: the product's own vector can learn as much.
     """
     counts = Counter(name for names in attributes for name in set(names))
     codes = {name: code for code, name in enumerate((name for name in counts if counts[name] > 1), start=1)}
-    kept = [[codes[name] for name in names if name in codes][:_MOST_ATTRIBUTES] for names in attributes]
-    found = np.zeros((len(kept), max(map(len, kept), default=0)), np.int64)
+    kept = [[codes[name] for name in names if name in codes][:_MAX_ATTRIBUTES] for names in attributes]
+    padded = np.zeros((len(kept), max(map(len, kept), default=0)), np.int64)
     for row, one in enumerate(kept):
-        found[row, : len(one)] = one
-    return found
+        padded[row, : len(one)] = one
+    return padded
 
 
-def read_products(files: Sequence[Path], config: Data, work: Path, writer: Any) -> tuple[Products, int, Counter[str]]:
+def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Products:
+    """The accepted products, in the order of the files. Raises DataError if none is left."""
     names = config.product_columns.model_dump()
-    table = open_table(files, names, frozenset({"description", "metadata"}), config.delimiter, work / "unpacked")
-    ident = pl.col("id").str.strip_chars(AROUND_ID)
-    checks = [*id_checks("id", ident)]
-    rows = 0
-    paths = config.metadata_paths.model_dump() | {f"attribute {path}": path for path in config.attribute_paths}
-    counts: Counter[str] = Counter()
+    attributes = {f"{_ATTRIBUTE}{path}": path for path in config.attribute_paths}
+    paths = config.metadata_paths.model_dump() | attributes
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     seen: set[str] = set()
-    try:
-        frame = table.frame.with_columns(problem(checks, names), id=ident).collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise unreadable(files, error) from None
-    for record in frame.iter_rows(named=True):
-        rows += 1
+    for record in _product_rows(files, config):
+        checks.rows += 1
         if record["reason"] is None and record["id"] in seen:
             record |= {"reason": "duplicate product id", "column": names["id"], "value": record["id"]}
         if record["reason"] is not None:
-            reject_rows(writer, counts, Reject(*(record[name] for name in REJECT_COLUMNS)))
+            checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
             continue
         seen.add(record["id"])
-        fields, bad = _metadata(record["metadata"], paths)
-        if bad:
-            value = record["metadata"][:200]
-            reject_rows(
-                writer,
-                counts,
-                Reject(record["file"], record["line"], names["metadata"], value, f"{bad} (product kept)"),
-            )
+        fields, wrong = _read_metadata(record["metadata"], paths)
+        if wrong:
+            value, reason = record["metadata"][:200], f"{wrong} (product kept)"
+            checks.reject(Reject(record["file"], record["line"], names["metadata"], value, reason))
         _append(columns, record, fields)
     if not columns["ids"]:
-        raise DataError(f"{files[0]}: no product is left after the checks; see {work / 'rejects.csv'}")
-    return Products(**columns), rows, counts
+        raise DataError(f"{files[0]}: no product is left after the checks; see {checks.path}")
+    return Products(**columns)
+
+
+def _product_rows(files: Sequence[Path], config: Data) -> Iterator[dict[str, Any]]:
+    """Every row with the `reason`, `column` and `value` of its first problem, or null."""
+    names = config.product_columns.model_dump()
+    stripped = pl.col("id").str.strip_chars(AROUND_ID)
+    problem = first_problem(id_checks("id", stripped), names)
+    for batch in read_tables(files, names, frozenset({"description", "metadata"}), config.delimiter):
+        yield from batch.with_columns(problem, id=stripped).iter_rows(named=True)
 
 
 def _append(columns: dict[str, list[Any]], record: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
@@ -141,16 +119,16 @@ def _append(columns: dict[str, list[Any]], record: Mapping[str, Any], fields: Ma
     columns["in_stock"].append(_as_flag(fields.get("in_stock")))
     columns["attributes"].append(
         tuple(
-            f"{name.removeprefix('attribute ')}={value}"
+            f"{name.removeprefix(_ATTRIBUTE)}={value}"
             for name in fields
-            if name.startswith("attribute ")
+            if name.startswith(_ATTRIBUTE)
             for value in _as_names(fields[name])
         )
     )
 
 
-def _metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The fields at their paths, and what is wrong with the object ("" where nothing is)."""
+def _read_metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """The fields at their paths, and what is wrong with the object ("" if nothing is)."""
     if text is None or not text.strip():
         return {}, ""
     try:
@@ -161,27 +139,27 @@ def _metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any
         return {}, ""
     if not isinstance(content, dict):
         return {}, "metadata is not a JSON object"
-    found = {}
+    fields = {}
     for name, path in paths.items():
         value: Any = content
         for key in path.removeprefix("$").strip(".").split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        found[name] = value
-    return found, ""
+        fields[name] = value
+    return fields, ""
 
 
 def _as_name(value: Any) -> str:
     if isinstance(value, list):
         value = value[0] if value else None
-    # a NaN, which JSON does not have, is how pandas writes that there is nothing
+    # pandas writes a missing value as NaN, which JSON does not have.
     if value is None or isinstance(value, (bool, dict)) or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    # lone surrogates come from broken \u escapes and cannot be stored as UTF-8
+    # Lone surrogates come from broken \u escapes and cannot be stored as UTF-8.
     return str(value).encode("utf-8", "ignore").decode().strip()
 
 
 def _as_names(value: Any) -> list[str]:
-    """The names in a value that is one or a list of them, each once."""
+    """The names in a value that is a name or a list of names, each once."""
     names = [_as_name(one) for one in (value if isinstance(value, list) else [value])]
     return list(dict.fromkeys(name for name in names if name))
 

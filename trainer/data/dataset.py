@@ -1,10 +1,8 @@
-"""Checked rows: files to a catalogue and to time-ordered sequences per buyer, rejected rows counted by reason."""
+"""A checked data set: the catalogue, and every buyer's events in order of time."""
 
 from __future__ import annotations
 
-import csv
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +12,9 @@ import numpy as np
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
-from trainer.data.events import Events, read_events, sequence, tie_hash
+from trainer.data.events import Events, read_events, sort_events, tie_hash
 from trainer.data.files import find_files
-from trainer.data.rejects import REJECT_COLUMNS, Summary, stop_above
+from trainer.data.rejects import RowChecks, Summary, open_rejects
 from trainer.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -33,32 +31,30 @@ class Dataset:
     summary: Summary
 
 
-def load_dataset(
-    events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path,
-) -> Dataset:  # fmt: skip
-    """Reads and checks both tables. Writes `work`/rejects.csv.
+def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path) -> Dataset:
+    """Reads and checks both tables, each file once. Writes `work`/rejects.csv.
 
-    Raises DataError where a file cannot be read or more than the configured share of a table's rows is rejected.
+    Raises DataError if a file cannot be read or too large a share of a table's rows is rejected.
     """
-    work.mkdir(parents=True, exist_ok=True)
     product_files, event_files = find_files(products, "products"), find_files(events, "events")
-    rejects = work / "rejects.csv"
-    with rejects.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(REJECT_COLUMNS)
-        try:
-            log.info("reading products")
-            catalogue, product_rows, product_counts = read_products(product_files, config, work, writer)
-            log.info(f"{len(catalogue):,} products; reading events")
-            frame, event_rows, event_counts = read_events(event_files, catalogue.ids, config, work, writer)
-        finally:
-            shutil.rmtree(work / "unpacked", ignore_errors=True)
-    summary = Summary(event_rows, product_rows, dict(event_counts), dict(product_counts))
-    stop_above(config.max_reject_share, "products", product_rows, product_counts, rejects)
-    stop_above(config.max_reject_share, "events", event_rows, event_counts, rejects)
-    if frame.is_empty():
-        raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects}")
-    buyers, coded = sequence(frame, tie_hash(catalogue.ids, seed))
+    work.mkdir(parents=True, exist_ok=True)
+    with open_rejects(work / "rejects.csv") as rejects:
+        product_checks, event_checks = RowChecks("products", rejects), RowChecks("events", rejects)
+        log.info("reading products")
+        catalogue = read_products(product_files, config, product_checks)
+        log.info(f"{len(catalogue):,} products; reading events")
+        accepted = read_events(event_files, catalogue.ids, config, event_checks)
+    product_checks.check_share(config.max_reject_share)
+    event_checks.check_share(config.max_reject_share)
+    if accepted.is_empty():
+        raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects.path}")
+    buyers, coded = sort_events(accepted, tie_hash(catalogue.ids, seed))
+    summary = Summary(
+        event_rows=event_checks.rows,
+        product_rows=product_checks.rows,
+        rejected_events=dict(event_checks.rejected),
+        rejected_products=dict(product_checks.rejected),
+    )
     return Dataset(catalogue, buyers, coded, list(config.event_weights), summary)
 
 

@@ -1,28 +1,20 @@
-"""Input files to lazy tables of text columns with the file and line that each row came from."""
+"""Input files as tables of text columns, with the file and line of every row."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
-from trainer.data.csv_file import open_csv
-from trainer.data.parquet_file import open_parquet
+from trainer.data.csv_file import read_csv
+from trainer.data.parquet_file import read_parquet
 from trainer.errors import DataError
 
 
-class Table(NamedTuple):
-    """Rows of all files, lazily: `file`, `line` (1 = the header), and the wanted columns as text."""
-
-    frame: pl.LazyFrame
-    files: list[Path]
-
-
 def find_files(patterns: Sequence[str], what: str) -> list[Path]:
-    """The files that paths and globs name, in order, each once. DataError where a pattern names none."""
+    """The files that paths and globs name, in order, each once. Raises DataError if a pattern names none."""
     found: dict[Path, None] = {}
     for pattern in patterns:
         matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
@@ -37,18 +29,16 @@ def find_files(patterns: Sequence[str], what: str) -> list[Path]:
     return list(found)
 
 
-def open_table(
-    files: Sequence[Path], columns: Mapping[str, str], optional: frozenset[str], delimiter: str, scratch: Path
-) -> Table:
-    """Opens CSV, CSV.gz and Parquet files as one table. `columns` maps our name to the files'.
+def read_tables(
+    files: Sequence[Path], columns: Mapping[str, str], optional: frozenset[str], delimiter: str
+) -> Iterator[pl.DataFrame]:
+    """Yields the rows of CSV, CSV.gz and Parquet files in batches; each file is read once.
 
-    Each file is read once from end to end first, so that a wrong encoding, a truncated archive, a wrong delimiter or a
-    missing column is told by name before any work; `scratch` gets the unpacked form of .gz files. Raises DataError.
+    A batch has `file`, `line` (of a CSV file, 1 is the header) and our columns as text. `columns` maps our names to
+    those of the files. Raises DataError if a file cannot be read.
     """
-    parts = []
-    for number, path in enumerate(files):
+    for path in files:
         if path.suffix == ".parquet":
-            parts.append(open_parquet(path, columns, optional))
+            yield from read_parquet(path, columns, optional)
         else:
-            parts.append(open_csv(path, columns, optional, delimiter, scratch / f"{number}-{path.name}.csv"))
-    return Table(pl.concat(parts), list(files))
+            yield from read_csv(path, columns, optional, delimiter)

@@ -1,9 +1,11 @@
-"""Rows that cannot be used: counted by reason, written to rejects.csv."""
+"""Rows that cannot be used: checked, counted by reason, and written to rejects.csv."""
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +13,14 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from trainer.errors import DataError
-from twotower.events import (
-    MAX_ID_BYTES,
-)
+from twotower.events import MAX_ID_BYTES
 
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was read: rows per table, and rejected or mended rows by reason."""
+    """What was read: rows per table, and rejected or repaired rows by reason."""
 
     event_rows: int = 0
     product_rows: int = 0
@@ -29,7 +29,7 @@ class Summary:
 
 
 class Reject(NamedTuple):
-    """One row that could not be used, or not wholly."""
+    """One row that cannot be used, or only in part."""
 
     file: str
     line: int
@@ -38,18 +38,59 @@ class Reject(NamedTuple):
     reason: str
 
 
+class RejectFile:
+    """A rejects.csv that is open for writing."""
+
+    def __init__(self, path: Path, writer: Any) -> None:
+        self.path = path
+        self._writer = writer
+
+    def write(self, reject: Reject) -> None:
+        self._writer.writerow(reject)
+
+
+@contextmanager
+def open_rejects(path: Path) -> Iterator[RejectFile]:
+    """Creates rejects.csv with its header."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(REJECT_COLUMNS)
+        yield RejectFile(path, writer)
+
+
+class RowChecks:
+    """The rows of one table that were read, and its rejects by reason."""
+
+    def __init__(self, table: str, file: RejectFile) -> None:
+        self.table = table
+        self.rows = 0
+        self.rejected: Counter[str] = Counter()
+        self.path = file.path
+        self._file = file
+
+    def reject(self, reject: Reject) -> None:
+        self.rejected[reject.reason] += 1
+        self._file.write(reject)
+
+    def check_share(self, limit: float) -> None:
+        """Raises DataError if more than this share of the rows was rejected."""
+        rejected = self.rejected.total()
+        if rejected <= limit * self.rows:
+            return
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.rejected.most_common(3))
+        raise DataError(
+            f"{rejected:,} of {self.rows:,} rows of {self.table} ({rejected / self.rows:.1%}) were rejected, the limit "
+            f"is {limit:.1%} (data.max_reject_share): {reasons}; look at {self.path}"
+        )
+
+
 @dataclass(frozen=True)
 class Check:
-    """A reason to reject a row: where `when` holds, `column` of the file is to blame."""
+    """A reason to reject a row if `when` is true; `ours` is our name of the column at fault."""
 
     reason: str
     ours: str
     when: pl.Expr
-
-
-def unreadable(files: Sequence[Path], error: Exception) -> DataError:
-    first = str(error).strip().split("\n", 1)[0]
-    return DataError(f"{', '.join(map(str, files[:3]))}: cannot be read ({first})")
 
 
 def id_checks(ours: str, column: pl.Expr) -> list[Check]:
@@ -60,8 +101,11 @@ def id_checks(ours: str, column: pl.Expr) -> list[Check]:
     ]
 
 
-def problem(checks: Sequence[Check], names: Mapping[str, str]) -> list[pl.Expr]:
-    """The first check that holds, as columns reason, column and value."""
+def first_problem(checks: Sequence[Check], names: Mapping[str, str]) -> list[pl.Expr]:
+    """Columns `reason`, `column` and `value` of the first check that a row fails; null if it fails none.
+
+    `names` maps our names of columns to those of the files.
+    """
 
     def pick(then: Callable[[Check], pl.Expr]) -> pl.Expr:
         return pl.coalesce(*(pl.when(check.when).then(then(check)) for check in checks))
@@ -71,19 +115,3 @@ def problem(checks: Sequence[Check], names: Mapping[str, str]) -> list[pl.Expr]:
         pick(lambda check: pl.lit(names[check.ours])).alias("column"),
         pick(lambda check: pl.col(check.ours).fill_null("").str.slice(0, 200)).alias("value"),
     ]
-
-
-def reject_rows(writer: Any, counts: Counter[str], reject: Reject) -> None:
-    counts[reject.reason] += 1
-    writer.writerow(reject)
-
-
-def stop_above(limit: float, table: str, rows: int, counts: Counter[str], rejects: Path) -> None:
-    rejected = sum(counts.values())
-    if rejected <= limit * rows:
-        return
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
-    raise DataError(
-        f"{rejected:,} of {rows:,} rows of {table} ({rejected / rows:.1%}) were rejected, the limit is {limit:.1%} "
-        f"(data.max_reject_share): {reasons}; look at {rejects}"
-    )

@@ -16,6 +16,7 @@ from trainer.evaluate import baselines
 from trainer.evaluate.bootstrap import interval, resampled_means
 from trainer.evaluate.ranking import Ranks, case_metrics, list_metrics, metrics
 from twotower.arrays import Float64, Int64
+from twotower.artifact.fsync import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +89,9 @@ def intervals(values: PerCase, draws: int, seed: int) -> tuple[dict[str, Any], d
 
 def save_per_case(path: Path, places: Int64, values: PerCase, metric: str) -> None:
     """Writes one metric of every system for each case, for the gate. `places` [C] index the test cases."""
-    temporary = path.with_suffix(".new.npz")
-    np.savez(
-        temporary,
-        places=places,
-        names=np.array(list(values)),
-        values=np.stack([own[metric] for own in values.values()]),
-    )
-    temporary.replace(path)
+    stacked = np.stack([own[metric] for own in values.values()])
+    with write_atomically(path) as temporary:
+        np.savez(temporary, places=places, names=np.array(list(values)), values=stacked)
 
 
 def load_per_case(path: Path) -> tuple[Int64, dict[str, Float64]]:

@@ -20,7 +20,7 @@ from trainer.errors import EncoderError, ParityError
 from trainer.export.graph import check_parity, export_graph
 from trainer.export.quantise import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
-from twotower.artifact.fsync import sync_folder
+from twotower.artifact.fsync import sync, sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry
 from twotower.artifact.retention import remove_encoder
@@ -87,6 +87,7 @@ def _move_into_place(source: EncoderLayout, layout: Layout) -> str:
     layout.encoders.mkdir(parents=True, exist_ok=True)
     sync_folder(source.root)
     source.root.rename(target.root)
+    sync(layout.encoders)
     return digest
 
 

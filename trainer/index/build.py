@@ -19,6 +19,7 @@ from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index.tuning import DEPTHS, PROMISED, SearchSpace, exact_rows, tune
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.search.vector_index import FLAT, VectorIndex
 
@@ -102,9 +103,8 @@ def is_small(built: BuiltIndex) -> bool:
 
 def write(built: BuiltIndex, path: Path) -> None:
     """Writes the index file. Raises OSError if it cannot be written."""
-    temporary = path.with_suffix(".new")
-    faiss.write_index(built.index, str(temporary))
-    temporary.replace(path)
+    with write_atomically(path) as temporary:
+        faiss.write_index(built.index, str(temporary))
 
 
 def _kinds(products: int) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -12,22 +11,12 @@ from trainer.config.schema import Config
 from trainer.index import build
 from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
+from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerInputs
 
 log = logging.getLogger(__name__)
-
-
-class Folder(Protocol):
-    """Where the files go: a run's folder, or a version's."""
-
-    @property
-    def embeddings(self) -> Path: ...
-    @property
-    def index(self) -> Path: ...
-    @property
-    def nearest(self) -> Path: ...
 
 
 def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> build.Queries:
@@ -36,13 +25,13 @@ def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: in
     return build.Queries(queries, f"{len(queries):,} buyer vectors of real histories")
 
 
-def write_index(vectors: Float32, queries: build.Queries, folder: Folder, config: Config) -> IndexSpec:
-    """Builds the index of `vectors`, tuned with `queries`, and writes it to `folder`. Returns its description."""
+def write_index(vectors: Float32, queries: build.Queries, files: VersionLayout, config: Config) -> IndexSpec:
+    """Builds the index of `vectors`, tuned with `queries`, and writes it to `files`. Returns its description."""
     built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
-    build.write(built, folder.index)
-    folder.nearest.unlink(missing_ok=True)
+    build.write(built, files.index)
+    files.nearest.unlink(missing_ok=True)
     if build.is_small(built):
-        write_nearest(folder.embeddings, folder.nearest)
+        write_nearest(files.embeddings, files.nearest)
     log.info(f"index: {build.describe(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
     if empty := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
         missing = "text, known brand, known category or event"

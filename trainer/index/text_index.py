@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import string
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.index import build
 from twotower.arrays import Float32, Int64
+from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import VectorIndex, unit_rows
@@ -27,31 +26,22 @@ _ALPHABETS = ("ابتثجحخدذرزسشصضطظعغفقكلمنهوي", string
 _NONE = np.empty(0, np.int64)
 
 
-class Folder(Protocol):
-    """Where the files go: a run's folder, or a version's."""
-
-    @property
-    def text_embeddings(self) -> Path: ...
-    @property
-    def text_index(self) -> Path: ...
-
-
 def write_text_search(
-    texts: Float32, titles: Sequence[str], encoder: TextEncoder, folder: Folder, config: Config
+    texts: Float32, titles: Sequence[str], encoder: TextEncoder, files: VersionLayout, config: Config
 ) -> TextSearch:
     """Writes the text vectors [N, E], scaled to length 1, and their index, tuned with titles as queries.
 
     If the configured kind misses its target for texts, the index is flat, and a warning is logged.
     """
     vectors = unit_rows(texts)
-    np.save(folder.text_embeddings, vectors, allow_pickle=False)
+    np.save(files.text_embeddings, vectors, allow_pickle=False)
     draw = np.random.default_rng(config.seed)
     rows = np.sort(draw.choice(len(titles), min(len(titles), build.QUERIES), replace=False))
     wanted = [titles[row] for row in rows]
     asked = unit_rows(encoder.encode(wanted))
     queries = build.Queries(asked, f"{len(rows):,} titles")
     built = _build_or_flat(vectors, queries, config)
-    build.write(built, folder.text_index)
+    build.write(built, files.text_index)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, wanted, titles)
     search = TextSearch(

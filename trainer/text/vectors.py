@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.catalogue import Products
 from trainer.progress import track
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
@@ -70,13 +71,11 @@ def encode_cached(
 
 def _store(path: Path, kind: np.dtype[Any], count: int, parts: Iterable[NDArray[Any]]) -> None:
     """Writes `count` rows as one .npy file, whole or not at all, a part at a time."""
-    temporary = path.with_suffix(".new.npy")
     header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
-    with temporary.open("wb") as file:
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.tobytes())
-    temporary.replace(path)
 
 
 def _stored(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:

@@ -155,7 +155,7 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
         shop, artifacts, capsys, "100 of 900 rows of events (11.1%)", "the limit is 5.0%", "100 unknown event name",
         "rejects.csv",
     )  # fmt: skip
-    told = sorted(artifacts.glob("work/runs/*/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
+    told = sorted(artifacts.glob("work/runs/*/version/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
     assert told.read_text().splitlines()[1] == f"{shop.events},2,event_name,purchase,unknown event name"
     # and with a map of names the same file is good
     names = ["data.event_names={purchase: Purchase}"]
@@ -165,8 +165,8 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
 @pytest.mark.parametrize(
     ("products", "said"),
     [
-        (1, "a catalogue of one product cannot be learned: two are needed"),
-        (60, "all 900 events are of one product, 'p0': what is bought together cannot be learned, two are needed"),
+        (1, "the catalogue has one product: a model needs two"),
+        (60, "all 900 events are of one product, 'p0': a model needs events of two"),
     ],
 )
 def test_one_product_cannot_be_learned(

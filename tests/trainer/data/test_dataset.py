@@ -354,7 +354,7 @@ def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "h.csv", EVENT_COLUMNS, rows)
     ids, names = ["p9", "p2", "p10"], ["View", "AddToCart", "Purchase"]
     rejects = tmp_path / "r.csv"
-    buyers, events, counts = load_history([str(path)], ids, data_config(), tmp_path / "work", rejects)
+    buyers, events, counts = load_history([str(path)], ids, data_config(), rejects)
     assert buyers == ["a", "b"]
     assert counts == {"product is not in the catalogue": 2}
     assert len(rejected(rejects)) == 2

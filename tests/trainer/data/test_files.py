@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import os
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.data.files import find_files, open_table
+from trainer.data import csv_blocks
+from trainer.data.csv_file import read_csv
+from trainer.data.files import find_files, read_tables
 from trainer.data.fingerprint import fingerprint
 from trainer.errors import DataError
 
@@ -22,8 +26,8 @@ COLUMNS = {"id": "a", "text": "b"}
 
 
 def rows(*paths: Path, delimiter: str = ",", optional: frozenset[str] = frozenset()) -> list[Row]:
-    table = open_table(paths, COLUMNS, optional, delimiter, paths[0].parent / "scratch")
-    return table.frame.select("line", "id", "text").collect().rows()
+    table = pl.concat(read_tables(paths, COLUMNS, optional, delimiter))
+    return table.select("line", "id", "text").rows()
 
 
 def given_text(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
@@ -80,18 +84,42 @@ def test_csv_is_read_with_its_line_numbers(tmp_path: Path, text: str, wanted: li
             st.text(st.sampled_from('abخ,"\n \r;'), min_size=1, max_size=6).filter(lambda one: "\r" not in one),
             st.text(st.sampled_from('xyذ,"\n '), max_size=8),
         ),
-        min_size=1, max_size=12,
-    )
-)  # fmt: skip
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from([1, 5, 23, csv_blocks.BLOCK_BYTES]),
+)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_the_csv_module_writes_is_read_back(tmp_path: Path, records: list[tuple[str, str]]) -> None:
+def test_what_the_csv_module_writes_is_read_back_in_blocks_of_any_size(
+    tmp_path: Path, records: list[tuple[str, str]], block_bytes: int
+) -> None:
     lines, wanted, line = ["a,b"], [], 2
     for one, two in records:
         fields = ['"' + field.replace('"', '""') + '"' for field in (one, two)]
         lines.append(",".join(fields))
         wanted.append((line, one, two))
         line += 1 + one.count("\n") + two.count("\n")
-    assert rows(given_text(tmp_path, "\n".join(lines) + "\n")) == wanted
+    path = given_text(tmp_path, "\n".join(lines) + "\n")
+    table = pl.concat(read_csv(path, COLUMNS, frozenset(), ",", block_bytes))
+    assert table.select("line", "id", "text").rows() == wanted
+
+
+@pytest.mark.parametrize("block_bytes", [1, 5, 23])
+@pytest.mark.parametrize(("text", "wanted"), READ.values(), ids=list(READ))
+def test_the_size_of_blocks_changes_nothing(tmp_path: Path, text: str, wanted: list[Row], block_bytes: int) -> None:
+    table = pl.concat(read_csv(given_text(tmp_path, text), COLUMNS, frozenset(), ",", block_bytes))
+    assert table.select("line", "id", "text").rows() == wanted
+
+
+def test_a_csv_file_is_read_once(tmp_path: Path) -> None:
+    # A named pipe gives its bytes once: a second pass would wait for ever.
+    path = tmp_path / "pipe.csv"
+    os.mkfifo(path)
+    text = "a,b\n" + '1,"x\ny"\n' * 50_000
+    writer = threading.Thread(target=path.write_text, args=(text,), daemon=True)
+    writer.start()
+    assert rows(path)[-1] == (100_000, "1", "x\ny")
+    writer.join()
 
 
 def test_delimiters_and_optional_columns(tmp_path: Path) -> None:
@@ -107,8 +135,8 @@ def test_any_name_of_a_column_is_a_name(tmp_path: Path, name: str) -> None:
     csv = given_text(tmp_path, f"{name},a\nx,1\ny,2\n")
     for columns in ({"id": "a"}, {"id": name}):
         wanted = ["1", "2"] if columns["id"] == "a" else ["x", "y"]
-        frame = open_table([path, csv], columns, frozenset(), ",", tmp_path).frame
-        assert frame.select("line", "id").collect().rows() == [*zip([1, 2, 2, 3], wanted * 2, strict=True)]
+        frame = pl.concat(read_tables([path, csv], columns, frozenset(), ","))
+        assert frame.select("line", "id").rows() == [*zip([1, 2, 2, 3], wanted * 2, strict=True)]
 
 
 def test_parquet_columns_of_every_kind_become_text(tmp_path: Path) -> None:
@@ -146,7 +174,7 @@ def test_several_files_of_several_kinds_are_one_table(tmp_path: Path) -> None:
     two = given_text(tmp_path, gzip.compress(b"b,a\ny,2\n"), "u.csv.gz")
     three = tmp_path / "v.parquet"
     pl.DataFrame({"b": ["z"], "a": [3]}).write_parquet(three)
-    frame = open_table([one, two, three], COLUMNS, frozenset(), ",", tmp_path / "s").frame.collect()
+    frame = pl.concat(read_tables([one, two, three], COLUMNS, frozenset(), ","))
     assert frame.rows() == [(str(one), 2, "1", "x"), (str(two), 2, "2", "y"), (str(three), 1, "3", "z")]
 
 
@@ -212,8 +240,28 @@ def test_a_file_that_cannot_be_read_is_named_with_its_reason(
         assert part in message
 
 
+@pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=list(REFUSED))
+def test_small_blocks_refuse_the_same_files(tmp_path: Path, text: str | bytes, said: list[str]) -> None:
+    bad = given_text(tmp_path, text)
+    with pytest.raises(DataError) as caught:
+        list(read_csv(bad, COLUMNS, frozenset(), ",", block_bytes=16))
+    for part in said:
+        assert part in str(caught.value)
+
+
+def test_a_quote_that_is_never_closed_does_not_hold_the_rest_of_the_file_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_blocks, "_MAX_RECORD_BYTES", 1000)
+    bad = given_text(tmp_path, 'a,b\n1,x\n2,"y\n' + "3,ذهب\n" * 1_000_000)
+    blocks = csv_blocks.read_blocks(bad, block_bytes=100)
+    assert max(len(block.text) for _, block in zip(range(100), blocks, strict=False)) < 1200
+    with pytest.raises(DataError, match="line 3: unexpected end of data"):
+        list(read_csv(bad, COLUMNS, frozenset(), ",", block_bytes=100))
+
+
 def test_a_bad_byte_far_into_a_file_is_placed_on_its_line(tmp_path: Path) -> None:
-    # past the megabyte that is read at a time, and across its border
+    # Beyond the megabyte that is read at a time, and across its border.
     lines = ["1," + "ذ" * 99] * 12_000
     lines[11_000] = "2,bad"
     raw = ("a,b\n" + "\n".join(lines)).encode().replace(b"bad", b"\xce")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
 from trainer.index.text_index import write_text_search
+from twotower.artifact.layout import VersionLayout
 from twotower.search.vector_index import VectorIndex, unit_rows
-
-
-class Folder(NamedTuple):
-    text_embeddings: Path
-    text_index: Path
 
 
 class ByText:
@@ -30,10 +26,8 @@ class ByText:
         return 3 * rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def written(
-    tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any
-) -> tuple[Any, Folder, list[str]]:
-    folder = Folder(tmp_path / "text_embeddings.npy", tmp_path / "text_index.faiss")
+def written(tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any) -> tuple[Any, VersionLayout]:
+    folder = VersionLayout(tmp_path)
     config = load_config([], [f"index.{name}={value}" for name, value in index.items()])
     encoder: Any = ByText()
     return write_text_search(texts, titles, encoder, folder, config), folder

@@ -1,0 +1,136 @@
+"""Reads a CSV file once, as checked blocks of whole records: archive, encoding and line ends."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from trainer.data.fingerprint import CHUNK
+from trainer.errors import DataError
+from trainer.progress import track
+
+BLOCK_BYTES = 8 << 20
+# A longer record is one whose quote is never closed: reading on would hold the rest of the file in memory.
+_MAX_RECORD_BYTES = 64 << 20
+# The first bytes of files that are not text.
+_SIGNATURES = {
+    b"\x1f\x8b": "a .gz file: give it a name that ends in .gz",
+    b"PK\x03\x04": "a zip or Excel file: export it as CSV",
+    b"PAR1": "a Parquet file: give it a name that ends in .parquet",
+    codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
+}
+
+
+class Block(NamedTuple):
+    """Whole records of a file as UTF-8 text; `line` is the number of its first line."""
+
+    line: int
+    text: bytes
+
+
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+    """Yields the records of a CSV or CSV.gz file in blocks of about `block_bytes`, without a byte order mark.
+
+    Raises DataError if the file is empty, is not UTF-8 text, or is a damaged archive.
+    """
+    line = 1
+    for raw in _whole_records(_read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
+        text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
+        _check_encoding(path, line, text)
+        yield Block(line, text)
+        line += text.count(b"\n")
+
+
+def _read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+    # The unpacked size of a .gz file is not known before the end.
+    total = None if path.suffix == ".gz" else -(-path.stat().st_size // chunk_bytes)
+    is_empty = True
+    try:
+        with _open_binary(path) as file:
+            chunks = iter(lambda: file.read(chunk_bytes), b"")
+            for chunk in track(chunks, f"reading {path.name}", "MiB", total):
+                if is_empty:
+                    _check_signature(path, chunk)
+                is_empty = False
+                yield chunk
+    except EOFError:
+        raise DataError(f"{path} is a truncated .gz file: its end is missing; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path} is not a sound .gz file: {error}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    if is_empty:
+        raise DataError(f"{path} is empty")
+
+
+def _open_binary(path: Path) -> BinaryIO:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _whole_records(chunks: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
+    """Joins chunks into blocks that end with a record; the last block is what remains."""
+    held, in_quotes = bytearray(), False
+    for chunk in chunks:
+        held += chunk
+        in_quotes ^= chunk.count(b'"') % 2 == 1
+        if len(held) < block_bytes:
+            continue
+        end = _last_record_end(held, in_quotes)
+        if not end and len(held) >= _MAX_RECORD_BYTES:
+            end = held.rfind(b"\n") + 1 or len(held)
+        if end:
+            yield bytes(held[:end])
+            del held[:end]
+            in_quotes = held.count(b'"') % 2 == 1
+    if held:
+        yield bytes(held)
+
+
+def _last_record_end(held: bytearray, in_quotes: bool) -> int:
+    """The place after the last line end that no quotes enclose, or 0; `in_quotes` is the state at the end."""
+    stop = len(held)
+    while (place := held.rfind(b"\n", 0, stop)) >= 0:
+        in_quotes ^= held.count(b'"', place, stop) % 2 == 1
+        if not in_quotes:
+            return place + 1
+        stop = place
+    return 0
+
+
+def _check_signature(path: Path, start: bytes) -> None:
+    for signature, what in _SIGNATURES.items():
+        if start.startswith(signature):
+            raise DataError(f"{path} is {what}")
+    line = start[:4096].split(b"\n", 1)[0]
+    if b"\0" in line:
+        raise DataError(f"{path} holds NUL characters, as UTF-16 does; save it as UTF-8")
+    if b"\r" in line[:-1]:
+        raise DataError(f"{path} ends its lines with CR alone; convert it: tr '\\r' '\\n'")
+
+
+def _check_encoding(path: Path, line: int, text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        bad_line = line + text.count(b"\n", 0, error.start)
+        raise DataError(_wrong_encoding(path, bad_line, error)) from None
+
+
+def _wrong_encoding(path: Path, line: int, error: UnicodeDecodeError) -> str:
+    message = f"{path} is not UTF-8 (line {line}, byte 0x{error.object[error.start]:02x})"
+    sample = error.object[max(0, error.start - 20) : error.start + 40]
+    try:
+        shown = sample.decode("windows-1256")
+    except UnicodeDecodeError:
+        return f"{message}; save it as UTF-8"
+    if not any("\u0621" <= character <= "\u064a" for character in shown):
+        return f"{message}; save it as UTF-8"
+    return (
+        f"{message}; it reads as Windows-1256, common for Arabic exports: {shown!r}; "
+        f"convert it: iconv -f WINDOWS-1256 -t UTF-8 {path.name}"
+    )
