@@ -1,4 +1,4 @@
-"""What a training reached, and when. Standard library alone: it runs in both environments of `make bench-training`."""
+"""The scores of a training over time. Standard library only: it runs in both environments of `make bench-training`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """One training. `setup` are the seconds before the first step, which those of the points include; `interactions`
-    are the training events of one pass."""
+    """One training. `setup` are the seconds before the first step; the points' seconds include them. `interactions` are
+    the training events of one pass."""
 
     setup: float
     interactions: int
@@ -31,17 +31,17 @@ class Curve(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Interactions per second of training, set-up left out."""
+        """Interactions per second of training, without the set-up."""
         last = self.points[-1]
         return self.interactions * last.epochs / (last.seconds - self.setup)
 
     def time_to(self, score: float) -> float | None:
-        """Seconds until the first point of at least this score; None where there is none."""
+        """Seconds until the first point with at least this score; None if there is none."""
         return next((point.seconds for point in self.points if point.score >= score), None)
 
 
 class Clock:
-    """Seconds since it was made, less those in which it was held."""
+    """Seconds since it was created, without those in which it was paused."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now, self._start = now, now()
@@ -51,8 +51,8 @@ class Clock:
         return self._now() - self._start
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """What happens inside does not count."""
+    def paused(self) -> Iterator[None]:
+        """Pauses the clock for the block."""
         before = self._now()
         try:
             yield

@@ -1,19 +1,21 @@
-"""Time and memory as a shop grows: from 0.1 to 3 million events, and of a catalogue of 100,000 products.
+"""Time and memory as a shop grows: 0.1 to 3 million events, and up to 100,000 products.
 
 Usage:  make bench-growth [ARGS="--events 100000 1000000 --steps 0 --threads 2"]
 
-Each size is a process of its own on the SYNTHETIC demo market (`python -m demo.market`), of a fixed catalogue and one
-buyer for every 40 events. Its stages: read and check the files and split the events; prepare (the same once more, and
-the text encoder and its vectors, which depend on the catalogue alone and were made before by a process that is not
-measured); cut the events into windows and train an epoch of the softmax, of which at most `--steps` steps are made
-and the rest is extrapolated, marked * (0 = all are made); validate on at most `--asked` buyers.
+Each number of events gets its own process on the SYNTHETIC demo market (`python -m demo.market`), with a fixed
+catalogue and one buyer for every 40 events. Its stages:
+  read and check   read the files, check them and split the events
+  prepare          the same again, and the text vectors from a cache that an unmeasured process has filled
+  train an epoch   cut the events into windows and train the softmax; at most `--steps` steps are made (0 = all), and
+                   the rest is extrapolated, marked *
+  validate         on at most `--asked` buyers
 
-Each catalogue is a process of its own too, with few events: prepare (read, train the text encoder, encode titles and
-whole texts), train some steps, encode every product through the exported graph, build the index.
+Each catalogue gets its own process too, with few events: prepare (read, train the text encoder, encode titles and whole
+texts), train some steps, encode every product through the exported graph, build the index.
 
-`--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass: for a machine that does other
-things too. `peak MB` is the most memory that the process has held until the end of a stage (getrusage). `slope` is that
-of log seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
+`--cpu-time` counts CPU seconds of all threads instead of elapsed seconds, for a machine that is also busy with other
+work. `peak MB` is the largest memory of the process up to the end of a stage (getrusage). `slope` is the slope of log
+seconds over log events, by least squares: 1 is linear. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -37,14 +39,14 @@ from demo.market.generate import generate
 
 ROOT = Path(__file__).parent.parent
 EVENTS_PER_BUYER = 40
-# beside a large catalogue, or to make the text encoder: enough for some steps
+# for a large catalogue, or to train the text encoder: enough for some steps
 FEW_EVENTS = 20_000
 READ, TRAIN, VALIDATE = "read and check", "train an epoch", "validate"
 GROWING = (READ, TRAIN, VALIDATE)
 
 
 class Stage(NamedTuple):
-    """One stage of one process: its seconds, of which some may be extrapolated, and the most memory held so far."""
+    """One stage of one process: its seconds, extrapolated or not, and the peak memory so far."""
 
     name: str
     seconds: float
@@ -53,7 +55,7 @@ class Stage(NamedTuple):
 
 
 class Watch:
-    """Turns what happens between two calls into a Stage."""
+    """Measures the stages of a process."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
@@ -61,7 +63,7 @@ class Watch:
         self._last = now()
 
     def done(self, name: str, skipped: float = 0.0) -> None:
-        """Ends the stage `name`; `skipped` seconds are those that it did not take, but would have taken whole."""
+        """Ends the stage `name`; `skipped` seconds are added for the steps that were not made."""
         seconds = self.now() - self._last
         self.stages.append(Stage(name, seconds + skipped, _peak_mb(), skipped > 0))
         self._last = self.now()
@@ -108,14 +110,14 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, nargs="*", default=[100_000, 300_000, 1_000_000, 3_000_000])
-    parser.add_argument("--products", type=int, default=5000, help="of the catalogue beside these events")
+    parser.add_argument("--products", type=int, default=5000, help="in the catalogue for these events")
     parser.add_argument("--steps", type=int, default=200, help="of the epoch, at most; 0 = all")
-    parser.add_argument("--asked", type=int, default=2000, help="buyers of the validation, at most")
+    parser.add_argument("--asked", type=int, default=2000, help="validation buyers, at most")
     parser.add_argument("--catalogues", type=int, nargs="*", default=[10_000, 100_000], help="numbers of products")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--cpu-time", action="store_true", help="count seconds of CPU, see above")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the trainer")
-    parser.add_argument("--svg", type=Path, help="where to draw it (needs the extra `bench`)")
+    parser.add_argument("--svg", type=Path, help="file for the chart (needs the extra `bench`)")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--shop", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -144,7 +146,7 @@ def _make(shop: Path, products: int, events: int) -> None:
 
 
 def _run_child(options: argparse.Namespace, kind: str, shop: Path, work: Path) -> list[Stage]:
-    """One process of this module; what it measured."""
+    """Runs this module in a process of its own; returns its stages."""
     command = [sys.executable, "-m", "benchmarks.growth", "--child", kind, "--shop", str(shop), "--work", str(work)]
     command += [f"--{name}={getattr(options, name)}" for name in ("steps", "asked", "threads")]
     command += (["--cpu-time"] if options.cpu_time else []) + ["--set", *options.set]
@@ -176,7 +178,7 @@ def _files(shop: Path) -> tuple[list[str], list[str]]:
 
 
 def _make_encoder(options: argparse.Namespace) -> list[Stage]:
-    """Leaves the text encoder and its vectors for the processes after it."""
+    """Trains the text encoder and caches its vectors for the later processes."""
     _prepare(options)
     return []
 
@@ -258,7 +260,7 @@ _CHILDREN: dict[str, Callable[[argparse.Namespace], list[Stage]]] = {
 
 
 def slope(found: dict[int, list[Stage]], name: str) -> float:
-    """By how many powers of ten the seconds of a stage grow when the size grows by one."""
+    """The slope of log seconds of a stage over log size."""
     seconds = [stage.seconds for stages in found.values() for stage in stages if stage.name == name]
     return float(np.polyfit(np.log(list(found)), np.log(seconds), 1)[0])
 
@@ -285,7 +287,7 @@ def _print_table(what: str, found: dict[int, list[Stage]]) -> None:
             each = stage.seconds / size * 1e6
             print(f"{size:>10,}  {stage.name:<18}{stage.seconds:>10.2f}{mark}{each:>9.1f}{stage.peak_mb:>10,.0f}")
     if any(stage.extrapolated for stages in found.values() for stage in stages):
-        print("* extrapolated from the steps that were made")
+        print("* extrapolated from the steps that ran")
 
 
 def _draw(found: dict[int, list[Stage]], path: Path) -> None:

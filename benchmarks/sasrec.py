@@ -1,9 +1,9 @@
 """RecTools' SASRec on given training events, for benchmarks.training: `python -m benchmarks.sasrec FOLDER`.
 
-Runs in an environment of its own, so it imports nothing of ours but benchmarks.curves. FOLDER holds task.json and the
+It runs in its own environment, so it imports nothing of ours but benchmarks.curves. FOLDER holds task.json, the
 training events as buyer.npy and product.npy [M], sorted by buyer and time, and asked.npy [B], the buyers to validate.
-For each validation it writes the vectors that its scores are products of (buyers, buyer_ids, items, item_ids .npy),
-puts one JSON line on stdout, and waits for one on stdin: `go` or `stop`. The clock stands still while it waits.
+For each validation it writes the vectors whose dot products are its scores (buyers, buyer_ids, items, item_ids .npy),
+prints one JSON line, and waits for a line on stdin: `go` or `stop`. The clock is paused while it waits.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from benchmarks.curves import Clock
 
 
 class Validation(Callback):
-    """Stops the clock at the end of every epoch, every so many seconds within it and at the limit, writes the vectors
-    and asks whether to go on."""
+    """Writes the vectors and asks whether to go on: after each epoch, every so many seconds in it, and at the limit."""
 
     def __init__(self, model: SASRecModel, dataset: Dataset, folder: Path, task: dict[str, Any], clock: Clock) -> None:
         super().__init__()
@@ -50,13 +49,13 @@ class Validation(Callback):
         due = seconds - self.last >= self.task["every"] or seconds >= self.task["limit"]
         if place + 1 < steps and not due:
             return
-        with self.clock.held():
+        with self.clock.paused():
             self.last = seconds
             self._write_vectors(module)
             epochs = trainer.current_epoch + (place + 1) / steps
             interactions = len(self.model.data_preparator.train_dataset.interactions.df)
-            told = {"epochs": epochs, "seconds": seconds, "setup": self.setup, "interactions": interactions}
-            print(json.dumps(told), flush=True)
+            message = {"epochs": epochs, "seconds": seconds, "setup": self.setup, "interactions": interactions}
+            print(json.dumps(message), flush=True)
             trainer.should_stop = sys.stdin.readline().strip() != "go"
 
     @torch.no_grad()
@@ -91,7 +90,7 @@ def main() -> None:
     frame = pd.DataFrame({Columns.User: buyer, Columns.Item: product, Columns.Weight: 1.0, Columns.Datetime: order})
     dataset = Dataset.construct(frame)
     model = SASRecModel(**task["settings"], epochs=task["epochs"])
-    # as RecTools makes it, but for the callback and the device
+    # the same trainer as RecTools makes, except for the callback and the device
     model._trainer = Trainer(
         max_epochs=task["epochs"],
         enable_progress_bar=False,
@@ -107,7 +106,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # whatever the libraries print must not come between the lines
+    # what the libraries print must not mix with the JSON lines
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     main()

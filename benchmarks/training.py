@@ -1,22 +1,22 @@
-"""Training beside RecTools' SASRec: interactions per second, and the time to a given NDCG.
+"""Our training against RecTools' SASRec: interactions per second, and the time to a given NDCG.
 
 Usage:  make bench-training [ARGS="--data FOLDER --minutes 60 --threads 2"]
 
-FOLDER holds events.csv.gz and products.csv.gz (or .csv); default is s3rec_beauty in $TWOTOWER_DATA or in
-../shared/data, and where that is absent the demo market. Both sides train on the same events, those before each buyer's
-last two (leave last out); after each epoch both are asked for the last but one, over the full catalogue, by
-trainer.evaluate. They run one after the other with the same number of threads. RecTools has an environment of its own
-(the Makefile makes it), trains through its own loop, and hands over the vectors that its scores are products of.
+FOLDER holds events.csv.gz and products.csv.gz (or .csv). The default is s3rec_beauty in $TWOTOWER_DATA or in
+../shared/data, or the demo market if that is absent. Both sides train on the same events: all but each buyer's last two
+(leave last out). After each epoch `trainer.evaluate` ranks the last event but one among the full catalogue. The sides
+run one after the other with the same number of threads. RecTools has its own environment (the Makefile makes it) and
+its own training loop, and passes on the vectors whose dot products are its scores.
 
-What counts as seconds of training: everything from the training events in memory on, set-up included; validation, and
-what it needs, do not. Interactions per second leave the set-up out: events of the training set (both sides cut long
-histories, each its own way) times passes over it, by the seconds of the passes. What ours does before, reading, text
-encoder and the linear candidate that `training.start: auto` fits beforehand, is shown beside, and in a second ratio.
+Seconds of training count from the moment the training events are in memory, set-up included; validation does not count.
+Interactions per second are the events of the training set (each side cuts long histories in its own way) times the
+passes over it, divided by the seconds without the set-up. Reading, the text encoder and the linear candidate of
+`training.start: auto` come before our training; they are shown apart, and in a second ratio.
 
-Ours begins no epoch after `--minutes` of training, and SASRec is stopped at that moment; its best NDCG is then that of
-the bound, and not what it can reach, and that is said. On a machine with a GPU all is measured a second time there,
-with bfloat16 on both sides. `--cpu-time` counts seconds of CPU, of all threads together, instead of seconds that pass:
-for a machine that does other things too. The last line is one JSON object.
+Our side begins no epoch after `--minutes` of training, and SASRec is stopped at that moment; the output then says that
+its best NDCG is only the best until then. On a machine with a GPU everything is measured there too, with bfloat16 on
+both sides. `--cpu-time` counts CPU seconds of all threads instead of elapsed seconds, for a machine that is also busy
+with other work. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ GOAL_RATE, GOAL_TIME = 5.0, 1 / 3
 
 
 class TimeIsUp(Exception):
-    """The bound on our training is reached."""
+    """Our training has reached `--minutes`."""
 
 
 class Task(NamedTuple):
-    """What both sides are measured on, and how long."""
+    """The data and the time limit for both sides."""
 
     run: Run
     cases: Cases
@@ -116,7 +116,9 @@ def main() -> int:
             task = _prepare(options, files, device, Path(scratch))
             threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
             seconds = "CPU" if options.cpu_time else "wall clock"
-            print(f"\n{name}, {device}, {threads}, {seconds} seconds, {len(task.cases):,} buyers asked", flush=True)
+            print(
+                f"\n{name}, {device}, {threads}, {seconds} seconds, {len(task.cases):,} validation buyers", flush=True
+            )
             linear = _linear_seconds(task)
             curves = {
                 OURS: _train_ours(task, Path(scratch) / f"checkpoints-{device}"),
@@ -230,7 +232,7 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
 
 
 def _linear_seconds(task: Task) -> float:
-    """What `training.start: auto` spends on the linear candidate, its validation included."""
+    """Seconds that `training.start: auto` spends on the linear candidate, validation included."""
     run = task.run
     config = run.config.model_copy(update={"training": run.config.training.model_copy(update={"start": "linear"})})
     clock = Clock(task.now)
@@ -260,7 +262,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
     def validate(model: TwoTower) -> float:
         if task.device == "cuda":
             torch.cuda.synchronize()
-        with clock.held():
+        with clock.paused():
             is_trained = data.trained_products(len(run.data.products))
             weights = serve_softmax(model.state_dict(), fitter.features, is_trained, run.config.seed)
             served = load_towers(weights, run.config.model)
@@ -280,7 +282,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
 
 
 def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Curve:
-    """RecTools' SASRec in its own process; scored here, while it waits."""
+    """RecTools' SASRec in its own process, which waits while its vectors are scored here."""
     folder, run = scratch / f"sasrec-{task.device}", task.run
     folder.mkdir()
     place = np.flatnonzero(np.arange(len(run.events.buyer)) < run.split.train_stop[run.events.buyer])
@@ -328,24 +330,23 @@ def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Cur
 
 
 def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: int) -> Curve:
-    """Scores whatever the process hands over and lets it go on until it should stop."""
+    """Scores the vectors that the process writes, and answers whether it should go on."""
     assert process.stdin and process.stdout
     curve = Curve(0.0, 0, [])
     for line in process.stdout:
-        told = json.loads(line)
+        message = json.loads(line)
         score = task.score(_vectors_scorer(folder, task.run))
-        curve.points.append(Point(told["epochs"], told["seconds"], score))
-        curve = Curve(told["setup"], told["interactions"], curve.points)
+        curve.points.append(Point(message["epochs"], message["seconds"], score))
+        curve = Curve(message["setup"], message["interactions"], curve.points)
         _say(THEIRS, curve.points[-1])
         waited = len(curve.points) - 1 - curve.points.index(curve.best)
-        process.stdin.write("stop\n" if told["seconds"] >= task.limit or waited >= patience else "go\n")
+        process.stdin.write("stop\n" if message["seconds"] >= task.limit or waited >= patience else "go\n")
         process.stdin.flush()
     return curve
 
 
 def _vectors_scorer(folder: Path, run: Run) -> Scorer:
-    """Scores of the vectors in `folder`. Products it does not know are last; of a buyer it does not know, all are
-    equal."""
+    """Scores by the vectors in `folder`. Products without a vector come last; buyers without one get equal scores."""
     buyers, ids, items, known = (
         np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("buyers", "buyer_ids", "items", "item_ids")
     )

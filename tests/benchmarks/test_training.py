@@ -41,13 +41,13 @@ def test_the_clock_stands_still_while_it_is_held() -> None:
     moment = 100.0
     clock = Clock(lambda: moment)
     moment = 103.0
-    with clock.held():
+    with clock.paused():
         assert clock.seconds == 3.0
         moment = 150.0
     assert clock.seconds == 3.0
     moment = 152.0
     assert clock.seconds == 5.0
-    with pytest.raises(ValueError), clock.held():
+    with pytest.raises(ValueError), clock.paused():
         moment = 160.0
         raise ValueError
     assert clock.seconds == 5.0

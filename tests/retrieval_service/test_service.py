@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_service.index import Filter
 from retrieval_service.servicer import is_short
-from tests.helpers.marginal_tower import most_marginal
+from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.retrieval import (
     FILTERS,
     JEWELLERY,
@@ -89,7 +89,7 @@ async def test_each_row_of_a_batch_has_its_own_diversity(
     for place, strength in enumerate(strengths):
         candidates = [rows[one] for one in ranked(stored, stored[place], allowed, 20 if strength else 5)]
         scores = stored[candidates].astype(np.float64) @ stored[place]
-        chosen = most_marginal(scores, stored[candidates], 5, strength)
+        chosen = rank_by_marginal_relevance(scores, stored[candidates], 5, strength)
         assert list(hits[place].product_ids) == [PRODUCTS[candidates[one]].id for one in chosen]
         np.testing.assert_allclose(wire.unpack_scores(hits[place].scores), scores[chosen], atol=1e-6)
     assert hits[1].product_ids != hits[0].product_ids or hits[2].product_ids != hits[0].product_ids

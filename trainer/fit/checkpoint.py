@@ -1,4 +1,4 @@
-"""Checkpoints of a training: safetensors for arrays, JSON for the rest, written whole or not at all."""
+"""Checkpoints of a training: safetensors for arrays, JSON for the rest."""
 
 from __future__ import annotations
 

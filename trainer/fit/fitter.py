@@ -82,7 +82,7 @@ class Fitter:
     ) -> FittedSoftmax:
         """Trains the softmax for so many epochs; with `one_head`, the single head that a blend takes.
 
-        `name` tells the checkpoints of one refit from those of another.
+        `name` separates the checkpoints of two refits in one folder.
         """
         model = self.new_model(heads=1, dimension=self.head_dimension) if one_head else self.new_model()
         return self._train(data, model, folder, f"{name}-{self.fingerprint}", epochs=epochs)

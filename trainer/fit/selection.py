@@ -77,7 +77,7 @@ class RefittedModel(NamedTuple):
 
 
 def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> SelectedModel:
-    """Fits the candidates of `training.start` and chooses the best; checkpoints of the softmax lie in `folder`."""
+    """Fits the candidates of `training.start` and chooses the best; `folder` is for checkpoints."""
     config, candidates = fitter.config, dict[str, Candidate]()
     start = config.training.start
     linear: LinearCandidate | None = None
@@ -110,7 +110,7 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
 def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
     """Fits the chosen kind, with its hyperparameters and number of epochs, to other events.
 
-    `name` tells the checkpoints of one refit from those of another.
+    `name` separates the checkpoints of two refits in one folder.
     """
     if selected.kind == "softmax":
         softmax = fitter.refit_softmax(data, folder, name, selected.epochs)

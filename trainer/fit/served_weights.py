@@ -1,7 +1,7 @@
 """The form of a model's weights that services use: a product's row holds all but text, brand and category.
 
-Services give the item tower no attributes, and no training places a cold product. So the mean of a product's
-attributes, and what text neighbours tell of a cold one, are added to the product's row.
+Services give the item tower no attributes, so the mean vector of a product's attributes is added to its row. A cold
+product's row is made from those of its text neighbours.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def serve_softmax(weights: Weights, features: ItemFeatures, is_trained: Mask, se
 def reset_untrained_rows(weights: Weights, is_trained: Mask) -> Weights:
     """Gives products that are not `is_trained` [N] the unknown product's row.
 
-    Their own rows mean nothing: they are where they were drawn, or where negatives pushed them.
+    Their own rows carry no information: they are as they were drawn, or as training on negatives left them.
     """
     rows = weights[_ROWS].clone()
     if len(rows) > 1:  # a model without product vectors has the unknown product's row alone

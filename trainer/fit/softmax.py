@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
     def plan(cls, sampler: Sampler, settings: Training, epochs: int) -> Schedule:
         """Plans at most `epochs`, or `planned_epochs()` if that is 0; none if there are no training pairs."""
         planned = planned_epochs(sampler, settings)
-        # where training.min_steps asks for more epochs than max_epochs, patience grows with them
+        # if training.min_steps asks for more epochs than max_epochs, patience grows with them
         patience = math.ceil(settings.patience * planned / settings.max_epochs)
         return cls(sampler.steps(0), planned, (epochs or planned) if planned else 0, patience)
 

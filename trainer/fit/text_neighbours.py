@@ -19,26 +19,26 @@ NEIGHBOUR_WEIGHT, NEIGHBOUR_SHARPNESS = 0.5, 8.0
 
 
 def text_neighbour_weights(
-    text: Float32, asked: Int64, references: Int64, sharpnesses: Sequence[float], seed: int
+    text: Float32, products: Int64, references: Int64, sharpnesses: Sequence[float], seed: int
 ) -> list[Any]:
-    """For each sharpness, sparse weights [A, N] of the `references` nearest by text to each `asked` product.
+    """For each sharpness, sparse weights [A, N] of the `references` nearest by text to each of the `products`.
 
-    text [N, E] has rows of length 1, or zero rows without a text; asked [A] and references [R] are row numbers. Weights
-    grow with exp(sharpness x cosine) and sum to 1 (Nadaraya 1964, Watson 1964, on the nearest alone). They are all zero
-    if the asked product has no text, or if the sharpness is 0.
+    text [N, E] has rows of length 1, or zero rows without a text; products [A] and references [R] are row numbers.
+    Weights grow with exp(sharpness x cosine) and sum to 1 (Nadaraya 1964, Watson 1964, on the nearest alone). They are
+    all zero if the product has no text, or if the sharpness is 0.
     """
     import faiss
 
-    shape = (len(asked), len(text))
+    shape = (len(products), len(text))
     references = references[text[references].any(axis=1)]
     if len(references) > REFERENCES:
         references = np.sort(np.random.default_rng(seed).choice(references, REFERENCES, replace=False))
-    if not len(references) or not len(asked):
+    if not len(references) or not len(products):
         return [sparse.csr_matrix(shape, dtype=np.float32) for _ in sharpnesses]
     count = min(NEAREST, len(references))
-    cosines, near = faiss.knn(text[asked], text[references], count, faiss.METRIC_INNER_PRODUCT)
+    cosines, near = faiss.knn(text[products], text[references], count, faiss.METRIC_INNER_PRODUCT)
     starts = np.arange(0, near.size + 1, count)
-    has_text = (np.square(text[asked]).sum(axis=1) > 0).astype(np.float32)[:, None]
+    has_text = (np.square(text[products]).sum(axis=1) > 0).astype(np.float32)[:, None]
     found = []
     for sharpness in sharpnesses:
         weights = np.exp(sharpness * (cosines - 1)) * has_text * (sharpness > 0)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, the newest of the same data, and the same model after `kill -9`."""
+"""Checkpoints: written whole or not at all, the newest of the same data, and the same model after `kill -9`."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> Non
     assert found is not None and (found[0].epoch, found[0].step) == (11, 2)
 
 
-def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path: Path) -> None:
+def test_a_partly_written_checkpoint_is_ignored(tmp_path: Path) -> None:
     model, optimiser = pair()
     Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
     (tmp_path / ".new-00002-0000000").mkdir()
     (tmp_path / ".new-00002-0000000" / "model.safetensors").write_bytes(b"half")
-    (tmp_path / "00002-0000000").mkdir()  # being removed: its state is gone already
+    (tmp_path / "00002-0000000").mkdir()  # partly removed: its state is gone
     found = Checkpoints(tmp_path, "f").load(model, optimiser)
     assert found is not None and found[0].epoch == 1
     Checkpoints(tmp_path, "f").save(Progress(2, 0, {}), model, optimiser, {})

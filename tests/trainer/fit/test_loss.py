@@ -1,4 +1,4 @@
-"""The loss by hand, against a slow reference, and in the cases where its answer is known."""
+"""The loss by hand, against a slow reference, and in cases with a known answer."""
 
 from __future__ import annotations
 

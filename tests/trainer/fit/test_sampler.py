@@ -94,7 +94,7 @@ def reference_pairs(rows: list[Row], stop: list[int], longest: int, repeat: bool
                 continue
             # windows of `longest` targets laid end to end; behind the first, half a window of history comes before
             begin = max((place - 1) // longest * longest - longest // 2, 0)
-            # what was taken at the target's own moment is not in its history
+            # events of the target's own moment are not in its history
             earlier = [row[1:3] for row in own[begin:place] if row[3] < target[3]]
             if earlier:
                 pairs.append((buyer, earlier, target[1], float(WEIGHTS[target[2]]) ** 0.5))
@@ -178,7 +178,7 @@ def test_a_window_behind_the_first_begins_half_a_window_earlier() -> None:
     assert found == {1: [0], 2: [0, 1], 3: [0, 1, 2], 4: [0, 1, 2, 3], 5: [2, 3, 4]}
 
 
-def test_what_was_taken_at_one_moment_does_not_tell_of_itself() -> None:
+def test_events_of_one_moment_are_not_in_each_others_history() -> None:
     # a basket of 1 and 2 after 0; then 3
     (batch,) = sampler(
         [(0, 0, 1, 0), (0, 1, 3, 1), (0, 2, 3, 1), (0, 3, 3, 2)], settings=replace(SETTINGS, max_history=9)
@@ -188,7 +188,7 @@ def test_what_was_taken_at_one_moment_does_not_tell_of_itself() -> None:
     assert sampler([(0, 0, 1, 0), (0, 1, 1, 0)]).pairs == 0
 
 
-def test_every_product_is_a_candidate_where_the_catalogue_is_small_enough() -> None:
+def test_every_product_is_a_candidate_if_the_catalogue_is_small_enough() -> None:
     made = sampler(log(), settings=replace(SETTINGS, full_softmax=PRODUCTS))
     assert made.uses_full_softmax
     for batch in made.epoch(0):
@@ -202,7 +202,7 @@ def test_masked_rows_are_filled_by_repetition() -> None:
     assert sorted(sorted(row) for row in batch.masked.tolist()) == [[1, 2, 3], [5, 5, 6]]
 
 
-def test_repeats_are_targets_where_the_setting_says_so() -> None:
+def test_repeats_are_targets_if_configured() -> None:
     rows = [(0, 3, 1, 0), (0, 5, 3, 1), (0, 3, 1, 4)]
     (batch,) = sampler(rows, settings=replace(SETTINGS, repeat_targets=True)).epoch(0)
     assert [product_of(batch, pair) for pair in range(len(batch.target))] == [5, 3]
@@ -245,7 +245,7 @@ def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not() -> No
     assert not all(same(*pair) for pair in zip(first, other.epoch(3), strict=False))
 
 
-def test_an_epoch_can_be_taken_up_at_any_step() -> None:
+def test_an_epoch_can_be_resumed_at_any_step() -> None:
     made = sampler(log())
     whole = list(made.epoch(2))
     rest = list(made.epoch(2, 3))

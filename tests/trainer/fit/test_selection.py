@@ -97,7 +97,7 @@ def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptur
     assert verdict.startswith(f"chose {chosen.kind}: softmax gains")
     assert gain == pytest.approx(scores["softmax"] - scores["linear"], abs=1e-4)
     assert (chosen.kind == "linear") == (gain <= error)
-    # of eight products that could be next, of which six were taken, one is right: ten are shown
+    # eight products could come next, and the history holds six of them
     assert scores["linear"] > 0.5
 
 

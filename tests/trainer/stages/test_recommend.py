@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.helpers.marginal_tower import most_marginal
+from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
 from trainer.__main__ import main
 from twotower.artifact.layout import Layout
@@ -113,7 +113,7 @@ def test_a_diverse_list_is_the_one_that_services_give(tmp_path: Path, history: t
     for buyer, found in recommended(out).items():
         asked = candidates[buyer]
         own = vectors[[rows[product] for _, product, _ in asked]]
-        chosen = most_marginal([score for *_, score in asked], own, 7, 0.6)
+        chosen = rank_by_marginal_relevance([score for *_, score in asked], own, 7, 0.6)
         assert [product for _, product, _ in found] == [asked[place][1] for place in chosen]
         assert [rank for rank, *_ in found] == list(range(1, 8))
 

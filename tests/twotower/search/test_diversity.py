@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.helpers.marginal_tower import most_marginal
+from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from twotower.errors import InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
 from twotower.search.ranking import Hits
@@ -77,7 +77,10 @@ def test_it_is_the_definition(seed: int, count: int, k: int, diversity: float) -
     scores = np.sort(draw.integers(-8, 9, size=count) / 8)[::-1].astype(np.float32)
     found = diversify(Hits(rows, scores), flat(vectors), k, diversity)
     if diversity != 0.1:
-        assert found.rows.tolist() == rows[most_marginal(scores.tolist(), vectors[rows], k, diversity)].tolist()
+        assert (
+            found.rows.tolist()
+            == rows[rank_by_marginal_relevance(scores.tolist(), vectors[rows], k, diversity)].tolist()
+        )
     assert len(set(found.rows.tolist())) == min(k, count) and found.rows[0] == rows[0]
 
 

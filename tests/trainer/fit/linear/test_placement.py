@@ -74,7 +74,7 @@ def test_cosines_of_items_equal_the_slow_reference(dimension: int) -> None:
     assert not found[6].any()  # nobody took it
 
 
-def test_products_beyond_the_most_popular_are_means_of_those_they_were_taken_with() -> None:
+def test_products_beyond_the_most_popular_are_means_of_products_of_the_same_buyers() -> None:
     baskets = [*BASKETS, [0, 6], [1, 6]]
     events = events_of(baskets)
     found = item_vectors(TrainingSet(events, events.start[1:]), 7, 4, settings_of("l2=2", "products=6"), seed=3)
@@ -152,7 +152,7 @@ def buyer(model: TwoTower, items: Float32, rows: list[int], ages: list[float]) -
 
 
 @pytest.mark.parametrize("tower", ["attention", "weighted_average"])
-def test_known_items_stand_at_their_vectors(tower: str) -> None:
+def test_known_items_have_their_vectors(tower: str) -> None:
     model, features, vectors = linear_model(LinearHyperparameters(0.0, 0.0, 0.8), tower)
     items = model.items(features).detach().numpy()
     np.testing.assert_allclose(items[:3, :-BIASES], vectors[:3], atol=1e-5)
@@ -169,18 +169,18 @@ def test_a_buyer_is_the_decayed_mean_of_the_history(tower: str) -> None:
     np.testing.assert_allclose(found[:-BIASES], wanted / np.linalg.norm(wanted), atol=1e-5)
 
 
-def test_a_new_product_stands_back_behind_what_is_known() -> None:
+def test_a_cold_product_scores_below_its_content() -> None:
     model, features, _ = linear_model(LinearHyperparameters(0.0, 0.0, 0.8))
     items = model.items(features).detach().numpy()
     content = items[3, :-BIASES]
     assert np.linalg.norm(content) == pytest.approx(0.8, abs=1e-5)
-    # a history of the new product alone points where its content does
+    # a history of the cold product alone has the direction of its content
     found = buyer(model, items, [3], [0.0])
     np.testing.assert_allclose(found[:-BIASES], content / 0.8, atol=1e-5)
     assert float(found @ items[3]) == pytest.approx(0.8, abs=1e-5)
 
 
-def test_a_plain_average_has_new_products_stand_at_their_content() -> None:
+def test_a_weighted_average_gives_cold_products_the_vector_of_their_content() -> None:
     model, features, _ = linear_model(LinearHyperparameters(0.0, 0.0, 0.8), "weighted_average")
     items = model.items(features).detach().numpy()
     np.testing.assert_allclose(items[3, -BIASES:], 0, atol=1e-6)
@@ -222,7 +222,7 @@ def test_a_cold_product_is_placed_with_its_text_neighbours() -> None:
     predicted = Placement(known, trend, features, seed=5).predict_cold()
     np.testing.assert_allclose(np.linalg.norm(predicted.vectors, axis=1), 1, atol=1e-5)
     agreement = (predicted.vectors * vectors[new]).sum(axis=1)
-    # a linear map of eight numbers cannot tell forty families apart
+    # a linear map of eight numbers cannot separate forty families
     content = Placement(known, trend, features, seed=5).fit(0.0)[1]
     plain = (normalise_rows(content[new, :-BIASES]) * vectors[new]).sum(axis=1)
     assert agreement.mean() > 0.9 > 0.7 > plain.mean()
@@ -246,7 +246,7 @@ def test_the_trend_adds_to_every_score() -> None:
     np.testing.assert_allclose(items[:3, -1], lasts, atol=1e-5)
     np.testing.assert_allclose(items[:3, :-BIASES], vectors[:3] * np.sqrt(1 - np.square(lasts))[:, None], atol=1e-5)
     found = buyer(model, items, [1], [0.0])
-    # half and half: what was taken, and the constant
+    # half history, half constant
     assert found.tolist() == pytest.approx([*(vectors[1] * 0.5**0.5), 0.0, 0.5**0.5], abs=1e-5)
 
 
@@ -270,7 +270,7 @@ def test_content_that_determines_vectors_places_cold_products() -> None:
 
 
 def test_texts_alone_land_near_their_category_and_no_products_vector_changes() -> None:
-    """Three categories of twenty products: texts tell of the category, vectors say nothing of the text beyond that."""
+    """Three categories of twenty products: texts determine the category, and vectors hold nothing else of the text."""
     config = load_config([], ["model.dimension=34", "model.heads=1"])
     draw = np.random.default_rng(7)
     category = np.repeat([1, 2, 3], 20)
