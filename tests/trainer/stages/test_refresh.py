@@ -196,7 +196,7 @@ def test_the_report_says_that_it_is_of_a_refresh(artifacts: Path) -> None:
     before, rows = current(artifacts), product_rows(61)[20:]
     assert refresh(artifacts, rows) == 0
     page = current(artifacts).layout.report.read_text(encoding="utf-8")
-    assert f"Refreshed from <code>{before.name}</code>: 1 new, 20 gone, 0 changed products" in page
+    assert f"Refreshed from <code>{before.name}</code>: 1 new, 20 removed and 0 changed products" in page
 
 
 def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capture) -> None:
