@@ -18,14 +18,8 @@ from tests.helpers.small_shop import OFFLINE, ROOT, trainer
 
 # whole runs on public data: minutes on idle cores, and longer on busy ones
 pytestmark = pytest.mark.timeout(2700)
-
-
 DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-
-
 QUICK = ["encoder.catalogue.steps=40", "encoder.catalogue.dimension=128", "model.dimension=128", "training.min_steps=0"]
-
-
 Targets = dict[str, set[str]]
 
 
@@ -61,9 +55,19 @@ def run_and_recommend(folder: Path, name: str, history: pl.DataFrame, settings: 
     path, artifacts, out = folder / "history.csv", folder / "artifacts", folder / "out.parquet"
     history.write_csv(path)
     done = trainer(
-        "run", "--events", str(path), "--products", str(DATA / name / "products.csv.gz"), "--artifacts",
-        str(artifacts), "--config", OFFLINE, "--set", *QUICK, *settings,
-    )  # fmt: skip
+        "run",
+        "--events",
+        str(path),
+        "--products",
+        str(DATA / name / "products.csv.gz"),
+        "--artifacts",
+        str(artifacts),
+        "--config",
+        OFFLINE,
+        "--set",
+        *QUICK,
+        *settings,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     done = trainer("recommend", "--artifacts", str(artifacts), "--events", str(path), "--k", "10", "--out", str(out))

@@ -187,7 +187,7 @@ class Fitter:
 
     def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
         """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
-        return trained_products(events, stop, self.sizes.products, least=2)
+        return trained_products(events, stop, self.sizes.products, min_events=2)
 
     def served(self, kind: str, weights: Weights, events: Events, stop: Int64) -> Weights:
         """Weights as services need them: see `model.folded`. The linear model has placed every product already; beside
@@ -244,7 +244,7 @@ class Fitter:
         some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
         settings = self.config.linear
         if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
-            settings = settings.model_copy(update={"trends": [0.0], "trusts": [1.0]})
+            settings = settings.model_copy(update={"trend_weights": [0.0], "cold_lengths": [1.0]})
         scores: dict[Choice, float] = {}
 
         def score(choice: Choice) -> float:
@@ -280,7 +280,7 @@ class Fitter:
         """The linear model's share that validates best, and that blend."""
         leading, told = narrow
         found = {}
-        for share in self.config.linear.shares:
+        for share in self.config.linear.blend_weights:
             weights = blend(leading, softmax, share)
             found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases), told)
         share = max(found, key=lambda one: _mean(found[one].values))

@@ -54,7 +54,7 @@ def stop_above(limit: float, gone: int, served: int) -> None:
     if gone > limit * served:
         raise DataError(
             f"{gone:,} of the {served:,} products that are served ({gone / served:.1%}) are not in the files, the "
-            f"limit is {limit:.1%} (publish.max_gone): is the export complete?"
+            f"limit is {limit:.1%} (publish.max_missing_share): is the export complete?"
         )
 
 

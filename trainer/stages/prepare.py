@@ -55,7 +55,7 @@ _MODEL_CODE = {
         "text/encoders",
         "text/ngram_model",
         "text/ngram_training",
-        "text/noise",
+        "text/typos",
         "text/vectors",
         "fit/softmax",
         "model/transformer",

@@ -80,8 +80,8 @@ def refresh(
 
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError
     where these would take a training, DataError where nothing is served, the files cannot be used, or more than
-    `publish.max_gone` of the served products are missing in them, and Overtaken where somebody published meanwhile;
-    CURRENT then stays as it is.
+    `publish.max_missing_share` of the served products are missing in them, and Overtaken where somebody published
+    meanwhile; CURRENT then stays as it is.
     """
     pointer, served = _served(layout)
     config = _configured(served, files, assignments)
@@ -98,7 +98,7 @@ def refresh(
     )
     if not any(changes) and not force:
         return ""
-    stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
+    stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout):
         name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"))

@@ -46,10 +46,16 @@ def listed(cases: Cases) -> list[tuple[int, int, int, int]]:
 
 
 THREE_BUYERS: Rows = [
-    (0, 10, 1), (0, 11, 2), (0, 12, 9), (0, 13, 9),
-    (1, 10, 1), (1, 11, 5),
-    (2, 14, 4), (2, 10, 6), (2, 11, 7),
-]  # fmt: skip
+    (0, 10, 1),
+    (0, 11, 2),
+    (0, 12, 9),
+    (0, 13, 9),
+    (1, 10, 1),
+    (1, 11, 5),
+    (2, 14, 4),
+    (2, 10, 6),
+    (2, 11, 7),
+]
 
 
 def test_leave_last_out_by_hand() -> None:
@@ -198,11 +204,21 @@ def test_a_sample_is_drawn_once_for_a_seed_and_keeps_the_order() -> None:
 
 def test_hidden_products_have_no_past_and_are_asked_for_where_they_are_new() -> None:
     rows: Rows = [
-        (0, 10, 1), (0, 11, 2), (0, 12, 3), (0, 11, 8), (0, 13, 9),
-        (1, 11, 1), (1, 10, 2), (1, 11, 9),
-        (2, 11, 1), (2, 10, 8), (2, 11, 9),
-        (3, 10, 1), (3, 12, 2), (3, 11, 9),
-    ]  # fmt: skip
+        (0, 10, 1),
+        (0, 11, 2),
+        (0, 12, 3),
+        (0, 11, 8),
+        (0, 13, 9),
+        (1, 11, 1),
+        (1, 10, 2),
+        (1, 11, 9),
+        (2, 11, 1),
+        (2, 10, 8),
+        (2, 11, 9),
+        (3, 10, 1),
+        (3, 12, 2),
+        (3, 11, 9),
+    ]
     events = events_of(rows)
     split = global_time(events, 2, "")  # the test is days 7.., validation days 5 and 6
     hidden = np.isin(np.arange(14), [11, 13])
@@ -252,4 +268,4 @@ def test_trained_products_by_hand() -> None:
     stop = np.array([2, 5, 8])  # of buyer 1 one event alone
     assert np.flatnonzero(trained_products(events, stop, 16)).tolist() == [10, 11, 14]
     assert training_counts(events, stop, 16)[[10, 11, 14]].tolist() == [3, 1, 1]
-    assert training_counts(events, stop, 16, least=2)[[10, 11, 14]].tolist() == [2, 1, 1]
+    assert training_counts(events, stop, 16, min_events=2)[[10, 11, 14]].tolist() == [2, 1, 1]

@@ -22,7 +22,7 @@ from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
-BLENDED = ("model.dimension=12", "model.heads=3", "linear.trends=[0.0, 1.0]")
+BLENDED = ("model.dimension=12", "model.heads=3", "linear.trend_weights=[0.0, 1.0]")
 
 
 def vectors(model: TwoTower, made: Fitter, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -95,7 +95,7 @@ def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
 def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    made = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
+    made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]")
     # the linear model's, the softmax's, then those of the two shares
     values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
     monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
@@ -117,7 +117,8 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
 
 
 @pytest.mark.parametrize(
-    "setting", ["linear.shares=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"]
+    "setting",
+    ["linear.blend_weights=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"],
 )
 def test_where_there_is_nothing_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
     made = fitter(*BLENDED, setting)

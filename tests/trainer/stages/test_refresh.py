@@ -204,9 +204,9 @@ def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capt
     assert refresh(artifacts, product_rows()[:20]) == 2
     told = capsys.readouterr().err
     assert "40 of the 60 products that are served (66.7%) are not in the files" in told
-    assert "the limit is 50.0% (publish.max_gone): is the export complete?" in told
+    assert "the limit is 50.0% (publish.max_missing_share): is the export complete?" in told
     assert (artifacts / "CURRENT").read_bytes() == before
-    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_gone=0.7") == 0
+    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_missing_share=0.7") == 0
     assert current(artifacts).manifest.products == 20
 
 

@@ -40,9 +40,11 @@ def test_a_known_text_keeps_its_ids_for_ever() -> None:
     assert NgramSpec(2, 3, 65_536, 64).bag("خاتم ذهب").ids == KNOWN
 
 
-KNOWN = [code(gram, 65_536) for word in ("خاتم", "ذهب") for gram in (
-    [f"<{word}>"[i : i + n] for n in (2, 3) for i in range(len(word) + 3 - n)] + [f"<{word}>"]
-)]  # fmt: skip
+KNOWN = [
+    code(gram, 65_536)
+    for word in ("خاتم", "ذهب")
+    for gram in ([f"<{word}>"[i : i + n] for n in (2, 3) for i in range(len(word) + 3 - n)] + [f"<{word}>"])
+]
 
 
 @given(st.text(), st.integers(1, 4), st.integers(0, 3), st.integers(2, 500), st.integers(1, 40))

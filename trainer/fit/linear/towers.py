@@ -27,10 +27,10 @@ class Choice(NamedTuple):
 def choose(config: Linear, score: Callable[[Choice], float]) -> tuple[Choice, float]:
     """The choice of the best `score`: the fading first, then the trend, then the trust. Of equal ones the plainer is
     taken, which is the first."""
-    first = config.trusts[0]
+    first = config.cold_lengths[0]
     fading = max(config.half_lives_days, key=lambda days: score(Choice(days, 0.0, first)))
-    trend = max(config.trends, key=lambda strength: score(Choice(fading, strength, first)))
-    trust = max(config.trusts, key=lambda part: score(Choice(fading, trend, part)))
+    trend = max(config.trend_weights, key=lambda strength: score(Choice(fading, strength, first)))
+    trust = max(config.cold_lengths, key=lambda part: score(Choice(fading, trend, part)))
     best = Choice(fading, trend, trust)
     return best, score(best)
 

@@ -105,7 +105,7 @@ def test_tilts_grow_with_the_trend_up_to_a_bound() -> None:
 
 
 def test_the_choice_is_the_best_and_of_equals_the_plainer() -> None:
-    settings = settings_of("half_lives_days=[0, 90, 45]", "trends=[0, 1]", "trusts=[0.5, 0.8]")
+    settings = settings_of("half_lives_days=[0, 90, 45]", "trend_weights=[0, 1]", "cold_lengths=[0.5, 0.8]")
     best, score = choose(settings, lambda one: one.half_life_days / 100 + one.trend + one.trust)
     assert (best, score) == (Choice(90.0, 1.0, 0.8), pytest.approx(2.7))
     assert choose(settings, lambda one: 0.5) == (Choice(0.0, 0.0, 0.5), 0.5)
