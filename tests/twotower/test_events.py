@@ -120,7 +120,7 @@ def test_a_time_is_read_as_worked_out_by_hand_online_and_offline(text: str, want
 
 
 @pytest.mark.parametrize("text", NO_TIMES)
-def test_what_is_no_time_is_refused_online_and_offline(text: str) -> None:
+def test_a_text_that_is_not_a_time_is_refused_online_and_offline(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_time(text, "created_at")
     assert caught.value.field == "created_at"
@@ -141,7 +141,7 @@ DATES_IN_DIGITS = [
 
 
 @pytest.mark.parametrize("text", DATES_IN_DIGITS)
-def test_a_date_in_digits_alone_is_refused_with_what_to_write(text: str) -> None:
+def test_a_date_of_digits_only_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(InvalidInput, match="unreadable time: a date of digits only; write 2025-01-01"):
         parse_time(text)
     assert offline(text) == [None]
@@ -219,7 +219,7 @@ def test_times_before_1970_and_far_ahead_are_refused() -> None:
 
 
 @pytest.mark.parametrize("good", ["p1", "م-١", "a b", "x" * 128, "ذ" * 64])
-def test_a_good_id_is_itself(good: str) -> None:
+def test_a_good_id_is_returned_unchanged(good: str) -> None:
     assert check_id(good, "product_id") == good
 
 
@@ -227,7 +227,7 @@ def test_a_good_id_is_itself(good: str) -> None:
     ("given", "wanted"),
     [("P1 ", "P1"), (" b1", "b1"), ("P2\u00a0", "P2"), ("\t a b\r\n", "a b"), (" " * 200 + "x" * 128, "x" * 128)],
 )
-def test_white_space_around_an_id_is_no_part_of_it(given: str, wanted: str) -> None:
+def test_white_space_around_an_id_is_removed(given: str, wanted: str) -> None:
     assert check_id(given, "product_id") == wanted
 
 

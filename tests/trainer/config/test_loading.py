@@ -54,7 +54,7 @@ def test_floats_in_lists_and_mappings_are_read_as_floats_are() -> None:
 def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert load_config([], ["threads=16"]).thread_count == 16
-    # what a version from a large machine says is read on a small one, but not done
+    # A small machine can read the configuration of a large one, but not start its threads.
     large = load_config([], ["threads=1024"])
     with pytest.raises(SettingsError, match="threads 1024: must be 0 to 16, eight for each core of this machine"):
         _ = large.thread_count
@@ -95,7 +95,7 @@ def leaves(node: yaml.Node, path: str = "") -> list[tuple[str, int]]:
     return [(path, node.start_mark.line)]
 
 
-# columns, names and switches that say what they are; their section carries the comment
+# Settings whose names say enough; their section has the comment.
 SPEAK_FOR_THEMSELVES = (
     "data.event_columns.",
     "data.product_columns.",
@@ -222,13 +222,13 @@ def test_a_wrong_or_impossible_value_is_named_with_its_key(assignment: str, name
     assert named in refused(assignment)
 
 
-def test_a_blend_that_is_asked_for_must_be_possible() -> None:
+def test_a_configured_blend_must_be_possible() -> None:
     message = refused("training.start=blend", "model.heads=1")
     assert "training.start=blend needs" in message and "they are [0.5, 0.65, 0.8], attention and 1" in message
     assert "they are [], attention and 3" in refused("training.start=blend", "linear.blend_weights=[]")
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_named_at_once() -> None:
     message = refused("model.dimension=0", "training.temperature=9")
     assert "model.dimension=0" in message and "training.temperature=9" in message
 
@@ -238,7 +238,7 @@ def test_an_assignment_has_a_key_and_an_equals_sign(assignment: str) -> None:
     assert "write it as section.key=value" in refused(assignment)
 
 
-def test_a_value_that_is_no_yaml_is_named() -> None:
+def test_a_value_that_is_not_yaml_is_named() -> None:
     assert "the value is not YAML" in refused("data.event_names={a: ")
 
 
@@ -301,14 +301,14 @@ def test_the_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
     assert load_config([path]) == config
 
 
-def test_the_digest_tells_configurations_apart_by_the_named_sections() -> None:
+def test_the_digest_depends_on_the_named_sections() -> None:
     one, two = load_config(), load_config([], ["publish.keep_versions=9"])
     assert one.digest() != two.digest()
     assert one.digest("model", "training") == two.digest("model", "training")
     assert one.digest("model") != load_config([], ["model.dimension=64"]).digest("model")
 
 
-def test_files_that_are_no_configuration_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_a_configuration_are_named(tmp_path: Path) -> None:
     cases = {"list.yaml": ("- 1\n", "must be a mapping"), "broken.yaml": ("a: [", "is not YAML")}
     for name, (text, problem) in cases.items():
         path = tmp_path / name

@@ -211,7 +211,7 @@ def test_metadata_is_read_from_its_paths(tmp_path: Path) -> None:
 
 
 def test_a_number_that_is_not_finite_is_no_name_and_no_price(tmp_path: Path) -> None:
-    # as pandas writes what a row lacks
+    # pandas writes missing values so.
     rows = [
         ["p0", "t", "", '{"brand": NaN, "category": Infinity, "price": NaN, "currency": -Infinity, "tags": NaN}'],
         ["p1", "t", "", '{"brand": [NaN], "category": [NaN, "x"], "price": -Infinity, "tags": [NaN, "red", 1e999]}'],
@@ -234,12 +234,12 @@ PRICES: list[tuple[object, float | None]] = [
     (" 12 ", 12.0),
     ("-3", -3.0),
     ("1299", 1299.0),
-    # a comma between thousands
+    # A comma between thousands.
     ("1,299", 1299.0),
     ("1,299.00", 1299.0),
     ("12,345,678.5", 12_345_678.5),
     ("-1,299", -1299.0),
-    # a comma before the decimals; of three decimals only where no thousands can stand
+    # A comma before decimals; before three decimals only if these cannot be thousands.
     ("12,50", 12.5),
     ("12,5", 12.5),
     ("-0,5", -0.5),
@@ -249,7 +249,7 @@ PRICES: list[tuple[object, float | None]] = [
     ("1.234.567,5", 1_234_567.5),
     ("-1.299,00", -1299.0),
     ("1.299,750", 1299.75),
-    # a point is a point, where no comma tells otherwise
+    # A point is a decimal point, unless a comma shows otherwise.
     ("1.299", 1.299),
     (".5", 0.5),
     ("١٢", 12.0),
@@ -258,7 +258,7 @@ PRICES: list[tuple[object, float | None]] = [
     ("١٢،٥٠", 12.5),
     ("۱۲٫۵", 12.5),
     ("١٬٢٩٩", 1299.0),
-    # neither the one nor the other
+    # Neither of these.
     ("1,2345", None),
     ("12,34,5", None),
     ("1,2,3", None),
@@ -419,7 +419,7 @@ def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
         load_products([str(path)], data_config("data.max_reject_share=0.1"), tmp_path / "work")
 
 
-def test_products_alone_leave_nothing_unpacked(tmp_path: Path) -> None:
+def test_products_alone_leave_only_their_rejects(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
     packed = tmp_path / "p.csv.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -449,7 +449,7 @@ def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:
 
 def test_typed_times_of_every_year_are_what_they_say(tmp_path: Path) -> None:
     products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
-    # milliseconds of the first three years are few enough for seconds; those of June 1976 look like a date
+    # Milliseconds of the first three years look like seconds, those of June 1976 like a date.
     moments = [
         datetime(1970, 1, 1),
         datetime(1970, 1, 2),
@@ -476,7 +476,7 @@ def test_ids_that_are_numbers_join_whatever_the_file(tmp_path: Path) -> None:
     assert as_rows(made) == [("7", "85048", "View", 1_709_337_600_000)]
 
 
-def test_unpacked_archives_are_removed(tmp_path: Path) -> None:
+def test_archives_are_not_unpacked_to_disk(tmp_path: Path) -> None:
     events = write_csv(tmp_path / "e.csv.gz", EVENT_COLUMNS, [["b", "p0", "View", "1"]])
     products = write_csv(tmp_path / "p.csv.gz", PRODUCT_COLUMNS, PRODUCTS)
     load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")

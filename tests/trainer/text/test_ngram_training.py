@@ -1,4 +1,4 @@
-"""The catalogue encoder, and the opening of others."""
+"""The catalogue encoder, and how encoders are opened."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def invented(count: int = 150) -> Products:
     )
 
 
-# what sellers do to a title, applied to all of it
+# What sellers do to a title, each applied to all titles.
 SPELLINGS = {
     "a letter left out": lambda name, rest: f"{name[:2]}{name[3:]} {rest}",
     "two letters swapped": lambda name, rest: f"{name[:2]}{name[3]}{name[2]}{name[4:]} {rest}",
@@ -156,13 +156,13 @@ def test_a_noisy_title_finds_its_own_product(robust: SentenceTransformer, kind: 
         assert (found == np.arange(len(queries))).mean() >= 0.95
 
 
-def test_words_that_no_product_has_hardly_move_a_text(robust: SentenceTransformer) -> None:
+def test_words_that_no_product_has_change_a_vector_little(robust: SentenceTransformer) -> None:
     title = invented().titles[0]
     assert cosine(robust, title, f"{title} žqwx") > 0.9
 
 
 def test_batches_contain_the_nearest_neighbours_in_spelling() -> None:
-    # two directions, two products each: whichever is drawn, its neighbour comes with it
+    # Two directions with two products each: a drawn product brings its neighbour.
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
     batches = _Batches(vectors, settings_of("batch_size=2", "batch_group=2"), random.Random(1))
     assert {frozenset(batches.rows()) for _ in range(30)} == {frozenset({0, 2}), frozenset({1, 3})}
@@ -179,7 +179,7 @@ def test_the_same_seed_gives_the_same_encoder() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_catalogue_of_hardly_any_products_has_an_encoder(count: int) -> None:
+def test_a_catalogue_of_one_or_two_products_has_an_encoder(count: int) -> None:
     model = train_catalogue_encoder(products(count), settings_of("steps=2"), FULL, 7)
     assert np.isfinite(model.encode(["خاتم ذهب"])).all()
 
@@ -231,8 +231,8 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(
     assert len(logged.messages) == 4
 
 
-def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:
-    # a process of its own: the address of the hub is read once. Nothing listens on it, and nothing is cached
+def test_an_unreachable_encoder_is_an_error_within_seconds_that_names_both_solutions(tmp_path: Path) -> None:
+    # In a new process, because the hub's address is read once. Nothing listens on it, and nothing is cached.
     name = "paraphrase-multilingual-MiniLM-L12-v2"
     command = f"from trainer.text.encoders import load_pretrained; load_pretrained({name!r}, 128)"
     environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
@@ -244,7 +244,7 @@ def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways
     assert "--config trainer/config/offline.yaml" in message and "--set encoder.name=PATH" in message
 
 
-def test_a_folder_that_is_no_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_folder_without_an_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[]x")
     with pytest.raises(EncoderError, match=f"{tmp_path}.* cannot be loaded"):
         load_pretrained(str(tmp_path), 128)
