@@ -1,4 +1,4 @@
-# One image for each service: `docker build --target item|buyer|retrieval|gateway|trainer .`
+# Builds one image for each service: `docker build --target item|buyer|retrieval|gateway|trainer .`
 # The builder stages hold pip, grpcio-tools and caches; an image holds the libraries of its own extra (/opt/venv),
 # the shared package and its own (/app), and nothing that compiles or installs.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -28,13 +28,13 @@ RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh retrieval
 FROM builder AS gateway-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh gateway
 FROM builder AS trainer-libraries
-# where pip looks for torch alone, for example the index of its CPU builds; empty: where it looks for everything
+# the package index for torch alone, for example the one of its CPU builds; if empty, the usual index
 ARG TORCH_INDEX_URL=""
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh trainer
 
 # ---- what every image has
 FROM ${PYTHON_IMAGE} AS runtime
-# a volume that is mounted here for the first time takes this folder's owner
+# a new volume that is mounted here takes the owner of this folder
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app \
  && install -d -o app -g app /artifacts
@@ -82,7 +82,7 @@ COPY --from=protos /src/twotower twotower
 COPY trainer trainer
 COPY demo/__init__.py demo/
 COPY demo/market demo/market
-# a pretrained encoder that is fetched once is kept in the volume
+# a downloaded pretrained encoder stays in the volume
 ENV TWOTOWER_ARTIFACTS=/artifacts HF_HOME=/artifacts/huggingface
 STOPSIGNAL SIGINT
 ENTRYPOINT ["python", "/app/docker/train.py"]

@@ -1,17 +1,17 @@
-"""The catalogue encoder on real, noisy Arabic, beside a tuned character n-gram TF-IDF, in one run.
+"""Compares the catalogue encoder with a tuned character n-gram TF-IDF on real, noisy Arabic, in one run.
 
 Usage:  make bench-encoder [ARGS='--titles 2000 --threads 1']
 
-The data are at ../shared/data or $TWOTOWER_DATA (isupply_matching, egyptian_drugs); nothing is downloaded, and no query
-is trained on: `python -m trainer encoder --config trainer/config/offline.yaml` sees the product file alone. Queries
-are then encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
-description, and the sum of both. A product that scores as high as the right one counts as above it.
+The data are in ../shared/data or $TWOTOWER_DATA (isupply_matching, egyptian_drugs). Nothing is downloaded.
+`python -m trainer encoder --config trainer/config/offline.yaml` reads only the product file, no queries. Queries are
+then encoded by SentenceTransformer and compared by cosine with three forms of a product: its title, its title and
+description, and the sum of both vectors. A product that scores the same as the right one ranks above it.
 
-- isupply_matching: sellers' strings to products, Recall@1 and @10. TF-IDF is fitted on the same texts, once for each of
-  `char` and `char_wb`, 2-3, 2-4 and 3-5 characters, with and without description; sublinear, alef forms, ى, ة and
-  digits folded; the best by Recall@1 is quoted.
-- egyptian_drugs: titles that occur once, `--titles` of them drawn at random, each changed in one way, among all
-  products: Recall@1, and its share of the figure of the same titles unchanged. TF-IDF as it was best above.
+- isupply_matching: sellers' strings as queries for products; Recall@1 and @10. TF-IDF is fitted on the same texts for
+  `char` and `char_wb`, 2-3, 2-4 and 3-5 characters, with and without description. It is sublinear, and alef forms, ى, ة
+  and digits are normalised. The table shows the best by Recall@1.
+- egyptian_drugs: `--titles` random titles that occur once, each changed in one way, as queries among all products;
+  Recall@1, and its ratio to Recall@1 of the unchanged titles. TF-IDF has its best settings from above.
 
 The last line is one JSON object.
 """
@@ -53,7 +53,7 @@ Ranks = NDArray[np.int64]
 
 
 class Catalogue(NamedTuple):
-    """The texts of a product file, and where each id is."""
+    """The texts of a product file, and the row of each id."""
 
     file: Path
     titles: list[str]
@@ -85,13 +85,13 @@ class TfIdf:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--titles", type=int, default=2000, help="of egyptian_drugs that are asked for")
-    parser.add_argument("--threads", type=int, default=1, help="of torch, for training and encoding")
+    parser.add_argument("--titles", type=int, default=2000, help="number of titles of egyptian_drugs to use as queries")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch, for training and encoding")
     options = parser.parse_args()
     folders = [DATA / "isupply_matching", DATA / "egyptian_drugs"]
-    absent = [str(folder) for folder in folders if not (folder / "products.csv.gz").is_file()]
-    if absent:
-        print(f"absent: {', '.join(absent)}; set TWOTOWER_DATA to the folder that holds them", file=sys.stderr)
+    missing = [str(folder) for folder in folders if not (folder / "products.csv.gz").is_file()]
+    if missing:
+        print(f"missing: {', '.join(missing)}; set TWOTOWER_DATA to the folder that contains them", file=sys.stderr)
         return 2
     torch.set_num_threads(options.threads)
     sellers = measure_sellers(folders[0], options.threads)
@@ -101,22 +101,33 @@ def main() -> int:
 
 
 def train(products: Path, folder: Path, threads: int, *settings: str) -> tuple[SentenceTransformer, float]:
-    """The encoder that the command line makes of a product file, and the seconds that it took."""
+    """Trains the encoder of a product file by the command line; returns it and the seconds that this took."""
     command = [
-        sys.executable, "-m", "trainer", "encoder", "--products", str(products), "--out", str(folder), "--config",
+        sys.executable,
+        "-m",
+        "trainer",
+        "encoder",
+        "--products",
+        str(products),
+        "--out",
+        str(folder),
+        "--config",
         str(ROOT / "trainer" / "config" / "offline.yaml"),
-    ]  # fmt: skip
+    ]
     started = time.perf_counter()
     subprocess.run(
         [*command, *(["--set", *settings] if settings else [])],
-        check=True, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        check=True,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-    )  # fmt: skip
+    )
     return SentenceTransformer(str(folder), device="cpu", trust_remote_code=True), time.perf_counter() - started
 
 
 def measure_sellers(folder: Path, threads: int) -> dict[str, Any]:
-    """Recall of sellers' strings: our three forms, and the best TF-IDF."""
+    """Measures recall of sellers' strings with our three forms and the best TF-IDF."""
     catalogue = Catalogue.read(folder)
     asked = pl.read_csv(folder / "queries.csv.gz", infer_schema=False)
     queries = asked["query"].to_list()
@@ -139,12 +150,16 @@ def measure_sellers(folder: Path, threads: int) -> dict[str, Any]:
     print(f"  best TF-IDF    recall@1 {best['recall@1']:.4f}  recall@10 {best['recall@10']:.4f}  {best['settings']}")
     print(f"  the highest recall@10 of any TF-IDF: {highest:.4f}; {speed:,.0f} queries encoded a second")
     return {
-        "seconds": seconds, "queries_per_second": speed, "encoder": found, "tfidf": best, "tfidf_recall@10": highest
-    }  # fmt: skip
+        "seconds": seconds,
+        "queries_per_second": speed,
+        "encoder": found,
+        "tfidf": best,
+        "tfidf_recall@10": highest,
+    }
 
 
 def measure_changes(folder: Path, titles: int, threads: int, tfidf: dict[str, Any]) -> dict[str, Any]:
-    """Recall@1 of changed titles, and its share of the figure of the same titles unchanged."""
+    """Measures Recall@1 of changed titles, and its ratio to Recall@1 of the unchanged titles."""
     catalogue = Catalogue.read(folder)
     counts = Counter(catalogue.titles)
     once = [row for row, title in enumerate(catalogue.titles) if counts[title] == 1]
@@ -153,7 +168,7 @@ def measure_changes(folder: Path, titles: int, threads: int, tfidf: dict[str, An
         model, seconds = train(catalogue.file, Path(scratch) / "encoder", threads)
     forms = product_forms(model, catalogue)
     print(f"egyptian_drugs: {len(rows):,} titles of {len(catalogue.titles):,}; trained in {seconds:.0f} s")
-    print(f"  {'':<14} titles" + "".join(f"{name:>24}" for name in (*forms, "TF-IDF")) + "   (and share of unchanged)")
+    print(f"  {'':<14} titles" + "".join(f"{name:>24}" for name in (*forms, "TF-IDF")) + "   (and ratio to unchanged)")
     clean = {form: rank(_encode(model, _pick(catalogue, rows))[0], one, rows) for form, one in forms.items()}
     baseline = TfIdf(catalogue, **tfidf)
     clean["TF-IDF"] = baseline.ranks(_pick(catalogue, rows), rows)
@@ -183,14 +198,14 @@ def measure_changes(folder: Path, titles: int, threads: int, tfidf: dict[str, An
 
 
 def product_forms(model: SentenceTransformer, catalogue: Catalogue) -> dict[str, NDArray[np.float32]]:
-    """The three vectors [N, E] of each product that a query may be compared with, L2-normalised."""
+    """Returns the three forms of the products as unit vectors [N, E]."""
     titles, texts = _encode(model, catalogue.titles)[0], _encode(model, catalogue.texts)[0]
     both = titles + texts
     return dict(zip(FORMS, (titles, texts, both / np.linalg.norm(both, axis=1, keepdims=True)), strict=True))
 
 
 def rank(queries: Any, documents: Any, own: Ranks, chunk: int = 1000) -> Ranks:
-    """How many other documents score at least as high as each query's own."""
+    """Counts the other documents that score at least as high as each query's own."""
     ranks = []
     for start in range(0, len(own), chunk):
         scores = queries[start : start + chunk] @ documents.T

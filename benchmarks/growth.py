@@ -85,11 +85,23 @@ def main() -> int:
     plain = [
         {n: [stage._asdict() for stage in stages] for n, stages in found.items()} for found in (by_events, by_products)
     ]
-    print(json.dumps({
-        "benchmark": "growth", "synthetic": True, "threads": options.threads, "products": options.products,
-        "cpu_time": options.cpu_time, "steps": options.steps, "asked": options.asked, "settings": options.set,
-        "slopes": slopes, "by_events": plain[0], "by_products": plain[1],
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "growth",
+                "synthetic": True,
+                "threads": options.threads,
+                "products": options.products,
+                "cpu_time": options.cpu_time,
+                "steps": options.steps,
+                "asked": options.asked,
+                "settings": options.set,
+                "slopes": slopes,
+                "by_events": plain[0],
+                "by_products": plain[1],
+            }
+        )
+    )
     return 0
 
 
@@ -173,7 +185,8 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     """Read, train and validate, as `python -m trainer run` does."""
     from trainer.data.dataset import load_dataset
     from trainer.data.split import sample, split_events
-    from trainer.evaluate import ranking as evaluate
+    from trainer.evaluate import ranking
+    from trainer.fit.training_set import TrainingSet
     from trainer.stages.workspace import fitter_of
 
     config = _configuration(options)
@@ -185,32 +198,33 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     run = _prepare(options)
     watch.done("prepare")
     fitter = fitter_of(run)
-    model, sampler = fitter.new_model("softmax"), fitter.sampler(run.events, run.split.train_stop)
+    model, sampler = fitter.new_model(), fitter.sampler(TrainingSet(run.events, run.split.train_stop))
     steps = sampler.steps(0)
     made = min(steps, options.steps or steps)
     seconds = _train(run, fitter, model, sampler, made, watch.now)
     watch.done(TRAIN, seconds / made * (steps - made))
     cases = sample(run.split.validation, options.asked, run.config.seed)
-    scorer = evaluate.model_scorer(model, fitter.features, run.events, run.schema, run.config.model.max_history)
-    evaluate.rank_targets(scorer, run.events, cases, run.ties, run.config.evaluation.exclude_seen)
+    scorer = ranking.model_scorer(model, fitter.features, run.events, run.schema, run.config.model.max_history)
+    ranking.rank_targets(scorer, run.events, cases, run.ties, run.config.evaluation.exclude_seen)
     watch.done(VALIDATE)
     return watch.stages
 
 
 def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Callable[[], float]) -> float:
-    """Makes the first steps of an epoch as trainer.train.fit does; the seconds they take."""
+    """Makes the first steps of an epoch as `fit_softmax` does; returns the seconds they take."""
     import torch
 
-    from trainer.fit.softmax import step_loss
+    from trainer.fit.step_loss import TrainingInputs, step_loss
 
     settings = run.config.training
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    inputs = TrainingInputs(fitter.features, sampler, run.config, fitter.titles)
     model.train()
     started = now()
     for batch in islice(sampler.epoch(0), steps):
-        loss = step_loss(model, fitter.features, batch, sampler, run.config, fitter.titles)
+        loss = step_loss(model, batch, inputs)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

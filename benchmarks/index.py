@@ -1,15 +1,16 @@
-"""The index that the trainer chooses beside a flat one, hnswlib and usearch: recall, speed, build, memory, filters.
+"""Compares the trainer's index with a flat index, hnswlib and usearch: recall, speed, build time, memory, filters.
 
 Usage:  make bench-index [ARGS="--products 100000 --kinds auto compact"]
         make bench-index ARGS="--vectors product_embeddings.npy --queries buyers.npy"
 
-Without files the vectors are synthetic: unit vectors around random centres (`--products`, one centre for 200), and
-queries that are means of 50 around three centres, as a buyer's are. Clustered vectors flatter an index of lists; the
-README says what trained ones give. All search alone, one query at a time on one thread, and times are the thread's
-own, so that what else runs counts little; in rounds, interleaved, with the ratio to the flat index of the same round.
-Each is tuned to the same recall@100 (`--recall`): ours by its build, the others by the least ef on a ladder that
-reaches it. A search of ours ends with exact scores in the order of rows, as the service gives it; the others' is the
-library's own.
+Without files the vectors are synthetic: unit vectors around random centres (`--products`, one centre for every 200).
+Each query is the mean of 50 vectors around three centres, like a buyer's vector. Clustered vectors favour an index with
+lists; use --vectors and --queries for trained ones.
+
+Each index answers one query at a time on one thread. Times are CPU time of that thread, so other processes matter
+little. Indexes are measured in interleaved rounds, with the ratio to the flat index of the same round. Each is tuned to
+the same recall@100 (`--recall`): ours by its build, the others by the lowest ef that reaches it. Our search includes
+the exact scores of the results, as in the service; the others are measured as the library returns them.
 The last line is one JSON object.
 """
 
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
 from trainer.config.loading import load_config
-from trainer.index import build as builder
+from trainer.index.build import Queries, build, describe, train_index
 from twotower.arrays import Float32
 from twotower.search.vector_index import VectorIndex
 
@@ -43,8 +44,8 @@ NONE = np.empty(0, np.int64)
 Search = Callable[[Float32], NDArray[np.int64]]
 
 
-class Way(NamedTuple):
-    """One index: how it is searched for 100 rows, and what it took to build. `filtered` takes a mask too."""
+class Candidate(NamedTuple):
+    """One index: its search for 100 rows, and its cost. `filtered` searches the rows of a mask only."""
 
     search: Search
     build_seconds: float
@@ -59,27 +60,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=384)
-    parser.add_argument("--vectors", type=Path, help="float32 [N, D], .npy; instead of synthetic ones")
-    parser.add_argument("--queries", type=Path, help="float32 [Q, D], .npy")
-    parser.add_argument("--kinds", nargs="+", default=["auto", "compact"], help="of ours: index.kind")
+    parser.add_argument("--vectors", type=Path, help="product vectors, a .npy file of float32 [N, D]")
+    parser.add_argument("--queries", type=Path, help="query vectors, a .npy file of float32 [Q, D]")
+    parser.add_argument("--kinds", nargs="+", default=["auto", "compact"], help="values of index.kind")
     parser.add_argument("--recall", type=float, default=0.99)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--timed", type=int, default=100, help="queries in a round")
+    parser.add_argument("--timed", type=int, default=100, help="queries in each round")
     parser.add_argument("--skip", nargs="*", default=[], choices=["hnswlib", "usearch"])
-    parser.add_argument("--svg", type=Path, help="draw recall against speed")
+    parser.add_argument("--svg", type=Path, help="file for a chart of recall against speed")
     options = parser.parse_args()
     if (options.vectors is None) != (options.queries is None):
-        parser.error("--vectors and --queries go together")
+        parser.error("--vectors and --queries must be given together")
     faiss.omp_set_num_threads(1)
     vectors, queries = _given(options) if options.vectors else _synthetic(options.products, options.dimension)
     last = faiss.knn(queries, vectors, K, faiss.METRIC_INNER_PRODUCT)[0][:, -1]
-    ways = {FLAT: _flat(vectors)}
+    candidates = {FLAT: _flat(vectors)}
     for kind in options.kinds:
-        ways |= _ours(kind, vectors, queries, options.recall)
+        candidates |= _ours(kind, vectors, queries, options.recall)
     for name, make in (("hnswlib", _hnswlib), ("usearch", _usearch)):
         if name not in options.skip:
-            ways[name] = make(vectors, queries, last, options.recall)
-    rows = _measure(ways, vectors, queries, last, options)
+            candidates[name] = make(vectors, queries, last, options.recall)
+    rows = _measure(candidates, vectors, queries, last, options)
     if options.svg:
         _draw(rows, options.svg)
     what = str(options.vectors.name) if options.vectors else "synthetic"
@@ -90,7 +91,9 @@ def main() -> None:
 def _given(options: argparse.Namespace) -> tuple[Float32, Float32]:
     vectors, queries = (np.ascontiguousarray(np.load(path), np.float32) for path in (options.vectors, options.queries))
     if vectors.shape[1] != queries.shape[1]:
-        raise SystemExit(f"the vectors have {vectors.shape[1]} dimensions, the queries {queries.shape[1]}")
+        raise SystemExit(
+            f"the vectors have {vectors.shape[1]} dimensions, the queries {queries.shape[1]}: they must be equal"
+        )
     return vectors, queries
 
 
@@ -114,7 +117,7 @@ def _synthetic(products: int, dimension: int, seed: int = 7) -> tuple[Float32, F
     return vectors, queries / np.linalg.norm(queries, axis=1, keepdims=True)
 
 
-def _flat(vectors: Float32) -> Way:
+def _flat(vectors: Float32) -> Candidate:
     index = faiss.IndexFlatIP(vectors.shape[1])
     started = time.process_time()
     index.add(vectors)
@@ -126,14 +129,14 @@ def _flat(vectors: Float32) -> Way:
         found: NDArray[np.int64] = index.search(query[None], K, params=settings)[1][0]
         return found
 
-    return Way(lambda query: index.search(query[None], K)[1][0], seconds, 4 * vectors.shape[1], [], filtered)
+    return Candidate(lambda query: index.search(query[None], K)[1][0], seconds, 4 * vectors.shape[1], [], filtered)
 
 
-def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[str, Way]:
+def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[str, Candidate]:
     config = load_config([], [f"index.kind={kind}", f"index.target_recall={recall}"]).index
-    built = builder.build(vectors, builder.Queries(queries, "the benchmark's queries"), config, 7, 1)
+    built = build(vectors, Queries(queries, "queries of the benchmark"), config, 7, 1)
     spec, searcher = built.spec, VectorIndex(built.index, vectors, built.spec)
-    note = builder.told(spec)
+    note = describe(spec)
     print(f"ours, {kind}: {note}; exact scan up to {spec.exact_rows:,} allowed rows", flush=True)
     curve = [(one.recall, 1e6 / one.microseconds) for one in spec.curve if one.depth == K]
 
@@ -141,13 +144,13 @@ def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[
         return searcher.search(query[None], [K], [NONE], mask)[0].rows
 
     started = time.process_time()
-    builder.trained(spec.factory, vectors, 7)
+    train_index(spec.factory, vectors, 7)
     seconds = time.process_time() - started
     size = spec.bytes_per_vector or 0.0
-    return {f"ours, {kind} ({spec.factory})": Way(search, seconds, size, curve, search, note)}
+    return {f"ours, {kind} ({spec.factory})": Candidate(search, seconds, size, curve, search, note)}
 
 
-def _hnswlib(vectors: Float32, queries: Float32, last: Float32, recall: float) -> Way:
+def _hnswlib(vectors: Float32, queries: Float32, last: Float32, recall: float) -> Candidate:
     index = hnswlib.Index("ip", vectors.shape[1])
     index.init_index(len(vectors), ef_construction=200, M=16, random_seed=7)
     index.set_num_threads(1)
@@ -161,18 +164,17 @@ def _hnswlib(vectors: Float32, queries: Float32, last: Float32, recall: float) -
     def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         try:
             found = index.knn_query(query, K, num_threads=1, filter=lambda row: bool(mask[row]))[0][0]
-        except RuntimeError:  # it found fewer than 100
+        except RuntimeError:  # hnswlib has found fewer than 100
             return NONE
         return found.astype(np.int64)
 
     ef, curve = _tuned(index.set_ef, search, vectors, queries, last, recall)
-    # vectors, 2 x M links below and a label
-    return Way(
-        search, seconds, 4 * vectors.shape[1] + 4 * 33 + 8, curve, filtered, f"M=16, ef_construction=200, ef={ef}"
-    )
+    # a vector, 2 x M links at the lowest level, and a label
+    size, note = 4 * vectors.shape[1] + 4 * 33 + 8, f"M=16, ef_construction=200, ef={ef}"
+    return Candidate(search, seconds, size, curve, filtered, note)
 
 
-def _usearch(vectors: Float32, queries: Float32, last: Float32, recall: float) -> Way:
+def _usearch(vectors: Float32, queries: Float32, last: Float32, recall: float) -> Candidate:
     index: Any = USearch(ndim=vectors.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=128)
     started = time.process_time()
     index.add(np.arange(len(vectors)), vectors, threads=1)
@@ -187,13 +189,13 @@ def _usearch(vectors: Float32, queries: Float32, last: Float32, recall: float) -
 
     ef, curve = _tuned(set_ef, search, vectors, queries, last, recall)
     size = index.memory_usage / len(vectors)
-    return Way(search, seconds, size, curve, None, f"connectivity=16, expansion_add=128, expansion_search={ef}")
+    return Candidate(search, seconds, size, curve, None, f"connectivity=16, expansion_add=128, expansion_search={ef}")
 
 
 def _tuned(
     set_ef: Callable[[int], None], search: Search, vectors: Float32, queries: Float32, last: Float32, recall: float
 ) -> tuple[int, list[tuple[float, float]]]:
-    """The first ef that reaches the recall, set; and the curve (recall, queries a second) up to it."""
+    """Sets the first ef that reaches the recall; returns it, and the curve (recall, queries a second) up to it."""
     curve = []
     for ef in EFS:
         set_ef(ef)
@@ -205,9 +207,10 @@ def _tuned(
 
 
 def _recall(search: Search, vectors: Float32, queries: Float32, last: Float32) -> float:
-    """The share of the true best that is found; what scores as much as the last of them is as good."""
+    """Returns the share of the exact best rows among the results. A row with the last of their scores counts too."""
     hits = [
-        int((vectors[search(query)] @ query >= least - 1e-6).sum()) for query, least in zip(queries, last, strict=True)
+        int((vectors[search(query)] @ query >= lowest - 1e-6).sum())
+        for query, lowest in zip(queries, last, strict=True)
     ]
     return float(np.minimum(hits, K).mean() / K)
 
@@ -220,53 +223,61 @@ def _seconds(search: Search, queries: Float32) -> float:
 
 
 def _measure(
-    ways: dict[str, Way], vectors: Float32, queries: Float32, last: Float32, options: argparse.Namespace
+    candidates: dict[str, Candidate], vectors: Float32, queries: Float32, last: Float32, options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     some = queries[: options.timed]
-    rounds: dict[str, list[float]] = {name: [] for name in ways}
+    rounds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(options.rounds):
-        for name, way in ways.items():
-            rounds[name].append(_seconds(way.search, some) / len(some))
+        for name, candidate in candidates.items():
+            rounds[name].append(_seconds(candidate.search, some) / len(some))
     masks = {share: np.random.default_rng(3).random(len(vectors)) < share for share in SHARES}
     print(f"{'index':<42}{'recall':>8}{'us':>9}{'x flat':>8}  {'spread':<14}{'build s':>8}{'B/vector':>9}  filtered")
     rows: list[dict[str, Any]] = []
-    for name, way in ways.items():
+    for name, candidate in candidates.items():
         ratios = [base / one for one, base in zip(rounds[name], rounds[FLAT], strict=True)]
         row: dict[str, Any] = {
-            "index": name, "note": way.note, "recall": _recall(way.search, vectors, queries, last),
-            "microseconds": statistics.median(rounds[name]) * 1e6, "times_flat": statistics.median(ratios),
-            "lowest": min(ratios), "highest": max(ratios), "build_seconds": way.build_seconds,
-            "bytes_per_vector": way.bytes_per_vector,
-            "filtered": {str(share): _filtered(way, vectors, some[:30], mask) for share, mask in masks.items()},
-            "curve": way.curve,
-        }  # fmt: skip
+            "index": name,
+            "note": candidate.note,
+            "recall": _recall(candidate.search, vectors, queries, last),
+            "microseconds": statistics.median(rounds[name]) * 1e6,
+            "times_flat": statistics.median(ratios),
+            "lowest": min(ratios),
+            "highest": max(ratios),
+            "build_seconds": candidate.build_seconds,
+            "bytes_per_vector": candidate.bytes_per_vector,
+            "filtered": {str(share): _filtered(candidate, vectors, some[:30], mask) for share, mask in masks.items()},
+            "curve": candidate.curve,
+        }
         rows.append(row)
         shown = "  ".join(
             f"{float(share):.0%} {one['recall']:.3f} {one['microseconds']:.0f} us"
-            for share, one in row["filtered"].items() if one
-        )  # fmt: skip
+            for share, one in row["filtered"].items()
+            if one
+        )
+        spread, size = f"{min(ratios):.1f} to {max(ratios):.1f}", candidate.bytes_per_vector
         print(
             f"{name:<42}{row['recall']:>8.4f}{row['microseconds']:>9.0f}{row['times_flat']:>8.1f}  "
-            f"{f'{min(ratios):.1f} to {max(ratios):.1f}':<14}{way.build_seconds:>8.1f}{way.bytes_per_vector:>9.0f}  "
-            f"{shown}",
+            f"{spread:<14}{candidate.build_seconds:>8.1f}{size:>9.0f}  {shown}",
             flush=True,
         )
     return rows
 
 
-def _filtered(way: Way, vectors: Float32, queries: Float32, mask: NDArray[np.bool_]) -> dict[str, float] | None:
-    """Recall and time where only the rows of `mask` may be found."""
-    search = way.filtered
+def _filtered(
+    candidate: Candidate, vectors: Float32, queries: Float32, mask: NDArray[np.bool_]
+) -> dict[str, float] | None:
+    """Returns recall and time of a search among the rows of `mask`."""
+    search = candidate.filtered
     if search is None:
         return None
     allowed = np.flatnonzero(mask)
     wanted = min(K, len(allowed))
-    least = [np.sort(vectors[allowed] @ query)[-wanted] for query in queries]
+    lowest = [np.sort(vectors[allowed] @ query)[-wanted] for query in queries]
     hits = []
     started = time.thread_time()
     found = [search(query, mask) for query in queries]
     seconds = time.thread_time() - started
-    for query, one, last in zip(queries, found, least, strict=True):
+    for query, one, last in zip(queries, found, lowest, strict=True):
         one = one[one >= 0]
         hits.append(min(wanted, int((vectors[one[mask[one]]] @ query >= last - 1e-6).sum())) / wanted)
     return {"recall": float(np.mean(hits)), "microseconds": seconds / len(queries) * 1e6}

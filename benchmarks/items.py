@@ -1,12 +1,12 @@
-"""Item encoding beside SentenceTransformer.encode, on the same texts and the same cores, in one run.
+"""Compares item encoding with SentenceTransformer.encode, on the same texts and the same cores, in one run.
 
 Usage:  make bench-items [ARGS='--texts 192 --rounds 9 --tokens 47 --threads 2']
 
-The texts are synthetic (`python -m demo.market`), cut after the word with which they reach `--tokens` tokens; 0
-takes them whole. The pretrained encoder is all-MiniLM-L6-v2, which the tests' dependencies bring along. It is exported
-as a run of the trainer does, once with encoder.quantisation=none and once with auto. The ways are measured interleaved,
-in rounds; the table gives the median rate and the ratio to SentenceTransformer.encode of the same round with its
-spread. The catalogue encoder is measured on the whole texts. The last line is one JSON object.
+The texts are synthetic (`python -m demo.market`). Each is cut after the word that reaches `--tokens` tokens; with 0
+texts stay whole. The pretrained encoder is all-MiniLM-L6-v2, from the tests' dependencies. It is exported as by the
+trainer, once with encoder.quantisation=none and once with auto. The encoders are measured in interleaved rounds. The
+table shows the median rate, and the ratio to SentenceTransformer.encode of the same round with its range. The
+catalogue encoder is measured on whole texts. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--tokens", type=int, default=47, help="of a text, special tokens counted; 0 = whole texts")
-    parser.add_argument("--threads", type=int, default=2, help="of torch and of ONNX Runtime alike")
+    parser.add_argument(
+        "--tokens", type=int, default=47, help="length of a text in tokens, special tokens included; 0 = whole texts"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch and of ONNX Runtime")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -66,14 +68,14 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
         layout = Layout(folder / "artifacts")
         digest = export_encoder(model, FOLDER, chosen, texts, layout, options.threads)
         graphs[quantisation] = TextEncoder.load(layout.encoder(digest), options.threads)
-    quick = "int8" if graphs["auto"].spec.int8 else "float32, as int8 would be too far off"
-    ways: dict[str, Callable[[], object]] = {
+    quick = "int8" if graphs["auto"].spec.int8 else "float32, because int8 is not close enough"
+    encoders: dict[str, Callable[[], object]] = {
         BASE: lambda: model.encode(texts),
         "ours, float32": lambda: graphs["none"].encode(texts),
         f"ours, {quick}": lambda: graphs["auto"].encode(texts),
         "ours, one text a call": lambda: [graphs["auto"].encode([text]) for text in texts],
     }
-    rates = _rates(ways, len(texts), options.rounds)
+    rates = _rates(encoders, len(texts), options.rounds)
     catalogue = train_catalogue_encoder(
         data.products, config.encoder.catalogue.model_copy(update={"steps": 5}), Normaliser.profile("full"), 7
     )
@@ -82,18 +84,17 @@ def _measure(options: argparse.Namespace, folder: Path) -> None:
     )
     ngrams = TextEncoder.load(layout.encoder(digest), options.threads)
     rates |= _rates({"ours, catalogue encoder, whole texts": lambda: ngrams.encode(whole)}, len(whole), options.rounds)
-    found = measure_int8(graphs["none"], graphs["auto"], texts)
+    quality = measure_int8(graphs["none"], graphs["auto"], texts)
     alone = np.concatenate([graphs["auto"].encode([text]) for text in texts])
-    apart = float(np.abs(alone - graphs["auto"].encode(texts)).max())
+    difference = float(np.abs(alone - graphs["auto"].encode(texts)).max())
     length = statistics.mean(len(model.tokenizer(text)["input_ids"]) for text in texts)
-    print(f"{len(texts)} synthetic texts of {length:.1f} tokens in the mean, {options.threads} threads")
-    print(f"cosine to float32: {found.mean_cosine:.4f} in the mean, {found.min_cosine:.4f} at least")
-    print(f"a text alone and among others: {apart:.1e} apart at most")
+    print(f"{len(texts)} synthetic texts of {length:.1f} tokens on average, {options.threads} threads")
+    print(f"cosine to float32: mean {quality.mean_cosine:.4f}, minimum {quality.min_cosine:.4f}")
+    print(f"largest difference of a text alone and in a batch: {difference:.1e}")
     rows = _report(rates)
-    print(json.dumps({
-        "benchmark": "items", "texts": len(texts), "tokens": length, "threads": options.threads, "rows": rows,
-        "mean_cosine": found.mean_cosine, "min_cosine": found.min_cosine, "alone_in_batch": apart,
-    }))  # fmt: skip
+    facts = {"texts": len(texts), "tokens": length, "threads": options.threads, "rows": rows}
+    facts |= {"mean_cosine": quality.mean_cosine, "min_cosine": quality.min_cosine, "alone_in_batch": difference}
+    print(json.dumps({"benchmark": "items"} | facts))
 
 
 def _cut(text: str, tokens: int, model: SentenceTransformer) -> str:
@@ -105,11 +106,11 @@ def _cut(text: str, tokens: int, model: SentenceTransformer) -> str:
     return text
 
 
-def _rates(ways: dict[str, Callable[[], object]], texts: int, rounds: int) -> dict[str, list[float]]:
-    """Texts per second of each way in each round; the first, unmeasured round warms up."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+def _rates(encoders: dict[str, Callable[[], object]], texts: int, rounds: int) -> dict[str, list[float]]:
+    """Returns the texts per second of each encoder in each round. The first round warms up and is not measured."""
+    rates: dict[str, list[float]] = {name: [] for name in encoders}
     for one in range(rounds + 1):
-        for name, encode in ways.items():
+        for name, encode in encoders.items():
             started = time.perf_counter()
             encode()
             if one:
@@ -118,13 +119,13 @@ def _rates(ways: dict[str, Callable[[], object]], texts: int, rounds: int) -> di
 
 
 def _report(rates: dict[str, list[float]]) -> list[dict[str, object]]:
-    print(f"{'way':<42}{'items/s':>9}{'ratio':>8}   spread")
+    print(f"{'encoder':<42}{'items/s':>9}{'ratio':>8}   range")
     rows: list[dict[str, object]] = []
     for name, rounds in rates.items():
         ratios = [one / base for one, base in zip(rounds, rates[BASE], strict=True)]
         rate, ratio = statistics.median(rounds), statistics.median(ratios)
         print(f"{name:<42}{rate:>9.0f}{ratio:>8.2f}   {min(ratios):.2f} to {max(ratios):.2f}")
-        rows.append({"way": name, "rate": rate, "ratio": ratio, "lowest": min(ratios), "highest": max(ratios)})
+        rows.append({"encoder": name, "rate": rate, "ratio": ratio, "lowest": min(ratios), "highest": max(ratios)})
     return rows
 
 

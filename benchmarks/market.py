@@ -1,8 +1,8 @@
-"""A synthetic version of any size, without training: what the serving benchmarks run on.
+"""A synthetic version of any size, without training, for the serving benchmarks.
 
-The vectors are drawn, not learned: unit vectors around random centres, so that an approximate index finds
-neighbourhoods as it does in a catalogue. The buyer tower has the real graph with random weights. Speed depends on
-sizes, and those are real; what is recommended here means nothing.
+The vectors are random unit vectors around random centres, so that an approximate index finds neighbourhoods as it does
+in a catalogue. The buyer tower has the real graph with random weights. Speed depends on sizes, and those are real; the
+recommendations mean nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
 from trainer.export.towers import export_buyer_tower, export_item_tower
-from trainer.index.build import Built, is_small
+from trainer.index.build import BuiltIndex, is_small
 from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower
@@ -35,7 +35,7 @@ _TEXT = 384
 
 
 class Size(NamedTuple):
-    """How large a market is; `index` is a description as FAISS's factory takes it."""
+    """Sizes of a market; `factory` is an index description for `faiss.index_factory`."""
 
     products: int
     dimension: int
@@ -59,7 +59,7 @@ def buyer_id(row: int) -> str:
 
 
 def make(artifacts: Path, size: Size) -> Version:
-    """The version of this size, published; made where it is not there yet."""
+    """Publishes the version of this size and returns it. Writes it first if it does not exist."""
     layout = Layout(artifacts)
     if not layout.version(size.name).manifest.is_file():
         write_version(layout, size.name, lambda files: _fill(files, size))
@@ -76,7 +76,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([product_id(row) for row in range(size.products)]))
     spec = _index(vectors, size.factory, files.index)
-    if is_small(Built(faiss.read_index(str(files.index)), spec)):
+    if is_small(BuiltIndex(faiss.read_index(str(files.index)), spec)):
         write_nearest(files.embeddings, files.nearest)
     texts = _vectors(centre_of, _TEXT, np.random.default_rng([size.seed, 1]))
     np.save(files.text_embeddings, texts)
@@ -99,6 +99,9 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         max_history=size.history,
         configuration={"synthetic": True, **size._asdict()},
         metrics={},
+        notes=[],
+        gate="off",
+        newest_event_ms=None,
         index=spec,
         text_search=TextSearch(index=text_spec, titles=0, found_first=0.0, found_in_ten=0.0, noise=0.0),
         files={},
@@ -114,20 +117,20 @@ def _index(vectors: NDArray[np.float32], factory: str, path: Path) -> IndexSpec:
     index.add(vectors)
     spec = IndexSpec()
     if "HNSW" in factory:
-        # about .99 of the true hundred at 100,000 products; kept in the file too, so that all who read it search alike
+        # recall@100 is about .99 at 100,000 products; in the file too, so that every reader searches the same way
         faiss.downcast_index(index).hnsw.efSearch = 150  # type: ignore[attr-defined]
         steps = [
             IndexStep(depth=depth, parameter=150, factor=1.0, recall=0.99, microseconds=0) for depth in (100, 160, 1000)
         ]
         spec = IndexSpec(kind="hnsw", factory=factory, knob="efSearch", steps=steps)
     elif factory != "Flat":
-        raise ValueError(f"index {factory!r}: Flat, or one of HNSW")
+        raise ValueError(f"index {factory!r} is not supported: use Flat or a kind of HNSW")
     faiss.write_index(index, str(path))
     return spec
 
 
 def _vectors(centre_of: NDArray[np.int64], dimension: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """Unit vectors [N, D]; two of one centre have a cosine of about .5."""
+    """Unit vectors [N, D]; two vectors around one centre have a cosine of about .5."""
     centres = generator.normal(size=(centre_of.max() + 1, dimension)).astype(np.float32)
     vectors = generator.normal(size=(len(centre_of), dimension)).astype(np.float32)
     vectors += centres[centre_of]
@@ -156,16 +159,16 @@ def _products(count: int) -> list[Product]:
 def _histories(
     centre_of: NDArray[np.int64], size: Size, generator: np.random.Generator
 ) -> list[tuple[str, list[Interaction]]]:
-    """Each buyer's events lie around three centres, as a shopper's do."""
+    """Histories of buyers, each around three centres, as shoppers' histories are."""
     rows_of = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
     names = list(DEFAULT_WEIGHTS)
-    found = []
+    histories = []
     for buyer in range(size.buyers):
         pool = np.concatenate([rows_of[one] for one in generator.integers(0, len(rows_of), 3)] + [np.arange(3)])
         rows = generator.choice(pool, size.history)
         kinds = generator.choice(len(names), size.history, p=[0.8, 0.15, 0.05])
         ages = np.sort(generator.integers(0, 90 * DAY_MS, size.history))[::-1]
-        found.append(
+        histories.append(
             (
                 buyer_id(buyer),
                 [
@@ -174,11 +177,11 @@ def _histories(
                 ],
             )
         )
-    return found
+    return histories
 
 
 def _towers(files: VersionLayout, size: Size) -> None:
-    """The attention tower of the default configuration, its weights drawn at random: as ONNX and for torch."""
+    """Writes the attention tower of the default configuration with random weights, as ONNX and for torch."""
     torch.manual_seed(size.seed)
     changes = {
         "dimension": size.dimension,
@@ -191,7 +194,7 @@ def _towers(files: VersionLayout, size: Size) -> None:
     with torch.no_grad():
         for name, values in model.buyer.named_parameters():
             values.normal_(std=0.5 / size.dimension**0.5 if values.dim() == 2 else 0.3)
-            # row 0 of a table of events is padding
+            # row 0 of the event table is padding
             if name == "type_bias":
                 values[0] = 0
     export_item_tower(model, files.item_tower, _TEXT)

@@ -93,11 +93,16 @@ def main() -> None:
     model = SASRecModel(**task["settings"], epochs=task["epochs"])
     # as RecTools makes it, but for the callback and the device
     model._trainer = Trainer(
-        max_epochs=task["epochs"], enable_progress_bar=False, enable_model_summary=False, logger=False,
-        enable_checkpointing=False, devices=1, accelerator="gpu" if task["device"] == "cuda" else "cpu",
+        max_epochs=task["epochs"],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        enable_checkpointing=False,
+        devices=1,
+        accelerator="gpu" if task["device"] == "cuda" else "cpu",
         precision="bf16-mixed" if task["device"] == "cuda" else "32-true",
         callbacks=[Validation(model, dataset, folder, task, clock)],
-    )  # fmt: skip
+    )
     model.fit(dataset)
 
 

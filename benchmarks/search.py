@@ -1,12 +1,12 @@
-"""What a search for words finds in a trained version: by the texts, as /search ranks, beside the item tower's vectors.
+"""Measures text search in a trained version: by text vectors, as /search ranks, compared with item tower vectors.
 
 Usage:  make bench-search [ARGS='--artifacts .demo/artifacts --seed 7']
 
-Three kinds of query, all made of the version's own titles: titles as they stand, titles with one slip of the pen, and
-single words. Of the first two the share that finds a product of that title first, and among ten; of words that stand in
-five titles or more the share of the first ten that hold the word, and the share of words that none of ten holds. The
-rows "item tower" rank the products' stored vectors by the vector of an item of that title, as older releases did. The
-last line is one JSON object.
+There are three kinds of query, all from the version's own titles: unchanged titles, titles with one typing error, and
+single words. For titles it reports the share that finds a product of that title first, and among the first ten. For
+words that occur in at least five titles it reports the share of the first ten results that contain the word, and the
+share of words that none of them contains. The rows "item tower" rank the products' vectors by the vector of an item
+with that title. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     ids = np.load(files.ids, allow_pickle=False).tolist()
     titles = [one.title if one else "" for one in Catalogue(files.products).lookup(ids)]
     encoder, tower = TextEncoder.load(version.encoder, 2), ItemTower(files.item_tower, 2)
-    ways = {"texts": np.load(files.text_embeddings), "item tower": np.load(files.embeddings)}
+    rankings = {"texts": np.load(files.text_embeddings), "item tower": np.load(files.embeddings)}
     draw = random.Random(options.seed)
     some = draw.sample([title for title in titles if title], min(_TITLES, len(titles)))
     words = _words(titles, draw)
@@ -60,11 +60,11 @@ def main() -> None:
         f"{len(words)} words"
     )
     print(
-        f"{'ranked by':<12}{'title @1':>10}{'@10':>7}{'slip @1':>10}{'@10':>7}"
-        f"{'of ten hold the word':>23}{'none does':>11}"
+        f"{'ranked by':<12}{'title @1':>10}{'@10':>7}{'typo @1':>10}{'@10':>7}"
+        f"{'of ten with the word':>23}{'none of ten':>13}"
     )
     rows: list[dict[str, Any]] = []
-    for name, vectors in ways.items():
+    for name, vectors in rankings.items():
 
         def lists(queries: Sequence[str], name: str = name, vectors: Float32 = vectors) -> list[list[int]]:
             texts = encoder.encode(queries)
@@ -72,17 +72,17 @@ def main() -> None:
             asked = unit_rows(texts) if name == "texts" else tower.encode(texts, zero, zero, zero)
             return _best(asked, vectors)
 
-        exact = _found(lists(some), some, titles)
-        slip = _found(lists([add_typo(title, draw) for title in some]), some, titles)
+        exact = _shares(lists(some), some, titles)
+        typo = _shares(lists([add_typo(title, draw) for title in some]), some, titles)
         held = [sum(word in holding[row] for row in hits) for hits, word in zip(lists(words), words, strict=True)]
         share, none = sum(held) / (_LISTED * len(held)), held.count(0) / len(held)
-        print(f"{name:<12}{exact[0]:>10.3f}{exact[1]:>7.3f}{slip[0]:>10.3f}{slip[1]:>7.3f}{share:>23.3f}{none:>11.3f}")
-        rows.append({"by": name, "title": exact, "slip": slip, "hold": share, "none": none})
+        print(f"{name:<12}{exact[0]:>10.3f}{exact[1]:>7.3f}{typo[0]:>10.3f}{typo[1]:>7.3f}{share:>23.3f}{none:>13.3f}")
+        rows.append({"by": name, "title": exact, "typo": typo, "hold": share, "none": none})
     print(json.dumps({"benchmark": "search", "products": len(titles), "rows": rows}))
 
 
 def _words(titles: Sequence[str], draw: random.Random) -> list[str]:
-    """Words that stand in many titles, drawn at random."""
+    """Draws words that occur in at least five titles."""
     fold = Normaliser.profile("full")
     counts = Counter(word for title in titles for word in set(fold(title).split()))
     often = sorted(word for word, count in counts.items() if count >= _OFTEN and word.isalpha() and len(word) > 2)
@@ -90,15 +90,15 @@ def _words(titles: Sequence[str], draw: random.Random) -> list[str]:
 
 
 def _best(asked: Float32, vectors: Float32) -> list[list[int]]:
-    found: list[list[int]] = []
+    best: list[list[int]] = []
     for start in range(0, len(asked), _CHUNK):
         scores = asked[start : start + _CHUNK] @ vectors.T
-        found += np.argsort(-scores, axis=1, kind="stable")[:, :_LISTED].tolist()
-    return found
+        best += np.argsort(-scores, axis=1, kind="stable")[:, :_LISTED].tolist()
+    return best
 
 
-def _found(lists: Sequence[Sequence[int]], wanted: Sequence[str], titles: Sequence[str]) -> tuple[float, float]:
-    """The shares of lists with a product of the title wanted in the first place, and anywhere."""
+def _shares(lists: Sequence[Sequence[int]], wanted: Sequence[str], titles: Sequence[str]) -> tuple[float, float]:
+    """Returns the shares of lists with a product of the wanted title at the first place, and at any place."""
     first = sum(titles[hits[0]] == title for hits, title in zip(lists, wanted, strict=True))
     among = sum(any(titles[row] == title for row in hits) for hits, title in zip(lists, wanted, strict=True))
     return first / len(wanted), among / len(wanted)

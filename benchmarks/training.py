@@ -42,23 +42,38 @@ from benchmarks.curves import Clock, Curve, Point
 from demo.market.generate import generate
 from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample
-from trainer.evaluate import ranking as evaluate
+from trainer.evaluate import ranking
 from trainer.evaluate.baselines import Scorer
-from trainer.fit.softmax import fit
-from trainer.model.towers import TwoTower
+from trainer.fit.selection import select_model
+from trainer.fit.served_weights import serve_softmax
+from trainer.fit.softmax import fit_softmax
+from trainer.fit.step_loss import TrainingInputs
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation
+from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import check_writable
 from trainer.stages.prepare import prepare
-from trainer.stages.workspace import Prepared, fitter_of
+from trainer.stages.workspace import Run, fitter_of
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 
 ROOT = Path(__file__).parent.parent
 # RecTools 0.19's documented defaults
 DEFAULTS: dict[str, Any] = {
-    "n_blocks": 2, "n_heads": 4, "n_factors": 256, "dropout_rate": 0.2, "session_max_len": 100, "loss": "softmax",
-    "n_negatives": 1, "gbce_t": 0.2, "lr": 0.001, "batch_size": 128, "use_pos_emb": True,
-    "use_key_padding_mask": False, "train_min_user_interactions": 2,
-}  # fmt: skip
+    "n_blocks": 2,
+    "n_heads": 4,
+    "n_factors": 256,
+    "dropout_rate": 0.2,
+    "session_max_len": 100,
+    "loss": "softmax",
+    "n_negatives": 1,
+    "gbce_t": 0.2,
+    "lr": 0.001,
+    "batch_size": 128,
+    "use_pos_emb": True,
+    "use_key_padding_mask": False,
+    "train_min_user_interactions": 2,
+}
 SETTINGS = {
     "defaults": DEFAULTS,
     # github.com/blondered/transformer_benchmark, configs/paper/loo/s3_vanilla.yaml: RecTools' authors on these very
@@ -78,7 +93,7 @@ class TimeIsUp(Exception):
 class Task(NamedTuple):
     """What both sides are measured on, and how long."""
 
-    run: Prepared
+    run: Run
     cases: Cases
     device: str
     limit: float
@@ -87,8 +102,8 @@ class Task(NamedTuple):
 
     def score(self, scorer: Scorer) -> float:
         """NDCG@10 of the validation cases, over the full catalogue, products of the history excluded."""
-        ranks = evaluate.rank_targets(scorer, self.run.events, self.cases, self.run.ties, True, lists=False)
-        return float(evaluate.case_metrics(ranks)["ndcg@10"].mean())
+        ranks = ranking.rank_targets(scorer, self.run.events, self.cases, self.run.ties, True, lists=False)
+        return float(ranking.case_metrics(ranks)["ndcg@10"].mean())
 
 
 def main() -> int:
@@ -109,12 +124,24 @@ def main() -> int:
             }
             summaries.append({"device": device} | _report(curves, task, linear))
     data = task.run.data
-    print(json.dumps({
-        "benchmark": "training", "data": name, "synthetic": synthetic, "threads": options.threads,
-        "minutes": options.minutes, "cpu_time": options.cpu_time, "buyers": len(data.buyers),
-        "products": len(data.products), "events": len(data.events.buyer), "ours": options.set,
-        "sasrec": sasrec_settings(options.sasrec, options.sasrec_set), "devices": summaries,
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "benchmark": "training",
+                "data": name,
+                "synthetic": synthetic,
+                "threads": options.threads,
+                "minutes": options.minutes,
+                "cpu_time": options.cpu_time,
+                "buyers": len(data.buyers),
+                "products": len(data.products),
+                "events": len(data.events.buyer),
+                "ours": options.set,
+                "sasrec": sasrec_settings(options.sasrec, options.sasrec_set),
+                "devices": summaries,
+            }
+        )
+    )
     return 0
 
 
@@ -209,7 +236,8 @@ def _linear_seconds(task: Task) -> float:
     clock = Clock(task.now)
     with tempfile.TemporaryDirectory() as folder:
         fitter = fitter_of(replace(run, config=config))
-        fitter.choose(run.events, run.split.train_stop, task.cases, Path(folder))
+        validation = Validation(config, fitter.features, run.schema, run.ties, run.events, task.cases)
+        select_model(fitter, TrainingSet(run.events, run.split.train_stop), validation, Path(folder))
     return clock.seconds
 
 
@@ -219,8 +247,8 @@ def _train_ours(task: Task, folder: Path) -> Curve:
     points: list[Point] = []
     fitter = fitter_of(run)
     clock = Clock(task.now)
-    model = fitter.new_model("softmax").to(fitter.device)
-    sampler = fitter.sampler(run.events, run.split.train_stop)
+    model, data = fitter.new_model(), TrainingSet(run.events, run.split.train_stop)
+    sampler = fitter.sampler(data)
     setup = clock.seconds
     longest = run.config.model.max_history
     # events that are in a window, as history or as target
@@ -233,8 +261,10 @@ def _train_ours(task: Task, folder: Path) -> Curve:
         if task.device == "cuda":
             torch.cuda.synchronize()
         with clock.held():
-            served = fitter.as_served(model.state_dict(), run.events, run.split.train_stop)
-            score = task.score(evaluate.model_scorer(served, fitter.features, run.events, run.schema, longest))
+            is_trained = data.trained_products(len(run.data.products))
+            weights = serve_softmax(model.state_dict(), fitter.features, is_trained, run.config.seed)
+            served = load_towers(weights, run.config.model)
+            score = task.score(ranking.model_scorer(served, fitter.features, run.events, run.schema, longest))
             points.append(Point(len(points) + 1, clock.seconds, score))
             _say(OURS, points[-1])
         if clock.seconds > task.limit:
@@ -242,8 +272,8 @@ def _train_ours(task: Task, folder: Path) -> Curve:
         return score
 
     try:
-        fit(model, fitter.features, sampler, run.config, folder, run.fingerprint,
-            titles=fitter.titles, validate=validate)  # fmt: skip
+        inputs = TrainingInputs(fitter.features, sampler, run.config, fitter.titles)
+        fit_softmax(model, inputs, folder, run.fingerprint, validate=validate)
     except TimeIsUp:
         print(f"{OURS}: stopped after {clock.seconds:.0f} s of training", flush=True)
     return Curve(setup, interactions, points)
@@ -262,16 +292,34 @@ def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Cur
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     settings = sasrec_settings(options.sasrec, options.sasrec_set)
     print(f"{THEIRS}, the {options.sasrec} settings of RecTools: {json.dumps(settings)}", flush=True)
-    (folder / "task.json").write_text(json.dumps({
-        "settings": settings, "threads": options.threads, "device": task.device, "seed": run.config.seed,
-        "epochs": options.epochs, "every": options.every, "limit": task.limit,
-        "cpu_time": options.cpu_time,
-    }), encoding="utf-8")  # fmt: skip
+    (folder / "task.json").write_text(
+        json.dumps(
+            {
+                "settings": settings,
+                "threads": options.threads,
+                "device": task.device,
+                "seed": run.config.seed,
+                "epochs": options.epochs,
+                "every": options.every,
+                "limit": task.limit,
+                "cpu_time": options.cpu_time,
+            }
+        ),
+        encoding="utf-8",
+    )
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
-    with (folder / "log").open("w+") as log, subprocess.Popen(
-        [options.rectools, "-m", "benchmarks.sasrec", folder], cwd=ROOT, env=environment, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-    ) as process:  # fmt: skip
+    with (
+        (folder / "log").open("w+") as log,
+        subprocess.Popen(
+            [options.rectools, "-m", "benchmarks.sasrec", folder],
+            cwd=ROOT,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process,
+    ):
         curve = _follow(process, task, folder, options.patience)
         if process.wait() or not curve.points:
             log.seek(0)
@@ -295,7 +343,7 @@ def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: 
     return curve
 
 
-def _vectors_scorer(folder: Path, run: Prepared) -> Scorer:
+def _vectors_scorer(folder: Path, run: Run) -> Scorer:
     """Scores of the vectors in `folder`. Products it does not know are last; of a buyer it does not know, all are
     equal."""
     buyers, ids, items, known = (
@@ -324,8 +372,10 @@ def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, An
     """Prints both results and the ratios, and returns them."""
     print(f"\n{'':<10}{'set-up s':>9}{'events':>10}{'events/s':>10}{'best NDCG@10':>14}{'at epoch':>10}{'after s':>9}")
     for name, curve in curves.items():
-        print(f"{name:<10}{curve.setup:>9.1f}{curve.interactions:>10,}{curve.rate:>10,.0f}{curve.best.score:>14.4f}"
-              f"{curve.best.epochs:>10.2f}{curve.best.seconds:>9.0f}")  # fmt: skip
+        print(
+            f"{name:<10}{curve.setup:>9.1f}{curve.interactions:>10,}{curve.rate:>10,.0f}{curve.best.score:>14.4f}"
+            f"{curve.best.epochs:>10.2f}{curve.best.seconds:>9.0f}"
+        )
     ours, theirs = curves[OURS], curves[THEIRS]
     rate = ours.rate / theirs.rate
     print(f"interactions per second, ours over SASRec's: {rate:.2f}   {_goal(rate >= GOAL_RATE, f'{GOAL_RATE:g}')}")
@@ -334,21 +384,33 @@ def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, An
     before = task.prepare_seconds + linear
     found: dict[str, Any] = {
         "curves": {name: curve._asdict() | {"rate": curve.rate} for name, curve in curves.items()},
-        "rate_ratio": rate, "target": target.score, "sasrec_seconds": target.seconds, "our_seconds": reached,
-        "sasrec_stopped_by_minutes": stopped, "prepare_seconds": task.prepare_seconds, "linear_seconds": linear,
-        "time_ratio": None, "time_ratio_with_all_before": None,
-    }  # fmt: skip
+        "rate_ratio": rate,
+        "target": target.score,
+        "sasrec_seconds": target.seconds,
+        "our_seconds": reached,
+        "sasrec_stopped_by_minutes": stopped,
+        "prepare_seconds": task.prepare_seconds,
+        "linear_seconds": linear,
+        "time_ratio": None,
+        "time_ratio_with_all_before": None,
+    }
     if stopped:
-        print(f"SASRec was stopped by --minutes after {theirs.points[-1].epochs:.2f} epochs: "
-              "its best is that of the bound, not what it can reach")  # fmt: skip
+        print(
+            f"SASRec was stopped by --minutes after {theirs.points[-1].epochs:.2f} epochs: "
+            "its best is that of the bound, not what it can reach"
+        )
     if reached is None:
         print(f"ours did not reach SASRec's best NDCG@10 ({target.score:.4f}); its own best is {ours.best.score:.4f}")
         return found
     share, whole = reached / target.seconds, (reached + before) / target.seconds
-    print(f"to SASRec's best NDCG@10 ({target.score:.4f}): {reached:.0f} s against {target.seconds:.0f} s, "
-          f"{share:.3f} of the time   {_goal(share <= GOAL_TIME, f'at most {GOAL_TIME:.3f}')}")  # fmt: skip
-    print(f"with what ours does before (reading and text encoder {task.prepare_seconds:.0f} s, less where they were "
-          f"made before; linear candidate {linear:.0f} s): {whole:.3f}")  # fmt: skip
+    print(
+        f"to SASRec's best NDCG@10 ({target.score:.4f}): {reached:.0f} s against {target.seconds:.0f} s, "
+        f"{share:.3f} of the time   {_goal(share <= GOAL_TIME, f'at most {GOAL_TIME:.3f}')}"
+    )
+    print(
+        f"with what ours does before (reading and text encoder {task.prepare_seconds:.0f} s, less where they were "
+        f"made before; linear candidate {linear:.0f} s): {whole:.3f}"
+    )
     return found | {"time_ratio": share, "time_ratio_with_all_before": whole}
 
 

@@ -1,4 +1,4 @@
-"""Histories to vectors: the buyer tower of one version, over the catalogue's mapped item vectors."""
+"""Encodes histories to vectors, with the buyer tower of one version over the catalogue's mapped item vectors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from twotower.events import EventSchema, check_id
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, to_inputs
 
-# histories that go through the tower at once: their gathered item vectors [B, T, D] are the service's largest array
+# histories per run of the tower: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
 
 
 class EncodedRow(NamedTuple):
-    """What became of one history: why it has no vector, the unknown products skipped, and how many events it is of."""
+    """Why a history has no vector, if so; the unknown products that were skipped; how many events were used."""
 
     error: InvalidInput | NotFound | None
     unknown_product_ids: list[str]
@@ -37,7 +37,7 @@ class EncodedBuyers(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """One history, in any order: products, event names and times in milliseconds, of one length."""
+    """One history, in any order: products, event names and times in milliseconds, all of one length."""
 
     products: Sequence[str]
     events: Sequence[str]
@@ -49,16 +49,16 @@ class _Read(NamedTuple):
     sequence: BuyerSequence
 
 
-# what 64 bits hold
+# the largest time that a signed 64-bit integer holds
 _LATEST_MS = (1 << 63) - 1
 _EMPTY = BuyerSequence((), (), ())
 
 
 class BuyerEncoder:
-    """Histories to L2-normalised vectors, the same as the trainer's for the same events.
+    """Encodes histories to L2-normalised vectors, equal to the trainer's for the same events.
 
-    `vectors` [N, D] are the catalogue's, `rows` each product's row in them. The newest `max_history` events of *known*
-    products are used: an unknown product is skipped before the history is cut, so it takes no place.
+    `vectors` [N, D] are the catalogue's; `rows` maps a product to its row in them. The newest `max_history` events of
+    *known* products are used: unknown products are skipped before the history is cut.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class BuyerEncoder:
         self._max_interactions = max_interactions
 
     def encode(self, histories: Sequence[Columns | InvalidInput]) -> EncodedBuyers:
-        """Vectors of a batch, in its order. A history that cannot be used has an error in its own row alone."""
+        """Vectors [B, D] of a batch, in its order. A history that cannot be used has an error in its own row alone."""
         read = [self._read(history) for history in histories]
         rows = [one.row for one in read]
         good = [place for place, row in enumerate(rows) if row.error is None]
-        # histories of like length share a chunk, so that one long history does not pad all the others
+        # histories of similar length share a chunk, so that one long history does not pad all others
         good.sort(key=lambda place: rows[place].used)
         if good == list(range(len(rows))) and 0 < len(rows) <= _CHUNK:
             return EncodedBuyers(self._encode([one.sequence for one in read]), rows)
@@ -105,14 +105,14 @@ class BuyerEncoder:
         rows, codes = list(map(self._rows.get, products)), list(map(self._codes.get, events))
         ordered = not any(map(operator.ge, times, times[1:]))
         unknown: list[str] = []
-        # in order the first time is the least and the last the greatest
+        # in order, the first time is the minimum and the last the maximum
         faultless = ordered and 0 < len(times) <= self._max_interactions and times[0] >= 0 and times[-1] <= _LATEST_MS
         if not faultless or None in rows or None in codes:
             try:
                 self._check(history, rows, codes)
             except InvalidInput as error:
                 return _Read(EncodedRow(error, [], 0), _EMPTY)
-            # by time, then product, then event name: the order of `twotower.history.latest`
+            # ties in time go by product, then event name, as in `twotower.history.latest`
             known = sorted(zip(times, products, events, rows, codes, strict=True))
             unknown = list(dict.fromkeys(p for p, row in zip(products, rows, strict=True) if row is None))
             known = [one for one in known if one[3] is not None]
@@ -121,7 +121,7 @@ class BuyerEncoder:
                 return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
             times, _, _, rows, codes = map(list, zip(*known, strict=True))
         last = slice(-self._max_history, None)
-        # None is in neither list any more
+        # neither list holds a None any more
         sequence = BuyerSequence(cast("list[int]", rows[last]), cast("list[int]", codes[last]), times[last])
         return _Read(EncodedRow(None, unknown, len(sequence.rows)), sequence)
 
@@ -131,13 +131,13 @@ class BuyerEncoder:
             raise InvalidInput("interactions", [], "must hold at least one interaction")
         if count > self._max_interactions:
             raise InvalidInput("interactions", count, f"interactions, the limit is {self._max_interactions}")
-        # the catalogue's ids were checked when it was made
+        # the trainer has checked the ids of the catalogue
         for product, row in zip(history.products, rows, strict=True):
             if row is None:
                 check_id(product, "product_id")
         if None in codes:
             self._schema.check(history.events[codes.index(None)])
-        # how far ahead a time may lie is the gateway's to say: here only the differences count
+        # the gateway limits how far ahead a time may lie; here only differences between times count
         if min(history.times) < 0:
             raise InvalidInput("timestamp_ms", min(history.times), "is before 1970-01-01")
         if max(history.times) > _LATEST_MS:
@@ -145,7 +145,10 @@ class BuyerEncoder:
 
 
 def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
-    """The encoder of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
+
+    Raises CorruptArtifact if a file does not fit.
+    """
     files, manifest = version.layout, version.manifest
     version.check(files.buyer_tower, files.embeddings, files.ids)
     vectors, rows = _map(version), read_product_rows(files.ids)
@@ -166,7 +169,7 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
 def _map(version: Version) -> Float32:
     path, wanted = version.layout.embeddings, (version.manifest.products, version.manifest.dimension)
     try:
-        # a view without the class of a mapped file, whose every index operation costs a microsecond more
+        # a plain view: each index operation on numpy's mapped-file class costs a microsecond more
         vectors: Float32 = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from error
@@ -176,7 +179,7 @@ def _map(version: Version) -> Float32:
 
 
 def _warm(version: Version, encoder: BuyerEncoder, rows: dict[str, int]) -> None:
-    """Runs one full-length history, over every event name and the last product."""
+    """Runs one full-length history, with every event name and the catalogue's last product."""
     first, last = next(iter(rows)), next(reversed(rows))
     names = list(version.manifest.event_weights)
     steps = range(version.manifest.max_history)

@@ -1,4 +1,4 @@
-"""BuyerService over gRPC: decodes a request, calls the encoder, encodes its answer."""
+"""BuyerService over gRPC: decodes a request, calls the encoder, packs its answer."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-import grpc
-
 from buyer_service.encoder import BuyerEncoder, Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
-from twotower.serving import server as rpc
-from twotower.serving import wire
+from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
+from twotower.serving.rpc_method import RpcMethod
+from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
-# a few milliseconds of work: histories, and the bytes of some 1,500 interactions
-_FEW, _SMALL_BYTES = 64, 48 << 10
+# a few milliseconds of work: this many histories, and this many bytes (some 1,500 interactions)
+_FEW, _FEW_BYTES = 64, 48 << 10
 
 
-class BuyerServicer(buyer_pb2_grpc.BuyerServiceServicer):
-    """The calls of protos/buyer.proto, answered by the versions held."""
+class BuyerServicer:
+    """Answers the calls of protos/buyer.proto with the versions held."""
 
     def __init__(self, versions: Versions[BuyerEncoder], workers: Workers, max_batch: int) -> None:
         self._versions = versions
         self._workers = workers
         self._max_batch = max_batch
+        # what gRPC calls, by the names in protos/buyer.proto
+        encode = RpcMethod("Encode", self.encode)
+        self.Encode, self.EncodeStream = encode.unary, encode.stream
 
-    async def Encode(
-        self, request: buyer_pb2.EncodeRequest, context: grpc.aio.ServicerContext
-    ) -> buyer_pb2.EncodeResponse:
+    async def encode(self, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:
         wire.check_batch(len(request.histories), self._max_batch, "histories")
         version, encoder = self._versions.get(request.model_version)
-        run = self._workers.run_small if is_small(request) else self._workers.run
+        run = self._workers.run_short if is_short(request) else self._workers.run
         return await run(_encode, encoder, version, request)
 
 
@@ -47,22 +47,19 @@ async def serve(
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
     workers = Workers(settings.threads, settings.queue)
     servicer = BuyerServicer(versions, workers, settings.max_batch)
-    await rpc.serve(
-        service="buyer_service",
-        full_name=buyer_pb2.DESCRIPTOR.services_by_name["BuyerService"].full_name,
-        settings=settings,
-        versions=versions,
-        servicer=servicer,
-        add_to_server=buyer_pb2_grpc.add_BuyerServiceServicer_to_server,
-        stop=stop,
-        on_ready=on_ready,
+    service = GrpcService(
+        "buyer_service",
+        buyer_pb2.DESCRIPTOR.services_by_name["BuyerService"].full_name,
+        servicer,
+        buyer_pb2_grpc.add_BuyerServiceServicer_to_server,
     )
+    await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
 
 
-def is_small(request: buyer_pb2.EncodeRequest) -> bool:
-    """Few histories, and short ones."""
-    return len(request.histories) <= _FEW and request.ByteSize() <= _SMALL_BYTES
+def is_short(request: buyer_pb2.EncodeRequest) -> bool:
+    """True for a request of a few milliseconds: few histories, and short ones."""
+    return len(request.histories) <= _FEW and request.ByteSize() <= _FEW_BYTES
 
 
 def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:

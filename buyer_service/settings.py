@@ -8,6 +8,6 @@ from twotower.serving.settings import ServiceSettings
 
 
 class BuyerSettings(ServiceSettings):
-    """What ServiceSettings has, and how long a history may be."""
+    """The settings of every service, and how long a history may be."""
 
-    max_interactions: int = Field(10_000, ge=1, description="most interactions in one history")
+    max_interactions: int = Field(10_000, ge=1, description="maximum interactions in one history")

@@ -1,1 +1,1 @@
-"""The whole system on one machine without containers: data, training, Redis, three services and the gateway."""
+"""The whole system on one machine without containers: data, training, Redis, three services, the gateway."""

@@ -1,4 +1,4 @@
-"""`python -m demo up`, `stop` or `status`: what `make demo` and `make stop` run."""
+"""The commands `up`, `stop` and `status` of `python -m demo`, as `make demo` and `make stop` run them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import sys
 import time
 from pathlib import Path
 
-from demo.client import Client, show
+from demo.client import Client, show_answers
 from demo.settings import DemoSettings
-from demo.supervisor import ask, children, redis_url, shown_redis, supervise
+from demo.supervisor import children, redis_url, redis_url_without_password, send_command, supervise
 from twotower.errors import SettingsError, TwoTowerError, Unavailable
 from twotower.serving.settings import read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
-# the trainer's exit code where its publish gate kept a version back: another one is being served then
+# the trainer's exit code if its publish gate kept a version back, and another one is served
 _KEPT_BACK = 3
 
 
 class StepFailed(TwoTowerError):
-    """One step of the demo did not succeed; the message says which and where to look."""
+    """A step of the demo failed; the message says which one and where to look."""
 
 
 def main() -> int:
-    """Exit code 0; 1 where a step fails (nothing is left running then); 2 for a wrong setting."""
+    """Returns 0; 1 if a step fails, with nothing left running; 2 for a wrong setting."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("command", choices=("up", "stop", "status", "supervise"))
     command = parser.parse_args().command
@@ -41,38 +41,42 @@ def main() -> int:
         return supervise(settings)
     if command == "up":
         return _up(settings)
-    answer = ask(settings, command)
+    answer = send_command(settings, command)
     print(answer if command == "status" and answer else "stopped" if answer else "the demo is not running")
     return 0
 
 
 def _up(settings: DemoSettings) -> int:
-    was_running = bool(ask(settings, "status"))
+    was_running = bool(send_command(settings, "status"))
     try:
+        if not was_running:
+            # before the training, which takes minutes
+            _check_ports(settings)
         _make_data(settings)
         _train(settings)
         if not was_running:
-            _check_ports(settings)
             _start(settings)
         _wait_ready(settings)
         _warm(settings)
-        show(Client(settings.host, settings.gateway_port), settings.address)
+        show_answers(Client(settings.host, settings.gateway_port), settings.address)
     except (TwoTowerError, OSError, KeyboardInterrupt) as error:
         print(f"\nerror: {error or 'interrupted'}", file=sys.stderr)
-        if not was_running and ask(settings, "stop"):
-            print("everything that was started has been stopped", file=sys.stderr)
+        if not was_running and send_command(settings, "stop"):
+            print("all processes were stopped", file=sys.stderr)
         return 1
-    print(f"\nThe data are synthetic. Open {settings.address}/docs; stop with `make stop`; logs in {settings.logs}/.")
+    print(
+        f"\nThe data are synthetic. Open {settings.address}/docs. Stop with `make stop`. Logs are in {settings.logs}/."
+    )
     return 0
 
 
 def _make_data(settings: DemoSettings) -> None:
     sizes = {name: getattr(settings, name) for name in ("products", "buyers", "events", "seed")}
-    stamp = settings.data / "made.json"
+    stamp = settings.data / "sizes.json"
     if stamp.is_file() and json.loads(stamp.read_text()) == sizes:
         print(f"1/5 data: {settings.data} is up to date")
         return
-    print("1/5 data: making a synthetic Arabic marketplace")
+    print("1/5 data: writing a synthetic Arabic marketplace")
     options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
     _run("data", [sys.executable, "-m", "demo.market", "--out", str(settings.data), *options])
     stamp.write_text(json.dumps(sizes))
@@ -85,14 +89,14 @@ def _train(settings: DemoSettings) -> None:
     for name in ("offline.yaml", "demo.yaml"):
         command += ["--config", str(_ROOT / "trainer" / "config" / name)]
     command += shlex.split(settings.train_args)
-    if _run("training", command, fine=(0, _KEPT_BACK)) == _KEPT_BACK:
-        print("the new model is kept back, as said above: the demo goes on with the one that CURRENT names")
+    if _run("training", command, accepted=(0, _KEPT_BACK)) == _KEPT_BACK:
+        print("the publish gate kept the new model back (reasons above): the demo serves the version in CURRENT")
 
 
-def _run(step: str, command: list[str], fine: tuple[int, ...] = (0,)) -> int:
+def _run(step: str, command: list[str], accepted: tuple[int, ...] = (0,)) -> int:
     code = subprocess.run(command, check=False).returncode
-    if code not in fine:
-        raise StepFailed(f"{step} failed with exit code {code}; what it said stands above")
+    if code not in accepted:
+        raise StepFailed(f"{step} failed with exit code {code}; its output is above")
     return code
 
 
@@ -105,23 +109,25 @@ def _check_ports(settings: DemoSettings) -> None:
             except OSError as error:
                 name = f"TWOTOWER_DEMO_{child.name.upper()}_PORT"
                 raise StepFailed(
-                    f"port {child.port} of {child.name} cannot be used ({error.strerror}); choose another: "
+                    f"port {child.port} of {child.name} cannot be used ({error.strerror}). Choose another one: "
                     f"{name}=12345 make demo"
                 ) from None
 
 
 def _start(settings: DemoSettings) -> None:
-    others = "item_service, buyer_service, retrieval_service, gateway"
-    given = f"{others}; Redis is {shown_redis(settings)} (TWOTOWER_DEMO_REDIS_URL)"
-    print(f"3/5 starting {given if settings.redis_url else f'redis, {others}'}")
+    services = "item_service, buyer_service, retrieval_service, gateway"
+    if settings.redis_url:
+        print(
+            f"3/5 starting {services} with the Redis of TWOTOWER_DEMO_REDIS_URL, {redis_url_without_password(settings)}"
+        )
+    else:
+        print(f"3/5 starting redis, {services}")
     for old in settings.logs.glob("*.log"):
         old.unlink()
     with (settings.logs / "supervisor.log").open("ab") as log:
-        # a session of its own, so that Ctrl-C here or the end of this shell does not end the demo
-        subprocess.Popen(
-            [sys.executable, "-m", "demo", "supervise"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "demo", "supervise"]
+        # in a new session: neither Ctrl-C here nor the end of this shell ends the demo
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
 def _wait_ready(settings: DemoSettings) -> None:
@@ -136,18 +142,18 @@ def _wait_ready(settings: DemoSettings) -> None:
             last = json.dumps(answer["degraded"], ensure_ascii=False)
         except Unavailable as error:
             last = str(error)
-        gone = settings.logs / "supervisor.log"
-        if gone.is_file() and gone.stat().st_size and not ask(settings, "status"):
-            raise StepFailed(f"{gone.read_text().strip().splitlines()[-1]}; see {settings.logs}/")
+        log = settings.logs / "supervisor.log"
+        if log.is_file() and log.stat().st_size and not send_command(settings, "status"):
+            raise StepFailed(f"{log.read_text().strip().splitlines()[-1]}; see {settings.logs}/")
         time.sleep(0.2)
     raise StepFailed(f"the system was not ready after {settings.ready_seconds:.0f} s ({last}); see {settings.logs}/")
 
 
 def _warm(settings: DemoSettings) -> None:
-    print("4/5 loading the buyers' last interactions into Redis", flush=True)
+    print("4/5 loading the buyers' latest interactions into Redis", flush=True)
     command = [sys.executable, "-m", "gateway.warm", "--artifacts", str(settings.artifacts)]
     _run("warm-up", [*command, "--redis", redis_url(settings)])
-    print("5/5 asking the gateway")
+    print("5/5 calling the gateway")
 
 
 if __name__ == "__main__":

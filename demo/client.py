@@ -1,4 +1,4 @@
-"""A REST client as a shop would write it, and what the demo shows with it."""
+"""A REST client as a shop would write it, and the answers that the demo shows with it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import http.client
 import json
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from twotower.errors import Unavailable
 
 
-class Calls(Protocol):
-    """What `show` needs of a client."""
+class RestClient(Protocol):
+    """The calls that `show_answers` makes."""
 
     def get(self, path: str, **query: object) -> dict[str, Any]: ...
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]: ...
 
 
 class Client:
-    """Calls one gateway over one kept connection."""
+    """Calls one gateway over one connection. Raises Unavailable if a call fails."""
 
     def __init__(self, host: str, port: int) -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=10)
@@ -46,12 +46,12 @@ class Client:
 
 
 def path_of(path: str, query: Mapping[str, object]) -> str:
-    """The path and query of a request, as they are sent."""
+    """Path and query of a request, as they are sent."""
     return f"{path}?{urlencode(query, doseq=True)}" if query else path
 
 
-def gold_ring_buyer(client: Calls, buyer: str) -> dict[str, Any]:
-    """The body of POST /encode_buyer for a buyer who looks at, carts and buys gold rings."""
+def gold_ring_buyer(client: RestClient, buyer: str) -> dict[str, Any]:
+    """The body of POST /encode_buyer for a buyer who viewed, carted and bought gold rings."""
     rings = client.get("/search", q="خاتم ذهب", k=3)["product_ids"]
     now = time.time()
     events = ("View", "AddToCart", "Purchase")
@@ -64,8 +64,8 @@ def gold_ring_buyer(client: Calls, buyer: str) -> dict[str, Any]:
     }
 
 
-def show(client: Calls, address: str) -> None:
-    """One real answer of each kind, with Arabic titles, and how long answers take."""
+def show_answers(client: RestClient, address: str) -> None:
+    """Prints one real answer of each kind, with Arabic titles, and the latency of 100 calls."""
     body = gold_ring_buyer(client, "demo-gold")
     encoded = client.post("/encode_buyer", body)
     print(f"\nPOST {address}/encode_buyer   (buyer demo-gold: viewed, carted and bought gold rings)")
@@ -80,11 +80,11 @@ def show(client: Calls, address: str) -> None:
         for product, score in zip(answer["products"], answer["scores"], strict=True):
             print(f"  {score:6.3f}  {product['product_id']}  {product['category']:<12}  {product['title']}")
     print("\np50 of 100 calls, one at a time:")
-    print(f"  /encode_buyer {_p50(lambda: client.post('/encode_buyer', body)):.1f} ms")
-    print(f"  /retrieve     {_p50(lambda: client.get('/retrieve', buyer_id='demo-gold', k=10)):.1f} ms")
+    print(f"  /encode_buyer {_median_ms(lambda: client.post('/encode_buyer', body)):.1f} ms")
+    print(f"  /retrieve     {_median_ms(lambda: client.get('/retrieve', buyer_id='demo-gold', k=10)):.1f} ms")
 
 
-def _p50(call: Any) -> float:
+def _median_ms(call: Callable[[], object]) -> float:
     times = []
     for _ in range(100):
         started = time.perf_counter()

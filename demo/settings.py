@@ -11,7 +11,7 @@ from twotower.serving.settings import ProcessSettings
 
 
 class DemoSettings(ProcessSettings):
-    """Where the demo lives and listens, and how large it is."""
+    """Folder, addresses and sizes of the demo."""
 
     folder: Path = Field(Path(".demo"), description="everything the demo writes")
     host: str = Field("127.0.0.1", description="address that all processes listen on")
@@ -19,15 +19,19 @@ class DemoSettings(ProcessSettings):
     item_port: int = Field(50051, ge=1, le=65535)
     buyer_port: int = Field(50052, ge=1, le=65535)
     retrieval_port: int = Field(50053, ge=1, le=65535)
-    redis_port: int = Field(6399, ge=1, le=65535, description="of the demo's own Redis; unused where redis_url is set")
-    # a name of its own: a plain REDIS_URL in the shell is that of another system
-    redis_url: str = Field("", pattern=r"^$|^(redis|rediss|unix)://", description="a Redis to use instead of its own")
+    redis_port: int = Field(
+        6399, ge=1, le=65535, description="port of the demo's own Redis; unused if redis_url is set"
+    )
+    # not the REDIS_URL of the shell, which belongs to another system
+    redis_url: str = Field(
+        "", pattern=r"^$|^(redis|rediss|unix)://", description="Redis to use instead of the demo's own"
+    )
     products: int = Field(5000, ge=1)
     buyers: int = Field(5000, ge=1)
     events: int = Field(200_000, ge=1)
     seed: int = Field(7, ge=0)
-    train_args: str = Field("", description="further options of `python -m trainer run`")
-    ready_seconds: float = Field(60.0, gt=0, description="how long the processes may take to become ready")
+    train_args: str = Field("", description="more options of `python -m trainer run`")
+    ready_seconds: float = Field(60.0, gt=0, description="how long to wait until all processes are ready")
 
     @property
     def data(self) -> Path:
@@ -43,7 +47,7 @@ class DemoSettings(ProcessSettings):
 
     @property
     def control(self) -> str:
-        """Where the supervisor is told things; the shortest form, since a socket's path may have 107 bytes at most."""
+        """Path of the supervisor's control socket, in its shorter form: a socket's path has at most 107 bytes."""
         path = self.folder.resolve() / "control.sock"
         return min(str(path), os.path.relpath(path), key=len)
 

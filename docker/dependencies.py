@@ -1,6 +1,6 @@
 """Prints what pyproject.toml requires for one extra: `dependencies.py gateway`. Only the image build calls it.
 
-It lets an image install its libraries before any code is copied, so that a change of code does not install them again.
+With it an image installs its libraries before any code is copied: a change of the code does not install them again.
 """
 
 import sys

@@ -6,10 +6,10 @@ SECONDS = 4.0
 
 
 def main(kind: str, port: str, path: str = "") -> int:
-    """0 where the process of this container can answer; 1, with the reason, where it cannot."""
+    """Returns 0 if this container's process can answer, otherwise prints the reason and returns 1."""
     try:
         problem = ask_grpc(port) if kind == "grpc" else ask_http(port, path)
-    except Exception as error:  # whatever went wrong, it is not healthy; `docker inspect` shows this line
+    except Exception as error:  # any error means unhealthy; `docker inspect` shows this line
         problem = f"{type(error).__name__}: {error}"
     if problem:
         print(problem)
@@ -17,7 +17,7 @@ def main(kind: str, port: str, path: str = "") -> int:
 
 
 def ask_grpc(port: str) -> str:
-    """Empty where the service has a model version loaded and serves it."""
+    """The problem, or "" if the service has loaded a model version."""
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -28,7 +28,7 @@ def ask_grpc(port: str) -> str:
 
 
 def ask_http(port: str, path: str) -> str:
-    """Empty where the URL answers with a status below 400."""
+    """The problem, or "" if the URL answers with a status below 400."""
     import urllib.request
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS):

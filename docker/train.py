@@ -1,9 +1,9 @@
 """Entry point of the trainer's container: a command of `python -m trainer`, with the container's paths filled in.
 
-Without a command it is `run`. It reads the files that EVENTS and PRODUCTS name on the host, mounted below /input; where
-neither is set it makes the synthetic demo market and reads that, unless something else has been published already.
-`refresh` reads PRODUCTS alone, with the settings that the served version was trained with. `recommend` reads EVENTS
-alone and writes recommendations.csv into the artifact folder, unless --out says where.
+Without a command it is `run`. It reads the files of the host that EVENTS and PRODUCTS name, mounted below /input.
+If neither is set, it trains on the synthetic demo market, unless a version of other data is published. `refresh` reads
+only PRODUCTS, with the settings of the served version. `recommend` reads only EVENTS and writes recommendations.csv
+into the artifact folder, unless --out names another file.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from twotower.artifact.pointer import read_pointer
 from twotower.errors import TwoTowerError
 
 STAGES = ("run", "train", "evaluate", "embed", "index")
-# the trainer's exit code where its publish gate kept a version back, so that another one is served
+# the trainer's exit code if its publish gate kept a version back, and another one is served
 KEPT_BACK = 3
 INPUT, LINKS, DEMO = Path("/input"), Path("/tmp/input"), Path("/tmp/demo-market")
-# laid over trainer/config/config.yaml before TRAINER_ARGS and the command line, whose settings win
+# laid over the default configuration; TRAINER_ARGS and the command line come later and win
 CONFIG, DEMO_CONFIG = Path("/app/trainer/config/offline.yaml"), Path("/app/trainer/config/demo.yaml")
 
 
 class UsageError(Exception):
-    """What the user gave cannot be used; the message says what to do."""
+    """EVENTS or PRODUCTS cannot be used; the message says what to do."""
 
 
 def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """The trainer's exit code; 2 where EVENTS or PRODUCTS cannot be used."""
+    """Runs the command and returns the trainer's exit code; 2 if EVENTS or PRODUCTS cannot be used."""
     layout = Layout(Path(environ["TWOTOWER_ARTIFACTS"]))
     named = bool(words) and not words[0].startswith("-")
     command, rest = (words[0], list(words[1:])) if named else ("run", list(words))
-    # before all else: help needs no files, and a market is not made for it
+    # first, because help needs no files
     if {"-h", "--help"} & set(words):
         print(__doc__, flush=True)
         return trainer(list(words))
@@ -50,7 +50,7 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
             return trainer([command, "--products", products, *artifacts, *rest])
         if command == "recommend":
             events = host_file("events", environ.get("EVENTS", ""), "set it to the buyers' histories")
-            # the one folder that outlives the container
+            # only this folder outlives the container
             out = ["--out", str(layout.root / "recommendations.csv")]
             return trainer([command, "--events", events, *out, *artifacts, *rest])
         if command not in STAGES:
@@ -58,27 +58,33 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
         given = {name: environ.get(name.upper(), "") for name in ("events", "products")}
         if not any(given.values()):
-            return demo(layout, command, options, environ.get("DEMO_ARGS", ""), asked=bool(words))
-        code = stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
-        return goes_on(code, asked=bool(words))
+            return train_on_demo_market(layout, command, options, environ.get("DEMO_ARGS", ""), requested=bool(words))
+        code = run_stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
+        return exit_code(code, requested=bool(words))
     except (TwoTowerError, UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def goes_on(code: int, *, asked: bool) -> int:
-    """0 for a version that was kept back where nobody asked for it: `up` starts the services on the one in CURRENT."""
-    return 0 if code == KEPT_BACK and not asked else code
+def exit_code(code: int, *, requested: bool) -> int:
+    """The container's exit code. A version that was kept back fails only a command that the user gave.
+
+    For `docker compose up` it is no failure: the services start on the version in CURRENT.
+    """
+    return 0 if code == KEPT_BACK and not requested else code
 
 
-def stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str]) -> int:
-    """One stage of the trainer, or all of them, on these files."""
+def run_stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str]) -> int:
+    """Runs one stage of the trainer, or all of them, on these files."""
     paths = ["--events", files["events"], "--products", files["products"], "--artifacts", str(layout.root)]
     return trainer([command, *paths, *options])
 
 
 def host_file(name: str, path: str, hint: str = "set both EVENTS and PRODUCTS, or neither for the demo market") -> str:
-    """Where the host's file or folder `path` can be read here, under its own name: the ending tells the format."""
+    """The path in the container of the host's file or folder `path`. A file keeps its name: the ending is its format.
+
+    Raises UsageError if the variable is not set or the file cannot be read.
+    """
     mounted = INPUT / name
     if not path:
         raise UsageError(f"{name.upper()} is not set: {hint}")
@@ -93,25 +99,25 @@ def host_file(name: str, path: str, hint: str = "set both EVENTS and PRODUCTS, o
     return str(link)
 
 
-def demo(layout: Layout, command: str, options: Sequence[str], size: str, *, asked: bool) -> int:
-    """The demo market of this size; a version from other data is never replaced by one from it."""
-    made_here = layout.work / "demo-versions"
-    known = made_here.read_text(encoding="utf-8").split() if made_here.is_file() else []
+def train_on_demo_market(layout: Layout, command: str, options: Sequence[str], size: str, *, requested: bool) -> int:
+    """Runs one stage, or all, on the demo market of this size. Never replaces a version of other data."""
+    record = layout.work / "demo-versions"
+    known = record.read_text(encoding="utf-8").split() if record.is_file() else []
     current = read_pointer(layout.current)
     if current is not None and current.version not in known:
-        print(f"the published version {current.version} is not of the demo market: it stays")
+        print(f"the published version {current.version} is not of the demo market: it stays published")
         print("to train on your files: EVENTS=events.csv PRODUCTS=products.csv docker compose run --rm trainer")
-        return 2 if asked else 0
-    # the same size gives the same files, so making them again costs seconds and trains nothing again
+        return 2 if requested else 0
+    # the same size gives the same files: to write them again takes seconds and causes no new training
     if code := make_market(["--out", str(DEMO), *shlex.split(size)]):
         return code
     files = {name: str(DEMO / f"{name}.csv") for name in ("events", "products")}
     print("training on the synthetic demo market", flush=True)
-    code = stage(layout, command, ["--config", str(DEMO_CONFIG), *options], files)
+    code = run_stage(layout, command, ["--config", str(DEMO_CONFIG), *options], files)
     published = read_pointer(layout.current)
     if code == 0 and published is not None and published.version not in known:
-        made_here.write_text("".join(f"{name}\n" for name in [*known, published.version]), encoding="utf-8")
-    return goes_on(code, asked=asked)
+        record.write_text("".join(f"{name}\n" for name in [*known, published.version]), encoding="utf-8")
+    return exit_code(code, requested=requested)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
+from gateway.app import create_app
 from gateway.http import workers
 from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
@@ -19,17 +20,17 @@ log = logging.getLogger("gateway")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
-    """Exits 2 for a setting that cannot be used, 1 for a port that is taken, 0 after SIGTERM or SIGINT."""
+    """Exits with 0 after SIGTERM or SIGINT, 1 if it cannot listen or workers keep failing, 2 for a wrong setting."""
     try:
         settings = read_settings(GatewaySettings, "gateway")
     except SettingsError as error:
-        sys.exit(_complain(error, 2))
+        sys.exit(_print_problem(error, 2))
     telemetry.configure_logging("gateway", settings.log_level)
-    # uvicorn says at INFO what the log lines here say better
+    # the lines logged here replace uvicorn's at INFO
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     if arguments[:1] == ["--worker"]:
-        listener, alive = map(int, arguments[1:])
-        workers.watch_parent(alive)
+        listener, lifeline = map(int, arguments[1:])
+        workers.watch_parent(lifeline)
         _serve(settings, socket.socket(fileno=listener), "worker listening")
         return
     listeners = _listen(settings)
@@ -37,12 +38,12 @@ def main(arguments: Sequence[str] = ()) -> None:
         try:
             sys.exit(workers.run(settings, listeners))
         except OSError as error:
-            sys.exit(_complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", 1))
+            sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
     if settings.metrics_port is not None:
         try:
             telemetry.serve_metrics(settings.host, settings.metrics_port)
         except OSError as error:
-            sys.exit(_complain(f"cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}", 1))
+            sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
     _serve(settings, listeners[0], "listening")
     log.info("stopped")
 
@@ -53,15 +54,14 @@ def _listen(settings: GatewaySettings) -> list[socket.socket]:
             return workers.listen_shared(settings.host, settings.port, settings.workers)
         return [listen(settings.host, settings.port)]
     except OSError as error:
-        problem = f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; is the port taken?"
-        sys.exit(_complain(problem, 1))
+        sys.exit(_print_problem(_cannot_listen(settings.host, settings.port, "PORT", error), 1))
 
 
 def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> None:
-    server = make_server(settings)
+    server = make_server(create_app(settings), settings)
 
     def stop(*_: object) -> None:
-        # also for a signal that comes before uvicorn listens to them; and it raises each again once it has drained
+        # covers signals before uvicorn's own handlers are there, and those that it raises again after the drain
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,7 +72,13 @@ def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> 
         sys.exit(1)
 
 
-def _complain(problem: object, code: int) -> int:
+def _cannot_listen(host: str, port: int | None, setting: str, error: OSError) -> str:
+    settings = f"TWOTOWER_GATEWAY_HOST or TWOTOWER_GATEWAY_{setting}"
+    return f"cannot listen on {host}:{port}: {error.strerror or error}; change {settings}"
+
+
+def _print_problem(problem: object, code: int) -> int:
+    """Prints the problem and returns the exit code."""
     print(f"gateway: {problem}", file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""The application: its lifespan, its routes, and the one translation of our errors to HTTP."""
+"""The application: its routes, its lifespan, and the connections that live as long as it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from gateway.api import openapi
-from gateway.api.problems import failed, on_error, on_http
+from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
@@ -24,16 +24,15 @@ from gateway.http.access_log import AccessLog
 from gateway.http.edge import Edge
 from gateway.pipeline import Pipeline
 from gateway.settings import GatewaySettings
-from twotower.errors import (
-    TwoTowerError,
-)
-from twotower.serving import client, telemetry
+from twotower.errors import TwoTowerError
+from twotower.serving import telemetry
+from twotower.serving.client import connect as open_channel
 
-_DESCRIPTION = "Two-tower retrieval: buyers' vectors from their interactions, and the products nearest to them."
+_DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and finds the nearest products."
 
 
 def create_app(settings: GatewaySettings) -> Edge:
-    """The gateway. Nothing is connected before its lifespan starts."""
+    """The ASGI application of the gateway. Nothing is connected before its lifespan starts."""
     routes = Routes(settings)
     table = routes.table()
     access = AccessLog() if settings.access_log else None
@@ -44,10 +43,10 @@ def create_app(settings: GatewaySettings) -> Edge:
             if access is not None:
                 stack.callback(access.flush)
             live = connect(settings, stack)
-            telemetry.settle_memory()
+            telemetry.freeze_loaded_objects()
             yield {"live": live}
 
-    # /docs from files of its own: a shop's network may not let the browser reach a CDN
+    # FastAPIOffline serves the files of /docs itself: a shop's network may block CDNs
     app = FastAPIOffline(title="Two-tower gateway", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     for spec in table:
         app.add_route(spec.path, spec.handler, methods=[spec.method], include_in_schema=False)
@@ -55,20 +54,20 @@ def create_app(settings: GatewaySettings) -> Edge:
     app.openapi = lambda: described  # type: ignore[method-assign]
     app.add_exception_handler(TwoTowerError, on_error)
     app.add_exception_handler(HTTPException, on_http)
-    # outside of all that the framework lays around its router
+    # outermost, around the framework's own middleware
     return Edge(
         app,
         handlers={(spec.method, spec.path): spec.handler for spec in table},
         on_error=on_error,
-        on_failure=failed,
+        on_failure=on_failure,
         access=access,
     )
 
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
-    """Channels, the Redis pool and all that stands on them; `stack` closes them, the last made first."""
+    """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
-    channels = [client.connect(address, settings.max_message_mb) for address in addresses]
+    channels = [open_channel(address, settings.max_message_mb) for address in addresses]
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels
@@ -82,17 +81,21 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         Breaker("Redis", settings.redis_retry_seconds),
     )
     history = HistoryStore(redis, limits)
-    items, buyers, found = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
-    for one in (history, items, buyers, found):
-        stack.push_async_callback(one.close)
+    items, buyers, products = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
+    for client in (history, items, buyers, products):
+        stack.push_async_callback(client.close)
     dependencies = [
         Dependency(
             "retrieval", grpc_health(retrieval, "twotower.retrieval.v1.RetrievalService"), "no products", vital=True
         ),
         Dependency(
-            "buyer", grpc_health(buyer, "twotower.buyer.v1.BuyerService"), "no /encode_buyer; /retrieve gives popular"
+            "buyer",
+            grpc_health(buyer, "twotower.buyer.v1.BuyerService"),
+            "no /encode_buyer; /retrieve answers with popular products",
         ),
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
-        Dependency("redis", redis.ping, "interactions are not stored, or /retrieve gives popular, or both"),
+        Dependency(
+            "redis", redis.ping, "interactions are not stored, or /retrieve answers with popular products, or both"
+        ),
     ]
-    return Live(Pipeline(history, items, buyers, found, settings.history_size), dependencies)
+    return Live(Pipeline(history, items, buyers, products, settings.history_size), dependencies)

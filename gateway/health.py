@@ -1,4 +1,4 @@
-"""What the gateway depends on, asked now: which of it answers, and what its absence takes away."""
+"""The health of the gateway's dependencies, and what does not work without each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECK_SECONDS = 0.5
 
 
 class Dependency(NamedTuple):
-    """One thing to ask. `ask` raises Unavailable; `loss` says what does not work without it."""
+    """One dependency. `ask` raises Unavailable if it is down; `loss` says what does not work without it."""
 
     name: str
     ask: Callable[[], Awaitable[None]]
@@ -24,7 +24,7 @@ class Dependency(NamedTuple):
 
 
 class Readiness(NamedTuple):
-    """`dependencies` maps a name to "ok" or the reason; ready while every vital one answers."""
+    """Ready if every vital dependency answers. `dependencies` maps each name to "ok" or to the reason why not."""
 
     ready: bool
     dependencies: dict[str, str]
@@ -32,18 +32,18 @@ class Readiness(NamedTuple):
 
 
 async def check(dependencies: list[Dependency]) -> Readiness:
-    """Asks all of them at once, each for at most half a second."""
-    states = await asyncio.gather(*(_state(one) for one in dependencies))
-    down = [one for one, state in zip(dependencies, states, strict=True) if state != "ok"]
+    """Asks all dependencies at the same time and gives up on each after one second."""
+    states = await asyncio.gather(*(_state(dependency) for dependency in dependencies))
+    down = [dependency for dependency, state in zip(dependencies, states, strict=True) if state != "ok"]
     return Readiness(
-        ready=not any(one.vital for one in down),
-        dependencies={one.name: state for one, state in zip(dependencies, states, strict=True)},
-        degraded=[f"{one.name}: {one.loss}" for one in down],
+        ready=not any(dependency.vital for dependency in down),
+        dependencies={dependency.name: state for dependency, state in zip(dependencies, states, strict=True)},
+        degraded=[f"{dependency.name}: {dependency.loss}" for dependency in down],
     )
 
 
 def grpc_health(channel: Any, service: str) -> Callable[[], Awaitable[None]]:
-    """Asks a service's health; Unavailable where it is not SERVING or does not answer."""
+    """Returns a function that asks for a service's health and raises Unavailable if that is not SERVING."""
     stub = health_pb2_grpc.HealthStub(channel)
 
     async def ask() -> None:
@@ -57,9 +57,9 @@ def grpc_health(channel: Any, service: str) -> Callable[[], Awaitable[None]]:
     return ask
 
 
-async def _state(one: Dependency) -> str:
+async def _state(dependency: Dependency) -> str:
     try:
-        await asyncio.wait_for(one.ask(), 2 * CHECK_SECONDS)
+        await asyncio.wait_for(dependency.ask(), 2 * CHECK_SECONDS)
     except Unavailable as error:
         return str(error)
     except TimeoutError:

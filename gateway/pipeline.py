@@ -1,4 +1,4 @@
-"""From a checked request to its answer: history, vector, products. All of one answer is of one model version."""
+"""From a checked request to its answer: history, vector, products. One model version gives the whole answer."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from twotower.history import latest
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
-# of the time left: what is spent on a history or a buyer's vector must leave enough for the popular products
+# a history or a buyer's vector may take this share of the time left: the popular products need the rest
 _FIRST_SHARE = 0.5
+# attempts on another version after the first attempt
 _RERUNS = 2
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
 
 
 class ProductList(NamedTuple):
-    """One list of products as it goes out; `products` only where they were asked for."""
+    """A list of products; `products` holds their details if the caller asked for them."""
 
     hits: Hits
     source: Source
@@ -42,7 +43,7 @@ class ProductList(NamedTuple):
 
 
 class BuyerEncoding(NamedTuple):
-    """A buyer's vector, and how many of the interactions were stored."""
+    """A buyer's vector, and how many interactions were stored."""
 
     encoded: EncodedBuyer
     stored: int
@@ -50,7 +51,7 @@ class BuyerEncoding(NamedTuple):
 
 
 class KnownBuyer(NamedTuple):
-    """What Redis said of a buyer: the history, oldest first, packed; or the reason why it could not be read."""
+    """A buyer's stored history, oldest first, packed; or the reason why Redis could not be read."""
 
     history: str
     failure: TwoTowerError | None
@@ -58,7 +59,7 @@ class KnownBuyer(NamedTuple):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The flows behind the routes. Raises the errors of `twotower.errors`; `deadline` is that of the whole request."""
+    """The flows behind the routes, each within the request's `deadline`. They raise errors of `twotower.errors`."""
 
     history: HistoryStore
     items: ItemClient
@@ -67,10 +68,10 @@ class Pipeline:
     history_size: int
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
-        """The vector of exactly these interactions (the latest N, each once), which are then stored.
+        """Encodes exactly these interactions (the latest N, each once), then stores them.
 
-        Products that the model does not know are skipped and named, and stored all the same: the next version may
-        know them. Where it knows none, or not one of the events, InvalidInput, and nothing is stored.
+        Products that the model does not know are skipped and named, but also stored: the next version may know them.
+        Raises InvalidInput, and stores nothing, if it knows none of the products or does not know an event.
         """
         interactions = latest(list(set(given)), self.history_size)
         try:
@@ -92,11 +93,11 @@ class Pipeline:
         return BuyerEncoding(encoded, stored, warnings)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Stores interactions, all or none. Unavailable where Redis is down: then none was kept."""
+        """Stores interactions, all or none. Raises Unavailable if Redis is down: then none was stored."""
         return await self.history.add(additions, deadline)
 
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
-        """The products nearest to a buyer's stored history, or the popular ones where there is none to go by."""
+        """The products nearest to a buyer's stored history, or the popular ones if no history can be used."""
         known = await self._read(query.buyer_id, deadline)
         seen = set(wire.unpack_columns(known.history)[0]) if query.exclude_seen else set()
         ask = _query(query, seen)
@@ -114,15 +115,17 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def similar(self, query: SimilarQuery, deadline: Deadline) -> ProductList:
-        """The products nearest to a product, itself left out. NotFound where the model does not know it."""
+        """The products nearest to a product, without itself. Raises NotFound if the model does not know it."""
 
         async def attempt(version: str) -> ProductList:
             vector = await self.retrieval.vector(query.product_id, version, deadline)
             if vector is None:
                 raise NotFound(f"product {query.product_id!r} is not known", field="product_id")
-            # a product without text, brand, category and events
+            # a product without text, brand, category and events has a vector of zeros
             blank = (
-                [] if vector.floats().any() else [f"nothing is known of {query.product_id!r} to tell what is like it"]
+                []
+                if vector.floats().any()
+                else [f"product {query.product_id!r} has no content and no events to compare"]
             )
             hits = await self.retrieval.search(vector, _query(query, {query.product_id}), deadline)
             return await self._list(query, hits, "model", blank, deadline)
@@ -130,25 +133,16 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts are nearest to a text, by the text encoder.
-
-        A version that keeps no text vectors is searched with the vector of an item of that title, and the answer says
-        so.
-        """
+        """The products whose texts are nearest to a text, by the text encoder."""
 
         async def attempt(version: str) -> ProductList:
             try:
-                encoded = await self.items.encode_text(query.q, version, deadline)
+                vector = await self.items.encode_text(query.q, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
-            ask, warnings = _query(query, set()), list[str]()
-            try:
-                hits = await self.retrieval.search_texts(encoded.text, ask, deadline)
-            except NotFound as error:
-                warnings = [f"{error}: ranked as an item of this title, which finds words less surely"]
-                hits = await self.retrieval.search(encoded.item, ask, deadline)
-            if hits.unlike:
-                warnings = [f"no product reads like {query.q!r}: these are no nearer to it than to random letters"]
+            hits, warnings = await self.retrieval.search_texts(vector, _query(query, set()), deadline), list[str]()
+            if hits.is_below_noise:
+                warnings = [f"no product matches {query.q!r}: random letters match these products as well"]
             return await self._list(query, hits, "model", warnings, deadline)
 
         return await on_one_version(attempt)
@@ -162,9 +156,9 @@ class Pipeline:
     async def _buyer_vector(
         self, query: RetrieveQuery, known: KnownBuyer, version: str, deadline: Deadline
     ) -> tuple[Vector | None, list[str]]:
-        """The buyer's vector, or None for the popular products, with what the caller should be told of it.
+        """The buyer's vector, or None for the popular products, and the warnings for the caller.
 
-        With `fallback=none`, NotFound where the buyer has no known history, and the failure itself where one is why.
+        With `fallback=none`, raises the failure instead, or NotFound if the buyer has no known history.
         """
         failure: TwoTowerError | None = known.failure
         warnings = [f"the buyer's history cannot be read: {failure}"] if failure else []
@@ -176,10 +170,10 @@ class Pipeline:
                 failure = error
                 warnings = [f"the buyer's history cannot be encoded: {error}"]
             except InvalidInput as error:
-                # stored under event names that this version does not have
+                # the history holds an event name that this version does not have
                 warnings = [f"the buyer's history cannot be encoded: {error}"]
             except NotFound:
-                pass  # a history of products that this version does not know is no known history
+                pass  # this version knows none of the history's products
         if query.fallback == "none":
             raise failure or NotFound(f"buyer {query.buyer_id!r} has no known history", field="buyer_id")
         return None, warnings
@@ -195,10 +189,10 @@ class Pipeline:
 
 
 async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
-    """Runs `attempt("")`, and again on a version that all services hold where one lacks the version asked for.
+    """Runs `attempt("")`; if a service does not hold the version asked for, runs it again on one that all hold.
 
-    The first rerun takes the newest version of the service that refused; only where another refuses that one too,
-    a second takes one that both named. Unavailable where there is none in common.
+    The first rerun asks for the newest version of the service that refused. If another service refuses that one too,
+    a second rerun asks for a version that both hold. Raises Unavailable if they hold none in common.
     """
     version, held = "", list[str]()
     for _ in range(1 + _RERUNS):
@@ -214,7 +208,7 @@ async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
 
 
 def _of_row(error: InvalidInput, given: Sequence[Interaction]) -> InvalidInput:
-    """The refusal of an event, naming the first row that holds it: the buyer service has them in another order."""
+    """The refusal of an event, for the first row with that event: the buyer service has the rows in another order."""
     for row, one in enumerate(given):
         refused = InvalidInput(f"recent_interactions[{row}].event_type", one.event_type, error.problem)
         if (error.field, error.value) == ("event_type", refused.value):

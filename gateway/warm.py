@@ -1,4 +1,4 @@
-"""`python -m gateway.warm`: puts each buyer's last interactions of a model version into Redis, once."""
+"""`python -m gateway.warm`: copies each buyer's newest interactions from a model version into Redis."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from twotower.events import check_id
 from twotower.history import read_recent
 from twotower.serving.settings import read_settings
 
-# buyers in one transaction: Redis does nothing else while it runs one
-_BATCH = 100
+# buyers per transaction; Redis serves nobody else while it runs one
+_BATCH_BUYERS = 100
 
 
 class Warmed(NamedTuple):
-    """What was put into Redis."""
+    """How much was copied into Redis."""
 
     version: str
     buyers: int
@@ -38,47 +38,50 @@ class Warmed(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code 0; 1 where Redis fails; 2 for a setting or a version that is not there; 3 for a corrupt one."""
+    """Returns the exit code: 0, 1 if Redis fails, 2 for a wrong setting or missing version, 3 for a corrupt version."""
     parser = argparse.ArgumentParser(prog="python -m gateway.warm", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=os.environ.get("TWOTOWER_ARTIFACTS", "artifacts"))
-    parser.add_argument("--redis", metavar="URL", help="default: TWOTOWER_GATEWAY_REDIS_URL, or the local one")
-    parser.add_argument("--version", metavar="NAME", help="default: the one that CURRENT names")
+    parser.add_argument("--redis", metavar="URL", help="default: TWOTOWER_GATEWAY_REDIS_URL, else the local Redis")
+    parser.add_argument("--version", metavar="NAME", help="default: the version that CURRENT names")
     options = parser.parse_args(arguments)
     try:
-        settings = _settings(options.redis)
+        settings = _read_settings(options.redis)
         version = find_version(Layout(Path(options.artifacts)), options.version)
         warmed = asyncio.run(warm(settings, version))
     except (NotFound, SettingsError) as error:
-        return _complain(error, 2)
+        return _print_problem(error, 2)
     except CorruptArtifact as error:
-        return _complain(error, 3)
+        return _print_problem(error, 3)
     except TwoTowerError as error:
-        return _complain(f"{error} (tried {_shown(settings.redis_url)})", 1)
+        return _print_problem(f"{error} (tried {_without_password(settings.redis_url)})", 1)
     print(f"warmed {warmed.buyers} buyers with {warmed.interactions} interactions of version {warmed.version}")
     return 0
 
 
 def find_version(layout: Layout, name: str | None) -> Version:
-    """The version `name`, or the one that CURRENT names; its interactions are hashed. NotFound or CorruptArtifact."""
+    """The version `name`, or the one that CURRENT names, with its interactions verified by hash.
+
+    Raises NotFound or CorruptArtifact.
+    """
     if name:
         version = open_version(layout, name)
     else:
         pointer = read_pointer(layout.current)
         if pointer is None:
-            raise NotFound(f"there is no {layout.current}: no version has been published yet")
+            raise NotFound(f"there is no {layout.current}: publish a version first")
         version = open_version(layout, pointer.version, pointer.manifest_sha256)
     version.check(version.layout.recent)
     return version
 
 
 async def warm(settings: GatewaySettings, version: Version) -> Warmed:
-    """Merges the version's interactions into Redis: newer ones that are there stay. Unavailable without Redis."""
-    client = connect_redis(settings)
+    """Merges the version's interactions into Redis and keeps newer ones there. Raises Unavailable if Redis fails."""
+    pipelines = connect_redis(settings)
     breaker = Breaker("Redis", settings.redis_retry_seconds)
-    history = RedisHistory(client, settings.history_size, settings.history_ttl_days, breaker)
+    history = RedisHistory(pipelines, settings.history_size, settings.history_ttl_days, breaker)
     buyers = interactions = 0
     try:
-        for batch in _batches(read_additions(version.layout.recent), _BATCH):
+        for batch in _batches(read_additions(version.layout.recent), _BATCH_BUYERS):
             for count in await history.add(batch):
                 if isinstance(count, Exception):
                     raise count
@@ -90,13 +93,13 @@ async def warm(settings: GatewaySettings, version: Version) -> Warmed:
 
 
 def read_additions(path: Path) -> Iterator[Addition]:
-    """What the file holds, buyer by buyer. CorruptArtifact for an id that Redis could not keep."""
+    """The interactions of a file, buyer by buyer. Raises CorruptArtifact for an id that Redis cannot store."""
     for buyer_id, interactions in read_recent(path):
         try:
             check_id(buyer_id, "buyer_id")
-            for one in interactions:
-                check_id(one.product_id, "product_id")
-                check_id(one.event_type, "event_type")
+            for interaction in interactions:
+                check_id(interaction.product_id, "product_id")
+                check_id(interaction.event_type, "event_type")
         except (InvalidInput, TypeError) as error:
             raise CorruptArtifact(f"{path} holds an unusable interaction of buyer {buyer_id!r}: {error}") from None
         if interactions:
@@ -109,7 +112,7 @@ def _batches(additions: Iterable[Addition], size: int) -> Iterator[list[Addition
         yield batch
 
 
-def _settings(redis_url: str | None) -> GatewaySettings:
+def _read_settings(redis_url: str | None) -> GatewaySettings:
     settings = read_settings(GatewaySettings, "gateway")
     if redis_url is None:
         return settings
@@ -117,13 +120,13 @@ def _settings(redis_url: str | None) -> GatewaySettings:
     return read_settings(GatewaySettings, "gateway", environ)
 
 
-def _shown(url: str) -> str:
-    """A URL without user and password."""
+def _without_password(url: str) -> str:
+    """The URL without user and password."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _complain(error: object, code: int) -> int:
+def _print_problem(error: object, code: int) -> int:
     print(f"gateway.warm: {error}", file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""Items to vectors: the text encoder, the vocabulary and the item tower of one version."""
+"""Encodes items to vectors, with the text encoder, the vocabulary and the item tower of one version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twotower.text.normalise import item_text
 
 
 class Item(NamedTuple):
-    """What is known of one item; every field may be empty."""
+    """One item to encode; every field may be empty."""
 
     title: str
     description: str
@@ -29,17 +29,16 @@ class Item(NamedTuple):
 
 
 class EncodedRow(NamedTuple):
-    """What became of one item: why it has no vector, and which of its fields the model does not know."""
+    """Why an item has no vector, if so, and which of its fields the model does not know."""
 
     error: InvalidInput | None
     unknown_fields: list[str]
 
 
 class EncodedItems(NamedTuple):
-    """Vectors [B, D] and text vectors [B, E], both all zero in rows with an error; rows [B]."""
+    """Vectors [B, D] of the item tower or [B, E] of the text encoder, all zero in rows with an error; rows [B]."""
 
     vectors: Float32
-    text_vectors: Float32
     rows: list[EncodedRow]
 
 
@@ -50,10 +49,10 @@ class _Codes(NamedTuple):
 
 
 class ItemEncoder:
-    """Items to L2-normalised vectors, the same as the trainer's for a row of the catalogue.
+    """Encodes items to L2-normalised vectors: for a product of the catalogue, the vector that the trainer stored.
 
-    `product_rows` gives each product's row in the catalogue's vectors. A product of the catalogue also gets its learned
-    embedding (input row + 1 of the tower); any other id is encoded from its content alone.
+    `product_rows` maps a product's id to its row in the catalogue's vectors. A product of the catalogue also gets its
+    learned embedding (input row + 1 of the tower); any other id is encoded from its content alone.
     """
 
     def __init__(
@@ -74,20 +73,28 @@ class ItemEncoder:
         self._max_text = max_text
 
     def encode(self, items: Sequence[Item]) -> EncodedItems:
-        """Vectors of a batch, in its order. An item that cannot be encoded has an error in its own row alone."""
+        """Vectors [B, D] of a batch, in its order. An item that cannot be encoded has an error in its own row alone."""
         codes = [self._codes(item) for item in items]
         rows = [EncodedRow(self._problem(item), _unknown(item, code)) for item, code in zip(items, codes, strict=True)]
         vectors = np.zeros((len(items), self._dimension), np.float32)
-        texts = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
-            texts[good] = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
+            texts = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
             brand, category, product = np.array([codes[place] for place in good], np.int64).T
-            vectors[good] = self._tower.encode(texts[good], brand, category, product)  # [good, D]
-        return EncodedItems(vectors, texts, rows)
+            vectors[good] = self._tower.encode(texts, brand, category, product)  # [good, D]
+        return EncodedItems(vectors, rows)
+
+    def encode_texts(self, items: Sequence[Item]) -> EncodedItems:
+        """Text vectors [B, E] of a batch, without the item tower; errors as in `encode`, no unknown fields."""
+        rows = [EncodedRow(self._problem(item), []) for item in items]
+        vectors = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
+        good = [place for place, row in enumerate(rows) if row.error is None]
+        if good:
+            vectors[good] = self._text_encoder.encode([_text(items[place]) for place in good])
+        return EncodedItems(vectors, rows)
 
     def _codes(self, item: Item) -> _Codes:
-        # a name that is too long is refused below: it is not worth folding first
+        # `_problem` refuses a name that is too long, so folding it would be wasted work
         brand = self._vocab.brand_index(item.brand) if len(item.brand) <= self._max_text else 0
         category = self._vocab.category_index(item.category) if len(item.category) <= self._max_text else 0
         return _Codes(brand, category, self._product_rows.get(item.product_id, -1) + 1)
@@ -95,9 +102,9 @@ class ItemEncoder:
     def _problem(self, item: Item) -> InvalidInput | None:
         size = len(item.title) + len(item.description)
         if size > self._max_text:
-            longer = max(("title", item.title), ("description", item.description), key=lambda one: len(one[1]))
+            longest = max(("title", item.title), ("description", item.description), key=lambda one: len(one[1]))
             problem = f"title and description have {size} characters, the limit is {self._max_text}"
-            return InvalidInput(*longer, problem)
+            return InvalidInput(*longest, problem)
         for field, value in (("brand", item.brand), ("category", item.category)):
             if len(value) > self._max_text:
                 return InvalidInput(field, value, f"has {len(value)} characters, the limit is {self._max_text}")
@@ -107,7 +114,10 @@ class ItemEncoder:
 
 
 def load(version: Version, settings: ItemSettings) -> ItemEncoder:
-    """The encoder of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
+
+    Raises CorruptArtifact if a file does not fit.
+    """
     files, folder, manifest = version.layout, version.encoder, version.manifest
     tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
     version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids)
@@ -127,7 +137,7 @@ def load(version: Version, settings: ItemSettings) -> ItemEncoder:
 
 
 def _warm(version: Version, text_encoder: TextEncoder, tower: ItemTower, vocab: Vocab) -> None:
-    """Runs one batch with the highest code of every table, so that tables of the wrong size are found here."""
+    """Runs one batch with the highest code of every table, which fails if a table has the wrong size."""
     text = text_encoder.encode(["خاتم ذهب", "زيت محرك 5W-30"])  # [2, E]
     highest = (max(vocab.brand.values(), default=0), max(vocab.category.values(), default=0), version.manifest.products)
     brand, category, product = (np.array([0, code], np.int64) for code in highest)

@@ -8,6 +8,8 @@ from twotower.serving.settings import ServiceSettings
 
 
 class ItemSettings(ServiceSettings):
-    """What ServiceSettings has, and the longest text that is encoded."""
+    """The settings of every service, and the longest text that may be encoded."""
 
-    max_text: int = Field(20_000, ge=1, description="most characters of title and description, of brand, of category")
+    max_text: int = Field(
+        20_000, ge=1, description="maximum characters of title and description together, of brand, and of category"
+    )

@@ -1,4 +1,4 @@
-"""The products of one version: nearest to a vector, most popular, and what is known of each; with filters."""
+"""The products of one version: the nearest to a vector, the most popular, and their details; with filters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
-from twotower.errors import CorruptArtifact, InvalidInput, NotFound
+from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.text.normalise import Normaliser
 
 MAX_K = 1000
-# far above the length 1 of any vector of a tower, far below where a sum of products overflows
+# far above the length 1 of a tower's vector, far below the lengths whose inner products overflow
 _MAX_LENGTH = 1e6
 _NONE = np.empty(0, np.int64)
 
 
 class Filter(NamedTuple):
-    """Products allowed: any of the categories, and any of the brands (none given: all), and that stock state."""
+    """The products allowed: of any of the categories, of any of the brands, in that stock state; empty allows all."""
 
     categories: tuple[str, ...] = ()
     brands: tuple[str, ...] = ()
@@ -34,9 +34,9 @@ class Filter(NamedTuple):
 
 
 class Query(NamedTuple):
-    """How many products, which never, which only, and how unlike one another, 0 to 1 (see `twotower.search.diversity`).
+    """What a caller asks for: `k` products, 1 to 1,000, none of them excluded, all of them passing the filter.
 
-    `k` is 1 to 1,000; unknown excluded ids are harmless.
+    `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect.
     """
 
     k: int
@@ -46,27 +46,30 @@ class Query(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """min(k, allowed) products, best first (with diversity: as chosen), their scores [K]; and the filter values that no
-    product has. `unlike`: the best product's text is no nearer to what was asked for than to random letters."""
+    """min(k, allowed) products, best first (with diversity, in the order chosen), and their scores [K].
+
+    `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best score is no
+    higher than random letters reach.
+    """
 
     product_ids: list[str]
     scores: Float32
     unknown_filter_values: list[str]
-    unlike: bool = False
+    is_below_noise: bool = False
 
 
 NO_FILTER = Filter()
 
 
 class Texts(NamedTuple):
-    """The products' text vectors, row i of the same product as elsewhere, and the cosine that random letters reach."""
+    """The text vectors of the products, in the rows of the other vectors, and the cosine that random letters reach."""
 
     vectors: VectorIndex
     noise: float
 
 
 class StoredVectors(NamedTuple):
-    """Vectors [B, D], all zero in the rows of unknown products; and those products' ids."""
+    """Vectors [B, D], all zero in the rows of unknown products, and the ids of these."""
 
     vectors: Float32
     unknown_product_ids: list[str]
@@ -81,7 +84,7 @@ _EVERY = _Allowed(None, [])
 
 
 class _Names:
-    """The names of one attribute. A filter value is a name itself or, failing that, any spelling that folds to it."""
+    """The names of one attribute. A filter value matches a name itself, or else every name with the same folding."""
 
     def __init__(self, kind: str, names: Sequence[str], codes: NDArray[np.int32], fold: Normaliser) -> None:
         self._kind = kind
@@ -93,7 +96,7 @@ class _Names:
             self._folded[fold(name)].append(code)
 
     def allowed(self, values: Sequence[str]) -> _Allowed:
-        """Products of any of `values`; every product where there are none, no product where all are unknown."""
+        """Allows products of any of `values`: all products if there are no values, none if all values are unknown."""
         if not values:
             return _Allowed(None, [])
         chosen = np.zeros(len(self._exact), np.bool_)
@@ -107,23 +110,21 @@ class _Names:
 
 
 class ProductIndex:
-    """The vectors, the ids and the catalogue of one version; row i of each is the same product.
+    """The vectors, the texts, the ids and the catalogue of one version; row i of each is the same product.
 
     Answers are as exact as the index (see `VectorIndex`) and deterministic: equal scores come in the order of the rows.
-    Every method takes a whole batch, may be called from several threads, and blocks.
+    Every method takes a whole batch, blocks, and may be called from several threads.
     """
 
-    def __init__(
-        self, index: VectorIndex, rows: Mapping[str, int], catalogue: Catalogue, texts: Texts | None = None
-    ) -> None:
+    def __init__(self, index: VectorIndex, texts: Texts, rows: Mapping[str, int], catalogue: Catalogue) -> None:
         columns = catalogue.columns()
         if not index.size == len(rows) == len(columns.popularity):
             raise CorruptArtifact(
                 f"the index holds {index.size} products, the list of ids {len(rows)}, "
                 f"products.sqlite {len(columns.popularity)}"
             )
-        if texts is not None and texts.vectors.size != index.size:
-            raise CorruptArtifact(f"the index holds {index.size} products, that of their texts {texts.vectors.size}")
+        if texts.vectors.size != index.size:
+            raise CorruptArtifact(f"the index holds {index.size} products, the text index {texts.vectors.size}")
         fold = Normaliser.profile("full")
         self._index = index
         self._texts = texts
@@ -137,22 +138,19 @@ class ProductIndex:
         self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
 
     def milliseconds(self, queries: int) -> float:
-        """About how long a search for so many queries without a filter takes."""
+        """About how long an unfiltered search for so many queries takes."""
         return self._index.milliseconds(queries)
 
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
         """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.
 
-        Queries of one filter are searched together. InvalidInput where the numbers of vectors and queries
-        differ, or their dimension, a k, a diversity, or a number that is not finite.
+        Queries with equal filters are searched together. Raises InvalidInput if the numbers of vectors and queries
+        differ, and for a wrong dimension, k or diversity, or a number that is not finite.
         """
         return self._search(self._index, vectors, queries, -math.inf)
 
     def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
-        """As `search`, by the cosines of text vectors [B, E] with the products' texts. NotFound where the version keeps
-        none of these."""
-        if self._texts is None:
-            raise NotFound("this version keeps no text vectors of its products", field="texts")
+        """Like `search`, by the cosines of text vectors [B, E] with the text vectors of the products."""
         return self._search(self._texts.vectors, unit_rows(vectors), queries, self._texts.noise)
 
     def _search(self, index: VectorIndex, vectors: Float32, queries: Sequence[Query], noise: float) -> list[Answer]:
@@ -169,13 +167,14 @@ class ProductIndex:
             found = index.search(asked, ks, excluded, allowed.mask)
             for place, query, hits in zip(places, here, found, strict=True):
                 chosen = diversify(hits, index, query.k, query.diversity)
-                unlike = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, unlike)
+                below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
-        """The most popular products for each query, whatever its diversity; scores are shares of all events'
-        weight. InvalidInput for a k or a diversity.
+        """The most popular products for each query; scores are shares of all events' weight.
+
+        Diversity has no effect. Raises InvalidInput for a k or a diversity out of range.
         """
         _check_queries(queries)
         answers = []
@@ -184,14 +183,14 @@ class ProductIndex:
             if allowed.mask is not None:
                 rows = rows[allowed.mask[rows]]
             excluded = self._excluded(query)
-            # no more than this many can be dropped before k are left
+            # k are left even if each excluded product is among these
             rows = rows[: query.k + len(excluded)]
             rows = rows[~np.isin(rows, excluded)][: query.k]
             answers.append(self._answer(rows, self._popularity[rows], allowed.unknown))
         return answers
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
-        """One product per id, None where it is unknown."""
+        """One product per id, None for an unknown one."""
         return self._catalogue.lookup(ids)
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
@@ -203,9 +202,9 @@ class ProductIndex:
         return StoredVectors(vectors, list(dict.fromkeys(one for one in ids if one not in self._rows)))
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
-        # a batch tends to repeat a filter
-        made = {one: self._filter(one) for one in {query.filter for query in queries}}
-        return [made[query.filter] for query in queries]
+        # the queries of a batch often share a filter
+        by_filter = {one: self._filter(one) for one in {query.filter for query in queries}}
+        return [by_filter[query.filter] for query in queries]
 
     def _filter(self, wanted: Filter) -> _Allowed:
         if wanted == NO_FILTER:
@@ -223,8 +222,8 @@ class ProductIndex:
             return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
-    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], unlike: bool = False) -> Answer:
-        return Answer(self._ids[rows].tolist(), scores, unknown, unlike)
+    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False) -> Answer:
+        return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise)
 
 
 def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> None:
@@ -235,7 +234,9 @@ def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> No
     squares = np.einsum("bd,bd->b", vectors, vectors, dtype=np.float64).tolist()  # [B]
     for row, square in enumerate(squares):
         if not square <= _MAX_LENGTH**2:
-            raise InvalidInput("vectors.data", math.sqrt(square), f"is the length of vector {row}: not usable")
+            raise InvalidInput(
+                "vectors.data", math.sqrt(square), f"is the length of vector {row}, the limit is {_MAX_LENGTH:.0e}"
+            )
     _check_queries(queries)
 
 
@@ -247,7 +248,10 @@ def _check_queries(queries: Sequence[Query]) -> None:
 
 
 def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
-    """The index of a version, its files checked against the manifest, and warm. CorruptArtifact otherwise."""
+    """Opens the products of a version, checks its files against the manifest, and runs each kind of search once.
+
+    Raises CorruptArtifact if a file does not fit.
+    """
     files, manifest = version.layout, version.manifest
     version.check(
         files.index, files.embeddings, files.ids, files.products, *([version.nearest] if version.nearest else [])
@@ -258,15 +262,13 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    products = ProductIndex(index, read_product_rows(files.ids), Catalogue(files.products), _texts(version))
+    products = ProductIndex(index, _texts(version), read_product_rows(files.ids), Catalogue(files.products))
     _warm(version, products, np.array(index.vectors[:1]))
     return products
 
 
-def _texts(version: Version) -> Texts | None:
+def _texts(version: Version) -> Texts:
     files, manifest = version.layout, version.manifest
-    if manifest.text_search is None:
-        return None
     version.check(files.text_index, files.text_embeddings)
     index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
     if index.dimension != manifest.text_dimension:
@@ -277,7 +279,7 @@ def _texts(version: Version) -> Texts | None:
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:
-    """One search each way, and a check that the index and the ids agree on who the first product is."""
+    """Runs one search of each kind, and checks that the catalogue knows the most popular product."""
     plain, filtered = Query(10), Query(10, filter=Filter(in_stock=True))
     products.search(vectors, [plain])
     products.search(vectors.repeat(2, axis=0), [plain, plain])

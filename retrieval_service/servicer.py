@@ -1,4 +1,4 @@
-"""RetrievalService over gRPC: decodes a request, calls the index, encodes its answer."""
+"""RetrievalService over gRPC: decodes a request, calls the index, packs its answer."""
 
 from __future__ import annotations
 
@@ -6,61 +6,58 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import grpc
-
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
-from twotower.serving import server as rpc
-from twotower.serving import wire
+from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
+from twotower.serving.rpc_method import RpcMethod
+from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
-# products asked for and excluded by one query; and queries, each of which takes its time however small the index is
+# a short request: at most this many products wanted and excluded by a query, and this many queries
 _FEW, _FEW_QUERIES = 200, 64
-# milliseconds that a batch may take on the event loop
+# milliseconds that a search may take on the event loop
 _SHORT_MS = 8
 
 
-class RetrievalServicer(retrieval_pb2_grpc.RetrievalServiceServicer):
-    """The calls of protos/retrieval.proto, answered by the versions held."""
+class RetrievalServicer:
+    """Answers the calls of protos/retrieval.proto with the versions held."""
 
     def __init__(self, versions: Versions[ProductIndex], workers: Workers, settings: RetrievalSettings) -> None:
         self._versions = versions
         self._workers = workers
         self._settings = settings
+        # what gRPC calls, by the names in protos/retrieval.proto
+        search = RpcMethod("Search", self.search)
+        self.Search, self.SearchStream = search.unary, search.stream
+        self.Popular = RpcMethod("Popular", self.popular).unary
+        self.Lookup = RpcMethod("Lookup", self.lookup).unary
+        self.Vectors = RpcMethod("Vectors", self.vectors).unary
 
-    async def Search(
-        self, request: retrieval_pb2.SearchRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.SearchResponse:
+    async def search(self, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
-        small = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_small(request)
-        run = self._workers.run_small if small else self._workers.run
+        short = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_short(request)
+        run = self._workers.run_short if short else self._workers.run
         return await run(_search, index, version, request)
 
-    async def Popular(
-        self, request: retrieval_pb2.PopularRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.PopularResponse:
+    async def popular(self, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_popular, index, version, request)
 
-    async def Lookup(
-        self, request: retrieval_pb2.LookupRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.LookupResponse:
-        wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", least=0)
+    async def lookup(self, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
+        wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", minimum=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_lookup, index, version, request)
 
-    async def Vectors(
-        self, request: retrieval_pb2.VectorsRequest, context: grpc.aio.ServicerContext
-    ) -> retrieval_pb2.VectorsResponse:
-        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", least=0)
+    async def vectors(self, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
+        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", minimum=0)
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_vectors, index, version, request)
 
@@ -72,29 +69,30 @@ async def serve(
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
     workers = Workers(settings.threads, settings.queue)
     servicer = RetrievalServicer(versions, workers, settings)
-    await rpc.serve(
-        service="retrieval_service",
-        full_name=retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
-        settings=settings,
-        versions=versions,
-        servicer=servicer,
-        add_to_server=retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
-        stop=stop,
-        on_ready=on_ready,
+    service = GrpcService(
+        "retrieval_service",
+        retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
+        servicer,
+        retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
     )
+    await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
 
 
 def _version_of(request: retrieval_pb2.SearchRequest) -> str:
     version = request.vectors.model_version
     if not version:
-        raise InvalidInput("vectors.model_version", version, "must say in whose vector space the vectors lie")
+        raise InvalidInput(
+            "vectors.model_version", version, "must name the version whose vector space the vectors lie in"
+        )
     return version
 
 
-def is_small(request: retrieval_pb2.SearchRequest) -> bool:
-    """Few queries without filter and diversity, each for few products; of more, an approximate index may have to scan
-    them all."""
+def is_short(request: retrieval_pb2.SearchRequest) -> bool:
+    """True for few queries without filter and diversity, each for few products.
+
+    For more products, an approximate index may have to scan all of them.
+    """
     return len(request.queries) <= _FEW_QUERIES and all(
         one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER and not one.diversity
         for one in request.queries
@@ -102,11 +100,11 @@ def is_small(request: retrieval_pb2.SearchRequest) -> bool:
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
-    search = index.search_texts if request.texts else index.search
+    search = index.search_texts if request.by_text else index.search
     answers = search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
     hits = [_hits(answer, request.packed) for answer in answers]
-    return retrieval_pb2.SearchResponse(hits=hits, model_version=version, texts=request.texts)
+    return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
 
 
 def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
@@ -148,7 +146,7 @@ def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
         packed_product_ids=wire.pack_ids(answer.product_ids) if packed else "",
         scores=wire.pack_scores(answer.scores),
         unknown_filter_values=answer.unknown_filter_values,
-        unlike=answer.unlike,
+        is_below_noise=answer.is_below_noise,
     )
 
 

@@ -8,6 +8,6 @@ from twotower.serving.settings import ServiceSettings
 
 
 class RetrievalSettings(ServiceSettings):
-    """What ServiceSettings has, and how many products one Lookup may ask for."""
+    """The settings of every service, and how many products one Lookup may ask for."""
 
-    max_lookup: int = Field(100_000, ge=1, description="most product ids in one Lookup")
+    max_lookup: int = Field(100_000, ge=1, description="maximum product ids in one Lookup")

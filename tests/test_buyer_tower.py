@@ -30,10 +30,14 @@ def model_config(kind: str, half_life: float = 0.0, longest: int = 6, dimension:
     return load_config(
         [],
         [
-            f"model.buyer_tower={kind}", f"model.half_life_days={half_life}", f"model.max_history={longest}",
-            f"model.dimension={max(dimension, 8)}", "model.transformer_width=8", f"model.transformer_layers={layers}",
+            f"model.buyer_tower={kind}",
+            f"model.half_life_days={half_life}",
+            f"model.max_history={longest}",
+            f"model.dimension={max(dimension, 8)}",
+            "model.transformer_width=8",
+            f"model.transformer_layers={layers}",
         ],
-    ).model.model_copy(update={"dimension": dimension})  # fmt: skip
+    ).model.model_copy(update={"dimension": dimension})
 
 
 def buyer_tower(
@@ -71,9 +75,12 @@ def weighted(values: list[tuple[list[float], float, float]], kind: str, half_lif
     items, weights, ages = zip(*values, strict=True)
     length = len(values)
     one = History(
-        torch.tensor([items]), torch.tensor([weights]), torch.ones(1, length, dtype=torch.int64), torch.tensor([ages]),
+        torch.tensor([items]),
+        torch.tensor([weights]),
+        torch.ones(1, length, dtype=torch.int64),
+        torch.tensor([ages]),
         torch.ones(1, length, dtype=torch.bool),
-    )  # fmt: skip
+    )
     found: list[float] = buyer_tower(kind, half_life)(*one)[0].tolist()
     return found
 
@@ -116,9 +123,12 @@ def test_attention_by_hand() -> None:
         made.next[0, 2, 3] = 2.0
         made.constant[:] = torch.tensor([0.0, 0.3, 0.0, 0.0])
     one = History(
-        torch.tensor([[VIEWED, CARTED, BOUGHT]]), torch.tensor([[1.0, 5.0, 10.0]]), torch.tensor([[1, 2, 3]]),
-        torch.tensor([[3.0, 0.0, 0.0]]), torch.ones(1, 3, dtype=torch.bool),
-    )  # fmt: skip
+        torch.tensor([[VIEWED, CARTED, BOUGHT]]),
+        torch.tensor([[1.0, 5.0, 10.0]]),
+        torch.tensor([[1, 2, 3]]),
+        torch.tensor([[3.0, 0.0, 0.0]]),
+        torch.ones(1, 3, dtype=torch.bool),
+    )
     # three days old: log(1 + 3) / 2 off the logit, a half of the weight
     shares = [1 * math.exp(1 - 1) / 2, 5 * math.exp(0.5 - 1), 10 * math.exp(0)]
     pooled = [share / sum(shares) for share in shares]
@@ -158,9 +168,12 @@ def test_a_prefix_knows_nothing_of_what_comes_after_it(kind: str) -> None:
 def test_padding_does_not_matter(kind: str) -> None:
     made, one = buyer_tower(kind, 7.0, seed=2), history(3, 6, lengths=[6, 2, 4])
     junk = History(
-        one.items + 50 * ~one.mask[..., None], one.weights + 7 * ~one.mask, one.types + 3 * ~one.mask,
-        one.ages + 11 * ~one.mask, one.mask,
-    )  # fmt: skip
+        one.items + 50 * ~one.mask[..., None],
+        one.weights + 7 * ~one.mask,
+        one.types + 3 * ~one.mask,
+        one.ages + 11 * ~one.mask,
+        one.mask,
+    )
     torch.testing.assert_close(made(*junk), made(*one))
     for row, length in enumerate([6, 2, 4]):
         alone = History(*(column[row : row + 1, :length] for column in one))
@@ -168,7 +181,7 @@ def test_padding_does_not_matter(kind: str) -> None:
         torch.testing.assert_close(made.prefixes(junk)[row, length - 1], made(*alone)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_heads_are_towers_of_their_own_beside_one_another() -> None:
+def test_heads_are_independent_towers() -> None:
     made, one = buyer_tower("attention", 7.0, seed=8, heads=2), history(3, 5, lengths=[5, 2, 3])
     one = one._replace(items=torch.cat([functional.normalize(part, dim=-1) for part in one.items.chunk(2, -1)], -1))
     # each part of a vector has a half of its square
@@ -227,7 +240,7 @@ def test_a_prefix_is_of_the_latest_interactions_and_a_longer_history_shares_the_
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_transformer_of_several_layers_sees_its_prefixes_alike(layers: int) -> None:
+def test_a_transformer_of_several_layers_gives_prefixes_the_vectors_of_cut_histories(layers: int) -> None:
     made, one = buyer_tower("transformer", seed=9, layers=layers), history(2, 6)
     found = made.prefixes(one)
     for last in range(6):
@@ -236,7 +249,7 @@ def test_a_transformer_of_several_layers_sees_its_prefixes_alike(layers: int) ->
         torch.testing.assert_close(found[:, last], made(*cut), rtol=1e-4, atol=1e-5)
 
 
-def test_a_transformer_tells_the_order_of_what_attention_pools_alike() -> None:
+def test_a_transformer_sees_an_order_that_attention_does_not() -> None:
     first = history(1, 4)
     # the same places, weights and ages for the two oldest, whose items change places
     other = first._replace(
@@ -253,9 +266,9 @@ def test_a_transformer_tells_the_order_of_what_attention_pools_alike() -> None:
 
 
 def test_one_block_is_what_torch_computes() -> None:
-    """Against torch's own layer of the same weights, where neither weights nor places nor ages say anything."""
+    """Against torch's own layer with the same weights, if event weights, places and ages play no part."""
     width, length = 8, 5
-    made = CausalTransformer(D, 3, longest=6, width=width, heads=2, layers=1).eval()
+    made = CausalTransformer(3, model_config("transformer")).eval()
     for value in made.parameters():
         nn.init.normal_(value, std=0.5)
     nn.init.zeros_(made.kind.weight)
@@ -272,9 +285,11 @@ def test_one_block_is_what_torch_computes() -> None:
         reference.self_attn.out_proj.weight.copy_(block.out.weight)
         reference.self_attn.out_proj.bias.zero_()
         for mine, theirs in (
-            (block.before, reference.norm1), (block.between, reference.norm2), (block.up, reference.linear1),
+            (block.before, reference.norm1),
+            (block.between, reference.norm2),
+            (block.up, reference.linear1),
             (block.down, reference.linear2),
-        ):  # fmt: skip
+        ):
             theirs.load_state_dict(mine.state_dict())
     one = history(3, length)
     one = one._replace(weights=torch.ones_like(one.weights))

@@ -13,15 +13,14 @@ from torch.nn import functional
 from trainer.config.loading import load_config
 from trainer.config.schema import Model
 from trainer.export.towers import check_item_parity, export_item_tower
+from trainer.fit.served_weights import fold_attributes, reset_untrained_rows
 from trainer.model.heads import Heads
 from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers
-from trainer.model.towers import ItemTower, TwoTower, folded
+from trainer.model.towers import ItemTower, TwoTower
 from twotower.graphs import towers as tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
 SIZES = Sizes(TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES, 3)
-
-
 NONE = torch.zeros(9, 0, dtype=torch.int64)  # products without attributes
 
 
@@ -59,8 +58,10 @@ def test_a_vector_is_the_normalised_sum_of_its_parts() -> None:
     text = texts(1)
     parts = (
         made.projection.weight @ functional.normalize(text[0], dim=0)
-        + made.brand.weight[3] + made.category.weight[1] + made.product.weight[2]
-    )  # fmt: skip
+        + made.brand.weight[3]
+        + made.category.weight[1]
+        + made.product.weight[2]
+    )
     found = made(text, index(3), index(1), index(2))[0]
     torch.testing.assert_close(found, parts / parts.norm())
 
@@ -93,19 +94,22 @@ def test_attributes_add_the_mean_of_their_vectors() -> None:
     torch.testing.assert_close(made(texts(3), zero, zero, zero, attributes), functional.normalize(wanted, dim=-1))
 
 
-def test_folded_rows_carry_the_attributes_and_forget_what_nothing_has_placed() -> None:
+def test_served_rows_hold_the_attributes_and_untrained_ones_are_reset() -> None:
     made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
     with torch.no_grad():
         for values in made.item.parameters():
             values[1:].normal_()
     count = PRODUCTS
     features = ItemFeatures(
-        texts(count), index(1, 2, 3, 0), index(2, 1, 0, 1), torch.arange(1, count + 1),
+        texts(count),
+        index(1, 2, 3, 0),
+        index(2, 1, 0, 1),
+        torch.arange(1, count + 1),
         torch.tensor([[1, 2], [3, 0], [0, 0], [2, 3]]),
-    )  # fmt: skip
-    trained = torch.tensor([True, True, False, False])
+    )
+    is_trained = np.array([True, True, False, False])
     served = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
-    served.load_state_dict(folded(made.state_dict(), features, trained))
+    served.load_state_dict(fold_attributes(reset_untrained_rows(made.state_dict(), is_trained), features))
     wanted = made.items(features._replace(product=index(1, 2, 0, 0)))
     torch.testing.assert_close(served.item(*features[:4]), wanted)
     assert made.item.product.weight[3].any()  # the given weights are left as they were

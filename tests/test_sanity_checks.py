@@ -10,7 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.helpers.demo_process import ROOT, Demo
+from tests.helpers.demo_process import Demo
+from tests.helpers.processes import ROOT
 from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
@@ -50,12 +51,12 @@ UNRELATED = [
 def demo() -> Iterator[Demo]:
     """The demo of `make demo`, at its full size. Trained once: a second test run finds it up to date."""
     demo = Demo(ROOT / ".demo" / "sanity")
-    started = demo("up")
+    started = demo.run("up")
     try:
         assert started.returncode == 0, started.stdout
         yield demo
     finally:
-        demo("stop")
+        demo.run("stop")
 
 
 @pytest.fixture(scope="module")

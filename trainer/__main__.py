@@ -7,19 +7,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.commands.output import fail
 from trainer.commands.parser import build_parser
 from twotower.errors import TwoTowerError
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; errors are one line on standard error."""
-    # read when torch is imported: threads that spin while they wait slow down whatever shares the cores
+    """Runs one command and returns its exit code; an error is one line on standard error."""
+    # torch reads it at import: waiting threads that spin would slow down other processes on these cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = build_parser().parse_args(arguments)
     try:
@@ -30,23 +26,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return fail(str(error), 2)
     except OSError as error:
-        return fail(f"{error.strerror or error} ({error.filename or _place(options)})", 1)
+        return fail(f"{error.strerror or error} ({error.filename or _output(options)})", 1)
     except MemoryError:
         return fail("out of memory", 1)
     except KeyboardInterrupt:
-        return fail("interrupted; the same command goes on from the last checkpoint", 130)
-    except Exception as error:  # a full disk alone comes as a dozen classes: SQLite's, FAISS's, safetensors'
+        return fail("interrupted; the same command resumes at the last checkpoint", 130)
+    except Exception as error:  # SQLite, FAISS and safetensors each raise their own class, for a full disk too
         if options.traceback:
             raise
         reason = str(error).strip().split("\n", 1)[0]
-        hint = f"working in {_place(options)}; `python -m trainer --traceback {options.command} ...` shows where"
+        hint = f"working in {_output(options)}; `python -m trainer --traceback {options.command} ...` shows the place"
         return fail(f"{type(error).__name__}: {reason} ({hint})", 1)
 
 
-def _place(options: argparse.Namespace) -> Path:
-    """The folder that a command writes to."""
-    folder: Path = getattr(options, "artifacts", None) or options.out
-    return folder
+def _output(options: argparse.Namespace) -> Path:
+    """The folder or file that a command writes to."""
+    path: Path = getattr(options, "artifacts", None) or options.out
+    return path
 
 
 if __name__ == "__main__":

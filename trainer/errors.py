@@ -1,4 +1,4 @@
-"""What stops a run, told to the user in one line; the commands turn each into an exit code."""
+"""Errors that stop a command: one line for the user and an exit code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from twotower.errors import TwoTowerError
 
 
 class DataError(TwoTowerError):
-    """The input files cannot be used: which file, which place, and what to do."""
+    """The input files cannot be used; the message names file and line and says what to do."""
 
 
 class EncoderError(TwoTowerError):
@@ -14,8 +14,8 @@ class EncoderError(TwoTowerError):
 
 
 class ParityError(TwoTowerError):
-    """An exported graph does not compute what the trained model does."""
+    """An exported graph differs from the trained model."""
 
 
 class ReportError(Exception):
-    """report.html cannot be made from what a run found. Nothing that a user did: it ends with exit code 1."""
+    """report.html cannot be rendered. The fault is not the user's: the exit code is 1."""

@@ -1,4 +1,4 @@
-"""Progress of a stage: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a loop: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TypeVar
 from tqdm import tqdm
 
 Item = TypeVar("Item")
-# without a terminal, one line each this many seconds
+# seconds between two lines
 _EVERY = 10.0
 
 
 def track(items: Iterable[Item], name: str, unit: str = "it", total: int | None = None) -> Iterator[Item]:
-    """Iterates over `items`, showing rate and time left on standard error.
+    """Iterates over `items` and shows rate and time left on standard error.
 
-    `total` is how many there are, where `items` cannot say. A stage of less than a few seconds shows nothing.
+    `total` is the number of items, needed if `items` has no length. A loop of a few seconds shows nothing.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)

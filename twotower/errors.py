@@ -1,4 +1,4 @@
-"""What can go wrong, by meaning: raised anywhere; `rpc` makes it a gRPC status, the gateway an HTTP problem."""
+"""Errors by meaning. `serving.status` translates them to gRPC statuses, the gateway to HTTP problems."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class TwoTowerError(Exception):
-    """Base of every error that a caller may be told about."""
+    """Base of all errors whose message may go to a caller."""
 
     def detail(self) -> dict[str, object]:
         """The machine-readable part of the error, JSON-safe."""
@@ -14,7 +14,7 @@ class TwoTowerError(Exception):
 
 
 class InvalidInput(TwoTowerError):
-    """The caller sent something that cannot be used: which field, which value, and why."""
+    """The caller sent a value that cannot be used; `field`, `value` and `problem` say which and why."""
 
     def __init__(self, field: str, value: object, problem: str) -> None:
         self.field, self.value, self.problem = field, _short(value), problem
@@ -25,7 +25,7 @@ class InvalidInput(TwoTowerError):
 
 
 class NotFound(TwoTowerError):
-    """What was asked for does not exist."""
+    """What the caller named does not exist."""
 
     def __init__(self, message: str, field: str = "") -> None:
         self.field = field
@@ -36,7 +36,7 @@ class NotFound(TwoTowerError):
 
 
 class VersionNotHeld(TwoTowerError):
-    """A request names a model version that this replica does not hold; `held` are those it does, newest first."""
+    """A request names a model version that this replica does not hold; `held` names those it holds, newest first."""
 
     def __init__(self, wanted: str, held: Sequence[str]) -> None:
         self.wanted, self.held = wanted[:80], list(held)
@@ -63,7 +63,7 @@ class CorruptArtifact(TwoTowerError):
 
 
 class Overtaken(TwoTowerError):
-    """Somebody else has published since: nothing was changed, and the same command may go on from there."""
+    """Another process has published in the meantime: nothing was changed, and the same command may run again."""
 
 
 class SettingsError(TwoTowerError):

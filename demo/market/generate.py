@@ -1,12 +1,12 @@
-"""SYNTHETIC demonstration data: an invented Arabic marketplace and invented buyers.
+"""Writes the SYNTHETIC demo market: an invented Arabic marketplace and invented buyers.
 
-No product, brand, price, buyer or event written by this module is real, and nothing is derived from real
-logs. The data exist so that training, evaluation and serving can be tried end to end; figures measured on
-them say how the system behaves, not how well it would rank a real shop's goods.
+No product, brand, price, buyer or event in these files is real, and nothing is derived from real logs. They let a
+reader try training, evaluation and serving. Figures measured on them say how the system behaves, not how well it would
+rank the products of a real shop.
 
-The buyers are simulated so that order matters: interests drift over the weeks, sessions stay close to one
-taste (brand, style, price level), and one product leads to its complements (a ring to a necklace, motor oil
-to a filter). Every product row carries ``"synthetic": true`` in its metadata.
+The order of events matters: interests drift over the weeks, a session stays close to one taste (brand, style, price
+level), and one product leads to its complements (a ring to a necklace, motor oil to a filter). Every product carries
+``"synthetic": true`` in its metadata.
 """
 
 from __future__ import annotations
@@ -23,30 +23,19 @@ from typing import NamedTuple
 import numpy as np
 
 from demo.market.buyers import Market
-from demo.market.catalogue import (
-    CATEGORIES,
-)
+from demo.market.catalogue import load_catalogue
 from demo.market.simulate import Log, simulate
-from demo.market.stock import DAYS, identifiers, stock
+from demo.market.stock import Assortment, identifiers, stock
 from demo.market.titles import product_rows
 
-__all__ = ["CATEGORIES", "DAYS", "DemoSummary", "generate"]
-
-
 NEWEST = datetime(2026, 6, 30, 22, 0, tzinfo=UTC)
-
-
 EVENT_NAMES = ("View", "AddToCart", "Purchase")
-
-
 _MOST_EVENTS_PER_BUYER = 2_000
-
-
 _CHUNK_ROWS = 100_000
 
 
 class DemoSummary(NamedTuple):
-    """What `generate` wrote: the two files and how much is in them."""
+    """The two files that `generate` wrote, and their sizes."""
 
     products_path: Path
     events_path: Path
@@ -59,17 +48,21 @@ class DemoSummary(NamedTuple):
 def generate(
     out: Path, products: int = 5000, buyers: int = 5000, events: int = 200_000, seed: int = 7, newest: datetime = NEWEST
 ) -> DemoSummary:
-    """Write `products.csv` and `events.csv` of a synthetic Arabic marketplace into `out`.
+    """Writes `products.csv` and `events.csv` of a synthetic Arabic marketplace into `out`.
 
-    The files are byte-identical for equal arguments, and each replaces an older one only when complete.
-    Events span about `DAYS` days, sorted by time in UTC at one-second resolution, the last at `newest`.
+    Equal arguments give the same bytes. A file replaces an older one only when it is complete. Events are sorted by
+    time, in UTC and whole seconds; they span about `DAYS` days and end at `newest`.
 
-    Raises ValueError naming the argument when a size is impossible or `newest` has no time zone, and OSError
-    when `out` cannot be written.
+    Raises ValueError with the argument's name if a size is impossible or `newest` has no time zone, and OSError if
+    `out` cannot be written.
     """
-    _check(products, buyers, events, seed, newest)
+    assortment = Assortment.of(load_catalogue())
+    categories = len(assortment.categories)
+    if products < categories:
+        raise ValueError(f"products must be at least {categories} (one for each category), got {products}")
+    _check(buyers, events, seed, newest)
     out.mkdir(parents=True, exist_ok=True)
-    shelf = stock(np.random.default_rng([seed, 1]), products)
+    shelf = stock(assortment, np.random.default_rng([seed, 1]), products)
     products_path = out / "products.csv"
     _write_csv(
         products_path, ("product_id", "title", "description", "metadata"), product_rows(shelf, random.Random(seed))
@@ -80,12 +73,10 @@ def generate(
     _write_csv(
         events_path, ("distinct_id", "product_id", "event_name", "created_at"), _event_rows(log, products, buyers)
     )
-    return DemoSummary(products_path, events_path, products, buyers, events, len(CATEGORIES))
+    return DemoSummary(products_path, events_path, products, buyers, events, categories)
 
 
-def _check(products: int, buyers: int, events: int, seed: int, newest: datetime) -> None:
-    if products < len(CATEGORIES):
-        raise ValueError(f"products must be at least {len(CATEGORIES)} (one a category), got {products}")
+def _check(buyers: int, events: int, seed: int, newest: datetime) -> None:
     if buyers < 1:
         raise ValueError(f"buyers must be at least 1, got {buyers}")
     if events < 3 * buyers:

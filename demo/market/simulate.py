@@ -11,14 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from demo.market.buyers import COMPANIONS, FAVOURITES, Buyers, Market
-from demo.market.catalogue import (
-    CATEGORIES,
-)
-from demo.market.stock import CATEGORY_OF, DAY, DAYS, FIRST_TYPE, TYPE_SHARES, TYPES, Bools, Floats, Ints, draw
+from demo.market.stock import DAY_SECONDS, DAYS, Bools, Floats, Ints
 
 _BLOCK_EVENTS = 400_000
-
-
 _LOCAL_OFFSET = 3 * 3_600
 
 
@@ -27,7 +22,7 @@ _HOURS = np.array([5, 4, 2, 1, 0.6, 0.6, 1, 1.5, 2, 2.5, 3, 3.2, 3.5, 3.5, 3.5, 
 
 
 class Log(NamedTuple):
-    """Events in time order; `second` counts from the Unix epoch."""
+    """Events in time order. `kind` is an index into `EVENT_NAMES` of generate.py; `second` is Unix time."""
 
     buyer: npt.NDArray[np.int32]
     product: npt.NDArray[np.int32]
@@ -37,10 +32,10 @@ class Log(NamedTuple):
 
 @dataclass(frozen=True)
 class _Looks:
-    """Products looked at, ordered by buyer and then time: each is one View and what followed from it.
+    """Looks at products, ordered by buyer and then time. A look is one View, with the cart and purchase that follow.
 
-    `session` counts through the block, `actions` is how many events (1 to 3) the look makes, and `opens` marks
-    the first look of a session.
+    `session` numbers the sessions of the block, `actions` is the number of events of the look (1 to 3), and `opens`
+    marks the first look of a session.
     """
 
     buyer: Ints
@@ -50,7 +45,7 @@ class _Looks:
 
 
 def _activity(rng: np.random.Generator, buyers: int, events: int) -> Ints:
-    """Events of each buyer: at least three, heavy-tailed, summing to `events` exactly."""
+    """Number of events of each buyer: heavy-tailed, at least three, `events` in total."""
     raw = rng.lognormal(0.0, 0.95, buyers)
     raw = np.minimum(raw, 30.0 * raw.mean())
     edges = np.floor(np.cumsum(raw) / raw.sum() * (events - 3 * buyers) + 1e-6)
@@ -60,7 +55,7 @@ def _activity(rng: np.random.Generator, buyers: int, events: int) -> Ints:
 
 
 def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _Looks:
-    """Decide how far each look goes down the funnel and where sessions end, using up `counts` exactly."""
+    """Decides how far each look goes down the funnel and where sessions end. Buyer `b` gets `counts[b]` events."""
     buyer = np.repeat(np.arange(len(counts)), counts)
     cart = rng.random(len(buyer)) < cart_share[buyer]
     purchase = cart & (rng.random(len(buyer)) < 0.35)
@@ -78,9 +73,9 @@ def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _
 
 
 def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
-    """Start seconds of sessions given their buyers (ascending), ascending for each buyer.
+    """Start second of each session, ascending for each buyer; `buyer` is the buyer of each session, ascending.
 
-    Gaps are bursty: a return the same evening, then days off. Buyers join and leave inside the period.
+    Gaps are bursty: a buyer returns the same evening, then stays away for days. Buyers join and leave in the period.
     """
     end = DAYS - np.minimum(rng.exponential(9.0, buyers), DAYS * 0.5)
     begin = (end - 8.0) * rng.beta(0.7, 2.2, buyers)
@@ -92,15 +87,15 @@ def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
     day = begin[buyer] + (total - before[buyer]) / whole[buyer] * (end - begin)[buyer]
     hour = rng.choice(24, len(buyer), p=_HOURS / _HOURS.sum())
     clock = hour * 3_600 + rng.integers(0, 3_600, len(buyer)) - _LOCAL_OFFSET
-    second = np.floor(day).astype(np.int64) * DAY + clock
-    span = 2 * DAYS * DAY
+    second = np.floor(day).astype(np.int64) * DAY_SECONDS + clock
+    span = 2 * DAYS * DAY_SECONDS
     # Sessions carry no content yet, so sorting their times for each buyer loses nothing.
-    ordered: Ints = np.sort(buyer * span + second + DAY) - buyer * span - DAY
+    ordered: Ints = np.sort(buyer * span + second + DAY_SECONDS) - buyer * span - DAY_SECONDS
     return ordered
 
 
 def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
-    """Seconds of all events, strictly ascending for each buyer, none above `limit`."""
+    """Second of each event, strictly ascending for each buyer, at most `limit`."""
     events_before = np.cumsum(looks.actions) - looks.actions
     event_look = np.repeat(np.arange(len(looks.buyer)), looks.actions)
     step = np.arange(len(event_look)) - events_before[event_look]
@@ -129,13 +124,13 @@ def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
 
 
 def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Looks, second: Ints) -> Ints:
-    """The product of every look. All sessions advance together, one look at a time."""
+    """The product of each look. All sessions advance together, one look at a time."""
     first = np.flatnonzero(looks.opens)
     length = np.diff(np.append(first, len(looks.buyer)))
     order = np.argsort(-length, kind="stable")
     first, length = first[order], length[order]
     buyer = looks.buyer[first]
-    day = np.clip(second[first] / DAY, 0.0, DAYS - 1e-6)
+    day = np.clip(second[first] / DAY_SECONDS, 0.0, DAYS - 1e-6)
     week = (day // 7).astype(np.int64)
     product = np.empty(len(looks.buyer), dtype=np.int64)
     slot = people.interest(rng, buyer, day)
@@ -151,13 +146,12 @@ def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Lo
 
 
 def _opening_type(market: Market, people: Buyers, rng: np.random.Generator, buyer: Ints, slot: Ints) -> Ints:
-    """The type a visit starts with: mostly a favourite, sometimes anything of the category or of the shop."""
+    """The type that a visit starts with: mostly a favourite, sometimes any type of the category or of the shop."""
     count = len(buyer)
-    category = people.category[buyer, slot]
-    shares = np.array([entry.weight for entry in CATEGORIES])
+    assortment = market.shelf.assortment
     roll = rng.random(count)
-    category = np.where(roll < 0.05, rng.choice(len(CATEGORIES), count, p=shares / shares.sum()), category)
-    anything = market.stocked[FIRST_TYPE[category] + draw(rng, TYPE_SHARES, category)]
+    category = np.where(roll < 0.05, assortment.draw_categories(rng, count), people.category[buyer, slot])
+    anything = market.stocked[assortment.draw_types(rng, category)]
     favourite = people.favourites[buyer, slot, rng.integers(0, FAVOURITES, count)]
     return np.where(roll < 0.2, anything, favourite)
 
@@ -170,10 +164,10 @@ def _next_product(
     slot: Ints,
     current: Ints,
 ) -> Ints:
-    """Where a visit goes from the current product: a companion, a rival, a complement or elsewhere."""
+    """The next product of a visit: a companion of the current one, one of the same or a linked type, or any other."""
     buyer, day, week = visit
     count = len(buyer)
-    shelf = market.shelf
+    shelf, category_of = market.shelf, market.shelf.assortment.category_of
     roll = rng.random(count)
     here = shelf.kind[current]
     kind = np.where(roll < 0.62, here, market.linked(rng, here))
@@ -182,7 +176,7 @@ def _next_product(
     other = people.interest(rng, buyer, day)
     kind = np.where(roll >= 0.92, _opening_type(market, people, rng, buyer, other), kind)
     taste = people.taste(rng, buyer, kind)
-    follows = (CATEGORY_OF[kind] == CATEGORY_OF[here]) & (rng.random(count) < 0.6)
+    follows = (category_of[kind] == category_of[here]) & (rng.random(count) < 0.6)
     taste = taste._replace(style=np.where(follows, shelf.style[current], taste.style))
     product = market.pick(rng, week, taste)
     # The first companion is followed more often than the last: a graded signal, not a fixed chain.
@@ -196,24 +190,24 @@ def _next_product(
 
 
 def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: Ints, product: Ints) -> None:
-    """Turn some later looks into a repeat of an earlier purchase of something that runs out (in place)."""
-    days = np.array([kind.restock_days for kind in TYPES])[market.shelf.kind[product]]
+    """Turns later looks into repeats of an earlier purchase, for types that run out. Changes `product` in place."""
+    days = np.array([kind.restock_days for kind in market.shelf.assortment.types])[market.shelf.kind[product]]
     lane = looks.buyer * (1 << 40) + second
     bought = np.flatnonzero(looks.actions == 3)
     source = bought[(days[bought] > 0) & (rng.random(len(bought)) < 0.7)]
-    due = lane[source] + (days[source] * rng.uniform(0.7, 1.3, len(source)) * DAY).astype(np.int64)
+    due = lane[source] + (days[source] * rng.uniform(0.7, 1.3, len(source)) * DAY_SECONDS).astype(np.int64)
     for candidates, patience in ((bought, 24), (np.flatnonzero(looks.opens), 30)):
         place = np.searchsorted(lane[candidates], due)
         target = candidates[np.minimum(place, len(candidates) - 1)]
-        fits = (place < len(candidates)) & (lane[target] >= due) & (lane[target] - due <= patience * DAY)
+        fits = (place < len(candidates)) & (lane[target] >= due) & (lane[target] - due <= patience * DAY_SECONDS)
         product[target[fits]] = product[source[fits]]
         source, due = source[~fits], due[~fits]
 
 
 def simulate(market: Market, buyers: int, events: int, seed: int, newest: datetime) -> Log:
-    """All events of all buyers, block by block so that memory grows with the log alone, sorted by time."""
+    """All events of all buyers, sorted by time. Works in blocks of buyers, so that only the log grows in memory."""
     counts = _activity(np.random.default_rng([seed, 3]), buyers, events)
-    limit = DAYS * DAY
+    limit = DAYS * DAY_SECONDS
     buyer = np.empty(events, dtype=np.int32)
     product = np.empty(events, dtype=np.int32)
     kind = np.empty(events, dtype=np.int8)
@@ -241,7 +235,7 @@ def simulate(market: Market, buyers: int, events: int, seed: int, newest: dateti
 
 
 def _blocks(counts: Ints) -> Iterator[tuple[int, int]]:
-    """Ranges of buyers holding about the same number of events."""
+    """Ranges of buyers, each with about `_BLOCK_EVENTS` events."""
     totals = np.cumsum(counts)
     low = 0
     while low < len(counts):

@@ -8,59 +8,83 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from demo.market.catalogue import (
-    CATEGORIES,
-    ProductType,
-)
+from demo.market.catalogue import Catalogue, Category, ProductType
 
 Ints = npt.NDArray[np.int64]
-
-
 Floats = npt.NDArray[np.float64]
-
-
 Bools = npt.NDArray[np.bool_]
 
-
 DAYS = 120
-
-
-DAY = 86_400
-
-
+DAY_SECONDS = 86_400
 WEEKS = -(-DAYS // 7)
-
-
-TIERS = 3
+PRICE_LEVELS = 3
 
 
 def identifiers(prefix: str, count: int, digits: int) -> npt.NDArray[np.object_]:
+    """`count` ids: the prefix and a number, with zeros in front."""
     return np.array([f"{prefix}{number:0{digits}d}" for number in range(count)], dtype=object)
 
 
-TYPES: tuple[ProductType, ...] = tuple(kind for category in CATEGORIES for kind in category.types)
+@dataclass(frozen=True)
+class Assortment:
+    """The catalogue as arrays: categories and types have numbers, in the order of the catalogue.
 
+    The types of category `c` are those from `first_type[c]` up to but not including `first_type[c + 1]`. The shares
+    of types, brands and styles have one row for each category, cumulated for `draw`.
+    """
 
-CATEGORY_OF: Ints = np.array([number for number, category in enumerate(CATEGORIES) for _ in category.types])
+    catalogue: Catalogue
+    categories: tuple[Category, ...]
+    types: tuple[ProductType, ...]
+    type_number: dict[str, int]
+    category_of: Ints
+    first_type: Ints
+    most_brands: int
+    most_styles: int
+    category_weights: Floats
+    type_shares: Floats
+    brand_shares: Floats
+    style_shares: Floats
 
+    @classmethod
+    def of(cls, catalogue: Catalogue) -> Assortment:
+        """Numbers the categories and types of a catalogue."""
+        categories = tuple(catalogue.categories.values())
+        sizes = [len(category.types) for category in categories]
+        names = [name for category in categories for name in category.types]
+        return cls(
+            catalogue=catalogue,
+            categories=categories,
+            types=tuple(kind for category in categories for kind in category.types.values()),
+            type_number={name: number for number, name in enumerate(names)},
+            category_of=np.repeat(np.arange(len(categories)), sizes),
+            first_type=np.concatenate([[0], np.cumsum(sizes)]),
+            most_brands=max(len(category.brands) for category in categories),
+            most_styles=max(len(category.style_weights) for category in categories),
+            category_weights=np.array([category.weight for category in categories]),
+            type_shares=cumulative([[kind.weight for kind in category.types.values()] for category in categories]),
+            brand_shares=cumulative([[(n + 1.5) ** -0.8 for n in range(len(c.brands))] for c in categories]),
+            style_shares=cumulative([category.style_weights for category in categories]),
+        )
 
-FIRST_TYPE: Ints = np.concatenate([[0], np.cumsum([len(category.types) for category in CATEGORIES])])
+    def draw_categories(self, rng: np.random.Generator, count: int) -> Ints:
+        """Categories [count], by weight."""
+        return rng.choice(len(self.categories), count, p=self.category_weights / self.category_weights.sum())
 
-
-MOST_BRANDS = max(len(category.brands) for category in CATEGORIES)
-
-
-MOST_STYLES = max(len(category.style_weights) for category in CATEGORIES)
+    def draw_types(self, rng: np.random.Generator, category: Ints) -> Ints:
+        """A type of each given category, by weight; it may have no products."""
+        return self.first_type[category] + draw(rng, self.type_shares, category)
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Attributes of every product, one array entry each; `launch_week` 0 means on sale from the first day."""
+    """Attributes of all products, one array entry for each; `launch_week` 0 means on sale from the first day."""
 
+    assortment: Assortment
     kind: Ints
     brand: Ints
     style: Ints
-    tier: Ints
+    price_level: Ints
     price: Floats
     in_stock: Bools
     weight: Floats
@@ -82,35 +106,28 @@ def draw(rng: np.random.Generator, table: Floats, row: Ints) -> Ints:
     return picked
 
 
-TYPE_SHARES = cumulative([[kind.weight for kind in category.types] for category in CATEGORIES])
-
-
-BRAND_SHARES = cumulative([[(n + 1.5) ** -0.8 for n in range(len(c.brands))] for c in CATEGORIES])
-
-
-STYLE_SHARES = cumulative([category.style_weights for category in CATEGORIES])
-
-
-def stock(rng: np.random.Generator, products: int) -> Shelf:
-    """Fill the shelf: every category at least once, types by weight, Zipf popularity inside a type."""
-    shares = np.array([category.weight for category in CATEGORIES])
-    extra = rng.multinomial(products - len(CATEGORIES), shares / shares.sum())
-    category = rng.permutation(np.repeat(np.arange(len(CATEGORIES)), extra + 1))
-    kind = FIRST_TYPE[category] + draw(rng, TYPE_SHARES, category)
-    brand = draw(rng, BRAND_SHARES, category)
-    style = draw(rng, STYLE_SHARES, category)
+def stock(assortment: Assortment, rng: np.random.Generator, products: int) -> Shelf:
+    """Fills the shelf: every category at least once, types by weight, Zipf popularity inside a type."""
+    categories = assortment.categories
+    weights = assortment.category_weights
+    extra = rng.multinomial(products - len(categories), weights / weights.sum())
+    category = rng.permutation(np.repeat(np.arange(len(categories)), extra + 1))
+    kind = assortment.draw_types(rng, category)
+    brand = draw(rng, assortment.brand_shares, category)
+    style = draw(rng, assortment.style_shares, category)
     level = rng.normal(0.0, 0.38, products)
-    base = np.array([kind_.price for kind_ in TYPES])[kind]
-    style_price = np.ones((len(CATEGORIES), MOST_STYLES))
-    for number, entry in enumerate(CATEGORIES):
+    base = np.array([kind_.price for kind_ in assortment.types])[kind]
+    style_price = np.ones((len(categories), assortment.most_styles))
+    for number, entry in enumerate(categories):
         style_price[number, : len(entry.style_prices)] = entry.style_prices
     rank = _rank_inside(kind, rng.random(products))
     late = (rng.random(products) < 0.18) & (rank > 0)
     return Shelf(
+        assortment=assortment,
         kind=kind,
         brand=brand,
         style=style,
-        tier=np.digitize(level, [-0.17, 0.17]),
+        price_level=np.digitize(level, [-0.17, 0.17]),
         price=_shop_price(base * style_price[category, style] * np.exp(level)),
         in_stock=rng.random(products) < 0.95,
         weight=np.power(rank + 1.0, -1.15),

@@ -1,1 +1,1 @@
-"""Routes, their OpenAPI description, and errors as problem documents."""
+"""The routes, their OpenAPI description, and errors as problem documents."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document of /docs, made from the very models that check requests."""
+"""The OpenAPI document behind /docs, generated from the models that check requests."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ from gateway.api.routes import RouteSpec
 from gateway.schemas.answers import Problem, ReadyAnswer
 
 _REFERENCES = "#/components/schemas/{model}"
-
-
 _READY = "/readyz"
-
-
 _PROBLEMS = {
-    "4XX": "a problem document: 400 and 422 name the field and the value refused, 404, 413 and 414 the field",
-    "503": "a service is down or busy; try again later",
-    "504": "the time for one request ran out",
+    "4XX": "a problem document; 400 and 422 name the refused field and its value, 404, 413 and 414 the field",
+    "503": "a service is down or overloaded; try again later",
+    "504": "the request took longer than its timeout",
 }
-
-
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
@@ -66,13 +60,13 @@ def _responses(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]
     if route.path == _READY:
         content = {"application/json": {"schema": schema_of[ReadyAnswer]}}
         return {
-            "200": {"description": "it can answer; `degraded` says what is missing", "content": content},
-            "503": {"description": "it cannot answer", "content": content},
+            "200": {"description": "ready; `degraded` lists what does not work", "content": content},
+            "503": {"description": "not ready", "content": content},
         }
     answer: dict[str, Any] = {"description": "the answer"}
     if route.answer:
         answer["content"] = {"application/json": {"schema": schema_of[route.answer]}}
-    # a call that takes nothing has nothing to refuse and asks no service
+    # a route without parameters refuses nothing and asks no service
     if not route.query and not route.bodies:
         return {"200": answer}
     content = {"application/problem+json": {"schema": schema_of[Problem]}}

@@ -1,4 +1,4 @@
-"""One handler per call: decode, call, encode. Plain Starlette routes, because they cost a request the least."""
+"""One handler per route: decode, call, encode. Plain Starlette handlers, because they are the fastest."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
 from gateway.history.codec import Addition
 from gateway.pipeline import Pipeline, ProductList
-from gateway.schemas import parsing as reading
-from gateway.schemas import requests as schemas
+from gateway.schemas import parsing, requests
 from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
 from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
-from twotower.events import EventSchema
+from twotower.events import EventSchema, Interaction
 from twotower.pb import retrieval_pb2
 from twotower.serving import telemetry, wire
 
@@ -32,7 +31,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class RouteSpec:
-    """One call of the API: what serves it and what /docs says of it."""
+    """One route of the API: its handler, and what /docs says about it."""
 
     method: str
     path: str
@@ -45,66 +44,64 @@ class RouteSpec:
 
 @dataclass(frozen=True)
 class Live:
-    """What exists only while the process serves: made in the lifespan, kept in the application's state."""
+    """What the lifespan opens and keeps in the application's state while the process serves."""
 
     pipeline: Pipeline
     dependencies: list[Dependency]
 
 
 class Routes:
-    """The handlers. They find the pipeline in the request's state, where the lifespan puts it."""
+    """The handlers. They take the pipeline from the request's state, where the lifespan puts it."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        # the gateway needs the names alone; weights belong to the model version
+        # only the names matter here; the weights are part of a model version
         events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
         self._context = Context(events, settings.max_k, settings.max_interactions)
 
     def table(self) -> list[RouteSpec]:
-        """Every call, the most frequent first: that is the order in which they are looked up."""
-        lists = ListAnswer
-        encode, kept = schemas.EncodeBuyerBody, (schemas.BuyerInteractionIn, schemas.InteractionsBody)
+        """Every route."""
         return [
-            RouteSpec("GET", "/retrieve", self.retrieve, "Products for a known buyer", lists, schemas.RetrieveQuery),
+            _list_route("/retrieve", self.retrieve, "Products for a known buyer", requests.RetrieveQuery),
             RouteSpec(
                 "POST",
                 "/encode_buyer",
                 self.encode_buyer,
-                "A buyer's vector from interactions, which are stored",
+                "Encodes a buyer from interactions, and stores them",
                 EncodeBuyerAnswer,
-                bodies=(encode,),
+                bodies=(requests.EncodeBuyerBody,),
             ),
-            RouteSpec("GET", "/similar", self.similar, "Products like a product", lists, schemas.SimilarQuery),
-            RouteSpec("GET", "/search", self.search, "Products for a text", lists, schemas.SearchQuery),
+            _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery),
+            _list_route("/search", self.search, "Products for a search text", requests.SearchQuery),
             RouteSpec(
                 "POST",
                 "/interactions",
                 self.interactions,
-                "Stores one or many interactions",
+                "Stores one or more interactions",
                 InteractionsAnswer,
-                bodies=kept,
+                bodies=(requests.BuyerInteractionIn, requests.InteractionsBody),
             ),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
-            RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what is degraded"),
+            RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics"),
         ]
 
     async def retrieve(self, request: Request) -> Response:
-        query = reading.read_query(schemas.RetrieveQuery, self._query_of(request), self._context)
-        return _list("/retrieve", await _live(request).pipeline.retrieve(query, self._deadline()))
+        query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context)
+        return list_response("/retrieve", await _live(request).pipeline.retrieve(query, self._deadline()))
 
     async def similar(self, request: Request) -> Response:
-        query = reading.read_query(schemas.SimilarQuery, self._query_of(request), self._context)
-        return _list("/similar", await _live(request).pipeline.similar(query, self._deadline()))
+        query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context)
+        return list_response("/similar", await _live(request).pipeline.similar(query, self._deadline()))
 
     async def search(self, request: Request) -> Response:
-        query = reading.read_query(schemas.SearchQuery, self._query_of(request), self._context)
-        return _list("/search", await _live(request).pipeline.search(query, self._deadline()))
+        query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context)
+        return list_response("/search", await _live(request).pipeline.search(query, self._deadline()))
 
     async def encode_buyer(self, request: Request) -> Response:
-        body = reading.read_body(schemas.EncodeBuyerBody, await self._json_of(request), self._context)
-        made = await _live(request).pipeline.encode_buyer(body.buyer_id, body.recent_interactions, self._deadline())
-        vector = made.encoded.vector
+        body = parsing.read_body(requests.EncodeBuyerBody, await self._json_of(request), self._context)
+        answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), self._deadline())
+        vector = answer.encoded.vector
         return _json(
             {
                 "buyer_id": body.buyer_id,
@@ -112,24 +109,24 @@ class Routes:
                 "dimension": vector.dimension,
                 "model_version": vector.version,
                 "source": "interactions",
-                "used": made.encoded.used,
-                "stored": made.stored,
-                "unknown_product_ids": made.encoded.unknown_product_ids,
+                "used": answer.encoded.used,
+                "stored": answer.stored,
+                "unknown_product_ids": answer.encoded.unknown_product_ids,
                 "request_id": telemetry.request_id.get(),
-                "warnings": made.warnings,
+                "warnings": answer.warnings,
             }
         )
 
     async def interactions(self, request: Request) -> Response:
         value = await self._json_of(request)
         if isinstance(value, dict) and "interactions" in value:
-            rows = reading.read_body(schemas.InteractionsBody, value, self._context).interactions
+            rows = parsing.read_body(requests.InteractionsBody, value, self._context).interactions
         else:
-            rows = [reading.read_body(schemas.BuyerInteractionIn, value, self._context)]
-        by_buyer: dict[str, list[Any]] = {}
+            rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context)]
+        by_buyer: dict[str, list[Interaction]] = {}
         for row in rows:
             by_buyer.setdefault(row.buyer_id, []).append(row.interaction())
-        additions = [Addition(buyer_id, given) for buyer_id, given in by_buyer.items()]
+        additions = [Addition(buyer_id, interactions) for buyer_id, interactions in by_buyer.items()]
         stored = await _live(request).pipeline.add(additions, self._deadline())
         return _json({"stored": stored, "request_id": telemetry.request_id.get()})
 
@@ -137,10 +134,10 @@ class Routes:
         return _json({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
-        found = await health.check(_live(request).dependencies)
-        status = "ready" if not found.degraded else "degraded" if found.ready else "unavailable"
-        answer = {"status": status, "dependencies": found.dependencies, "degraded": found.degraded}
-        return _json(answer, 200 if found.ready else 503)
+        state = await health.check(_live(request).dependencies)
+        status = "ready" if not state.degraded else "degraded" if state.ready else "unavailable"
+        answer = {"status": status, "dependencies": state.dependencies, "degraded": state.degraded}
+        return _json(answer, 200 if state.ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -151,21 +148,25 @@ class Routes:
     def _query_of(self, request: Request) -> bytes:
         query: bytes = request.scope["query_string"]
         if len(query) > self._settings.max_query_bytes:
-            raise reading.QueryTooLarge(self._settings.max_query_bytes)
+            raise parsing.QueryTooLarge(self._settings.max_query_bytes)
         return query
 
     async def _json_of(self, request: Request) -> Any:
         limit = self._settings.max_body_bytes
-        stated = request.headers.get("content-length", "")
-        if stated.isdigit() and int(stated) > limit:
-            raise reading.BodyTooLarge(int(stated), limit)
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > limit:
+            raise parsing.BodyTooLarge(int(declared), limit)
         try:
-            # a drain waits for every request, and one whose body never ends would hold it
+            # a drain waits for running requests, so a body that never ends must not keep one running
             async with asyncio.timeout(self._settings.body_timeout_seconds):
                 body = await _body(request, limit)
         except TimeoutError:
-            raise reading.BodyTooSlow(self._settings.body_timeout_seconds) from None
-        return reading.read_json(body)
+            raise parsing.BodyTooSlow(self._settings.body_timeout_seconds) from None
+        return parsing.read_json(body)
+
+
+def _list_route(path: str, handler: Handler, summary: str, query: type[BaseModel]) -> RouteSpec:
+    return RouteSpec("GET", path, handler, summary, ListAnswer, query)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -173,7 +174,7 @@ async def _body(request: Request, limit: int) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise reading.BodyTooLarge(size, limit)
+            raise parsing.BodyTooLarge(size, limit)
         parts.append(part)
     return b"".join(parts)
 
@@ -187,37 +188,29 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
-def _list(route: str, found: ProductList) -> Response:
-    metrics.answers(route, found.source).inc()
-    answer = {
-        "product_ids": ids_as_json(found.hits.packed_ids),
-        "scores": found.hits.scores,
-        "model_version": found.hits.version,
-        "source": found.source,
+def list_response(route: str, answer: ProductList) -> Response:
+    """A list of products as JSON; counts it in the metrics under its route."""
+    metrics.answers(route, answer.source).inc()
+    document = {
+        "product_ids": wire.unpack_ids(answer.hits.packed_ids),
+        "scores": answer.hits.scores,
+        "model_version": answer.hits.version,
+        "source": answer.source,
         "request_id": telemetry.request_id.get(),
-        "warnings": found.warnings,
+        "warnings": answer.warnings,
     }
-    if found.products is not None:
-        answer["products"] = [_product(one) for one in found.products]
-    return _json(answer)
+    if answer.products is not None:
+        document["products"] = [_product(product) for product in answer.products]
+    return _json(document)
 
 
-def ids_as_json(packed: str) -> orjson.Fragment:
-    """Ids that `wire.pack_ids` wrote as a JSON list of strings; none of them becomes a text of its own on the way."""
-    whole = orjson.dumps(packed)
-    if not packed or b"\\\\" in whole:
-        # the id \u0000, of six characters, would look like a NUL
-        return orjson.Fragment(orjson.dumps(wire.unpack_ids(packed)))
-    return orjson.Fragment(b"[" + whole.replace(b"\\u0000", b'","') + b"]")
-
-
-def _product(one: retrieval_pb2.Product) -> dict[str, object]:
+def _product(product: retrieval_pb2.Product) -> dict[str, object]:
     return {
-        "product_id": one.product_id,
-        "title": one.title,
-        "brand": one.brand,
-        "category": one.category,
-        "price": one.price if one.HasField("price") else None,
-        "currency": one.currency,
-        "in_stock": one.in_stock,
+        "product_id": product.product_id,
+        "title": product.title,
+        "brand": product.brand,
+        "category": product.category,
+        "price": product.price if product.HasField("price") else None,
+        "currency": product.currency,
+        "in_stock": product.in_stock,
     }

@@ -1,1 +1,1 @@
-"""The gateway's side of the gRPC services: batching, streams, deadlines."""
+"""The gateway's clients of the gRPC services: batching, kept streams, deadlines."""

@@ -1,4 +1,4 @@
-"""Coalescing: calls that arrive while a batch is under way form the next batch."""
+"""Batches concurrent calls: those that arrive while a batch is under way form the next one."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ from twotower.serving import telemetry
 log = logging.getLogger(__name__)
 
 Request = TypeVar("Request")
-
-
 Result = TypeVar("Result")
-
-
-# a batch carries the ids of its requests in one header; past this many characters the rest are only counted
+# one header carries the request ids of a batch; beyond this many characters, the rest are only counted
 _MAX_ID_CHARACTERS = 512
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one batcher takes on. `max_batch` is in the unit of its `size`, by default calls.
+    """The limits of one batcher. `max_batch` is in the unit of its `size`, by default calls.
 
-    A further batch, of at most `in_flight`, leaves beside one under way only where `max_batch` calls wait for it or
-    where the others have been under way for `patience` seconds: two half batches cost more than a whole one, and a
-    replica that has gone slow must not hold those who come later.
+    Up to `in_flight` batches are under way at a time. A second one is sent only if `max_batch` calls wait, because two
+    half batches cost more than a whole one, or if the last one was sent `patience` seconds ago, because a slow replica
+    must not hold up later calls.
     """
 
     max_batch: int = 64
@@ -52,14 +48,16 @@ class _Call(Generic[Request, Result]):
 
 
 class _Expiry:
-    """Fails calls whose deadline passes. One timer for all of them: nearly every call ends before, and a timer of its
-    own for each would cost a request more than its row of a batch does."""
+    """Fails calls at their deadlines, with one timer for all.
+
+    Nearly every call ends before its deadline, and a timer for each would cost more than its row of a batch.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._calls: set[_Call[Any, Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
-        # when the alarm rings, on the deadlines' clock
+        # when the alarm rings, on the clock of the deadlines
         self._rings = math.inf
 
     def add(self, call: _Call[Any, Any]) -> None:
@@ -98,12 +96,12 @@ def _one(_: object) -> int:
 
 
 class Batcher(Generic[Request, Result]):
-    """Sends the calls of many requests as few batches, one result per call.
+    """Sends the calls of many requests in few batches, and gives each call its own result.
 
-    `send(group, requests, timeout)` answers with one result per request, in order; an exception in a result's place
-    fails that call alone. An idle batcher sends at once; while a batch is under way the next one gathers (see
-    Limits); calls of different groups never share one. A call that gives up, by cancellation or by its deadline, leaves
-    the others as they are. A batch refused as InvalidInput is sent again call by call.
+    `send(group, requests, timeout)` returns one result per request, in order; an exception in a result's place fails
+    that call alone. An idle batcher sends at once; while a batch is under way, calls gather for the next one (see
+    Limits). Calls of different groups never share a batch. A call that is cancelled or late does not affect the others.
+    A batch that is refused as InvalidInput is sent again call by call.
     """
 
     def __init__(
@@ -118,10 +116,10 @@ class Batcher(Generic[Request, Result]):
         self._limits = limits
         self._size = size
         self._queues: dict[str, deque[_Call[Request, Result]]] = {}
-        # when each batch that is under way left, on the loop's clock
-        self._left: dict[str, list[float]] = {}
+        # when each batch under way was sent, on the loop's clock
+        self._sent_at: dict[str, list[float]] = {}
         self._flushing: set[str] = set()
-        # where calls wait for a batch to outlast the patience
+        # set while calls wait for the last batch to exceed the patience
         self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._expiry = _Expiry(name)
@@ -130,11 +128,11 @@ class Batcher(Generic[Request, Result]):
 
     @property
     def waiting(self) -> int:
-        """Calls that are in no batch yet."""
+        """How many calls are in no batch yet."""
         return self._waiting
 
     async def call(self, request: Request, deadline: Deadline, group: str = "") -> Result:
-        """The result of one request. Overloaded, DeadlineExceeded, or what `send` gave for it."""
+        """The result of one request. Raises Overloaded, DeadlineExceeded, or the error that `send` gave for it."""
         if self._waiting >= self._limits.max_waiting:
             metrics.REFUSED_CALLS.labels(self._name).inc()
             raise Overloaded(
@@ -154,16 +152,16 @@ class Batcher(Generic[Request, Result]):
             self._expiry.discard(call)
             if call.queued:
                 self._queues[group].remove(call)
-                self._leave(call)
+                self._dequeued(call)
 
     async def close(self) -> None:
-        """Waits for the batches that are under way, each of which has a deadline."""
+        """Waits for the batches under way; each has a deadline."""
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._expiry.close()
 
     def _schedule(self, group: str) -> None:
-        """Flushes at the end of this turn of the loop: what arrived together travels together, at no added wait."""
+        """Flushes at the end of this turn of the loop: calls that arrive together share a batch, without a wait."""
         if group in self._flushing:
             return
         if self._may_start(group):
@@ -173,23 +171,23 @@ class Batcher(Generic[Request, Result]):
             self._set_alarm(group)
 
     def _may_start(self, group: str) -> bool:
-        left = self._left.get(group)
-        if not left:
+        sent = self._sent_at.get(group)
+        if not sent:
             return True
-        if len(left) >= self._limits.in_flight:
+        if len(sent) >= self._limits.in_flight:
             return False
         waiting = len(self._queues.get(group, ()))
-        return waiting >= self._limits.max_batch or asyncio.get_running_loop().time() >= self._patient_until(left)
+        return waiting >= self._limits.max_batch or asyncio.get_running_loop().time() >= self._patient_until(sent)
 
-    def _patient_until(self, left: list[float]) -> float:
-        """When the last of the batches under way has outlasted the patience."""
-        return left[-1] + self._limits.patience
+    def _patient_until(self, sent: list[float]) -> float:
+        """When the last batch under way exceeds the patience."""
+        return sent[-1] + self._limits.patience
 
     def _set_alarm(self, group: str) -> None:
-        left = self._left[group]
-        if group not in self._alarms and len(left) < self._limits.in_flight:
+        sent = self._sent_at[group]
+        if group not in self._alarms and len(sent) < self._limits.in_flight:
             loop = asyncio.get_running_loop()
-            self._alarms[group] = loop.call_at(self._patient_until(left), self._flush, group)
+            self._alarms[group] = loop.call_at(self._patient_until(sent), self._flush, group)
 
     def _flush(self, group: str) -> None:
         self._flushing.discard(group)
@@ -197,33 +195,33 @@ class Batcher(Generic[Request, Result]):
             alarm.cancel()
         queue = self._queues.get(group)
         while queue and self._may_start(group):
-            calls = self._take(queue)
-            self._left.setdefault(group, []).append(asyncio.get_running_loop().time())
-            task = asyncio.create_task(self._run(group, calls, self._left[group][-1]))
+            calls = self._next_batch(queue)
+            self._sent_at.setdefault(group, []).append(asyncio.get_running_loop().time())
+            task = asyncio.create_task(self._run(group, calls, self._sent_at[group][-1]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         if queue:
             self._set_alarm(group)
-        elif not self._left.get(group):
+        elif not self._sent_at.get(group):
             # groups are model versions, which come and go
             self._queues.pop(group, None)
-            self._left.pop(group, None)
+            self._sent_at.pop(group, None)
 
-    def _take(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
+    def _next_batch(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
         """The calls of the next batch: as many as fit, at least one."""
         calls, total = [queue.popleft()], 0
         total += self._size(calls[0].request)
         while queue and (total := total + self._size(queue[0].request)) <= self._limits.max_batch:
             calls.append(queue.popleft())
         for call in calls:
-            self._leave(call)
+            self._dequeued(call)
         return calls
 
-    def _leave(self, call: _Call[Request, Result]) -> None:
+    def _dequeued(self, call: _Call[Request, Result]) -> None:
         call.queued = False
         self._waiting -= 1
 
-    async def _run(self, group: str, calls: list[_Call[Request, Result]], left: float) -> None:
+    async def _run(self, group: str, calls: list[_Call[Request, Result]], sent: float) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
         try:
@@ -232,8 +230,8 @@ class Batcher(Generic[Request, Result]):
                 _settle(call, result)
         finally:
             for call in calls:
-                _settle(call, Unavailable(f"{self._name} was given up"))
-            self._left[group].remove(left)
+                _settle(call, Unavailable(f"the call of {self._name} was cancelled"))
+            self._sent_at[group].remove(sent)
             self._flush(group)
 
     async def _ask(self, group: str, calls: list[_Call[Request, Result]]) -> Sequence[Result | Exception]:
@@ -243,11 +241,11 @@ class Batcher(Generic[Request, Result]):
         except InvalidInput as error:
             if len(calls) == 1:
                 return [error]
-            log.warning("a batch was refused, its calls are sent one by one: %s", error, extra={"batcher": self._name})
+            log.warning("a batch was refused; sending its calls one by one: %s", error, extra={"batcher": self._name})
             alone = await asyncio.gather(*(self._ask(group, [call]) for call in calls))
             return [result for results in alone for result in results]
         except Exception as error:
-            # each caller raises it, and the edge logs what is not one of ours
+            # each caller raises it, and the HTTP edge logs it if it is none of ours
             return [error] * len(calls)
         if len(results) != len(calls):
             return [Unavailable(f"{self._name} answered {len(results)} rows for {len(calls)}")] * len(calls)

@@ -1,4 +1,4 @@
-"""The time that is left for a request."""
+"""The deadline of a request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Deadline:
-    """The moment, on the monotonic clock, by which something has to be done."""
+    """The moment on the monotonic clock by which a request must be answered."""
 
     at: float
 
@@ -21,6 +21,6 @@ class Deadline:
         return self.at - time.monotonic()
 
     def share(self, part: float) -> Deadline:
-        """An earlier deadline after `part` (0 to 1) of the time left, so that the rest stays for what follows."""
+        """An earlier deadline, after `part` (0 to 1) of the time left: the next step keeps the rest."""
         now = time.monotonic()
         return Deadline(now + (self.at - now) * part)

@@ -1,4 +1,4 @@
-"""The three services as requests use them: concurrent calls travel in one RPC, rows come back as plain values."""
+"""Clients of the three services: they batch concurrent calls into one RPC and return plain values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twotower.pb import (
 )
 from twotower.serving import client, wire
 
-# ids in one Lookup: what the largest answer needs, and within every service's limit
+# ids in one Lookup: enough for the largest answer, and within every service's limit
 _MAX_LOOKUP = 1000
 
 
@@ -41,31 +41,24 @@ class Vector(NamedTuple):
 
 
 class EncodedBuyer(NamedTuple):
-    """A buyer's vector, how many interactions it is made of, and the products that were skipped."""
+    """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped."""
 
     vector: Vector
     used: int
     unknown_product_ids: list[str]
 
 
-class EncodedText(NamedTuple):
-    """A text's vector out of the text encoder, and that of an item of which nothing else is known."""
-
-    text: Vector
-    item: Vector
-
-
 class Hits(NamedTuple):
-    """Products, best first, with their scores [K], and the version that found them; the ids as `wire.pack_ids` does.
+    """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
-    `unlike`: none of them reads more like what was asked for than like random letters.
+    `is_below_noise`: a search by text whose best score is no higher than random letters reach.
     """
 
     packed_ids: str
     scores: NDArray[np.float32]
     version: str
     unknown_filter_values: list[str]
-    unlike: bool = False
+    is_below_noise: bool = False
 
 
 class BuyerClient:
@@ -78,9 +71,9 @@ class BuyerClient:
         self._encodes: Batcher[str, EncodedBuyer] = Batcher(name, self._encode, limits)
 
     async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
-        """The vector of one packed history, of `version` or of the current one where it is empty.
+        """The vector of one packed history, by `version` or by the current version if it is empty.
 
-        NotFound where the version knows none of the products, InvalidInput for an event that it does not know.
+        Raises NotFound if the version knows none of the products, and InvalidInput for an event that it does not know.
         """
         return await self._encodes.call(history, deadline, version)
 
@@ -109,22 +102,21 @@ class ItemClient:
         self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "item service"
         self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
-        self._encodes: Batcher[str, EncodedText] = Batcher(name, self._encode, limits)
+        self._encodes: Batcher[str, Vector] = Batcher(name, self._encode, limits)
 
-    async def encode_text(self, text: str, version: str, deadline: Deadline) -> EncodedText:
-        """The vectors of a text, and of an item of which it is the title."""
+    async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
+        """The text encoder's vector of a text."""
         return await self._encodes.call(text, deadline, version)
 
     async def close(self) -> None:
         await self._encodes.close()
         self._streamed.close()
 
-    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[EncodedText | Exception]:
+    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[Vector | Exception]:
         items = [item_pb2.Item(title=text) for text in texts]
-        request = item_pb2.EncodeRequest(items=items, model_version=version, include_text_vectors=True)
+        request = item_pb2.EncodeRequest(items=items, model_version=version, text_only=True)
         answer = await self._streamed.call(request, timeout)
-        rows = len(answer.items)
-        vectors = map(EncodedText, _split(answer.text_vectors, rows), _split(answer.vectors, rows))
+        vectors = _split(answer.text_vectors, len(answer.items))
         return [
             _row_error(item.error) if item.HasField("error") else vector
             for vector, item in zip(vectors, answer.items, strict=True)
@@ -141,20 +133,19 @@ class RetrievalClient:
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "retrieval service"
         self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
-        self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _effort)
-        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _effort)
+        self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _cost)
+        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _cost)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
-        """The nearest products to a vector, on the vector's own version."""
+        """The nearest products to a vector, in the vector's own version."""
         return await self._searches.call((vector, query), deadline, vector.version)
 
     async def search_texts(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
-        """The products whose texts are nearest to a text vector, on the vector's own version. NotFound where that keeps
-        no text vectors."""
+        """The products whose texts are nearest to a text vector, in the vector's own version."""
         return await self._text_searches.call((vector, query), deadline, vector.version)
 
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
@@ -162,11 +153,11 @@ class RetrievalClient:
         return await self._populars.call(query, deadline, version)
 
     async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
-        """The stored vector of a product, None where it is unknown."""
+        """The stored vector of a product, None for an unknown one."""
         return await self._vectors.call(product_id, deadline, version)
 
     async def lookup(self, product_ids: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
-        """What is known of each product, in order."""
+        """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
     async def close(self) -> None:
@@ -179,16 +170,7 @@ class RetrievalClient:
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        # no stream: an older version's refusal would end one that others share
-        request = _search_request(version, calls, texts=True)
-        older = NotFound("the retrieval service is of a release that does not search texts", field="texts")
-        try:
-            answer = await client.call(self._stub.Search, request, timeout, "retrieval service")
-        except InvalidInput as error:
-            # it took them for vectors of its towers, which have another length
-            raise older if error.field == "vectors.dimension" else error from None
-        if not answer.texts:
-            raise older
+        answer = await self._streamed.call(_search_request(version, calls, by_text=True), timeout)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
@@ -217,22 +199,25 @@ class RetrievalClient:
         return [products[end - len(ids) : end] for ids, end in zip(calls, ends, strict=True)]
 
 
-def _search_request(version: str, calls: list[_Search], texts: bool = False) -> retrieval_pb2.SearchRequest:
+def _search_request(version: str, calls: list[_Search], by_text: bool = False) -> retrieval_pb2.SearchRequest:
     vectors = common_pb2.Vectors(
         data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
     )
-    return retrieval_pb2.SearchRequest(vectors=vectors, queries=[query for _, query in calls], packed=True, texts=texts)
+    queries = [query for _, query in calls]
+    return retrieval_pb2.SearchRequest(vectors=vectors, queries=queries, packed=True, by_text=by_text)
 
 
-def _effort(call: _Search) -> int:
-    """About how many plain searches it takes the time of: a diverse list of a hundred that of seventeen. A batch holds
-    fewer of them, so that its neighbours do not wait for long."""
+def _cost(call: _Search) -> int:
+    """The cost of a search in plain searches: a diverse list of 100 products costs 17.
+
+    A batch holds fewer costly searches, so that the other calls in it do not wait long.
+    """
     _, query = call
     return 1 + query.k * query.k // 600 if query.diversity else 1
 
 
 def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
-    """One Vector per row. Unavailable where the message holds another number of them."""
+    """One Vector per row. Raises Unavailable if the message holds another number of vectors."""
     data, dimension, version = vectors.data, vectors.dimension, vectors.model_version
     size = 4 * dimension
     if len(data) != rows * size or not dimension:
@@ -241,10 +226,8 @@ def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
 
 
 def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
-    scores = wire.unpack_scores(hits.scores)
-    # a service that is older than packed ids answers with a list
-    packed = hits.packed_product_ids or wire.pack_ids(hits.product_ids)
-    return Hits(packed, scores, version, list(hits.unknown_filter_values), hits.unlike)
+    scores, unknown = wire.unpack_scores(hits.scores), list(hits.unknown_filter_values)
+    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise)
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:
@@ -253,8 +236,8 @@ def _row_error(error: common_pb2.RowError) -> TwoTowerError:
         case "NotFound":
             return NotFound(error.message, error.field)
         case "InvalidInput":
-            invalid = InvalidInput(error.field, "", error.problem or error.message)
-            # as the service shows it
+            invalid = InvalidInput(error.field, "", error.problem)
+            # the service has shortened the value already
             invalid.value, invalid.args = error.value, (error.message,)
             return invalid
         case _:

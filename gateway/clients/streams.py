@@ -1,4 +1,4 @@
-"""Calls over streams that are kept: a message each way costs half of a call, with its headers, trailers and timer."""
+"""Calls over kept streams: a message each way costs half of a unary call, which sends headers and sets a timer."""
 
 from __future__ import annotations
 
@@ -17,82 +17,74 @@ from twotower.serving.status import from_status
 
 log = logging.getLogger(__name__)
 
-# a service without streams, one that is older than this side, is called without them for so long
-_ALONE_SECONDS = 60.0
-
 
 class StreamedCalls:
-    """Calls of one method as messages of a few streams, each of which carries one request at a time.
+    """Calls of one method as messages of a few streams, each with one request at a time.
 
-    Up to `keep` streams take turns, each on the replica that gRPC chose as it was opened and none for longer than
-    `seconds`: so replicas share the load, and one that drains is left within that time. Only for calls that may be
-    repeated, such as reads: where a stream is lost that had answered before, the request is sent once more, by itself.
+    Up to `keep` streams take turns. Each stays on the replica that gRPC chose when it opened, for at most `seconds`:
+    so replicas share the load, and a draining replica is left in time. Only for calls that may be repeated, such as
+    reads: if a stream that has answered before is lost, the request is sent once more as a unary call.
     """
 
     def __init__(
         self,
         stream: Callable[[], Any],
-        alone: Callable[..., Any],
+        unary: Callable[..., Any],
         name: str,
         *,
         keep: int = 4,
         seconds: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`stream` opens a stream of the method that `alone` calls; `name` is the service's in errors."""
+        """`stream` opens a stream, `unary` makes a unary call of the same method; errors call the service `name`."""
         self._stream = stream
-        self._alone = alone
+        self._unary = unary
         self._name = name
         self._keep = keep
         self._seconds = seconds
         self._clock = clock
-        # that rest, the longest first; and how many there are, busy ones too
+        # the longest idle first
         self._idle: deque[_Stream] = deque()
+        # how many are open, busy ones included
         self._open = 0
-        self._alone_until = -1.0
         self._reaper: asyncio.TimerHandle | None = None
 
     async def call(self, request: Any, timeout: float) -> Any:
-        """The answer to `request`, whose `caller` is set here, within `timeout` seconds; errors as of `rpc.call`."""
+        """The answer to `request` within `timeout` seconds; sets its `caller`. Raises what `client.call` raises."""
         now = self._clock()
-        if now < self._alone_until:
-            return await client.call(self._alone, request, timeout, self._name)
         if timeout <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
         request.caller.request_id = telemetry.request_id.get() or telemetry.new_request_id()
         request.caller.timeout_ms = max(1, int(timeout * 1000))
-        stream = self._take(now)
-        fresh, answer = not stream.used, None
+        stream = self._acquire(now)
+        is_new, answer = not stream.has_answered, None
         try:
             async with asyncio.timeout(timeout):
                 answer = await stream.exchange(request)
         except TimeoutError:
             raise DeadlineExceeded(f"{self._name} did not answer in time") from None
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                log.info("%s has no streams: it is called without them", self._name)
-                self._alone_until = now + _ALONE_SECONDS
-            elif fresh or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            if is_new or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                 raise from_status(error, self._name) from None
         finally:
             if answer is None:
                 self._drop(stream)
             else:
-                self._rest(stream)
+                self._release(stream)
         if answer is None:
-            log.debug("no stream to %s answered: the request is sent by itself", self._name)
-            return await client.call(self._alone, request, now + timeout - self._clock(), self._name)
+            log.debug("a stream to %s was lost; repeating its request as a unary call", self._name)
+            return await client.call(self._unary, request, now + timeout - self._clock(), self._name)
         return answer
 
     def close(self) -> None:
-        """Ends the streams that rest; a busy one ends with its call."""
+        """Ends the idle streams; a busy one ends with its call."""
         self._keep = 0
         if self._reaper:
             self._reaper.cancel()
         while self._idle:
             self._drop(self._idle.popleft())
 
-    def _take(self, now: float) -> _Stream:
+    def _acquire(self, now: float) -> _Stream:
         while self._idle and self._open >= self._keep:
             stream = self._idle.popleft()
             if now < stream.until and not stream.call.done():
@@ -101,7 +93,7 @@ class StreamedCalls:
         self._open += 1
         return _Stream(self._stream(), now + self._seconds)
 
-    def _rest(self, stream: _Stream) -> None:
+    def _release(self, stream: _Stream) -> None:
         if self._open > self._keep or self._clock() >= stream.until:
             self._drop(stream)
             return
@@ -117,7 +109,7 @@ class StreamedCalls:
         self._reaper = asyncio.get_running_loop().call_later(self._seconds, self._reap)
 
     def _reap(self) -> None:
-        """Ends the streams that rest past their time, for a server that drains waits for them."""
+        """Ends the idle streams whose time is over: a draining server waits for them."""
         self._reaper = None
         now = self._clock()
         for stream in [one for one in self._idle if now >= one.until]:
@@ -128,21 +120,21 @@ class StreamedCalls:
 
 
 class _Stream:
-    """One open stream, and until when it is used."""
+    """One open stream, used until `until` on the caller's clock."""
 
     def __init__(self, call: Any, until: float) -> None:
         self.call = call
         self.until = until
-        self.used = False
+        self.has_answered = False
 
     async def exchange(self, request: Any) -> Any:
-        """The answer to one request; None where the stream has ended without one."""
+        """The answer to one request; None if the stream ended without an answer."""
         try:
             await self.call.write(request)
         except asyncio.InvalidStateError:
-            # it ended, well or badly, before the request was sent
-            if self.used:
+            # the stream ended before the request was sent, with or without an error
+            if self.has_answered:
                 return None
         answer = await self.call.read()
-        self.used = True
+        self.has_answered = True
         return None if answer is grpc.aio.EOF else answer

@@ -1,1 +1,1 @@
-"""Recent interactions per buyer, in Redis."""
+"""The buyers' newest interactions, in Redis."""

@@ -1,4 +1,4 @@
-"""Spares callers the wait for something that is known to be down."""
+"""A circuit breaker: refuses calls to a dependency that is known to be down."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ log = logging.getLogger(__name__)
 
 
 class Breaker:
-    """Open after a failure: calls are refused at once, but for one every `retry_seconds` that tries again.
-
-    The first success closes it.
-    """
+    """Opens after a failure and closes after a success. While open, it lets one call through every `retry_seconds`."""
 
     def __init__(self, name: str, retry_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -28,13 +25,13 @@ class Breaker:
         return self._retry_at is not None
 
     def check(self) -> None:
-        """Unavailable while it is open and it is not this call's turn to try."""
+        """Raises Unavailable if the breaker is open, unless this call is the next to try."""
         if self._retry_at is None:
             return
         now = self._clock()
         if now < self._retry_at:
             raise Unavailable(f"{self._name} is down")
-        # this call tries; the others stay refused until it is known how that went
+        # this call tries; others are refused until it has succeeded or failed
         self._retry_at = now + self._retry_seconds
 
     def failed(self, reason: object) -> None:

@@ -1,4 +1,4 @@
-"""How a buyer's history is packed into one Redis value."""
+"""Buyers' histories as Redis keys, members and replies."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from twotower.serving import wire
 log = logging.getLogger(__name__)
 
 KEY_PREFIX = "twotower:history:1:"
-
-
-_JOINT = wire.SEPARATOR.encode()
+_SEPARATOR = wire.SEPARATOR.encode()
 
 
 class Addition(NamedTuple):
-    """Interactions of one buyer that are to be kept."""
+    """Interactions to add to one buyer's history."""
 
     buyer_id: str
     interactions: Sequence[Interaction]
@@ -30,46 +28,47 @@ def key_of(buyer_id: str) -> str:
     return KEY_PREFIX + buyer_id
 
 
-def still_kept(interactions: Sequence[Interaction], oldest: Sequence[bytes]) -> int:
-    """How many of these, in the order of `latest`, do not come before the oldest of a history: its member and score."""
+def count_kept(interactions: Sequence[Interaction], oldest: Sequence[bytes]) -> int:
+    """How many of `interactions` (in the order of `latest`) the history holds, given the member and score of its oldest
+    one."""
     member, score = oldest
-    place = bisect_left(interactions, (float(score), member), key=_order)
-    return len(interactions) - place
+    dropped = bisect_left(interactions, (float(score), member), key=_order)
+    return len(interactions) - dropped
 
 
-def _order(one: Interaction) -> tuple[float, bytes]:
-    return one.timestamp_ms, wire.pack_interaction(one).encode()
+def _order(interaction: Interaction) -> tuple[float, bytes]:
+    return interaction.timestamp_ms, wire.pack_interaction(interaction).encode()
 
 
 def is_refusal(reply: object) -> bool:
-    """Whether Redis would not answer. A key that holds something else is a fact about one buyer, not about Redis."""
+    """Whether Redis refused a command. A key of the wrong type is no refusal: it concerns one buyer only."""
     return isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE")
 
 
-def packed(members: object, buyer_id: str) -> str:
-    """One reply as a packed history; a value that is no interaction is counted, logged and left out."""
+def pack_reply(members: object, buyer_id: str) -> str:
+    """One reply as a packed history. Members that are no interactions are logged, counted and left out."""
     if not isinstance(members, list):
-        _unreadable(buyer_id, members)
+        _report_unreadable(buyer_id, members)
         return ""
     try:
-        text = _JOINT.join(members).decode()
+        text = _SEPARATOR.join(members).decode()
         if wire.is_history(text):
             return text
     except UnicodeDecodeError:
-        pass  # the loop below finds out which
-    good = []
+        pass  # the loop below finds the bad member
+    readable = []
     for member in members:
         try:
-            one = member.decode()
+            interaction = member.decode()
         except UnicodeDecodeError:
-            one = ""
-        if one and wire.SEPARATOR not in one and wire.is_history(one):
-            good.append(one)
+            interaction = ""
+        if interaction and wire.SEPARATOR not in interaction and wire.is_history(interaction):
+            readable.append(interaction)
         else:
-            _unreadable(buyer_id, member)
-    return wire.SEPARATOR.join(good)
+            _report_unreadable(buyer_id, member)
+    return wire.SEPARATOR.join(readable)
 
 
-def _unreadable(buyer_id: str, value: object) -> None:
+def _report_unreadable(buyer_id: str, value: object) -> None:
     metrics.UNREADABLE_VALUES.inc()
-    log.warning("a value in Redis is no interaction: %.200r", value, extra={"buyer_id": buyer_id})
+    log.warning("skipped a value in Redis that is no interaction: %.200r", value, extra={"buyer_id": buyer_id})

@@ -1,4 +1,4 @@
-"""What the gateway asks of a store of histories."""
+"""The histories as requests use them, one buyer at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.history.redis_history import RedisHistory
 
 
 class HistoryStore:
-    """The histories as requests use them: concurrent reads share one pipeline, and so do concurrent writes."""
+    """Batches concurrent reads into one pipeline, and concurrent writes into one transaction."""
 
     def __init__(self, redis: RedisHistory, limits: Limits) -> None:
         self.redis = redis
@@ -19,11 +19,11 @@ class HistoryStore:
         self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
 
     async def read(self, buyer_id: str, deadline: Deadline) -> str:
-        """One buyer's newest interactions, oldest first, packed. Unavailable where Redis is down."""
+        """One buyer's newest interactions, oldest first, packed. Raises Unavailable if Redis is down."""
         return await self._reads.call(buyer_id, deadline)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Keeps the interactions of one request, all in one atomic step; returns how many are kept now."""
+        """Stores the interactions of one request, all or none. Returns how many of them are in the histories now."""
         return await self._writes.call(additions, deadline)
 
     async def close(self) -> None:
@@ -35,10 +35,10 @@ class HistoryStore:
         return await self.redis.read(buyer_ids)
 
     async def _write(self, group: str, requests: list[Sequence[Addition]], timeout: float) -> list[int | Exception]:
-        written = iter(await self.redis.add([one for additions in requests for one in additions]))
+        written = iter(await self.redis.add([addition for additions in requests for addition in additions]))
         results: list[int | Exception] = []
         for additions in requests:
             counts = [next(written) for _ in additions]
-            failed = next((one for one in counts if isinstance(one, Exception)), None)
-            results.append(failed or sum(one for one in counts if isinstance(one, int)))
+            failed = next((count for count in counts if isinstance(count, Exception)), None)
+            results.append(failed or sum(count for count in counts if isinstance(count, int)))
         return results

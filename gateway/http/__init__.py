@@ -1,1 +1,1 @@
-"""The HTTP edge: processes, sockets, limits, access log."""
+"""The HTTP side of the process: sockets, workers, limits, access log."""

@@ -1,4 +1,4 @@
-"""The access log: one JSON line per request, made and written many at a time."""
+"""The access log: one JSON line per request, formatted and written in batches."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from typing import NamedTuple
 
 import orjson
 
-access = logging.getLogger("gateway.access")
+log = logging.getLogger("gateway.access")
 
-
-# a crash loses the lines of this long at most; an end by a signal loses none
-_SECONDS = 0.1
+# a crash loses at most the lines of this time; a stop by signal loses none
+_FLUSH_SECONDS = 0.1
 
 
 class _Entry(NamedTuple):
-    """One request that has ended, at `time` (seconds since 1970)."""
+    """One finished request, at `time` (seconds since 1970)."""
 
     time: float
     request_id: str
@@ -30,32 +29,33 @@ class _Entry(NamedTuple):
 
 
 class AccessLog:
-    """Lines as `telemetry.JsonFormatter` writes them, at a tenth of the cost; `flush` writes what is waiting."""
+    """Writes the lines that `telemetry.JsonFormatter` would write, at a tenth of the cost."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
     def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
-        """Takes one line; it is written within a tenth of a second."""
-        if not access.isEnabledFor(logging.INFO):
+        """Queues one line, which is written within a tenth of a second."""
+        if not log.isEnabledFor(logging.INFO):
             return
         if not self._entries:
-            asyncio.get_running_loop().call_later(_SECONDS, self.flush)
+            asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
         self._entries.append(_Entry(time.time(), request_id, method, path, status, seconds))
 
     def flush(self) -> None:
+        """Writes the queued lines to standard error."""
         entries, self._entries = self._entries, []
         if entries:
-            sys.stderr.write(b"".join(map(_line, entries)).decode())
+            sys.stderr.write(b"".join(map(_format, entries)).decode())
             sys.stderr.flush()
 
 
-def _line(entry: _Entry) -> bytes:
+def _format(entry: _Entry) -> bytes:
     line = {
         "time": datetime.fromtimestamp(entry.time, UTC).isoformat(timespec="milliseconds"),
         "level": "INFO",
         "service": "gateway",
-        "logger": "gateway.access",
+        "logger": log.name,
         "message": "request",
         "request_id": entry.request_id,
         "method": entry.method,

@@ -1,1 +1,1 @@
-"""Requests and answers of the REST API, and how requests are read."""
+"""The requests and answers of the REST API, and how requests are parsed."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from gateway.schemas.fields import Strict
 
 
 class ProductOut(Strict):
-    """What is known of one product."""
+    """One product of the catalogue."""
 
     product_id: str
     title: str
@@ -24,8 +22,7 @@ class ProductOut(Strict):
 
 
 class ListAnswer(Strict):
-    """Products, best first (with diversity: as chosen), and their scores: inner products, or shares of popularity where
-    source is popular."""
+    """Products, best first (with diversity: in order of selection). Scores: inner products, or shares of popularity."""
 
     product_ids: list[str]
     scores: list[float]
@@ -37,7 +34,7 @@ class ListAnswer(Strict):
 
 
 class EncodeBuyerAnswer(Strict):
-    """A buyer's vector, and what became of the interactions."""
+    """A buyer's vector, and how many interactions were used and stored."""
 
     buyer_id: str
     buyer_embedding: list[float]
@@ -52,15 +49,14 @@ class EncodeBuyerAnswer(Strict):
 
 
 class InteractionsAnswer(Strict):
-    """How many of the interactions are kept now: a repeat of one kept already counts, one older than all that is kept
-    does not."""
+    """`stored`: how many of the interactions the histories hold now; those too old to keep do not count."""
 
     stored: int
     request_id: str
 
 
 class FieldProblem(Strict):
-    """One field that was refused."""
+    """One refused field."""
 
     field: str
     value: str
@@ -68,7 +64,7 @@ class FieldProblem(Strict):
 
 
 class Problem(BaseModel):
-    """RFC 9457. `field`, `value` and `errors` are there where a field was refused."""
+    """RFC 9457. `field`, `value` and `errors` are present if a field was refused."""
 
     type: str
     title: str
@@ -82,8 +78,7 @@ class Problem(BaseModel):
 
 
 class ReadyAnswer(Strict):
-    """What the gateway stands on: "ok" or the reason for each dependency, and what does not work without it.
-    Unavailable, with status 503, where no products can be found."""
+    """Each dependency with "ok" or the reason why not, and what does not work. "unavailable": no products."""
 
     status: Literal["ready", "degraded", "unavailable"]
     dependencies: dict[str, str]

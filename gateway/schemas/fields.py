@@ -1,4 +1,4 @@
-"""The types of the fields that a request may have, each with its check."""
+"""The types of the fields of a request, each with its check."""
 
 from __future__ import annotations
 
@@ -21,34 +21,45 @@ from twotower.events import EventSchema, check_id, check_time, parse_time
 from twotower.text.normalise import searched_words
 
 MAX_TEXT = 500
-
-
 _WHOLE = re.compile(r"-?[0-9]+")
-
-
 _DECIMAL = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class Context(NamedTuple):
-    """What a request is checked against beside its own shape."""
+    """What the checks need to know beside the request itself."""
 
     events: EventSchema
     max_k: int
     max_interactions: int
 
 
+class Strict(BaseModel):
+    """A part of a request or an answer. Unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def context(info: ValidationInfo) -> Context:
+    """The Context that the model was validated with."""
+    if not isinstance(info.context, Context):
+        raise TypeError("a request model needs its Context")
+    return info.context
+
+
 def refuse(problem: str) -> PydanticCustomError:
+    """The error that refuses a field because of `problem`."""
     return PydanticCustomError("refused", "{problem}", {"problem": problem})
 
 
-def _id(value: str) -> str:
+def _check_id(value: str) -> str:
     try:
         return check_id(value, "")
     except InvalidInput as error:
         raise refuse(error.problem) from None
 
 
-def _text(value: str) -> str:
+def _check_text(value: str) -> str:
     if not value.strip():
         raise refuse("must not be empty")
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
@@ -58,92 +69,71 @@ def _text(value: str) -> str:
     return value
 
 
-def _words(value: str) -> str:
-    found = searched_words(_text(value))
-    if not found:
+def _read_words(value: str) -> str:
+    words = searched_words(_check_text(value))
+    if not words:
         raise refuse("must hold a letter or a digit")
-    return found
+    return words
 
 
-def _event(value: str, info: ValidationInfo) -> str:
+def _check_event(value: str, info: ValidationInfo) -> str:
     try:
         return context(info).events.check(value)
     except InvalidInput as error:
         raise refuse(error.problem) from None
 
 
-def _moment(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise refuse("must be an ISO-8601 time or epoch seconds or milliseconds")
+def _read_moment(value: object) -> int:
     try:
-        return check_time(parse_time(value if isinstance(value, str) else repr(value)))
+        if isinstance(value, str):
+            return check_time(parse_time(value))
+        # what most callers send; `parse_time`, too, reads 13 digits as milliseconds, but needs them as a text
+        if type(value) is int and 10**12 <= value < 10**13:
+            return check_time(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return check_time(parse_time(repr(value)))
     except InvalidInput as error:
         raise refuse(error.problem) from None
+    raise refuse("must be an ISO-8601 time or epoch seconds or milliseconds")
 
 
-def _count(value: object, info: ValidationInfo) -> int:
+def _read_count(value: object, info: ValidationInfo) -> int:
     limit = context(info).max_k
     if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise refuse("must be a whole number")
     digits = value.lstrip("0")
-    # the length first: of some thousands of digits Python makes no number
+    # length first: Python refuses to convert thousands of digits
     if value.startswith("-") or not digits or len(digits) > len(str(limit)) or (count := int(digits)) > limit:
         raise refuse(f"must be between 1 and {limit}")
     return count
 
 
-def _share(value: object) -> float:
+def _read_share(value: object) -> float:
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value) or float(value) > 1:
         raise refuse("must be a number from 0 to 1")
     return float(value)
 
 
-def _flag(value: object) -> bool:
-    flags = {"true": True, "1": True, "false": False, "0": False}
-    if not isinstance(value, str) or value.lower() not in flags:
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, str) or value.lower() not in _FLAGS:
         raise refuse("must be true or false")
-    return flags[value.lower()]
+    return _FLAGS[value.lower()]
 
 
-def context(info: ValidationInfo) -> Context:
-    if not isinstance(info.context, Context):
-        raise TypeError("a request model needs its Context")
-    return info.context
-
-
-Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_id)]
-
-
-Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_text)]
-
-
-# as it was typed, less the signs around its words
-Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_words)]
-
-
-Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_event)]
-
-
-_TIME = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}
-
-
-Moment = Annotated[int, PlainValidator(_moment), WithJsonSchema(_TIME)]
-
-
+Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_id)]
+Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_text)]
+# a search text without the punctuation around its words
+Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_read_words)]
+Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_event)]
+Moment = Annotated[
+    int,
+    PlainValidator(_read_moment),
+    WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]}),
+]
 Count = Annotated[
-    int, PlainValidator(_count), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
+    int, PlainValidator(_read_count), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
 ]
-
-
 Share = Annotated[
-    float, PlainValidator(_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "default": 0})
+    float, PlainValidator(_read_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "default": 0})
 ]
-
-
-Flag = Annotated[bool, PlainValidator(_flag), WithJsonSchema({"type": "boolean"})]
-
-
-class Strict(BaseModel):
-    """A part of a request or an answer: nothing but the fields named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+Flag = Annotated[bool, PlainValidator(_read_flag), WithJsonSchema({"type": "boolean"})]

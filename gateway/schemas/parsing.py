@@ -1,4 +1,4 @@
-"""From bytes to checked requests. Every refusal names the field and the value."""
+"""Parses bytes into checked requests. Every error names the field and the value."""
 
 from __future__ import annotations
 
@@ -15,23 +15,18 @@ from gateway.schemas.fields import Context, Strict
 from twotower.errors import InvalidInput, TwoTowerError
 
 _MAX_LISTED = 20
-
-
 _MAX_VALUES = 2000
-
-
 _REPEATABLE = ("category", "brand", "exclude")
-
 
 Model = TypeVar("Model", bound=Strict)
 
 
 class Malformed(InvalidInput):
-    """The bytes of a request are not what they have to be before any field can be read."""
+    """The bytes of a request cannot be parsed into fields."""
 
 
 class BodyTooLarge(TwoTowerError):
-    """A request's body is larger than the gateway takes."""
+    """A request's body is larger than the limit."""
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"the body is {size} bytes or more, the limit is {limit}")
@@ -41,7 +36,7 @@ class BodyTooLarge(TwoTowerError):
 
 
 class BodyTooSlow(TwoTowerError):
-    """A request's body takes longer to arrive than the gateway waits."""
+    """A request's body did not arrive in time."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the body did not arrive within {seconds:g} s")
@@ -51,7 +46,7 @@ class BodyTooSlow(TwoTowerError):
 
 
 class QueryTooLarge(TwoTowerError):
-    """A request's query string is longer than the gateway takes."""
+    """A request's query string is longer than the limit."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the query is longer than {limit} bytes")
@@ -61,7 +56,7 @@ class QueryTooLarge(TwoTowerError):
 
 
 class InvalidFields(InvalidInput):
-    """One or more fields cannot be used; the error itself is about the first, `errors` lists them all (to 20)."""
+    """One or more fields are refused. The message is about the first one; `errors` lists up to 20 of them."""
 
     def __init__(self, errors: list[InvalidInput], total: int) -> None:
         first = errors[0]
@@ -71,34 +66,34 @@ class InvalidFields(InvalidInput):
         self.args = (f"{first}{more}",)
 
     def detail(self) -> dict[str, object]:
-        return {**super().detail(), "errors": [one.detail() for one in self.errors], "error_count": self.total}
+        return {**super().detail(), "errors": [error.detail() for error in self.errors], "error_count": self.total}
 
 
 def read_json(body: bytes) -> Any:
-    """The JSON value of a body. Malformed where it is not strict JSON (RFC 8259, UTF-8) or repeats a name."""
+    """The JSON value of a body. Raises Malformed if it is not strict JSON (RFC 8259, UTF-8) or repeats a name."""
     if not body:
-        raise Malformed("body", "", "is empty, a JSON object is needed")
+        raise Malformed("body", "", "is empty; send a JSON object")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Malformed("body", _around(body, error.pos), f"is not JSON: {error}") from None
-    # orjson keeps the last of two equal names; which one was meant nobody can tell
+    # orjson keeps the last of two equal names without a word; jiter only checks that there are none
     try:
         jiter.from_json(body, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as error:
-        raise _refused(body, error) from None
+        raise _explain(body, error) from None
     return value
 
 
 def read_body(model: type[Model], value: object, context: Context) -> Model:
-    """A checked request. InvalidInput where `value` is no object, InvalidFields naming each field refused."""
+    """A checked request. Raises InvalidInput if `value` is no object, InvalidFields if fields are refused."""
     if not isinstance(value, dict):
         raise InvalidInput("body", value, "must be a JSON object")
     return _validate(model, value, context)
 
 
 def read_query(model: type[Model], query: bytes, context: Context) -> Model:
-    """A checked request from a query string, percent-encoded UTF-8."""
+    """A checked request from a percent-encoded UTF-8 query string. Raises InvalidInput like `read_body`."""
     try:
         pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_VALUES)
     except UnicodeDecodeError:
@@ -120,9 +115,10 @@ def _validate(model: type[Model], values: Mapping[str, Any], context: Context) -
     try:
         return model.model_validate(values, context=context)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        refusals = error.errors(include_url=False)
         known = ", ".join(model.model_fields)
-        raise InvalidFields([_translate(one, known) for one in found[:_MAX_LISTED]], len(found)) from None
+        listed = [_translate(refusal, known) for refusal in refusals[:_MAX_LISTED]]
+        raise InvalidFields(listed, len(refusals)) from None
 
 
 def _translate(error: Any, known: str) -> InvalidInput:
@@ -133,13 +129,14 @@ def _translate(error: Any, known: str) -> InvalidInput:
         "string_type": "must be a string",
         "list_type": "must be a list",
         "model_type": "must be an object",
+        "dict_type": "must be an object",
         "too_short": "must not be empty",
         "too_long": f"has more than {context.get('max_length')} values",
         "literal_error": f"must be {context.get('expected')}",
     }
     refused = InvalidInput(_path(error["loc"]), error["input"], problems.get(error["type"], error["msg"]))
     if error["type"] == "missing":
-        # pydantic gives the object around it, and there is no value to show
+        # pydantic's input is the object that lacks the field, which is no value of the field
         refused.value = ""
         refused.args = (f"{refused.field} is missing",)
     return refused
@@ -150,24 +147,24 @@ def _path(location: tuple[int | str, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
 
 
-def _refused(body: bytes, error: ValueError) -> Malformed:
-    """Why a body that is JSON is refused all the same: in the words of a slower reader, which knows the name."""
+def _explain(body: bytes, error: ValueError) -> Malformed:
+    """Why jiter refuses a body that orjson reads. The slower json module finds the repeated name."""
     try:
-        json.loads(body, object_pairs_hook=_once_each)
-    except Malformed as repeated:
-        return repeated
+        json.loads(body, object_pairs_hook=_check_names)
+    except Malformed as problem:
+        return problem
     except RecursionError:
         pass
     return Malformed("body", _around(body, 0), f"cannot be read: {error}")
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _check_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise Malformed("body", twice, "is a name that occurs more than once in one object")
-    return found
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise Malformed("body", repeated, "is a name that occurs more than once in one object")
+    return value
 
 
 def _around(body: bytes, position: int) -> str:

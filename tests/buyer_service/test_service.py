@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from buyer_service.encoder import Columns, load
-from buyer_service.servicer import is_small
+from buyer_service.servicer import is_short
 from buyer_service.settings import BuyerSettings
 from tests.helpers.services import check_process, check_wrong_setting, running
 from tests.helpers.tiny_version import HALF_LIFE_DAYS, build_version
@@ -24,11 +24,7 @@ from twotower.serving import telemetry, wire
 from twotower.serving.client import call, connect
 
 Stub = buyer_pb2_grpc.BuyerServiceStub
-
-
 WEIGHTS = {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
-
-
 MAX_HISTORY = 20
 
 
@@ -121,7 +117,7 @@ async def test_a_packed_history_gives_the_vector_of_its_interactions(stub: Stub)
     assert not vectors[2].any()
 
 
-async def test_events_of_one_moment_are_taken_in_the_order_of_redis(stub: Stub) -> None:
+async def test_events_of_one_moment_are_ordered_as_in_redis(stub: Stub) -> None:
     # one more than is used, all at one time: the first by product, then event, is left out
     events = [(f"p{10 + row}", "View", DAY_MS) for row in range(MAX_HISTORY + 1)]
     vectors = wire.unpack((await encode(stub, history(*events[::-1]), history(*events[1:]))).vectors)
@@ -178,7 +174,7 @@ async def test_a_batch_without_one_good_history_is_answered(stub: Stub) -> None:
     assert not wire.unpack(answer.vectors).any()
 
 
-async def test_a_time_far_ahead_is_taken_as_it_is(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_a_time_far_ahead_is_accepted(stub: Stub, stored: NDArray[np.float32]) -> None:
     answer = await encode(stub, history(("p0", "View", 0), ("p1", "View", 2**63 - 1)))
     vector = wire.unpack(answer.vectors)[0]
     np.testing.assert_allclose(vector, stored[1], atol=1e-6)  # the older event has decayed to nothing
@@ -221,15 +217,15 @@ async def test_rows_are_counted(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize(
-    ("histories", "interactions", "small"),
+    ("histories", "interactions", "short"),
     [(1, 1, True), (64, 1, True), (65, 1, False), (16, 50, True), (64, 50, False)],
 )
-def test_only_few_short_histories_are_encoded_without_a_worker(histories: int, interactions: int, small: bool) -> None:
+def test_only_few_short_histories_are_encoded_without_a_worker(histories: int, interactions: int, short: bool) -> None:
     rows = [
         buyer_pb2.Interaction(product_id="P000001", event_type="AddToCart", timestamp_ms=1_780_000_000_000)
     ] * interactions
     request = buyer_pb2.EncodeRequest(histories=[buyer_pb2.History(interactions=rows)] * histories)
-    assert is_small(request) is small
+    assert is_short(request) is short
 
 
 OPENED = ["buyer_tower.onnx", "product_embeddings.npy", "product_ids.npy"]

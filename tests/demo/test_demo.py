@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
-from demo.client import show
+from demo.client import show_answers
 from demo.settings import DemoSettings
-from demo.supervisor import children, redis_url, shown_redis
+from demo.supervisor import children, redis_url, redis_url_without_password
 from tests.helpers.demo_process import Demo
 from twotower.errors import SettingsError
 from twotower.serving.settings import read_settings
@@ -33,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     try:
         yield demo
     finally:
-        demo("stop")
+        demo.run("stop")
 
 
 def gateways_redis(settings: DemoSettings) -> str:
@@ -48,27 +51,27 @@ def test_a_redis_url_of_the_shell_is_not_the_demos(monkeypatch: pytest.MonkeyPat
     assert gateways_redis(settings) == redis_url(settings) == "redis://127.0.0.1:7777/0"
 
 
-def test_a_redis_that_the_demo_is_told_of_is_used_and_shown_without_its_password() -> None:
+def test_a_redis_url_of_the_settings_is_used_and_shown_without_its_password() -> None:
     url = "rediss://shop:secret@cache.example:6380/2"
     settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})
     assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "gateway"]
     assert gateways_redis(settings) == redis_url(settings) == url
-    assert shown_redis(settings) == "rediss://cache.example:6380/2"
+    assert redis_url_without_password(settings) == "rediss://cache.example:6380/2"
 
 
-def test_what_is_no_redis_url_is_refused() -> None:
+def test_a_wrong_redis_url_is_refused() -> None:
     with pytest.raises(SettingsError, match="TWOTOWER_DEMO_REDIS_URL='localhost:6379'"):
         read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": "localhost:6379"})
 
 
 class Recorded:
-    """Stands for the client: keeps each path with its query, and answers as little as `show` reads."""
+    """Stands for the client: records each path with its query, and answers with what `show_answers` reads."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     def get(self, path: str, **query: object) -> dict[str, Any]:
-        self.asked.append(f"{path}?{urlencode(query)}")
+        self.requests.append(f"{path}?{urlencode(query)}")
         if path == "/search":
             return {"product_ids": ["P1", "P2", "P3"]}
         product = {"product_id": "P1", "category": "مجوهرات", "title": "خاتم ذهب"}
@@ -78,15 +81,15 @@ class Recorded:
         return {"buyer_embedding": [0.5] * 4, "dimension": 4, "model_version": "v1"}
 
 
-def test_the_requests_that_are_shown_are_those_that_were_sent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_requests_are_the_sent_ones(capsys: pytest.CaptureFixture[str]) -> None:
     client = Recorded()
-    show(client, "http://shop")
+    show_answers(client, "http://shop")
     shown = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("GET")]
     assert shown == [
         "/retrieve?buyer_id=demo-gold&k=5&exclude_seen=true&include=products",
         "/retrieve?buyer_id=B00042&k=5&include=products",
     ]
-    assert [one for one in client.asked if "include" in one] == shown
+    assert [path for path in client.requests if "include" in path] == shown
 
 
 def answers(port: int) -> bool:
@@ -95,34 +98,30 @@ def answers(port: int) -> bool:
 
 
 def test_up_shows_real_answers_and_stays_up(demo: Demo) -> None:
-    up = demo("up")
+    up = demo.run("up")
     assert up.returncode == 0, up.stdout
     assert "POST" in up.stdout and "source model" in up.stdout and "p50" in up.stdout
     assert any("\u0621" <= character <= "\u064a" for character in up.stdout), "Arabic titles"
     assert httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {})
-    assert demo("status").stdout.count(" pid ") == 5
+    assert demo.run("status").stdout.count(" pid ") == 5
 
 
 def test_a_second_up_redoes_nothing(demo: Demo) -> None:
     before = sorted(path.name for path in (demo.artifacts / "versions").iterdir())
-    processes = demo("status").stdout
-    again = demo("up")
+    processes = demo.run("status").stdout
+    again = demo.run("up")
     assert again.returncode == 0, again.stdout
     assert again.stdout.count("up to date") == 2
     assert sorted(path.name for path in (demo.artifacts / "versions").iterdir()) == before
-    assert demo("status").stdout == processes
+    assert demo.run("status").stdout == processes
 
 
 def test_a_service_that_ends_is_started_again(demo: Demo) -> None:
-    import os
-    import signal
-    import time
-
-    line = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+    line = next(one for one in demo.run("status").stdout.splitlines() if one.startswith("retrieval"))
     os.kill(int(line.split()[2]), signal.SIGKILL)
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        now = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+        now = next(one for one in demo.run("status").stdout.splitlines() if one.startswith("retrieval"))
         if now.endswith("restarts 1") and httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {}):
             break
         time.sleep(0.1)
@@ -131,27 +130,28 @@ def test_a_service_that_ends_is_started_again(demo: Demo) -> None:
 
 
 def test_stop_ends_everything(demo: Demo) -> None:
-    assert demo("stop").stdout == "stopped\n"
+    assert demo.run("stop").stdout == "stopped\n"
     assert not any(answers(port) for port in demo.ports.values())
-    assert demo("stop").stdout == "the demo is not running\n"
+    assert demo.run("stop").stdout == "the demo is not running\n"
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
     with socket.socket() as taken:
-        # connections of the demo that was stopped may linger on its port
+        # connections of the stopped demo may linger on its port
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", demo.ports["buyer"]))
         taken.listen()
-        up = demo("up")
+        up = demo.run("up")
     assert up.returncode == 1
     assert f"port {demo.ports['buyer']} of buyer" in up.stdout
     assert "TWOTOWER_DEMO_BUYER_PORT" in up.stdout
+    assert "training" not in up.stdout
     assert not any(answers(port) for name, port in demo.ports.items() if name != "buyer")
 
 
 def test_a_failing_step_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
     demo = Demo(tmp_path, **{**SMALL, "train_args": "--set training.max_epochs=none"})
-    up = demo("up")
+    up = demo.run("up")
     assert up.returncode == 1
     assert "training failed with exit code 2" in up.stdout
     assert "training.max_epochs" in up.stdout
@@ -159,6 +159,6 @@ def test_a_failing_step_is_named_and_nothing_is_left_running(tmp_path: Path) -> 
 
 
 def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
-    up = Demo(tmp_path, product=5)("up")
+    up = Demo(tmp_path, product=5).run("up")
     assert up.returncode == 2
     assert "TWOTOWER_DEMO_PRODUCT" in up.stdout and "TWOTOWER_DEMO_PRODUCTS" in up.stdout

@@ -16,8 +16,6 @@ from tests.helpers.tiny_version import build_version, publish_version
 from twotower.errors import Unavailable, VersionNotHeld
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
-
-
 BODY = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
 
 

@@ -16,6 +16,7 @@ from gateway.history.codec import KEY_PREFIX, Addition
 from gateway.history.connection import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
+from tests.helpers.histories import unpack_history
 from tests.helpers.processes import process
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.stack import NOBODY
@@ -24,7 +25,6 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
 from twotower.events import Interaction
 from twotower.history import latest, read_recent
-from twotower.serving import wire
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def history_of(server: RedisServer, buyer: str, add: list[Interaction] | None = 
         history = RedisHistory(connect_redis(GatewaySettings(redis_url=server.url)), 50, 90, Breaker("Redis", 1))
         if add:
             await history.add([Addition(buyer, add)])
-        found = wire.unpack_history((await history.read([buyer]))[0])
+        found = unpack_history((await history.read([buyer]))[0])
         await history.close()
         return found
 
@@ -114,7 +114,7 @@ def test_a_folder_without_versions_is_refused(
     tmp_path: Path, server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(tmp_path, server) == 2
-    assert "CURRENT: no version has been published yet" in capsys.readouterr().err
+    assert "CURRENT: publish a version first" in capsys.readouterr().err
     assert run(tmp_path, server, "--version", "absent") == 2
     assert "there is no version 'absent'" in capsys.readouterr().err
 

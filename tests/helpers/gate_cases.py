@@ -7,6 +7,11 @@ import threading
 import pytest
 
 from item_service.encoder import EncodedItems, Item, ItemEncoder
+from tests.helpers.services import until
+from twotower.pb import item_pb2
+
+# a request that a gate holds
+RING = item_pb2.EncodeRequest(items=[item_pb2.Item(title="خاتم ذهب")])
 
 
 class Gate:
@@ -32,3 +37,8 @@ class Gate:
             return encode(self, items)
 
         patch.setattr(ItemEncoder, "encode", slow)
+
+
+async def inside(gate: Gate) -> None:
+    """Waits until the gate holds a call."""
+    await until(gate.inside.is_set)

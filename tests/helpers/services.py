@@ -1,4 +1,4 @@
-"""Services run inside the test's own event loop, and what all of them must pass."""
+"""Runs services inside the test's own event loop, and the checks that every service must pass."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def serving(address: str, seconds: float = 60.0) -> None:
 async def until(ask: Callable[[], Any], good: Callable[[Any], bool] = bool, seconds: float = 30.0) -> Any:
     """Asks (a function or a coroutine function) until the answer is good, and returns that answer.
 
-    AssertionError with the last answer where that takes longer than `seconds`.
+    Raises AssertionError with the last answer if that takes longer than `seconds`.
     """
     end = time.monotonic() + seconds
     while True:

@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.app import create_app
 from gateway.http.server import listen, make_server
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer, free_port
@@ -24,14 +25,12 @@ from twotower.artifact.version import open_version
 from twotower.events import DEFAULT_WEIGHTS, Interaction
 
 NOBODY = "127.0.0.1:1"
-
-
 DAY_MS = 86_400_000
 
 
 @dataclass
 class Stack:
-    """A gateway that answers, and what it stands on."""
+    """A running gateway with its Redis and its services."""
 
     client: httpx.AsyncClient
     redis: RedisServer
@@ -56,7 +55,7 @@ async def gateway(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway on a free port, served by uvicorn, and a client of it."""
     values = GatewaySettings(**settings)
     listener = listen("127.0.0.1", 0)
-    server = make_server(values)
+    server = make_server(create_app(values), values)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started or task.done())
     address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -72,7 +71,7 @@ async def gateway(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
 async def stack(
     artifacts: Path, redis: RedisServer, without: Sequence[str] = (), **settings: Any
 ) -> AsyncIterator[Stack]:
-    """Services, Redis and gateway; the services named in `without` are not there."""
+    """Services, Redis and gateway; the services named in `without` do not run."""
     async with AsyncExitStack() as exits:
         addresses = {}
         for name in ("item", "buyer", "retrieval"):
@@ -86,14 +85,12 @@ async def stack(
 
 
 class Reference:
-    """What one version should answer, worked out with numpy from its files."""
+    """The right answers of one version, computed with numpy from its files."""
 
     def __init__(self, artifacts: Path, name: str) -> None:
         files = open_version(Layout(artifacts), name).layout
         self.vectors: NDArray[np.float32] = np.load(files.embeddings)  # [N, D]
-        self.texts: NDArray[np.float32] | None = (
-            np.load(files.text_embeddings) if files.text_embeddings.exists() else None
-        )  # [N, E]
+        self.texts: NDArray[np.float32] = np.load(files.text_embeddings)  # [N, E]
         self.ids: list[str] = np.load(files.ids).tolist()
         self.row = {one: row for row, one in enumerate(self.ids)}
         self.products: dict[str, Product] = {
@@ -119,7 +116,6 @@ class Reference:
 
     def reading_like(self, query: NDArray[Any], k: int) -> dict[str, float]:
         """The k products whose texts have the highest cosine, best first."""
-        assert self.texts is not None
         scores = self.texts @ query / np.linalg.norm(query)
         best = sorted(range(len(self.ids)), key=lambda row: (-scores[row], row))[:k]
         return {self.ids[row]: float(scores[row]) for row in best}

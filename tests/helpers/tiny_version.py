@@ -1,4 +1,4 @@
-"""A real, complete, tiny model version, made without torch: every file that a service opens, in milliseconds."""
+"""Builds a complete, tiny model version without torch in milliseconds: every file that a service opens."""
 
 from __future__ import annotations
 
@@ -30,24 +30,12 @@ from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
 TEXT_DIMENSION = 12
-
-
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)
-
-
 HALF_LIFE_DAYS = 30.0
-
-
 # in twelve random dimensions a cosine by chance is not small
 NOISE = 0.3
-
-
 DAY_MS = 86_400_000
-
-
 NOON = 1_760_000_000_000  # 2025-10-09, the newest recent interaction of every buyer
-
-
 CATEGORIES: dict[str, list[str]] = {
     "مجوهرات": ["خاتم ذهب", "سلسال ذهب", "أسورة فضة", "حلق ألماس", "خاتم فضة رجالي"],
     "عطور": ["دهن عود كمبودي", "عطر مسك أبيض", "بخور معطر", "عطر ورد طائفي", "عطر عنبر"],
@@ -99,15 +87,13 @@ def build_version(
     max_history: int = 20,
     created_at: str = "2026-01-01T00:00:00+00:00",
     publish: bool = True,
-    texts: bool = True,
     noise: float = NOISE,
     blank: bool = False,
 ) -> Version:
-    """Writes version `name` below `artifacts` and, where `publish`, names it in CURRENT.
+    """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
-    the same `encoder_seed` share one text encoder. Without `texts` it keeps no text vectors, as older ones did; with
-    `blank` nothing is known of "p0".
+    the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0".
     """
     layout = Layout(artifacts)
     items = catalogue(products)
@@ -119,9 +105,6 @@ def build_version(
             vectors = np.load(files.embeddings)
             vectors[0] = 0
             np.save(files.embeddings, vectors)
-        if not texts:
-            files.text_embeddings.unlink()
-            files.text_index.unlink()
         return Manifest(
             schema_version=SCHEMA,
             version=name,
@@ -137,9 +120,11 @@ def build_version(
             max_history=max_history,
             configuration={"seed": seed},
             metrics={"recall@10": 0.5},
-            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise)
-            if texts
-            else None,
+            notes=[],
+            gate="off",
+            newest_event_ms=None,
+            index=IndexSpec(),
+            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
             files={},
             encoder_files=entries(encoder.root),
         )

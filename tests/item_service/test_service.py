@@ -43,9 +43,9 @@ async def stub(tiny: Path) -> AsyncIterator[item_pb2_grpc.ItemServiceStub]:
 
 
 async def encode(
-    stub: item_pb2_grpc.ItemServiceStub, *items: item_pb2.Item, text: bool = False
+    stub: item_pb2_grpc.ItemServiceStub, *items: item_pb2.Item, text_only: bool = False
 ) -> item_pb2.EncodeResponse:
-    request = item_pb2.EncodeRequest(items=items, include_text_vectors=text)
+    request = item_pb2.EncodeRequest(items=items, text_only=text_only)
     return await call(stub.Encode, request, 30, "item service")
 
 
@@ -78,7 +78,7 @@ async def test_the_product_embedding_is_added_for_products_of_the_catalogue_alon
     assert [list(item.unknown_fields) for item in answer.items] == [[], [], ["product_id"]]
 
 
-async def test_given_but_unknown_names_are_told_and_encoded_as_if_not_given(
+async def test_unknown_names_are_reported_and_encoded_as_if_not_given(
     stub: item_pb2_grpc.ItemServiceStub,
 ) -> None:
     answer = await encode(
@@ -123,10 +123,11 @@ async def test_an_item_without_text_is_an_error_of_its_row_alone(
 
 
 async def test_a_batch_of_items_without_text_is_all_row_errors(stub: item_pb2_grpc.ItemServiceStub) -> None:
-    answer = await encode(stub, item_pb2.Item(), item_pb2.Item(brand="لازوردي"), text=True)
-    assert [item.error.kind for item in answer.items] == ["InvalidInput"] * 2
-    assert not wire.unpack(answer.vectors).any()
-    assert wire.unpack(answer.text_vectors).shape == (2, TEXT_DIMENSION)
+    for text_only, dimension in ((False, 8), (True, TEXT_DIMENSION)):
+        answer = await encode(stub, item_pb2.Item(), item_pb2.Item(brand="لازوردي"), text_only=text_only)
+        assert [item.error.kind for item in answer.items] == ["InvalidInput"] * 2
+        vectors = wire.unpack(answer.text_vectors if text_only else answer.vectors)
+        assert vectors.shape == (2, dimension) and not vectors.any()
 
 
 async def test_a_description_alone_is_enough(stub: item_pb2_grpc.ItemServiceStub) -> None:
@@ -165,7 +166,8 @@ async def test_no_items_and_too_many_items_are_refused(stub: item_pb2_grpc.ItemS
 
 
 async def test_text_vectors_are_those_of_the_text_encoder(tiny: Path, stub: item_pb2_grpc.ItemServiceStub) -> None:
-    answer = await encode(stub, *map(message, range(5)), text=True)
+    answer = await encode(stub, *map(message, range(5)), text_only=True)
+    assert not answer.HasField("vectors")
     texts = [item_text(one.title, one.description) for one in PRODUCTS[:5]]
     wanted = TextEncoder.load(opened(tiny).encoder, 1).encode(texts)
     np.testing.assert_allclose(wire.unpack(answer.text_vectors), wanted, atol=1e-6)

@@ -1,6 +1,6 @@
 """The whole system in containers: built, hardened, trained, answering, moved to a second version, crashed, stopped.
 
-The tests are the chapters of one story and run in the order of this file, against one Compose project of their own.
+The tests build on one another: they run in the order of this file, against one Compose project of their own.
 """
 
 from __future__ import annotations
@@ -31,23 +31,13 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 
 
 ONLINE = ("item", "buyer", "retrieval", "gateway")
-
-
 RUNNING = (*ONLINE, "redis")
-
-
 REPLICAS = 2  # of the retrieval service
-
-
 DEMO = "--products 300 --buyers 300 --events 9000 --seed 3"
-
-
 QUICK = (
     "--set encoder.catalogue.steps=10 encoder.catalogue.buckets=4096 encoder.catalogue.dimension=64"
     " model.dimension=64 training.max_epochs=1 training.min_steps=0 training.refit=false publish.gate=false"
 )
-
-
 MB = 1_000_000
 
 
@@ -60,7 +50,7 @@ class Compose:
     project: str = field(default_factory=lambda: f"twotower-test-{os.getpid()}")
 
     def run(self, *command: str, seconds: float = 300, check: bool = True, **environ: str) -> str:
-        """Output and errors of `docker compose COMMAND`; AssertionError with both where it fails."""
+        """Output and errors of `docker compose COMMAND`. Raises AssertionError with both if it fails."""
         done = self.call("docker", "compose", "-p", self.project, *command, seconds=seconds, **environ)
         assert done.returncode == 0 or not check, f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-8000:]}"
         return done.stdout
@@ -82,7 +72,7 @@ class Compose:
         )
 
     def containers(self, service: str) -> list[dict[str, Any]]:
-        """What `docker inspect` says of each container of a service, also of those that have ended."""
+        """The answer of `docker inspect` for each container of a service, ended ones too."""
         ids = self.run("ps", "-a", "-q", service).split()
         assert ids, f"there is no container of {service}"
         found: list[dict[str, Any]] = json.loads(self.call("docker", "inspect", *ids).stdout)
@@ -119,7 +109,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def make_catalogues(folder: Path) -> None:
     """The demo market as the trainer's container makes it (a), and again with every second product renamed (b).
 
-    The second is a folder of product files and one packed file of events, for the trainer takes these as well.
+    The second one is a folder of product files and a gzip file of events: the trainer reads these too.
     """
     command = [sys.executable, "-m", "demo.market", "--out", str(folder / "a"), *DEMO.split()]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -133,7 +123,7 @@ def make_catalogues(folder: Path) -> None:
     write_rows(folder / "b" / "events.csv", events)
     with (folder / "b" / "events.csv").open("rb") as source, gzip.open(folder / "b" / "events.csv.gz", "wb") as target:
         shutil.copyfileobj(source, target)
-    # the trainer's user is none of this machine's
+    # the trainer's user does not exist on this machine
     for path in (folder / "b").rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
@@ -229,11 +219,9 @@ def test_only_the_trainer_may_write_artifacts(system: Compose) -> None:
     writable = {}
     for service in (*RUNNING, "trainer", "warm"):
         mounts = [m for one in system.containers(service) for m in one["Mounts"] if m["Destination"] == "/artifacts"]
-        writable[service] = sorted({mount["RW"] for mount in mounts})
-    assert writable == {
-        "trainer": [True], "item": [False], "buyer": [False], "retrieval": [False], "warm": [False],
-        "gateway": [], "redis": [],
-    }  # fmt: skip
+        writable[service] = tuple({mount["RW"] for mount in mounts})
+    readers = dict.fromkeys(("item", "buyer", "retrieval", "warm"), (False,))
+    assert writable == {"trainer": (True,), "gateway": (), "redis": (), **readers}
     for path in ("/artifacts/CURRENT", "/artifacts/new", "/app/new"):
         done = system.execute("item", f"open({path!r}, 'a')")
         assert done.returncode != 0
@@ -274,7 +262,7 @@ def image_size(name: str) -> int:
 
 @dataclass
 class Load:
-    """Requests that were made in the background: what each asked, its status (0: no answer) and its answer."""
+    """Requests sent in the background: the name, the status (0 if none came) and the answer of each."""
 
     requests: dict[str, tuple[str, str, dict[str, Any]]]
     seen: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
@@ -293,7 +281,7 @@ class Load:
 
     @contextmanager
     def running(self, compose: Compose, threads: int = 2, seconds: float = 400) -> Iterator[Load]:
-        """Two clients at work until the block ends, and never for longer than `seconds`."""
+        """Sends requests from `threads` threads until the block ends, for at most `seconds`."""
         with compose.client() as client:
             workers = [threading.Thread(target=self.work, args=(client, seconds)) for _ in range(threads)]
             for worker in workers:
@@ -307,7 +295,7 @@ class Load:
 
 
 def mixed_load(folder: Path) -> Load:
-    """One request of each kind, always the same, so that a version has exactly one answer to each."""
+    """One request of each kind. It is always the same, so a version has exactly one answer to each."""
     buyer, products = busiest_buyer(folder)
     return Load(
         {
@@ -329,7 +317,7 @@ def ask_once(load: Load, client: httpx.Client) -> dict[str, dict[str, Any]]:
 
 
 def check_answer(name: str, answer: dict[str, Any], reference: dict[str, Any]) -> None:
-    """The answer is the one that the reference's version gives: same vector, or same products with the same scores."""
+    """Checks that an answer equals the reference: the same vector, or the same products with the same scores."""
     assert answer["warnings"] == []
     if name == "encode":
         np.testing.assert_allclose(answer["buyer_embedding"], reference["buyer_embedding"], atol=1e-4)
@@ -343,14 +331,14 @@ def check_answer(name: str, answer: dict[str, Any], reference: dict[str, Any]) -
 
 
 def test_a_second_version_is_picked_up_while_requests_run(system: Compose) -> None:
-    """Trained on other files of the host, beside the running services: no failure, no answer of two versions."""
+    """A version of other files is trained while services run: no request fails, no answer mixes two versions."""
     load = mixed_load(system.data)
     files = {"EVENTS": str(system.data / "b" / "events.csv.gz"), "PRODUCTS": str(system.data / "b" / "products")}
     with system.client() as client:
         references = {"a": ask_once(load, client)}
         (old,) = {answer["model_version"] for answer in references["a"].values()}
         with load.running(system):
-            # the same shop under other ids would give the same vectors: another seed tells the two models apart
+            # the same shop under other ids would give the same vectors: another seed gives another model
             said = system.run("run", "--rm", "-T", "trainer", "--set", "seed=11", **files)
             trained = len(load.seen)
             new = next(line.split()[-1] for line in said.splitlines() if "published" in line)
@@ -359,11 +347,11 @@ def test_a_second_version_is_picked_up_while_requests_run(system: Compose) -> No
         references["b"] = ask_once(load, client)
     assert {answer["model_version"] for answer in references["b"].values()} == {new}
     assert [one for one in load.seen if one[1] != 200] == []
-    # or else nobody could tell one version from the other by its answers
+    # the answers of the two versions must differ, or the checks below show nothing
     for name, answer in references["a"].items():
         key = "buyer_embedding" if name == "encode" else "scores"
         assert not np.allclose(answer[key], references["b"][name][key], atol=1e-3)
-    # it was busy before and after
+    # there were enough requests before and after
     assert trained > 40 and len(load.seen) - trained > 40
     versions = {old: "a", new: "b"}
     for name, _, answer in load.seen:
@@ -376,7 +364,7 @@ def test_a_second_version_is_picked_up_while_requests_run(system: Compose) -> No
 
 
 def wait_for_version(client: httpx.Client, load: Load, version: str) -> None:
-    """Until every kind of request is answered by it, ten times in a row: each replica follows at its own time."""
+    """Waits until this version answers each kind of request ten times in a row: replicas follow at different times."""
     end, streak = time.monotonic() + 60, 0
     while streak < 10:
         streak = streak + 1 if {one["model_version"] for one in ask_once(load, client).values()} == {version} else 0
@@ -391,14 +379,14 @@ def test_known_buyers_of_the_new_version_are_warmed(system: Compose) -> None:
 
 
 def test_up_again_leaves_the_users_version_alone(system: Compose) -> None:
-    """Without EVENTS and PRODUCTS the trainer stands for the demo market, which must not replace real data."""
+    """Without EVENTS and PRODUCTS the trainer uses the demo market, which must not replace real data."""
     said = system.run("run", "--rm", "-T", "trainer", check=False)
-    assert "is not of the demo market: it stays" in said
+    assert "is not of the demo market: it stays published" in said
     listed = system.run("run", "--rm", "-T", "trainer", "publish", "--list").splitlines()
     assert [line.split()[-1] for line in listed if line.startswith("20")] == ["PREVIOUS", "CURRENT"]
 
 
-def test_files_that_cannot_be_used_are_told_by_name(system: Compose) -> None:
+def test_unusable_files_are_named(system: Compose) -> None:
     products = str(system.data / "b" / "products" / "1.csv")
     assert "PRODUCTS is not set" in system.run("run", "--rm", "-T", "trainer", check=False, EVENTS=products)
     missing = str(system.data / "nowhere.csv")
@@ -407,7 +395,7 @@ def test_files_that_cannot_be_used_are_told_by_name(system: Compose) -> None:
 
 
 def test_todays_products_are_served_without_a_training(system: Compose) -> None:
-    """One more product, and one that is sold out: answered by the running services, and no request fails."""
+    """A new product and a sold-out one: the running services show both changes, and no request fails."""
     load, path = mixed_load(system.data), system.data / "today.csv"
     rows = [row for part in "12" for row in read_rows(system.data / "b" / "products" / f"{part}.csv")]
     one, gone = [row for row in rows if json.loads(row["metadata"]).get("in_stock", True)][:2]
@@ -441,7 +429,7 @@ def test_one_replica_of_two_may_go_under_load(system: Compose, how: str) -> None
             crash(system, names[0])
         else:
             assert system.call("docker", "restart", names[0]).returncode == 0
-        # its counters begin at zero again: it has its share once more
+        # its counters start at zero again: a call shows that it has its share
         wait_for_calls(system, names[0])
     assert (find_container(system, "retrieval", names[0])["RestartCount"] > 0) == (how == "crash")
     assert [one for one in load.seen if one[1] != 200] == []
@@ -454,15 +442,15 @@ def find_container(compose: Compose, service: str, name: str) -> dict[str, Any]:
 
 
 def crash(compose: Compose, name: str) -> None:
-    """Kills every process of a container but its init, from inside: the engine sees a crash, not an order to stop."""
+    """Kills all processes of a container but its init, from inside: the engine sees a crash, not a stop."""
     killed = compose.call("docker", "exec", name, "sh", "-c", "kill -9 -1")
     assert killed.returncode in (0, 137), killed.stdout
 
 
 def wait_for_calls(compose: Compose, name: str) -> None:
-    """Until this replica of the retrieval service has answered calls.
+    """Waits until this replica of the retrieval service has answered calls.
 
-    A replica that was away while the gateway looked its name up is found when connections come of age: 30 seconds.
+    The gateway finds a replica that was away when it reconnects, after `CONNECTION_AGE`: 30 seconds.
     """
     code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9464/metrics').read().decode())"
     end = time.monotonic() + 90
@@ -483,7 +471,7 @@ def test_a_service_that_crashes_is_started_again_and_answers_recover(system: Com
         while not (system.containers("buyer")[0]["RestartCount"] > started and recovered(load)):
             assert time.monotonic() < end, load.seen[-3:]
             time.sleep(0.5)
-    # meanwhile it answers the popular products and says why, or refuses for the moment
+    # meanwhile the gateway answers with popular products and a warning, or with 503
     assert {status for _, status, _ in load.seen} <= {200, 503}
     for _, status, answer in load.seen:
         assert status == 503 or answer["source"] == "model" or answer["warnings"], answer

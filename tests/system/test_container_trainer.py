@@ -1,4 +1,4 @@
-"""The trainer's container without a container: which command of the trainer its words and environment become."""
+"""The entry point of the trainer's container, run without one: the trainer command that it builds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ import pytest
 from docker import train
 
 Calls = list[list[str]]
-
-
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
-    """The trainer's command lines, kept instead of run; /input is a folder of the test with both files mounted."""
-    made: Calls = []
+    """The trainer's command lines, recorded instead of run. /input is a folder of the test with both files."""
+    recorded: Calls = []
 
     def keep(words: Sequence[str]) -> int:
-        made.append(list(words))
+        recorded.append(list(words))
         return 0
 
     monkeypatch.setattr(train, "trainer", keep)
@@ -30,7 +28,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
     (tmp_path / "input").mkdir()
     for name in ("events", "products"):
         (tmp_path / "input" / name).touch()
-    return made
+    return recorded
 
 
 def main(*words: str, artifacts: Path, **environ: str) -> int:
@@ -63,15 +61,15 @@ def test_refresh_reads_the_products_and_recommend_the_events(tmp_path: Path, cal
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         ("refresh", "error: PRODUCTS is not set: set it to today's products\n"),
         ("recommend", "error: EVENTS is not set: set it to the buyers' histories\n"),
     ],
 )
-def test_a_file_that_is_missing_is_told_by_name(command: str, told: str, calls: Calls, capsys: Capture) -> None:
+def test_a_missing_variable_is_named(command: str, message: str, calls: Calls, capsys: Capture) -> None:
     assert main(command, artifacts=Path("/a")) == 2
-    assert (calls, capsys.readouterr().err) == ([], told)
+    assert (calls, capsys.readouterr().err) == ([], message)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +82,7 @@ def test_a_file_that_is_missing_is_told_by_name(command: str, told: str, calls: 
         (["recommend", "--help"], ["recommend", "--help"]),
     ],
 )
-def test_who_asks_for_help_gets_it_and_nothing_else(
+def test_help_runs_nothing_else(
     words: list[str], wanted: list[str], tmp_path: Path, calls: Calls, capsys: Capture
 ) -> None:
     assert main(*words, artifacts=tmp_path) == 0
@@ -96,10 +94,6 @@ def test_a_stage_has_the_offline_configuration_and_both_files(tmp_path: Path, ca
     files = {"EVENTS": "/data/e.csv", "PRODUCTS": "/data/p.parquet"}
     assert main("--set", "seed=1", artifacts=Path("/a"), **files, TRAINER_ARGS="--set model.dimension=64") == 0
     links = tmp_path / "links"
-    assert calls == [
-        [
-            "run", "--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet"),
-            "--artifacts", "/a", "--config", "/app/trainer/config/offline.yaml", "--set", "model.dimension=64", "--set",
-            "seed=1",
-        ]
-    ]  # fmt: skip
+    paths = ["--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet")]
+    options = ["--config", "/app/trainer/config/offline.yaml", "--set", "model.dimension=64", "--set", "seed=1"]
+    assert calls == [["run", *paths, "--artifacts", "/a", *options]]

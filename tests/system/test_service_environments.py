@@ -1,4 +1,4 @@
-"""Each service starts in an environment that holds its own extra and nothing else."""
+"""Each service starts in an environment with its own extra and no other library."""
 
 from __future__ import annotations
 
@@ -16,10 +16,8 @@ import pytest
 from tests.helpers.processes import ROOT, is_log, process
 from tests.helpers.services import serving
 
-# what no online image may hold, and what only some of them need
+# no service may have the first; NEEDS are the libraries that only some services have
 TRAINING = ["torch", "sentence_transformers", "transformers", "polars", "onnx", "scipy", "sklearn", "safetensors"]
-
-
 NEEDS = {
     "item": ["onnxruntime", "tokenizers"],
     "buyer": ["onnxruntime"],
@@ -32,7 +30,7 @@ PROBE = "import importlib.util, json, sys; print(json.dumps([m for m in sys.argv
 
 
 def build_environment(service: str) -> Path:
-    """The Python of a virtual environment with the service's extra alone; made once per state of the pins."""
+    """The Python of a virtual environment with only the service's extra. Built again when the pins change."""
     pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.txt"))
     digest = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:16]
     folder = ROOT / ".venvs" / f"{service}-{digest}"

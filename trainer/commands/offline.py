@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.commands.output import fail, log_to_stdout
-
-if TYPE_CHECKING:
-    pass
 
 
 def run_encoder(options: argparse.Namespace) -> int:
@@ -43,13 +39,11 @@ def run_recommend(options: argparse.Namespace) -> int:
     from trainer.config.base import usable_threads
 
     threads = usable_threads(options.threads, "--threads")
-    from trainer.stages.recommend import Wanted, recommend
+    from trainer.stages.recommend import ListOptions, recommend
     from twotower.artifact.layout import Layout
 
     log_to_stdout()
-    written = recommend(
-        Layout(options.artifacts), options.version, options.events,
-        Wanted(options.k, options.exclude, options.diversity), options.out, threads,
-    )  # fmt: skip
-    print(f"{options.out}: {written.rows:,} rows for {written.buyers:,} buyers, version {written.version}")
+    wanted = ListOptions(options.k, options.exclude, options.diversity)
+    done = recommend(Layout(options.artifacts), options.version, options.events, wanted, options.out, threads)
+    print(f"{options.out}: {done.rows:,} rows for {done.buyers:,} buyers, version {done.version}")
     return 0

@@ -1,4 +1,4 @@
-"""What a command prints: log lines with the elapsed time, and errors."""
+"""The output of a command: log lines with the elapsed time, and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class _StdoutHandler(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is at that moment, which a caller may have redirected."""
+    """Writes to the current `sys.stdout`, which a caller may have redirected."""
 
     @property
     def stream(self) -> TextIO:
@@ -21,7 +21,7 @@ class _StdoutHandler(logging.StreamHandler[TextIO]):
 
 
 class _Elapsed(logging.Formatter):
-    """Formats a record as `[  12.3 s] message`; a warning says that it is one."""
+    """Formats a record as `[  12.3 s] message`, a warning as `[  12.3 s] warning: message`."""
 
     def __init__(self) -> None:
         super().__init__()

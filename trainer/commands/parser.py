@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainer.commands.offline import run_encoder, run_recommend
 from trainer.commands.publish import run_publish, run_report
 from trainer.commands.run import run_refresh, run_stage
-
-if TYPE_CHECKING:
-    pass
 
 _EXAMPLES = """\
 examples:
@@ -21,13 +17,13 @@ examples:
   python -m trainer refresh --artifacts artifacts --products data/products.csv
   python -m trainer publish 20260101T120000Z-0a1b2c3d --artifacts artifacts
 
-The stages of `run` are commands of their own (train, evaluate, embed, index, publish); each takes the same options
-and finds what the stages before it left by the contents of the files and the configuration. A stage that was
-interrupted goes on from its last checkpoint.
+The stages of `run` are commands too (train, evaluate, embed, index, publish). All take the same options, and each
+continues the work of the stages before it on the same files and configuration. An interrupted stage resumes at its
+last checkpoint.
 
 exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the configuration or the command is wrong;
-3 the publish gate kept the new version back: it clearly loses to popularity, item-kNN or the served version, CURRENT
-stays as it was, and `publish VERSION --force` publishes it all the same.
+3 the publish gate kept the new version back because it clearly loses to popularity, item-kNN or the served version:
+CURRENT stays as it was, and `publish VERSION --force` publishes the version anyway.
 """
 
 
@@ -38,14 +34,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--traceback", action="store_true", help="show where an unexpected error came from")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help_text in (
         ("run", "all stages: read, train, evaluate, embed, index, publish"),
         ("train", "read and check the data, train both towers"),
-        ("evaluate", "rank the held-out events with the trained model and the baselines"),
-        ("embed", "export the towers and encode the whole catalogue"),
-        ("index", "build the search index"),
+        ("evaluate", "rank the test events with the trained model and the baselines"),
+        ("embed", "export the towers and encode the catalogue"),
+        ("index", "build the search indexes"),
     ):
         stage = commands.add_parser(name, help=help_text, description=help_text)
         _add_data(stage, required=True)
@@ -55,14 +51,16 @@ def build_parser() -> argparse.ArgumentParser:
                 "--force", action="store_true", help="train and publish again even if nothing has changed"
             )
     _add_refresh(commands)
-    publish = commands.add_parser("publish", help="publish what the stages made, or roll back or forward to VERSION")
-    publish.add_argument("version", nargs="?", default="", metavar="VERSION", help="a version that exists already")
-    publish.add_argument("--list", action="store_true", help="list the versions and stop")
-    publish.add_argument("--force", action="store_true", help="publish VERSION although the gate kept it back")
+    publish = commands.add_parser(
+        "publish", help="publish the result of the stages, or roll back or forward to VERSION"
+    )
+    publish.add_argument("version", nargs="?", default="", metavar="VERSION", help="an existing version")
+    publish.add_argument("--list", action="store_true", help="only list the versions")
+    publish.add_argument("--force", action="store_true", help="publish VERSION even if the gate kept it back")
     _add_data(publish, required=False)
     publish.set_defaults(run=run_publish)
-    report = commands.add_parser("report", help="print where a version's report.html is, checked against its manifest")
-    report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published one")
+    report = commands.add_parser("report", help="check a version's report.html and print its path")
+    report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     report.set_defaults(run=run_report)
     _add_encoder(commands)
@@ -71,11 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    told = "publish the served model with today's products: new and gone ones, texts, prices, stock; trains nothing"
-    refresh = commands.add_parser("refresh", help=told, description=told)
+    help_text = "publish the served model with today's products (new, gone or changed) without training"
+    refresh = commands.add_parser("refresh", help=help_text, description=help_text)
     refresh.add_argument("--products", nargs="+", required=True, metavar="PATH", help="as for run")
     refresh.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
-    refresh.add_argument("--force", action="store_true", help="make a version even if nothing has changed")
+    refresh.add_argument("--force", action="store_true", help="write a version even if nothing has changed")
     _add_config(refresh)
     refresh.set_defaults(run=run_refresh)
 
@@ -95,19 +93,19 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     recommend.add_argument("--artifacts", type=Path, required=True, metavar="DIR")
     recommend.add_argument("--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories")
     recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
-    recommend.add_argument("--k", type=int, default=10, help="products for each buyer, 1 to 1000 (default 10)")
+    recommend.add_argument("--k", type=int, default=10, help="products per buyer, 1 to 1000 (default 10)")
     recommend.add_argument(
-        "--diversity", type=float, default=0.0, help="how unlike one another, 0 to 1 (default 0: best first)"
+        "--diversity", type=float, default=0.0, help="diversity of each list, 0 to 1 (default 0: best products only)"
     )
-    recommend.add_argument("--version", default="", help="default: the published one")
-    recommend.add_argument("--threads", type=int, default=0, help="at most 8 for each core (default: one)")
+    recommend.add_argument("--version", default="", help="default: the published version")
+    recommend.add_argument("--threads", type=int, default=0, help="at most 8 per core (default: 1 per core)")
     seen = recommend.add_mutually_exclusive_group()
     seen.add_argument(
         "--exclude-seen",
         dest="exclude",
         action="store_true",
         default=True,
-        help="leave out products of the history (default)",
+        help="exclude products of the history (default)",
     )
     seen.add_argument("--keep-seen", dest="exclude", action="store_false", help="allow products of the history")
     recommend.set_defaults(run=run_recommend)

@@ -16,36 +16,41 @@ if TYPE_CHECKING:
 def run_publish(options: argparse.Namespace) -> int:
     from twotower.artifact.layout import Layout
     from twotower.artifact.retention import list_versions
-    from twotower.artifact.store import publish
-    from twotower.artifact.version import open_version
 
     layout = Layout(options.artifacts)
     given = [f"--{name}" for name in ("events", "products", "config", "set") if getattr(options, name)]
     if given and (options.list or options.version):
         what = "--list" if options.list else "VERSION"
-        return fail(f"publish {what} makes nothing: leave out {', '.join(given)}", 2)
+        return fail(f"publish {what} reads no data and no settings: omit {', '.join(given)}", 2)
     if options.list:
         for name in list_versions(layout):
             print(f"{name} {_mark(layout, name)}".rstrip())
         return 0
     if options.version:
-        manifest = open_version(layout, options.version).manifest
-        if manifest.gate == "refused" and not options.force:
-            reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
-            print(f"error: {options.version} was kept back ({reasons})", file=sys.stderr)
-            return kept_back(layout, options.version)
-        publish(layout, options.version)
-        print(f"published {options.version}")
-        return 0
+        return _publish_existing(layout, options.version, options.force)
     if options.force:
-        return fail("publish --force needs a VERSION: one that the gate kept back", 2)
+        return fail("publish --force needs a VERSION that the gate kept back", 2)
     if not options.events or not options.products:
-        return fail("publish needs a VERSION, or --events and --products to find what the stages made", 2)
+        return fail("publish needs a VERSION, or --events and --products to find the result of the stages", 2)
     return run_stage(options)
 
 
+def _publish_existing(layout: Layout, name: str, force: bool) -> int:
+    from twotower.artifact.store import publish
+    from twotower.artifact.version import open_version
+
+    manifest = open_version(layout, name).manifest
+    if manifest.gate == "refused" and not force:
+        reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
+        print(f"error: {name} was kept back ({reasons})", file=sys.stderr)
+        return kept_back(layout, name)
+    publish(layout, name)
+    print(f"published {name}")
+    return 0
+
+
 def _mark(layout: Layout, name: str) -> str:
-    """What `publish --list` says of a version beside its name."""
+    """What `publish --list` shows after a version's name."""
     from twotower.artifact.pointer import read_pointer
     from twotower.artifact.version import open_version
     from twotower.errors import CorruptArtifact
@@ -68,7 +73,7 @@ def run_report(options: argparse.Namespace) -> int:
     pointer = None if options.version else read_pointer(layout.current)
     name = pointer.version if pointer else options.version
     if not name:
-        return fail(f"nothing is published in {layout.root}: name a VERSION", 2)
+        return fail(f"{layout.root} has no published version: name a VERSION", 2)
     version = open_version(layout, name)
     version.check(version.layout.report)
     print(version.layout.report)

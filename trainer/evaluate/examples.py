@@ -1,4 +1,4 @@
-"""Ten buyers of the test as people would see them: what they had taken, what they are shown, what they took next."""
+"""Ten test buyers for a reader: their history, what the model recommends, and what they chose next."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ from trainer.data.split import Cases
 from trainer.evaluate.ranking import Ranks
 
 BUYERS = 10
-
-
-# latest events of a history that are shown
+# the report shows this many latest events of a history
 _SHOWN = 10
 
 
 def sample_buyers(
     ranks: Ranks, cases: Cases, events: Events, data: Dataset, seed: int, buyers: int = BUYERS
 ) -> list[dict[str, Any]]:
-    """`buyers` of the cases that have a target, drawn at random; everything newest or best first.
+    """Draws `buyers` cases at random from those that have a target.
 
-    `ranks` and `cases` refer to `events`. Targets are distinct products with their ranks (1 = best).
+    Histories are newest first, recommended products and targets best first. Targets are distinct products with their
+    ranks (1 = best). `ranks` and `cases` refer to `events`.
     """
-    asked = np.unique(ranks.case)
-    drawn = np.random.default_rng((seed, len(asked))).choice(asked, min(buyers, len(asked)), replace=False)
-    return [_one(ranks, cases, events, data, int(case)) for case in np.sort(drawn)]
+    tested = np.unique(ranks.case)
+    drawn = np.random.default_rng((seed, len(tested))).choice(tested, min(buyers, len(tested)), replace=False)
+    return [_describe_case(ranks, cases, events, data, int(case)) for case in np.sort(drawn)]
 
 
-def _one(ranks: Ranks, cases: Cases, events: Events, data: Dataset, case: int) -> dict[str, Any]:
+def _describe_case(ranks: Ranks, cases: Cases, events: Events, data: Dataset, case: int) -> dict[str, Any]:
     ids, start, cut = data.products.ids, int(cases.start[case]), int(cases.cut[case])
     own = np.flatnonzero(ranks.case == case)
     own = own[np.argsort(ranks.rank[own], kind="stable")]

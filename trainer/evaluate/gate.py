@@ -1,4 +1,4 @@
-"""Which model may replace the one that is served: it must not lose to the simple baselines, nor to what is served."""
+"""The publish gate: a model is published only if it does not lose to the simple baselines or to the served version."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from trainer.evaluate.bootstrap import Difference, paired_difference
-from twotower.arrays import Float64, Int64
-from twotower.artifact.version import Version
+from twotower.arrays import Float64
 
-# a model must not lose to these; EASE is reported and keeps nothing back, for it cannot be served as a vector
-RIVALS = ("popularity", "item_knn")
+# EASE is reported only: it has no vectors that could be served instead
+GATE_BASELINES = ("popularity", "item_knn")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says. `reasons` are of a failure; `served` tells what was served and how it was compared."""
+    """The gate's decision: `reasons` if the model failed, and the comparison with the `served` version."""
 
     verdict: Literal["passed", "warned", "refused", "off"]
     metric: str
@@ -31,42 +28,38 @@ class Verdict:
         return self.verdict == "refused"
 
 
-def force_line(version: str, artifacts: object) -> str:
-    """The command that publishes a version which the gate kept back."""
+def force_command(version: str, artifacts: object) -> str:
+    """Returns the command that publishes a version which the gate refused."""
     return f"python -m trainer publish {version} --force --artifacts {shlex.quote(str(artifacts))}"
 
 
 def judge(
     values: Mapping[str, Float64], metric: str, served: dict[str, Any] | None, max_drop: float, draws: int, seed: int
 ) -> Verdict:
-    """Decides on `values`: the metric of the model and of each baseline, case by case [C].
+    """Decides from `values`, the metric [C] of the model and of each baseline for each case.
 
-    A loss counts only where the paired 95 % interval lies wholly below zero; to the served version, only above a drop
-    of `max_drop` of its figure. Where nothing is served, a model that fails is published with a warning.
+    A loss counts only if the whole paired 95 % interval is below zero. A loss to the served version must also exceed
+    the share `max_drop` of its mean. If nothing is served, a model that fails is published with a warning.
     """
     reasons = []
-    for name in RIVALS:
+    for name in GATE_BASELINES:
         if name in values and len(values["model"]):
-            found = paired_difference(values["model"], values[name], draws, seed)
-            if found.high < 0:
+            paired = paired_difference(values["model"], values[name], draws, seed)
+            if paired.high < 0:
                 figures = f"{values['model'].mean():.4f} against {values[name].mean():.4f}"
-                reasons.append(f"{metric} {figures} of {name}, {_shown(found)}")
-    if served and served.get("compared_on", 0):
-        found = Difference(served["difference"], served["low"], served["high"])
-        if found.high < 0 and -found.difference > max_drop * served["served"]:
+                reasons.append(f"{metric} {figures} of {name}, {_describe(paired)}")
+    if served and served.get("compared_cases", 0):
+        paired = Difference(served["difference"], served["low"], served["high"])
+        if paired.high < 0 and -paired.difference > max_drop * served["served"]:
             figures = f"{served['model']:.4f} against {served['served']:.4f}"
-            share = f"a drop of {-found.difference / served['served']:.1%}, publish.max_drop is {max_drop:.1%}"
-            reasons.append(f"{metric} {figures} of the served version {served['version']}: {share}, {_shown(found)}")
+            share = f"a drop of {-paired.difference / served['served']:.1%}, publish.max_drop is {max_drop:.1%}"
+            reasons.append(
+                f"{metric} {figures} of the served version {served['version']}: {share}, {_describe(paired)}"
+            )
     if not reasons:
         return Verdict("passed", metric, [], served)
     return Verdict("refused" if served else "warned", metric, reasons, served)
 
 
-def _shown(found: Difference) -> str:
-    return f"difference {found.difference:.4f} (95 % interval {found.low:.4f} to {found.high:.4f})"
-
-
-def served_rows(version: Version, product_ids: list[str]) -> Int64:
-    """For each of today's products [N] its row in the served version, -1 where that does not have it."""
-    row_of = {name: row for row, name in enumerate(np.load(version.layout.ids, allow_pickle=False).tolist())}
-    return np.array([row_of.get(name, -1) for name in product_ids], np.int64)
+def _describe(paired: Difference) -> str:
+    return f"difference {paired.difference:.4f} (95 % interval {paired.low:.4f} to {paired.high:.4f})"

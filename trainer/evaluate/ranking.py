@@ -1,4 +1,4 @@
-"""Ranking metrics over the full catalogue, for models and baselines alike."""
+"""Ranking metrics over the full catalogue, the same for models and baselines."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from trainer.evaluate.baselines import Scorer
 from trainer.model.inputs import History, ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import track
-from twotower.arrays import Float32, Int64
+from twotower.arrays import Float32, Float64, Int64
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 
 CUTS = (10, 20, 100)
-
-
-# scores held at once: cases times products
+# scores held in memory at once: cases x products
 _SCORES = 32_000_000
 
 
 class Ranks(NamedTuple):
-    """Ranks [P] of targets (0 = best), the case and the product of each; `top` [B, 10] are the best products."""
+    """The rank [P] of each target (0 = best), its case [P] and product [P]; and the best products, `top` [B, 10]."""
 
     case: Int64
     rank: Int64
@@ -44,75 +42,74 @@ def rank_targets(
     *,
     lists: bool = True,
 ) -> Ranks:
-    """Ranks every target among all products. Ties in score go by `ties`, a seeded hash of the product.
+    """Ranks every target among all products. `ties` [N], a seeded hash of the product, decides between equal scores.
 
-    With `exclude_seen`, products of the history are ranked last, and targets among them are left out. Without `lists`
-    there is no `top`, which takes half of the time.
+    With `exclude_seen`, products of the history are ranked last, and targets among them are left out. Without `lists`,
+    `top` is empty, which halves the time.
     """
-    # columns stand in the order of ties: of two equal scores the one further left wins
+    # columns are in the order of `ties`: of two equal scores the left one wins
     order = np.argsort(ties, kind="stable")
     place = np.empty(len(ties), np.int64)
     place[order] = np.arange(len(ties))
     k = min(CUTS[0], len(ties)) if lists else 0
     chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
-    found = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
+    parts = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
     for first in track(range(0, len(cases), chunk), name, unit="chunk"):
         part = Cases(*(column[first : first + chunk] for column in cases))
-        scores = np.asarray(scorer(part), np.float32)[:, order]  # [b, N], a copy that may be changed
+        scores = np.asarray(scorer(part), np.float32)[:, order]  # [b, N], a copy
         row, product = _targets(events, part)
         if exclude_seen:
             seen_row, seen_product = _seen(events, part)
             scores[seen_row, place[seen_product]] = -np.inf
-            # not by the score: a scorer may give minus infinity to what it does not know
+            # not by score: a scorer gives minus infinity to products that it does not know
             fresh = ~np.isin(row * len(ties) + product, seen_row * len(ties) + seen_product)
             row, product = row[fresh], product[fresh]
         ranks = _ranks(scores, row, place[product])
-        found.append(Ranks(row + first, ranks, order[_top(scores, k)], product))
-    return Ranks(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        parts.append(Ranks(row + first, ranks, order[_top(scores, k)], product))
+    return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def metrics(ranks: Ranks, products: int) -> dict[str, float]:
-    """Recall, NDCG and MRR at 10, 20 and 100, means over cases with a target; coverage of the top 10.
+    """Returns recall, NDCG and MRR at 10, 20 and 100 as means over cases with a target, and coverage of the top 10.
 
-    Recall@k = hits / min(k, targets); NDCG has binary gains and an ideal of min(k, targets) hits.
+    Recall@k = hits / min(k, targets). NDCG has binary gains; its ideal list has min(k, targets) hits.
     """
-    found: dict[str, float] = {}
-    per_case = case_metrics(ranks)
-    for key, values in per_case.items():
-        found[key] = float(values.mean()) if len(values) else 0.0
-    found["coverage@10"] = float(len(np.unique(ranks.top)) / products) if products else 0.0
-    found["cases"] = float(len(np.unique(ranks.case)))
-    return found
+    means = {name: float(values.mean()) if len(values) else 0.0 for name, values in case_metrics(ranks).items()}
+    means["coverage@10"] = float(len(np.unique(ranks.top)) / products) if products else 0.0
+    means["cases"] = float(len(np.unique(ranks.case)))
+    return means
 
 
-def case_metrics(ranks: Ranks) -> dict[str, NDArray[np.float64]]:
-    """The same for each case that has a target [C], in order of the cases."""
+def case_metrics(ranks: Ranks) -> dict[str, Float64]:
+    """Returns recall, NDCG and MRR [C] of each case that has a target, in the order of the cases."""
     cases, place = np.unique(ranks.case, return_inverse=True)
     size = len(cases)
     targets = np.bincount(place, minlength=size)
-    found: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, Float64] = {}
     for k in CUTS:
         hit = ranks.rank < k
         ideal = np.concatenate(([0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))))
         possible = np.minimum(targets, k)
-        found[f"recall@{k}"] = np.bincount(place[hit], minlength=size) / possible
+        values[f"recall@{k}"] = np.bincount(place[hit], minlength=size) / possible
         gains = np.bincount(place[hit], 1 / np.log2(ranks.rank[hit] + 2), minlength=size)
-        found[f"ndcg@{k}"] = gains / ideal[possible]
+        values[f"ndcg@{k}"] = gains / ideal[possible]
         first = np.full(size, np.inf)
         np.minimum.at(first, place, ranks.rank)
-        found[f"mrr@{k}"] = np.where(first < k, 1 / (first + 1), 0.0)
-    return found
+        values[f"mrr@{k}"] = np.where(first < k, 1 / (first + 1), 0.0)
+    return values
 
 
-def list_metrics(ranks: Ranks, counts: Int64) -> dict[str, NDArray[np.float64]]:
-    """What is recommended, for each case that has a target [C]: `popularity@10`, the mean number of training events
-    (`counts` [N]) of the ten products, and `new@10`, the share of them without any."""
+def list_metrics(ranks: Ranks, counts: Int64) -> dict[str, Float64]:
+    """Describes the ten recommended products of each case that has a target [C].
+
+    `popularity@10` is their mean number of training events (`counts` [N]), `new@10` the share that has none.
+    """
     top = counts[ranks.top[np.unique(ranks.case)]]  # [C, 10]
     return {"popularity@10": top.mean(axis=1), "new@10": (top == 0).mean(axis=1)}
 
 
 def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema: EventSchema, longest: int) -> Scorer:
-    """Scores [B, N] of a trained model: buyer vectors of the histories times all item vectors."""
+    """Scores [B, N] of a trained model: buyer vectors of the histories x all item vectors."""
     items = item_vectors(model, features)
 
     def score(cases: Cases) -> Float32:
@@ -123,7 +120,7 @@ def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema
 
 @torch.no_grad()
 def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -> Float32:
-    """Vectors [N, D] of every product."""
+    """Encodes every product: vectors [N, D]."""
     model.eval()
     count = len(features.text)
     parts = [
@@ -137,7 +134,7 @@ def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -
 def buyer_vectors(
     model: TwoTower, items: Float32, events: Events, cases: Cases, schema: EventSchema, longest: int
 ) -> Float32:
-    """Vectors [B, D] of the cases' histories, the latest `longest` interactions of each."""
+    """Encodes the latest `longest` interactions of each history: vectors [B, D]."""
     model.eval()
     batch = history_inputs(events, cases, schema, longest)
     device = model.log_temperature.device
@@ -147,7 +144,7 @@ def buyer_vectors(
 
 
 def history_inputs(events: Events, cases: Cases, schema: EventSchema, longest: int) -> BuyerInputs:
-    """The cases' histories as the buyer tower takes them."""
+    """Returns the latest `longest` interactions of each history as inputs of the buyer tower."""
     sequences = []
     for start, cut in zip(cases.start, cases.cut, strict=True):
         last = slice(max(start, cut - longest), cut)
@@ -157,7 +154,7 @@ def history_inputs(events: Events, cases: Cases, schema: EventSchema, longest: i
 
 
 def _targets(events: Events, cases: Cases) -> tuple[Int64, Int64]:
-    """(row, product) of every distinct target."""
+    """Returns the row and the product [P] of every distinct target."""
     rows = np.repeat(np.arange(len(cases)), cases.stop - cases.cut)
     places = np.concatenate([np.arange(cut, stop) for cut, stop in zip(cases.cut, cases.stop, strict=True)])
     pairs = np.unique(np.stack((rows, events.product[places])), axis=1)
@@ -165,30 +162,30 @@ def _targets(events: Events, cases: Cases) -> tuple[Int64, Int64]:
 
 
 def _seen(events: Events, cases: Cases) -> tuple[Int64, Int64]:
-    """(row, product) of every event of the histories."""
+    """Returns the row and the product [M] of every event of the histories."""
     rows = np.repeat(np.arange(len(cases)), cases.cut - cases.start)
     products = [events.product[start:cut] for start, cut in zip(cases.start, cases.cut, strict=True)]
     return rows, np.concatenate(products)
 
 
 def _ranks(scores: Float32, row: Int64, column: Int64) -> Int64:
-    """How many products are better [P] than each target; of equal ones, those further left are."""
+    """Counts the products that rank above each target [P]; of equal scores the left column ranks first."""
     ranks = np.empty(len(row), np.int64)
     step = max(1, _SCORES // max(scores.shape[1], 1))
     for start in range(0, len(row), step):
         part = slice(start, start + step)
-        whole, own = scores[row[part]], scores[row[part], column[part]][:, None]
-        level = (whole == own) & (np.arange(scores.shape[1]) < column[part][:, None])
-        ranks[part] = ((whole > own) | level).sum(axis=1)
+        every, own = scores[row[part]], scores[row[part], column[part]][:, None]
+        level = (every == own) & (np.arange(scores.shape[1]) < column[part][:, None])
+        ranks[part] = ((every > own) | level).sum(axis=1)
     return ranks
 
 
 def _top(scores: Float32, k: int) -> Int64:
-    """The columns of the best `k` scores [B, k], best first; of equal ones those further left."""
+    """Returns the columns of the best `k` scores [B, k], best first; of equal scores the left column is first."""
     if not k:
         return np.empty((len(scores), 0), np.int64)
-    least = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]  # the k-th best of each row
-    better, level = scores > least, scores == least
+    lowest = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]  # the k-th best of each row
+    better, level = scores > lowest, scores == lowest
     wanted = k - better.sum(axis=1, keepdims=True)
     chosen = better | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= wanted))
     columns = np.nonzero(chosen)[1].reshape(len(scores), k)
@@ -196,6 +193,6 @@ def _top(scores: Float32, k: int) -> Int64:
     return np.take_along_axis(columns, order, axis=1)
 
 
-def describe(found: dict[str, Any]) -> str:
-    """One line for people."""
-    return f"recall@10 {found['recall@10']:.4f}, ndcg@10 {found['ndcg@10']:.4f}, coverage@10 {found['coverage@10']:.1%}"
+def describe(means: dict[str, Any]) -> str:
+    """Returns the main metrics as one log line."""
+    return f"recall@10 {means['recall@10']:.4f}, ndcg@10 {means['ndcg@10']:.4f}, coverage@10 {means['coverage@10']:.1%}"

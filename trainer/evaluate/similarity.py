@@ -1,4 +1,4 @@
-"""Do vectors tell categories apart? Similarity of product pairs inside a category and across categories."""
+"""Measures how well vectors separate categories: cosines of pairs inside a category and across categories."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PAIRS = 20_000
 
 
 def draw_pairs(category: Int64, pairs: int, seed: int) -> tuple[Int64, Int64]:
-    """`pairs` random pairs [P, 2] of different products of one category, and as many across categories.
+    """Draws `pairs` random pairs [P, 2] of different products of one category, and as many across categories.
 
-    `category` [N], 0 = unknown: such products are left out. Both are empty where either cannot be drawn.
+    `category` [N]: products of category 0, unknown, are left out. Both are empty if one kind cannot be drawn.
     """
     known = np.flatnonzero(category)
     order = known[np.argsort(category[known], kind="stable")]
@@ -27,20 +27,24 @@ def draw_pairs(category: Int64, pairs: int, seed: int) -> tuple[Int64, Int64]:
         return np.empty((0, 2), np.int64), np.empty((0, 2), np.int64)
     draw = np.random.default_rng(seed)
     group = np.searchsorted(codes, category[order])
-    one = draw.choice(shared, pairs)
-    # a place of the same category, and the next one around where it is the very same
-    other = draw.integers(size[group[one]] - 1) + 1
-    same = np.stack((order[one], order[start[group[one]] + (one - start[group[one]] + other) % size[group[one]]]), 1)
-    one = draw.integers(len(order), size=pairs)
-    # a place outside the category: those after it, around the end
-    outside = len(order) - size[group[one]]
-    two = (start[group[one]] + size[group[one]] + draw.integers(outside)) % len(order)
-    return same, np.stack((order[one], order[two]), axis=1)
+    first = draw.choice(shared, pairs)
+    # the second place is 1 to size - 1 steps further in the category, around its end: never the first again
+    step = draw.integers(size[group[first]] - 1) + 1
+    begin, length = start[group[first]], size[group[first]]
+    same = np.stack((order[first], order[begin + (first - begin + step) % length]), axis=1)
+    first = draw.integers(len(order), size=pairs)
+    # the second place is outside the category: after it, around the end of all
+    begin, length = start[group[first]], size[group[first]]
+    second = (begin + length + draw.integers(len(order) - length)) % len(order)
+    return same, np.stack((order[first], order[second]), axis=1)
 
 
 def separation(vectors: Float32, category: Int64, seed: int, pairs: int = PAIRS) -> dict[str, Any]:
-    """Mean cosine of both kinds of pairs of unit `vectors` [N, D], and the AUC: how often a pair of one category is
-    more alike than a pair of two. None where there are no two categories, or no two products of one."""
+    """Returns the mean cosine of both kinds of pairs of unit `vectors` [N, D], and the AUC.
+
+    The AUC is the probability that a pair of one category has a higher cosine than a pair of two categories. All are
+    None without two categories, or without two products of one category.
+    """
     same, cross = draw_pairs(category, pairs, seed)
     if not len(same):
         return {"same_category_mean": None, "cross_category_mean": None, "auc": None, "pairs": 0}
@@ -56,7 +60,7 @@ def separation(vectors: Float32, category: Int64, seed: int, pairs: int = PAIRS)
 
 
 class Pair(NamedTuple):
-    """Two products by their rows, and the cosine of their vectors."""
+    """The rows of two products, and the cosine of their vectors."""
 
     one: int
     two: int
@@ -64,13 +68,13 @@ class Pair(NamedTuple):
 
 
 def example_pairs(vectors: Float32, category: Int64, count: int, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """`count` random pairs of one category and as many of two, of unit `vectors` [N, D]; see `draw_pairs`."""
+    """Draws `count` random pairs of one category and as many of two, from unit `vectors` [N, D]; see `draw_pairs`."""
     same, cross = draw_pairs(category, count, seed)
     return _pairs(vectors, same), _pairs(vectors, cross)
 
 
 def nearest(vectors: Float32, rows: Int64, count: int) -> list[list[Pair]]:
-    """The `count` products nearest to each of `rows` among unit `vectors` [N, D], the nearest first."""
+    """Returns the `count` nearest neighbours of each of `rows` among unit `vectors` [N, D], the nearest first."""
     cosines = vectors[rows] @ vectors.T
     cosines[np.arange(len(rows)), rows] = -np.inf
     best = np.argsort(-cosines, axis=1, kind="stable")[:, : min(count, len(vectors) - 1)]
@@ -78,24 +82,24 @@ def nearest(vectors: Float32, rows: Int64, count: int) -> list[list[Pair]]:
 
 
 def text_pairs(pairs: Sequence[TextPair], encode: Callable[[list[str]], Float32]) -> list[dict[str, Any]]:
-    """The pairs with the `cosine` of their titles' vectors, and whether it is what it should be (`holds`).
+    """Adds to each configured pair the `cosine` of its titles, and `holds`: whether it is within the pair's bounds.
 
-    `encode` gives unit vectors [B, D] of B titles.
+    `encode` returns unit vectors [B, D] of B titles.
     """
     if not pairs:
         return []
     titles = list(dict.fromkeys(title for pair in pairs for title in (pair.one, pair.two)))
     vector = dict(zip(titles, encode(titles), strict=True))
-    found = []
+    measured = []
     for pair in pairs:
         cosine = float(vector[pair.one] @ vector[pair.two])
         holds = (pair.above is None or cosine > pair.above) and (pair.below is None or cosine < pair.below)
-        found.append(pair.model_dump() | {"cosine": cosine, "holds": holds})
-    return found
+        measured.append(pair.model_dump() | {"cosine": cosine, "holds": holds})
+    return measured
 
 
-def missed(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One line for each of the `text_pairs` that is not as alike, or as different, as it should be."""
+def describe_unmet(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns one line for each of the `text_pairs` with a cosine outside its bounds."""
     return [
         f"{pair['one']!r} and {pair['two']!r} have a cosine of {pair['cosine']:.2f}, wanted "
         + " and ".join(f"{name} {pair[name]:g}" for name in ("above", "below") if pair[name] is not None)

@@ -1,4 +1,4 @@
-"""Where a model is good and where it is not: the test cases and targets by history, popularity, category, script."""
+"""Splits the test into slices, by history length, popularity, category and script, and measures each."""
 
 from __future__ import annotations
 
@@ -15,30 +15,19 @@ from trainer.evaluate.ranking import Ranks, case_metrics
 from twotower.arrays import Int64, Mask
 
 HISTORY_LENGTHS = ((1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, None))
-
-
-# a buyer with no more events than this is cold
+# a buyer with at most this many events is cold
 COLD_EVENTS = 2
-
-
+# the most frequent categories have a slice each
 _CATEGORIES = 12
-
-
-# digits and marks of a block are no sign of its script
+# letters only: digits and marks do not show the script of a title
 _ARABIC = re.compile("[\u0620-\u064a\u066e-\u06d3\u06fa-\u06fc\u0750-\u077f\u08a0-\u08c9\ufb50-\ufdfb\ufe70-\ufefc]")
-
-
 _LATIN = re.compile("[A-Za-zªºÀ-ÖØ-öø-ɏ]")
-
-
 _SHOWN = ("recall@10", "ndcg@10", "recall@100")
-
-
 _WITH_INTERVAL = ("recall@10", "ndcg@10")
 
 
 class Facts(NamedTuple):
-    """What the slices are cut by: each product's training events [N], and which products were hidden [N]."""
+    """What defines the slices: the products, their numbers of training events [N], and which are hidden [N]."""
 
     products: Products
     counts: Int64
@@ -46,14 +35,16 @@ class Facts(NamedTuple):
 
 
 def script(title: str) -> str:
-    """`Arabic`, `Latin`, `mixed` or `none`, by the letters of a title."""
+    """Returns `Arabic`, `Latin`, `mixed` or `none`, by the letters of a title."""
     arabic, latin = bool(_ARABIC.search(title)), bool(_LATIN.search(title))
     return "mixed" if arabic and latin else "Arabic" if arabic else "Latin" if latin else "none"
 
 
 def popularity_thirds(counts: Int64) -> list[str]:
-    """`head`, `torso` or `tail` [N]: the most popular products with a third of the training events, those with the
-    next third, the rest; `cold` where there is no training event. Products of equal counts share a label."""
+    """Returns `head`, `torso` or `tail` [N], most popular first: each has about a third of the training events.
+
+    A product without training events is `cold`. Products with equal counts share a label.
+    """
     levels, place = np.unique(-counts, return_inverse=True)  # most popular first
     mass = np.bincount(place, counts, minlength=len(levels))
     before = (np.cumsum(mass) - mass) / max(float(mass.sum()), 1.0)
@@ -63,7 +54,7 @@ def popularity_thirds(counts: Int64) -> list[str]:
 
 
 def slice_masks(ranks: Ranks, cases: Cases, facts: Facts) -> dict[str, dict[str, Mask]]:
-    """Kind → label → which targets [P] of `ranks` belong to it; labels without a target are left out."""
+    """Returns kind → label → mask of the targets [P] of `ranks` with it. Labels without a target are left out."""
     length = (cases.cut - cases.start)[ranks.case]
     cold = facts.counts[ranks.product] == 0
     hidden = facts.hidden[ranks.product]
@@ -83,11 +74,11 @@ def slice_masks(ranks: Ranks, cases: Cases, facts: Facts) -> dict[str, dict[str,
     }
     if facts.hidden.any():
         kinds["hidden products"] = {"hidden": hidden, "warm": ~hidden & ~cold}
-    return {kind: {label: mask for label, mask in of.items() if mask.any()} for kind, of in kinds.items()}
+    return {kind: {label: mask for label, mask in masks.items() if mask.any()} for kind, masks in kinds.items()}
 
 
 def _categories(names: list[str], place: Int64) -> dict[str, Mask]:
-    """The commonest categories among the targets, most targets first; `other` and `none` for the rest."""
+    """Returns the masks of the most frequent categories, most targets first; `other` and `none` for the rest."""
     category = np.array(names, object)[place]
     known, counts = np.unique([name for name in category.tolist() if name], return_counts=True)
     common = known[np.argsort(-counts, kind="stable")[:_CATEGORIES]].tolist()
@@ -99,21 +90,21 @@ def _categories(names: list[str], place: Int64) -> dict[str, Mask]:
 def slice_report(
     ranks: Mapping[str, Ranks], cases: Cases, facts: Facts, draws: int, seed: int
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Kind → label → numbers of cases and targets, metrics of every system, and the model's 95 % intervals.
+    """Returns kind → label → numbers of cases and targets, metrics of every system, and the model's 95 % intervals.
 
-    A slice asks for its own targets alone; ranks stay those among the whole catalogue.
+    A slice counts only its own targets. Their ranks are among the whole catalogue.
     """
     model = ranks["model"]
     report: dict[str, dict[str, dict[str, Any]]] = {}
     for kind, labels in slice_masks(model, cases, facts).items():
         for label, mask in labels.items():
-            one: dict[str, Any] = {"cases": len(np.unique(model.case[mask])), "targets": int(mask.sum())}
-            for name, whole in ranks.items():
-                values = case_metrics(whole._replace(case=whole.case[mask], rank=whole.rank[mask]))
-                one[name] = {metric: float(values[metric].mean()) for metric in _SHOWN}
+            figures: dict[str, Any] = {"cases": len(np.unique(model.case[mask])), "targets": int(mask.sum())}
+            for name, every in ranks.items():
+                values = case_metrics(every._replace(case=every.case[mask], rank=every.rank[mask]))
+                figures[name] = {metric: float(values[metric].mean()) for metric in _SHOWN}
                 if name == "model":
                     stacked = np.stack([values[metric] for metric in _WITH_INTERVAL], axis=1)
                     means = resampled_means(stacked, draws, seed)
-                    one["interval"] = {metric: interval(means[:, i]) for i, metric in enumerate(_WITH_INTERVAL)}
-            report.setdefault(kind, {})[label] = one
+                    figures["interval"] = {metric: interval(means[:, i]) for i, metric in enumerate(_WITH_INTERVAL)}
+            report.setdefault(kind, {})[label] = figures
     return report

@@ -1,1 +1,1 @@
-"""Torch modules to ONNX graphs, compared with torch on real rows."""
+"""Exports torch modules as ONNX graphs and checks them against torch on real rows."""

@@ -1,4 +1,4 @@
-"""Exports one module to ONNX and compares the outputs."""
+"""Exports a torch module as an ONNX graph, and compares the outputs of both."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from trainer.errors import ParityError
 from twotower.arrays import Float32
 
 
-def compare(name: str, wanted: Float32, got: Float32, tolerance: float) -> float:
-    """Largest difference between what torch and a graph give; ParityError above the tolerance."""
-    difference = float(np.abs(wanted - got).max()) if wanted.size else 0.0
-    # not "difference > tolerance": NaN must fail too
+def check_parity(name: str, expected: Float32, actual: Float32, tolerance: float) -> float:
+    """Returns the largest difference between the outputs of torch and of a graph.
+
+    Raises ParityError if it is above the tolerance, or NaN.
+    """
+    difference = float(np.abs(expected - actual).max()) if expected.size else 0.0
+    # not `difference > tolerance`, which is false for NaN
     if not difference <= tolerance:
         raise ParityError(
             f"{name} differs from the trained model by {difference:.2e}, the tolerance is {tolerance:.0e}"
@@ -29,10 +32,11 @@ def compare(name: str, wanted: Float32, got: Float32, tolerance: float) -> float
 def export_graph(
     module: nn.Module, example: tuple[Tensor, ...], path: Path, axes: dict[str, dict[int, str]], output: str
 ) -> None:
-    """Writes a module as ONNX graph: `axes` names the inputs and which of their axes have any length."""
+    """Writes a module as an ONNX graph. `axes` names the inputs, and their axes of variable length."""
     sizes: dict[str, Any] = {}
     shapes = tuple(
-        {axis: sizes.setdefault(name, torch.export.Dim(name)) for axis, name in one.items()} for one in axes.values()
+        {axis: sizes.setdefault(name, torch.export.Dim(name)) for axis, name in variable.items()}
+        for variable in axes.values()
     )
     level = logging.getLogger("torch.onnx").level
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -40,8 +44,16 @@ def export_graph(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                module.eval(), example, str(path), input_names=list(axes), output_names=[output],
-                dynamic_shapes=shapes, external_data=False, dynamo=True, verbose=False, opset_version=20,
-            )  # fmt: skip
+                module.eval(),
+                example,
+                str(path),
+                input_names=list(axes),
+                output_names=[output],
+                dynamic_shapes=shapes,
+                external_data=False,
+                dynamo=True,
+                verbose=False,
+                opset_version=20,
+            )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)

@@ -1,5 +1,4 @@
-"""Frozen text encoders to ONNX graphs, int8 where that is near enough, and the proof that a graph computes what torch
-does."""
+"""Exports frozen text encoders as ONNX graphs, int8 if that is close enough, and checks them against torch."""
 
 from __future__ import annotations
 
@@ -18,10 +17,10 @@ from transformers import PreTrainedModel
 
 from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.export.graph import compare, export_graph
-from trainer.export.quantize import quantise_graph
+from trainer.export.graph import check_parity, export_graph
+from trainer.export.quantise import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
-from twotower.artifact.fsync import sync_folder
+from twotower.artifact.fsync import sync, sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry
 from twotower.artifact.retention import remove_encoder
@@ -32,15 +31,10 @@ from twotower.text.normalise import Normaliser
 
 log = logging.getLogger(__name__)
 
-
-# an int8 graph is let through where its cosines to float32 on the catalogue's texts are at least these
+# minimum cosines of int8 and float32 vectors of the catalogue's texts
 MEAN_COSINE = 0.99
-
-
 MIN_COSINE = 0.98
-
-
-# what the exported text graph can hold; any other module is refused by name
+# the sentence-transformers modules that can be exported
 _KNOWN_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 
 
@@ -52,42 +46,48 @@ def export_encoder(
     layout: Layout,
     threads: int,
 ) -> str:
-    """Writes the text encoder into `encoders/<sha256>/` and returns the digest; nothing where it is there already, and
-    whole: a damaged one is replaced.
+    """Writes the text encoder into `encoders/<sha256>/` and returns the digest.
 
-    EncoderError names a module that cannot be exported, or says how far int8 is from float32 where that is too far;
-    ParityError where the graph differs from torch on `texts`.
+    Keeps a folder that exists and is intact, and replaces a damaged one. Raises EncoderError for a module that cannot
+    be exported, or if int8 is required and too far from float32. Raises ParityError if the graph differs from torch on
+    `texts`.
     """
     temporary = EncoderLayout(layout.work / "encoder-export")
     shutil.rmtree(temporary.root, ignore_errors=True)
     temporary.root.mkdir(parents=True)
     spec = _encoder_spec(model, name, config)
-    temporary.spec.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
-    if spec.kind == "tokenizer":
-        model.tokenizer.backend_tokenizer.save(str(temporary.tokenizer))
-    example = _tokens(model, ["خاتم ذهب", "زيت محرك 5W-30"])
-    with _plain_attention(model):
-        export_graph(
-            _TextGraph(model),
-            example,
-            temporary.graph,
-            {"input_ids": {0: "batch", 1: "length"}, "attention_mask": {0: "batch", 1: "length"}},
-            "text_vector",
-        )
+    _write_float32(model, spec, temporary)
     check_text_parity(model, TextEncoder.load(temporary, threads), texts[: config.parity_rows], config.parity_tolerance)
     if spec.kind == "tokenizer" and config.quantisation != "none":
         _quantise(temporary, spec, config, texts, threads)
-    digest = _digest(encoder_files(temporary))
+    return _move_into_place(temporary, layout)
+
+
+def _write_float32(model: SentenceTransformer, spec: EncoderSpec, target: EncoderLayout) -> None:
+    target.spec.write_text(spec.model_dump_json(indent=1), encoding="utf-8")
+    if spec.kind == "tokenizer":
+        model.tokenizer.backend_tokenizer.save(str(target.tokenizer))
+    example = _tokens(model, ["خاتم ذهب", "زيت محرك 5W-30"])
+    variable = {0: "batch", 1: "length"}
+    axes = {"input_ids": variable, "attention_mask": variable}
+    with _plain_attention(model):
+        export_graph(_TextGraph(model), example, target.graph, axes, "text_vector")
+
+
+def _move_into_place(source: EncoderLayout, layout: Layout) -> str:
+    """Moves an exported encoder to the folder named after its digest, unless that is there and intact."""
+    digest = _digest(encoder_files(source))
     target = layout.encoder(digest)
     if target.root.exists() and not _is_whole(target, digest):
-        log.warning(f"the text encoder {target.root} is damaged: it is made anew")
+        log.warning(f"the text encoder {target.root} is damaged: it is replaced")
         remove_encoder(layout, digest)
-    if not target.root.exists():
-        layout.encoders.mkdir(parents=True, exist_ok=True)
-        sync_folder(temporary.root)
-        temporary.root.rename(target.root)
-    else:
-        shutil.rmtree(temporary.root)
+    if target.root.exists():
+        shutil.rmtree(source.root)
+        return digest
+    layout.encoders.mkdir(parents=True, exist_ok=True)
+    sync_folder(source.root)
+    source.root.rename(target.root)
+    sync(layout.encoders)
     return digest
 
 
@@ -99,15 +99,16 @@ def _is_whole(layout: EncoderLayout, digest: str) -> bool:
 
 
 def checked_encoder_files(layout: Layout, digest: str) -> dict[str, FileEntry]:
-    """What a manifest says of an encoder's files. CorruptArtifact where they are not those of which it has its name."""
-    found = encoder_files(layout.encoder(digest))
-    if _digest(found) != digest:
-        raise CorruptArtifact(f"the text encoder {layout.encoder(digest).root} was damaged meanwhile: run it again")
-    return found
+    """Returns an encoder's files for the manifest. Raises CorruptArtifact if they do not have this digest."""
+    files = encoder_files(layout.encoder(digest))
+    if _digest(files) != digest:
+        root = layout.encoder(digest).root
+        raise CorruptArtifact(f"the text encoder {root} was damaged after its export; run the command again")
+    return files
 
 
 def encoder_files(layout: EncoderLayout) -> dict[str, FileEntry]:
-    """Size and sha256 of each file of an encoder's folder. CorruptArtifact where one cannot be read."""
+    """Returns size and sha256 of each file of an encoder's folder. Raises CorruptArtifact if one cannot be read."""
     return {path.name: describe(path) for path in sorted(layout.root.iterdir())}
 
 
@@ -119,63 +120,66 @@ def _digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def check_text_parity(model: SentenceTransformer, graph: TextEncoder, texts: Sequence[str], tolerance: float) -> float:
-    """Largest difference between torch and graph on raw texts; ParityError above the tolerance."""
-    wanted = model.encode([graph.normalise(text) for text in texts], prompt=graph.spec.prompt or None)
-    return compare("encoder.onnx", np.asarray(wanted), graph.encode(texts), tolerance)
+    """Returns the largest difference between torch and the graph on raw texts.
+
+    Raises ParityError above the tolerance.
+    """
+    expected = model.encode([graph.normalise(text) for text in texts], prompt=graph.spec.prompt or None)
+    return check_parity("encoder.onnx", np.asarray(expected), graph.encode(texts), tolerance)
 
 
 def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: Sequence[str], threads: int) -> None:
-    """Puts the int8 graph in the place of the float32 one, and its cosines into the specification.
+    """Replaces the float32 graph by an int8 graph, and writes the cosines of both into the specification.
 
-    Where the cosines are too low `int8` is an EncoderError, and `auto` keeps the float32 graph.
+    If the cosines are too low, `auto` keeps the float32 graph. Raises EncoderError for `int8` then.
     """
-    exact = TextEncoder.load(layout, threads)
-    int8_graph = layout.graph.with_name("int8.onnx")
-    products = quantise_graph(layout.graph, int8_graph)
-    quick = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_graph), threads)
-    sample = [
-        texts[row] for row in np.linspace(0, len(texts) - 1, min(len(texts), config.quantisation_texts), dtype=int)
-    ]
-    found = measure_int8(exact, quick, sample)
-    close = found.mean_cosine >= MEAN_COSINE and found.min_cosine >= MIN_COSINE
-    cosines = f"{found.mean_cosine:.4f} in the mean, {found.min_cosine:.4f} at least"
-    told = f"cosine to float32 {cosines}, on {found.texts} texts"
-    if products and close:
-        _check_alone(quick, sample[: config.parity_rows], config.parity_tolerance)
-        int8_graph.replace(layout.graph)
-        layout.spec.write_text(spec.model_copy(update={"int8": found}).model_dump_json(indent=1), encoding="utf-8")
-        log.info(f"text encoder: int8, {told}")
+    float32 = TextEncoder.load(layout, threads)
+    int8_path = layout.graph.with_name("int8.onnx")
+    products = quantise_graph(layout.graph, int8_path)
+    int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_path), threads)
+    rows = np.linspace(0, len(texts) - 1, min(len(texts), config.quantisation_texts), dtype=int)
+    sample = [texts[row] for row in rows]
+    quality = measure_int8(float32, int8, sample)
+    cosines = (
+        f"cosine to float32: mean {quality.mean_cosine:.4f}, minimum {quality.min_cosine:.4f}, {len(sample)} texts"
+    )
+    if products and quality.mean_cosine >= MEAN_COSINE and quality.min_cosine >= MIN_COSINE:
+        _check_batches(int8, sample[: config.parity_rows], config.parity_tolerance)
+        int8_path.replace(layout.graph)
+        layout.spec.write_text(spec.model_copy(update={"int8": quality}).model_dump_json(indent=1), encoding="utf-8")
+        log.info(f"text encoder: int8; {cosines}")
         return
-    wanted = f"{told}; wanted {MEAN_COSINE} and {MIN_COSINE}" if products else "it has no product of tokens and weights"
+    required = f"required are mean {MEAN_COSINE} and minimum {MIN_COSINE}"
+    reason = f"{cosines}; {required}" if products else "it has no product of tokens and weights"
     if config.quantisation == "int8":
-        raise EncoderError(f"the encoder {spec.name!r} cannot be int8: {wanted}; set encoder.quantisation=auto or none")
-    int8_graph.unlink()
-    log.info(f"text encoder: kept float32, int8 would not do: {wanted}")
+        raise EncoderError(f"the encoder {spec.name!r} cannot be int8: {reason}; set encoder.quantisation=auto or none")
+    int8_path.unlink()
+    log.info(f"text encoder: float32, because int8 is not close enough: {reason}")
 
 
-def measure_int8(exact: TextEncoder, quick: TextEncoder, texts: Sequence[str]) -> Quantised:
-    """Cosines of the vectors of two graphs of one encoder, over raw texts."""
-    pair = [one.encode(texts).astype(np.float64) for one in (exact, quick)]  # 2 x [N, E]
-    wanted, got = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in pair)
-    cosines = (wanted * got).sum(axis=1)
-    probe = [float(value) for value in quick.encode([PROBE])[0]]
+def measure_int8(float32: TextEncoder, int8: TextEncoder, texts: Sequence[str]) -> Quantised:
+    """Measures the cosines of the vectors of both graphs of one encoder, over raw texts."""
+    pair = [encoder.encode(texts).astype(np.float64) for encoder in (float32, int8)]  # 2 x [N, E]
+    expected, actual = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in pair)
+    cosines = (expected * actual).sum(axis=1)
+    probe = [float(value) for value in int8.encode([PROBE])[0]]
     return Quantised(mean_cosine=float(cosines.mean()), min_cosine=float(cosines.min()), texts=len(texts), probe=probe)
 
 
-def _check_alone(encoder: TextEncoder, texts: Sequence[str], tolerance: float) -> None:
-    """ParityError where a text's vector depends on the texts beside it: then no stored vector could be met again."""
+def _check_batches(encoder: TextEncoder, texts: Sequence[str], tolerance: float) -> None:
+    """Raises ParityError if a text's vector depends on its batch: an equal text would then not get a stored vector."""
     alone = np.concatenate([encoder.encode([text]) for text in texts])
     difference = float(np.abs(alone - encoder.encode(texts)).max())
     if not difference <= tolerance:
         raise ParityError(
-            f"the int8 graph gives a text another vector alone than in a batch (by {difference:.2e}, allowed "
-            f"{tolerance:.0e}); set encoder.quantisation=none"
+            f"the int8 graph encodes a text differently alone and in a batch, by {difference:.2e}, the tolerance is "
+            f"{tolerance:.0e}; set encoder.quantisation=none"
         )
 
 
 @contextmanager
 def _plain_attention(model: SentenceTransformer) -> Iterator[None]:
-    """A transformer's attention written out: the fused kind guards against rows of NaN in six nodes a layer."""
+    """Uses the plain form of a transformer's attention: the fused form adds six nodes a layer against rows of NaN."""
     inner = getattr(model[0], "auto_model", None)
     if not isinstance(inner, PreTrainedModel):
         yield
@@ -219,7 +223,7 @@ def _encoder_spec(model: SentenceTransformer, name: str, config: Encoder) -> Enc
 
 
 class _TextGraph(nn.Module):
-    """The sentence-transformers modules as one graph of two inputs."""
+    """The sentence-transformers modules as one module with two inputs."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
@@ -228,7 +232,7 @@ class _TextGraph(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.steps[0], HashedNgramEmbedding):
-            # an embedding bag as ONNX knows it: gather and a product with the weights, 0 of padding
+            # ONNX has no embedding bag: gather, then a product with the weights, which are 0 for padding
             rows = nn.functional.embedding(input_ids, self.steps[0].embedding.weight)  # [B, L, E]
             sums = (attention_mask.to(rows.dtype).unsqueeze(1) @ rows).squeeze(1)
             return nn.functional.normalize(sums, dim=-1)

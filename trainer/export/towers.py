@@ -1,4 +1,4 @@
-"""Trained towers to ONNX graphs, and the proof that a graph computes what torch does."""
+"""Exports the trained towers as ONNX graphs, and checks that a graph computes the same as torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.export.graph import compare, export_graph
+from trainer.export.graph import check_parity, export_graph
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from twotower.arrays import Float32
@@ -17,10 +17,10 @@ from twotower.history import BuyerInputs
 
 
 def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:
-    """Writes the item tower's graph, any batch size."""
+    """Writes the item tower's graph, for any batch size."""
     export_graph(
         model.item.to("cpu"),
-        # a tensor of its own for every input: one that is passed twice becomes one input
+        # one tensor for each input: a tensor that is passed twice would become a single input
         (torch.randn(2, text_dimension), *(torch.zeros(2, dtype=torch.int64) for _ in range(3))),
         path,
         {name: {0: "batch"} for name in ("text", "brand", "category", "product")},
@@ -29,7 +29,7 @@ def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:
 
 
 def export_buyer_tower(model: TwoTower, path: Path) -> None:
-    """Writes the buyer tower's graph, any batch size and history length."""
+    """Writes the buyer tower's graph, for any batch size and history length."""
     dimension = model.item.projection.out_features
     kinds = (torch.float32, torch.int64, torch.float32, torch.bool)
     export_graph(
@@ -44,22 +44,25 @@ def export_buyer_tower(model: TwoTower, path: Path) -> None:
 def check_item_parity(
     model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: NDArray[np.int64], tolerance: float
 ) -> float:
-    """Largest difference between torch and the item graph on real rows; ParityError above the tolerance.
+    """Returns the largest difference between torch and the item graph on real rows.
 
-    The graph knows no attributes: the model's weights are `folded`.
+    The graph has no attributes: the model's weights must be `folded`. Raises ParityError above the tolerance.
     """
     part = ItemFeatures(*(column[rows] for column in features))
     with torch.no_grad():
-        wanted = model.eval().items(part).numpy()
-    return compare("item_tower.onnx", wanted, graph.encode(*(column.numpy() for column in part[:4])), tolerance)
+        expected = model.eval().items(part).numpy()
+    return check_parity("item_tower.onnx", expected, graph.encode(*(column.numpy() for column in part[:4])), tolerance)
 
 
 def check_buyer_parity(
     model: TwoTower, graph: BuyerTower, items: Float32, batch: BuyerInputs, tolerance: float
 ) -> float:
-    """Largest difference between torch and the buyer graph on real histories; ParityError above the tolerance."""
+    """Returns the largest difference between torch and the buyer graph on real histories.
+
+    Raises ParityError above the tolerance.
+    """
     gathered = items[batch.rows]
     arrays = (gathered, batch.weights, batch.types, batch.ages, batch.mask)
     with torch.no_grad():
-        wanted = model.buyer.eval()(*(torch.from_numpy(array) for array in arrays)).numpy()
-    return compare("buyer_tower.onnx", wanted, graph.encode(gathered, batch), tolerance)
+        expected = model.buyer.eval()(*(torch.from_numpy(array) for array in arrays)).numpy()
+    return check_parity("buyer_tower.onnx", expected, graph.encode(gathered, batch), tolerance)

@@ -1,7 +1,7 @@
-"""Where a trained model puts products that it was not trained with.
+"""Places products that a trained model does not know, as its training would have placed a cold product.
 
-What services know of a product beyond its content is in its own row of the item tower. One that came later gets a row
-made of those that read alike, as an untrained one does in training (`candidates.Fitter.served`, `linear.fill`).
+Services know a product's content, and its row in the item tower holds the rest. A new product gets a row from its text
+neighbours (as `served_weights.serve_softmax` and `linear.cold.cold_rows` give one in training).
 """
 
 from __future__ import annotations
@@ -11,85 +11,75 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.config.schema import Config
-from trainer.fit.linear import placement as linear
-from trainer.fit.linear.spectral import unit
-from trainer.fit.linear.towers import Choice, beside
-from trainer.fit.linear.trend import BIASES, tilts, trends_of
-from trainer.fit.text_neighbors import PART, SHARPNESS, alike
-from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.fit.linear.cold import ColdStart, cold_rows
+from trainer.fit.linear.hyperparameters import LinearHyperparameters
+from trainer.fit.linear.trend import BIASES, tilts, trends_from_tilts
+from trainer.fit.normalise import normalise_rows
+from trainer.fit.text_neighbours import NEIGHBOUR_SHARPNESS, NEIGHBOUR_WEIGHT, text_neighbour_weights
+from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
-from twotower.arrays import Float32, Int64
+from twotower.arrays import Float32, Int64, Mask
 
 
-class Fitting(NamedTuple):
-    """How a model was fitted: which kind it is, and what was chosen and told for its linear part, if it has one."""
+class LinearPart(NamedTuple):
+    """The linear part of a model: `width` leading numbers of each vector, and what placed its cold products."""
 
-    kind: str
-    choice: Choice | None
-    told: linear.Told | None
+    width: int
+    choice: LinearHyperparameters
+    cold_start: ColdStart
 
-    @classmethod
-    def read(cls, training: Mapping[str, Any]) -> Fitting:
-        """From what a training recorded of itself in metrics.json."""
-        if training["kind"] == "softmax":
-            return cls("softmax", None, None)
-        return cls(training["kind"], Choice(**training["linear"]), linear.Told(**training["told"]))
+
+def linear_part(model: TwoTower, training: Mapping[str, Any]) -> LinearPart | None:
+    """The linear part of a model, from the record of its training in metrics.json; None for a softmax."""
+    if training["kind"] == "softmax":
+        return None
+    dimension, heads = model.item.projection.out_features, model.item.normalise.count
+    width = dimension if training["kind"] == "linear" else dimension - dimension // heads
+    return LinearPart(width, LinearHyperparameters(**training["linear"]), ColdStart(**training["cold_start"]))
 
 
 def product_rows(
-    model: TwoTower, fitting: Fitting, known: Int64, trained: NDArray[np.bool_], features: ItemFeatures, seed: int
+    model: TwoTower, linear: LinearPart | None, known: Int64, is_trained: Mask, features: ItemFeatures, seed: int
 ) -> Tensor:
-    """The item tower's table of products [N + 1, D] for a catalogue [N] of which the model knows a part.
+    """The item tower's product rows [N + 1, D] for today's catalogue [N]; row 0 is the unknown product's.
 
-    `known` [N] is a product's row in the model's own catalogue, -1 where it is not in there; `trained` [N] are those
-    that buyers took, which tell of the others.
+    `known` [N] is a product's row in the model's own catalogue, -1 if it is new. New products get rows from their text
+    neighbours among the known products that buyers took (`is_trained` [N]).
     """
     before = model.item.product.weight.detach()
-    if len(before) == 1:  # products have no rows: content is all there is
+    if len(before) == 1:  # the model has no product vectors
         return before.clone()
     rows = torch.zeros(len(known) + 1, before.shape[1])
-    here, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
-    rows[1 + torch.from_numpy(here)] = before[1 + torch.from_numpy(known[here])]
-    sharpnesses = [SHARPNESS, fitting.told.sharpness if fitting.told else SHARPNESS]
-    text, tell = unit(features.text.numpy()), np.flatnonzero(trained & (known >= 0))
-    means, sharper = (near @ rows[1:].numpy() for near in alike(text, new, tell, sharpnesses, seed))  # [new, D]
-    own: Float32 = PART * means
-    width = _linear_width(model, fitting.kind)
-    if fitting.choice and fitting.told:
-        asked = torch.from_numpy(new)
-        with torch.no_grad():
-            content = model.item.content(features.text[asked], features.brand[asked], features.category[asked])
-        leading = content[:, :width].numpy()
-        whole = leading + sharper[:, :width]
-        own[:, :width] = _beside(leading, whole, fitting.choice, fitting.told, model.buyer.attention)
-    rows[1 + torch.from_numpy(new)] = torch.from_numpy(own)
+    kept, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
+    rows[1 + torch.from_numpy(kept)] = before[1 + torch.from_numpy(known[kept])]
+    text, references = normalise_rows(features.text.numpy()), np.flatnonzero(is_trained & (known >= 0))
+    sharpnesses = [NEIGHBOUR_SHARPNESS, linear.cold_start.sharpness if linear else NEIGHBOUR_SHARPNESS]
+    neighbours = text_neighbour_weights(text, new, references, sharpnesses, seed)
+    means, linear_means = (weights @ rows[1:].numpy() for weights in neighbours)  # [new, D]
+    new_rows: Float32 = NEIGHBOUR_WEIGHT * means
+    if linear:
+        content = _content(model, features, torch.from_numpy(new))[:, : linear.width]
+        predicted = content + linear_means[:, : linear.width]
+        new_rows[:, : linear.width] = _linear_rows(content, predicted, linear, model.buyer.has_attention)
+    rows[1 + torch.from_numpy(new)] = torch.from_numpy(new_rows)
     return rows
 
 
-def _beside(content: Float32, whole: Float32, choice: Choice, told: linear.Told, attention: bool) -> Float32:
-    """The own rows of new products [C, W] of the linear model: `whole` is where all that tells of them puts them."""
-    trend = told.trend(trends_of(whole[:, -1], choice.trend))
-    vectors = unit(whole[:, :-BIASES])
-    # a plain average has no way to leave a number out of a buyer's vector
-    return beside(content, vectors, tilts(trend, choice.trend), choice.trust if attention else 1.0)
+def _content(model: TwoTower, features: ItemFeatures, products: Tensor) -> Float32:
+    """What content adds to the vectors of some products [C, D]."""
+    with torch.no_grad():
+        content: Float32 = model.item.content(
+            features.text[products], features.brand[products], features.category[products]
+        ).numpy()
+    return content
 
 
-def _linear_width(model: TwoTower, kind: str) -> int:
-    """How many of a vector's numbers, from the first, are a linear model's."""
-    dimension, heads = model.item.projection.out_features, model.item.normalise.count
-    return {"softmax": 0, "linear": dimension, "blend": dimension - dimension // heads}[kind]
-
-
-def load_towers(weights: Mapping[str, torch.Tensor], config: Config, kind: str) -> TwoTower:
-    rows = {name: len(weights[f"item.{name}.weight"]) - 1 for name in ("brand", "category", "product", "attribute")}
-    sizes = Sizes(
-        weights["item.projection.weight"].shape[1], rows["brand"], rows["category"], rows["product"],
-        rows["attribute"], len(config.data.event_weights),
-    )  # fmt: skip
-    model = TwoTower(sizes, config.model, config.training.temperature, 1 if kind == "linear" else 0)
-    model.load_state_dict(weights)
-    return model.eval()
+def _linear_rows(content: Float32, predicted: Float32, linear: LinearPart, attention: bool) -> Float32:
+    """Rows [C, W] of new products in the linear part, from the vectors that content and neighbours predict."""
+    choice = linear.choice
+    trend = linear.cold_start.correct_trend(trends_from_tilts(predicted[:, -1], choice.trend))
+    vectors = normalise_rows(predicted[:, :-BIASES])
+    # weighted_average has no weights that could remove a number from a buyer's vector
+    return cold_rows(content, vectors, tilts(trend, choice.trend), choice.trust if attention else 1.0)

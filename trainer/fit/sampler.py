@@ -1,8 +1,9 @@
-"""Sequences to training batches: windows of histories, targets, shared negatives and the masks of false ones."""
+"""Training batches of the softmax: windows of histories, targets, shared negatives, and masks of false negatives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -10,75 +11,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.events import Events
-from twotower.arrays import Int64
+from trainer.fit.training_set import TrainingSet
+from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.events import DAY_MS
 
 
 class Batch(NamedTuple):
-    """One step. W windows of T interactions each predict what came later; C candidates are shared by all P pairs.
+    """One step: W windows of T interactions, P (history, next product) pairs, C candidates that all pairs share.
 
-    `products` [U] are the distinct products of the step; `items` [W, T] and `candidates` [C] are places in it.
-    `pair_window`, `pair_step`, `target`, `pair_weight` [P]: where each pair's history ends, its column among the
-    candidates, and its weight. `barred` [W, M]: candidates that the window's buyer took at some time, repeated to fill
-    the row.
+    `products` [U] are the distinct products of the step; `items` [W, T] and `candidates` [C] are indices into it.
+    `pair_window`, `pair_step`, `target`, `pair_weight` [P]: the window and the step where the pair's history ends, its
+    target's column among the candidates, and its weight. `masked` [W, M]: columns of candidates that the window's buyer
+    met in training, which are no negatives; the first repeats to fill the row.
     """
 
     products: Int64
     items: Int64
-    weights: NDArray[np.float32]
+    weights: Float32
     types: Int64
-    ages: NDArray[np.float32]
-    mask: NDArray[np.bool_]
+    ages: Float32
+    mask: Mask
     candidates: Int64
     pair_window: Int64
     pair_step: Int64
     target: Int64
-    pair_weight: NDArray[np.float32]
-    barred: Int64
+    pair_weight: Float32
+    masked: Int64
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How a Sampler cuts histories and draws negatives.
+
+    `max_history`: targets in a window, and interactions in a history before them. `batch_pairs`: pairs of a step.
+    `random_negatives`: products drawn uniformly for a step. `full_softmax`: in catalogues of up to so many products
+    each product is a candidate at every step. `weight_power`: a pair weighs its event's weight to this power.
+    `repeat_targets`: also predict products that the buyer has met before.
+    """
+
+    max_history: int
+    batch_pairs: int
+    random_negatives: int
+    full_softmax: int
+    weight_power: float
+    repeat_targets: bool
+    seed: int
 
 
 class Sampler:
-    """Cuts the training events into windows and serves each epoch's batches, the same for the same (seed, epoch).
+    """Cuts the training events into windows and yields each epoch's batches, the same for the same (seed, epoch).
 
-    A target's history are the buyer's events of earlier times: what was bought together does not tell of itself.
-    Where the catalogue holds at most `full_softmax` products, all of them are candidates at every step.
+    A target's history are the buyer's events of earlier times: products of one basket do not predict one another.
     """
 
-    def __init__(
-        self,
-        events: Events,
-        train_stop: Int64,
-        products: int,
-        event_weights: NDArray[np.float32],
-        *,
-        longest: int,
-        batch_pairs: int,
-        random_negatives: int,
-        full_softmax: int,
-        weight_power: float,
-        repeat_targets: bool,
-        seed: int,
-    ) -> None:
-        self.events, self.products, self.seed = events, products, seed
-        self.full = products <= full_softmax
+    def __init__(self, data: TrainingSet, products: int, event_weights: Float32, settings: SamplerSettings) -> None:
+        """`event_weights` [K + 1] are those of the event types by code; 0 is padding."""
+        events = data.events
+        self.events, self.products, self.seed = events, products, settings.seed
+        self.uses_full_softmax = products <= settings.full_softmax
         self._weights = event_weights
-        self._pair_weights = np.where(event_weights > 0, event_weights, 1.0) ** weight_power
-        self._batch_pairs, self._random = batch_pairs, min(random_negatives, products)
-        trained = np.arange(len(events.buyer)) < train_stop[events.buyer]
-        first = _first_of_buyer(events, products)
-        self._is_target = trained & (np.ones_like(first) if repeat_targets else first)
+        self._pair_weights = np.where(event_weights > 0, event_weights, 1.0) ** settings.weight_power
+        self._batch_pairs, self._random = settings.batch_pairs, min(settings.random_negatives, products)
+        is_first = _first_of_buyer(events, products)
+        is_training = data.is_training
+        self._is_target = is_training & (np.ones_like(is_first) if settings.repeat_targets else is_first)
         self._before = _first_of_moment(events)
-        self.windows = _windows(events.start[:-1], train_stop, longest)
-        self._is_target &= self._before > _window_of(self.windows, len(events.buyer))
-        before = np.concatenate(([0], np.cumsum(self._is_target)))
-        counts = before[self.windows[:, 2]] - before[self.windows[:, 1]]
-        self.windows, self._pairs = self.windows[counts > 0], counts[counts > 0]
-        self.pairs = int(self._pairs.sum())
-        self.share = _share(events.product[self._is_target], products)
-        self._owned, self._owned_start = _owned(events, trained & first, len(events.start) - 1)
+        windows = _windows(events.start[:-1], data.stop, settings.max_history)
+        self._is_target &= self._before > _window_starts(windows, len(events.buyer))
+        targets_before = np.concatenate(([0], np.cumsum(self._is_target)))
+        counts = targets_before[windows[:, 2]] - targets_before[windows[:, 1]]
+        self.windows, self._window_pairs = windows[counts > 0], counts[counts > 0]
+        self.pairs = int(self._window_pairs.sum())
+        self.target_share = _shares(events.product[self._is_target], products)
+        self._met, self._met_start = _met_products(events, is_training & is_first, len(events.start) - 1)
 
     def steps(self, epoch: int) -> int:
-        """How many batches the epoch has."""
+        """The number of batches in the epoch."""
         return len(self._cuts(self._order(epoch)))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -93,7 +101,7 @@ class Sampler:
 
     def _cuts(self, order: Int64) -> list[tuple[int, int]]:
         """Runs of windows of about `batch_pairs` pairs each."""
-        number = (np.cumsum(self._pairs[order]) - 1) // self._batch_pairs
+        number = (np.cumsum(self._window_pairs[order]) - 1) // self._batch_pairs
         edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(order)]
         return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
@@ -103,8 +111,8 @@ class Sampler:
         window, target = _ranges(first, stop)
         chosen = self._is_target[target]
         window, target = window[chosen], target[chosen]
-        last = self._before[target] - 1  # the newest event that a target's history holds
-        # events after the last history tell nothing
+        last = self._before[target] - 1  # the newest event in each target's history
+        # no history of the window reaches further
         end = np.maximum.reduceat(last, np.flatnonzero(np.diff(window, prepend=-1))) + 1
         length = int((end - start).max())
         place = start[:, None] + np.arange(length)  # [W, T]
@@ -112,7 +120,7 @@ class Sampler:
         place = np.where(mask, place, start[:, None])
         positives = events.product[target].astype(np.int64)
         rows = events.product[place].astype(np.int64)
-        if self.full:
+        if self.uses_full_softmax:
             candidates = products = np.arange(self.products)
         else:
             random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
@@ -133,24 +141,25 @@ class Sampler:
             pair_step=last - start[window],
             target=np.searchsorted(candidates, positives),
             pair_weight=self._pair_weights[events.kind[target]].astype(np.float32),
-            barred=self._barred(events.buyer[start], candidates),
+            masked=self._masked(events.buyer[start], candidates),
         )
 
-    def _barred(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
-        window, owned = _ranges(self._owned_start[buyers], self._owned_start[buyers + 1])
-        products = self._owned[owned]
+    def _masked(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
+        """Columns [W, M] of the candidates that each window's buyer met in training."""
+        window, place = _ranges(self._met_start[buyers], self._met_start[buyers + 1])
+        products = self._met[place]
         columns = np.searchsorted(candidates, products).clip(max=len(candidates) - 1)
-        there = candidates[columns] == products
-        window, columns = window[there], columns[there]
+        is_candidate = candidates[columns] == products
+        window, columns = window[is_candidate], columns[is_candidate]
         counts = np.bincount(window, minlength=len(buyers))  # at least one: the target is a candidate
         inside = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
-        barred = np.repeat(columns[np.cumsum(counts) - counts][:, None], counts.max(), axis=1)
-        barred[window, inside] = columns
-        return barred
+        masked = np.repeat(columns[np.cumsum(counts) - counts][:, None], counts.max(), axis=1)
+        masked[window, inside] = columns
+        return masked
 
 
 def _ranges(start: Int64, stop: Int64) -> tuple[Int64, Int64]:
-    """The numbers start..stop of every row, one after another, and the row of each."""
+    """Concatenates the ranges start..stop [R]: returns the row of each number, and the number."""
     sizes = stop - start
     row = np.repeat(np.arange(len(start)), sizes)
     inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -165,45 +174,46 @@ def _first_of_moment(events: Events) -> Int64:
     return np.maximum.accumulate(places) if len(places) else places
 
 
-def _windows(start: Int64, stop: Int64, longest: int) -> Int64:
-    """Windows [W, 3]: where the history begins, the first target, and behind the last one.
+def _windows(start: Int64, stop: Int64, max_history: int) -> Int64:
+    """Windows [W, 3]: where the history starts, the first target, and the end of the targets (exclusive).
 
-    Every event but the first of a buyer is a target exactly once, `longest` of them to a window; behind the first
-    window of a buyer the history begins half a window earlier, so that no target has hardly any.
+    Every event but a buyer's first is a target exactly once, `max_history` of them to a window. The history of every
+    window but a buyer's first starts half a window before its targets, so that no target has a very short history.
     """
     sizes = np.maximum(stop - start - 1, 0)
-    counts = -(-sizes // longest)
+    counts = -(-sizes // max_history)
     buyer = np.repeat(np.arange(len(start)), counts)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    first = start[buyer] + 1 + inside * longest
-    begin = np.maximum(first - 1 - longest // 2, start[buyer])
-    return np.stack((begin, first, np.minimum(first + longest, stop[buyer])), axis=1)
+    first = start[buyer] + 1 + inside * max_history
+    begin = np.maximum(first - 1 - max_history // 2, start[buyer])
+    return np.stack((begin, first, np.minimum(first + max_history, stop[buyer])), axis=1)
 
 
-def _window_of(windows: Int64, events: int) -> Int64:
-    """Where the history of each event's window begins [M]; beyond every event where it is in none."""
-    begin = np.full(events, events, np.int64)
+def _window_starts(windows: Int64, events: int) -> Int64:
+    """Where the history of each event's window starts [M]; beyond every event if the event is in no window."""
+    starts = np.full(events, events, np.int64)
     window, event = _ranges(windows[:, 1], windows[:, 2])
-    begin[event] = windows[window, 0]
-    return begin
+    starts[event] = windows[window, 0]
+    return starts
 
 
-def _first_of_buyer(events: Events, products: int) -> NDArray[np.bool_]:
-    """True [M] where a buyer meets a product for the first time."""
+def _first_of_buyer(events: Events, products: int) -> Mask:
+    """True [M] for a buyer's first event of a product."""
     key = events.buyer.astype(np.int64) * products + events.product
     _, index = np.unique(key, return_index=True)
-    first = np.zeros(len(key), np.bool_)
-    first[index] = True
-    return first
+    is_first = np.zeros(len(key), np.bool_)
+    is_first[index] = True
+    return is_first
 
 
-def _owned(events: Events, chosen: NDArray[np.bool_], buyers: int) -> tuple[Int64, Int64]:
-    """Each buyer's distinct products, and where they start [buyers + 1]."""
+def _met_products(events: Events, chosen: Mask, buyers: int) -> tuple[Int64, Int64]:
+    """The products of the `chosen` [M] events, buyer by buyer, and where each buyer's start [buyers + 1]."""
     counts = np.bincount(events.buyer[chosen], minlength=buyers)
     return events.product[chosen].astype(np.int64), np.concatenate(([0], np.cumsum(counts)))
 
 
-def _share(targets: NDArray[np.int32], products: int) -> NDArray[np.float64]:
+def _shares(targets: NDArray[np.int32], products: int) -> Float64:
+    """Each product's share [N] of the targets."""
     counts = np.bincount(targets, minlength=products).astype(np.float64)
-    share: NDArray[np.float64] = counts / max(counts.sum(), 1.0)
-    return share
+    shares: Float64 = counts / max(counts.sum(), 1.0)
+    return shares

@@ -1,307 +1,211 @@
-"""Two kinds of model for two kinds of shop, and a blend of them: each is fitted, and validation chooses.
+"""Model selection: fits the linear model, the softmax and a blend of both, and chooses one on the validation set.
 
-Where buyers take few products each, a softmax over the catalogue learns most; where they take many and come again, it
-overfits, and a linear autoencoder in closed form does better. Where no other is better, the linear one is taken: it is
-the simpler, it is not the best of several epochs, and it places new products better (the rule of one standard error:
-Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+If buyers take few products each, a softmax over the catalogue is best. If they take many and come again, it overfits,
+and a linear autoencoder in closed form is better. The linear model is chosen unless another gains more than one
+standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3): it is simpler, it is not the best of
+several epochs, and it places cold products better.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from trainer.config.schema import Config
-from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
-from trainer.data.split import Cases, sample, trained_products
-from trainer.evaluate import ranking as evaluate
-from trainer.fit.blend import Weights, blend, last_head
-from trainer.fit.linear import placement as linear
-from trainer.fit.linear import towers
-from trainer.fit.linear.spectral import item_vectors, unit
-from trainer.fit.linear.towers import Choice, fill
-from trainer.fit.linear.trend import BIASES, trends
-from trainer.fit.sampler import Sampler
-from trainer.fit.softmax import Fitted, fit
-from trainer.fit.text_neighbors import PART, SHARPNESS, alike
-from trainer.model.inputs import ItemFeatures, Sizes
-from trainer.model.towers import TwoTower, folded
-from twotower.arrays import Int64
-from twotower.events import EventSchema
-from twotower.history import weights_by_code
+from trainer.fit.blend import blend, last_head
+from trainer.fit.fitter import Fitter
+from trainer.fit.linear.cold import ColdStart
+from trainer.fit.linear.hyperparameters import LinearHyperparameters, choose_hyperparameters
+from trainer.fit.linear.placement import Placement
+from trainer.fit.served_weights import serve_linear, serve_softmax
+from trainer.fit.softmax import FittedSoftmax
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation, mean
+from trainer.model.towers import TwoTower, Weights, load_towers
+from twotower.arrays import Float64
 
 log = logging.getLogger(__name__)
 
 
-class Chosen(NamedTuple):
-    """The kind of model that is taken, its weights as services need them, and what it takes to fit it again.
+class Candidate(NamedTuple):
+    """A fitted model: its weights as services use them, and the validation metric of each case.
 
-    `epochs` are those of the softmax, `choice` and `told` are the linear model's and `share` its part of a blend;
-    `pairs` are the softmax's training pairs; `facts` are what there is to tell.
+    `cold_start` is that of its linear part, if it has one.
+    """
+
+    weights: Weights
+    values: Float64
+    cold_start: ColdStart | None = None
+
+
+class LinearCandidate(NamedTuple):
+    """The linear candidate, with the hyperparameters and the placement that a blend reuses."""
+
+    hyperparameters: LinearHyperparameters
+    placement: Placement
+    candidate: Candidate
+
+
+class SelectedModel(NamedTuple):
+    """The chosen kind of model, its weights as services use them, and what a refit needs.
+
+    `epochs` are the softmax's, `linear` and `cold_start` the linear model's, `share` is its weight in a blend; `pairs`
+    are the softmax's training pairs; `facts` go into training.json.
     """
 
     kind: str
     weights: Weights
     pairs: int
     epochs: int
-    choice: Choice | None
-    told: linear.Told | None
+    linear: LinearHyperparameters | None
+    cold_start: ColdStart | None
     share: float
     facts: dict[str, Any]
 
 
-class Candidate(NamedTuple):
-    """A fitted model as services need it, the configured metric of each validation case, and how a linear model was
-    told where new products stand."""
-
-    weights: Weights
-    values: NDArray[np.float64]
-    told: linear.Told | None = None
-
-
-class Again(NamedTuple):
-    """Weights of a kind that was chosen, fitted to other events: as services need them, the training curve, and how a
-    linear model was told where new products stand."""
+class RefittedModel(NamedTuple):
+    """The chosen kind fitted to other events: weights as services use them, the training curve, and the cold start."""
 
     weights: Weights
     curve: list[dict[str, float]]
-    told: linear.Told | None
+    cold_start: ColdStart | None
 
 
-@dataclass(frozen=True)
-class Fitter:
-    """Fits models of one shop: its products' features and sizes, and everything that is set."""
-
-    config: Config
-    sizes: Sizes
-    features: ItemFeatures
-    titles: Tensor | None
-    schema: EventSchema
-    ties: NDArray[np.uint64]
-    device: torch.device
-    fingerprint: str
-
-    def new_model(self, kind: str, dimension: int = 0) -> TwoTower:
-        """The untrained towers, drawn by the seed. The linear model is of one head, and so is one of fewer dimensions
-        than are set."""
-        torch.manual_seed(self.config.seed)
-        settings, heads = self.config.model, self.config.model.head_count
-        if dimension:
-            settings = settings.model_copy(update={"dimension": dimension})
-        if dimension or kind == "linear":
-            heads = 1
-        return TwoTower(self.sizes, settings, self.config.training.temperature, heads)
-
-    def choose(self, events: Events, stop: Int64, cases: Cases, folder: Path) -> Chosen:
-        """Fits what `training.start` asks for on the events before `stop` [buyers], and takes what validates best."""
-        start, found = self.config.training.start, dict[str, Candidate]()
-        placement: linear.Placement | None = None
-        choice: Choice | None = None
-        fitted: Fitted | None = None
-        share = 0.0
-        if start in ("linear", "blend") or (start == "auto" and len(cases) and self._affordable(events, stop)):
-            placement = self._place(events, stop)
-            choice, found["linear"] = self._choose_linear(placement, events, stop, cases)
-        if start != "linear":
-            fitted = self.softmax(events, stop, folder, "", cases)
-            weights = self.served("softmax", fitted.weights, events, stop)
-            found["softmax"] = Candidate(weights, self._values(self._loaded("softmax", weights), events, cases))
-        if placement and choice and fitted and self.config.can_blend:
-            narrow = self._narrow(placement, choice, events, stop)
-            softmax = self.served("softmax", last_head(fitted.weights), events, stop)
-            share, found["blend"] = self._choose_blend(narrow, softmax, events, cases)
-        kind = start if start != "auto" else self._best({name: one.values for name, one in found.items()})
-        pairs, epochs = self.sampler(events, stop).pairs, fitted.best_epoch if fitted else 0
-        facts = {
-            "kind": kind,
-            "candidates": {name: _mean(one.values) for name, one in found.items()} if len(cases) else {},
-            "curve": fitted.curve if fitted else [],
-            "best_epoch": epochs,
-            "linear": choice._asdict() if choice else None,
-            "share": share,
-        }
-        return Chosen(kind, found[kind].weights, pairs, epochs, choice, found[kind].told, share, facts)
-
-    def _best(self, values: Mapping[str, NDArray[np.float64]]) -> str:
-        """The kind to take, by the metric of each case [C]: linear, unless a better one gains over a standard error."""
-        rival = max((name for name in values if name != "linear"), key=lambda name: _mean(values[name]), default="")
-        if "linear" not in values or not rival:
-            return rival or "linear"
-        more = values[rival] - values["linear"]
-        gain, error = _mean(more), float(more.std(ddof=1) / np.sqrt(len(more))) if len(more) > 1 else 0.0
-        taken = gain <= error
-        why = "the better one" if gain < 0 else "taken" if taken else "not taken"
-        log.info(f"the linear model is {why}: the {rival} gains {gain:.4f}, one standard error is {error:.4f}")
-        return "linear" if taken else rival
-
-    def again(self, chosen: Chosen, name: str, events: Events, stop: Int64, folder: Path) -> Again:
-        """The chosen kind fitted to other events."""
-        if chosen.kind == "softmax":
-            fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs)
-            return Again(self.served("softmax", fitted.weights, events, stop), fitted.curve, None)
-        assert chosen.choice is not None
-        placement = self._place(events, stop)
-        if chosen.kind == "linear":
-            weights = self.closed_form(placement, chosen.choice).state_dict()
-            return Again(self.served("linear", weights, events, stop), [], placement.told)
-        fitted = self.softmax(events, stop, folder, f"{name}-", epochs=chosen.epochs, dimension=self._head)
-        softmax = self.served("softmax", fitted.weights, events, stop)
-        narrow, told = self._narrow(placement, chosen.choice, events, stop)
-        return Again(blend(narrow, softmax, chosen.share), fitted.curve, told)
-
-    def softmax(
-        self, events: Events, stop: Int64, folder: Path, name: str, cases: Cases | None = None, epochs: int = 0,
-        dimension: int = 0,
-    ) -> Fitted:  # fmt: skip
-        """Trains for as many `epochs` (0 = what is set), the best of which `cases` decide where there are any; with a
-        `dimension`, a model of one head of so many."""
-        model = self.new_model("softmax", dimension).to(self.device)
-        sampler = self.sampler(events, stop)
-
-        def validate(model: TwoTower) -> float:
-            return self._validate(self.as_served(model.state_dict(), events, stop), events, cases) if cases else 0.0
-
-        log.info(
-            f"training on {sampler.pairs:,} pairs, {self.device.type}, "
-            f"dimension {dimension or self.config.model.dimension}"
-        )
-        return fit(
-            model, self.features, sampler, self.config, folder, f"{name}{self.fingerprint}",
-            titles=self.titles, epochs=epochs, validate=validate if cases else None,
-        )  # fmt: skip
-
-    def closed_form(self, placement: linear.Placement, choice: Choice) -> TwoTower:
-        """The linear model of what is placed."""
-        model = self.new_model("linear", placement.dimension + BIASES).to(self.device)
-        fill(model, placement, choice)
-        return model
-
-    def trained(self, events: Events, stop: Int64) -> NDArray[np.bool_]:
-        """The products [N] that a training up to `stop` can place: those in a (history, next product) pair."""
-        return trained_products(events, stop, self.sizes.products, min_events=2)
-
-    def served(self, kind: str, weights: Weights, events: Events, stop: Int64) -> Weights:
-        """Weights as services need them: see `model.folded`. The linear model has placed every product already; beside
-        the softmax's, a product that was not trained gets part of the rows of those that read alike."""
-        if kind == "linear":
-            return folded(weights, self.features, torch.ones(self.sizes.products, dtype=torch.bool))
-        trained = self.trained(events, stop)
-        made, rows = folded(weights, self.features, torch.from_numpy(trained)), weights["item.product.weight"][1:].cpu()
-        new = np.flatnonzero(~trained)
-        if len(rows) and len(new):
-            text = unit(self.features.text.cpu().numpy())
-            near = alike(text, new, np.flatnonzero(trained), [SHARPNESS], self.config.seed)[0]
-            part = PART * torch.from_numpy(near @ rows.numpy())
-            made["item.product.weight"][1 + torch.from_numpy(new)] += part.to(made["item.product.weight"].device)
-        return made
-
-    def as_served(self, weights: Weights, events: Events, stop: Int64) -> TwoTower:
-        """The softmax of these weights as services will have it: so it is validated."""
-        return self._loaded("softmax", self.served("softmax", weights, events, stop))
-
-    def _loaded(self, kind: str, weights: Weights) -> TwoTower:
-        model = self.new_model(kind).to(self.device)
-        model.load_state_dict(weights)
-        return model.eval()  # the heads of a blend are normalised as they are served, not as they are trained
-
-    def sampler(self, events: Events, stop: Int64) -> Sampler:
-        """The batches of a training on the events before `stop`."""
-        settings = self.config.training
-        return Sampler(
-            events, stop, self.sizes.products, weights_by_code(self.schema),
-            longest=self.config.model.max_history, batch_pairs=settings.batch_pairs,
-            random_negatives=settings.random_negatives, full_softmax=settings.full_softmax,
-            weight_power=settings.event_weight_power, repeat_targets=settings.repeat_targets, seed=self.config.seed,
-        )  # fmt: skip
-
-    def _affordable(self, events: Events, stop: Int64) -> bool:
-        pairs = item_pairs(events, stop, self.sizes.products)
-        if pairs > MOST_PAIRS:
-            log.info(f"linear is left out: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
-        return pairs <= MOST_PAIRS
-
-    def _place(self, events: Events, stop: Int64) -> linear.Placement:
-        settings, products = self.config.linear, self.sizes.products
-        dimension = self.config.model.dimension - BIASES
-        vectors = item_vectors(events, stop, products, dimension, settings, self.config.seed)
-        trend = trends(events, stop, products, settings.trend_half_life_days)
-        vectors[~self.trained(events, stop)] = 0
-        return linear.Placement(vectors, trend, self.features, self.config.seed, self.titles)
-
-    def _choose_linear(
-        self, placement: linear.Placement, events: Events, stop: Int64, cases: Cases
-    ) -> tuple[Choice, Candidate]:
-        """What validates best on some of the buyers, and the linear model of it."""
-        some = sample(cases, self.config.linear.validation_buyers, self.config.seed)
-        settings = self.config.linear
-        if self.config.model.buyer_tower == "weighted_average":  # a buyer vector without a constant
-            settings = settings.model_copy(update={"trend_weights": [0.0], "cold_lengths": [1.0]})
-        scores: dict[Choice, float] = {}
-
-        def score(choice: Choice) -> float:
-            if choice not in scores:
-                scores[choice] = self._validate(self.closed_form(placement, choice), events, some)
-            return scores[choice]
-
-        choice, _ = towers.choose(settings, score)
-        model = self.closed_form(placement, choice)
-        values = self._values(model, events, cases)
-        log.info(
-            f"linear: validation {self.config.evaluation.metric} {_mean(values):.4f}, half-life "
-            f"{choice.half_life_days:g} days, trend {choice.trend:g}, trust in content {choice.trust:g}"
-        )
-        return choice, Candidate(self.served("linear", model.state_dict(), events, stop), values, placement.told)
-
-    @property
-    def _head(self) -> int:
-        """Numbers of a head."""
-        return self.config.model.dimension // self.config.model.head_count
-
-    def _narrow(
-        self, placement: linear.Placement, choice: Choice, events: Events, stop: Int64
-    ) -> tuple[Weights, linear.Told]:
-        """The linear model that leaves room for a head of the softmax, as services need it, and how it was told where
-        new products stand."""
-        narrow = placement.leading(self.config.model.dimension - self._head - BIASES)
-        return self.served("linear", self.closed_form(narrow, choice).state_dict(), events, stop), narrow.told
-
-    def _choose_blend(
-        self, narrow: tuple[Weights, linear.Told], softmax: Weights, events: Events, cases: Cases
-    ) -> tuple[float, Candidate]:
-        """The linear model's share that validates best, and that blend."""
-        leading, told = narrow
-        found = {}
-        for share in self.config.linear.blend_weights:
-            weights = blend(leading, softmax, share)
-            found[share] = Candidate(weights, self._values(self._loaded("blend", weights), events, cases), told)
-        share = max(found, key=lambda one: _mean(found[one].values))
-        score = _mean(found[share].values)
-        log.info(
-            f"blend: validation {self.config.evaluation.metric} {score:.4f}, of which {share:g} is the linear model"
-        )
-        return share, found[share]
-
-    def _validate(self, model: TwoTower, events: Events, cases: Cases) -> float:
-        return _mean(self._values(model, events, cases))
-
-    def _values(self, model: TwoTower, events: Events, cases: Cases) -> NDArray[np.float64]:
-        """The configured metric of each case that has a target."""
-        settings = self.config.evaluation
-        scorer = evaluate.model_scorer(model, self.features, events, self.schema, self.config.model.max_history)
-        ranks = evaluate.rank_targets(
-            scorer, events, cases, self.ties, settings.exclude_seen, "validating", lists=False
-        )
-        return evaluate.case_metrics(ranks)[settings.metric]
+def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> SelectedModel:
+    """Fits the candidates of `training.start` and chooses the best; checkpoints of the softmax lie in `folder`."""
+    config, candidates = fitter.config, dict[str, Candidate]()
+    start = config.training.start
+    linear: LinearCandidate | None = None
+    softmax: FittedSoftmax | None = None
+    share = 0.0
+    if start in ("linear", "blend") or (start == "auto" and validation.cases and _is_affordable(fitter, data)):
+        linear = _linear_candidate(fitter, data, validation)
+        candidates["linear"] = linear.candidate
+    if start != "linear":
+        softmax = _fit_softmax(fitter, data, validation, folder)
+        weights = _serve_softmax(fitter, softmax.weights, data)
+        candidates["softmax"] = Candidate(weights, validation.values(load_towers(weights, config.model)))
+    if linear and softmax and config.can_blend:
+        head = _serve_softmax(fitter, last_head(softmax.weights), data)
+        share, candidates["blend"] = _blend_candidate(fitter, linear, head, validation)
+    kind = start if start != "auto" else best_kind({name: one.values for name, one in candidates.items()})
+    hyperparameters, epochs = linear.hyperparameters if linear else None, softmax.best_epoch if softmax else 0
+    facts = {
+        "kind": kind,
+        "candidates": {name: mean(one.values) for name, one in candidates.items()} if validation.cases else {},
+        "curve": softmax.curve if softmax else [],
+        "best_epoch": epochs,
+        "linear": hyperparameters._asdict() if hyperparameters else None,
+        "share": share,
+    }
+    best, pairs = candidates[kind], fitter.sampler(data).pairs
+    return SelectedModel(kind, best.weights, pairs, epochs, hyperparameters, best.cold_start, share, facts)
 
 
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else 0.0
+def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
+    """Fits the chosen kind, with its hyperparameters and number of epochs, to other events.
+
+    `name` tells the checkpoints of one refit from those of another.
+    """
+    if selected.kind == "softmax":
+        softmax = fitter.refit_softmax(data, folder, name, selected.epochs)
+        return RefittedModel(_serve_softmax(fitter, softmax.weights, data), softmax.curve, None)
+    assert selected.linear is not None
+    placement = fitter.place(data)
+    if selected.kind == "linear":
+        weights = _serve_linear(fitter, placement, selected.linear)
+        return RefittedModel(weights, [], placement.cold_start)
+    softmax = fitter.refit_softmax(data, folder, name, selected.epochs, one_head=True)
+    head = _serve_softmax(fitter, softmax.weights, data)
+    narrow = fitter.place_beside_softmax(placement)
+    weights = blend(_serve_linear(fitter, narrow, selected.linear), head, selected.share)
+    return RefittedModel(weights, softmax.curve, narrow.cold_start)
+
+
+def best_kind(values: Mapping[str, Float64]) -> str:
+    """Chooses by the metric of each case [C]: linear, unless the best other gains more than one standard error."""
+    rival = max((name for name in values if name != "linear"), key=lambda name: mean(values[name]), default="")
+    if "linear" not in values or not rival:
+        return rival or "linear"
+    gains = values[rival] - values["linear"]
+    gain, error = mean(gains), float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
+    kind = "linear" if gain <= error else rival
+    log.info(f"chose {kind}: {rival} gains {gain:.4f} over linear, one standard error is {error:.4f}")
+    return kind
+
+
+def _is_affordable(fitter: Fitter, data: TrainingSet) -> bool:
+    pairs = item_pairs(data.events, data.stop, fitter.sizes.products)
+    if pairs > MOST_PAIRS:
+        log.info(f"no linear model: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
+    return pairs <= MOST_PAIRS
+
+
+def _linear_candidate(fitter: Fitter, data: TrainingSet, validation: Validation) -> LinearCandidate:
+    """Chooses the hyperparameters on a sample of the buyers and scores the model on all."""
+    placement, config = fitter.place(data), fitter.config
+    some = validation.sample(config.linear.validation_buyers)
+    scores: dict[LinearHyperparameters, float] = {}
+
+    def score(choice: LinearHyperparameters) -> float:
+        if choice not in scores:
+            scores[choice] = some.score(fitter.fit_linear(placement, choice))
+        return scores[choice]
+
+    chosen = choose_hyperparameters(_linear_settings(config), score)
+    model = fitter.fit_linear(placement, chosen)
+    values = validation.values(model)
+    log.info(
+        f"linear: validation {config.evaluation.metric} {mean(values):.4f}, half-life "
+        f"{chosen.half_life_days:g} days, trend {chosen.trend:g}, trust in content {chosen.trust:g}"
+    )
+    weights = serve_linear(model.state_dict(), fitter.features)
+    return LinearCandidate(chosen, placement, Candidate(weights, values, placement.cold_start))
+
+
+def _linear_settings(config: Config) -> Any:
+    """The hyperparameters to try: a weighted average has no constant, which trend and trust need."""
+    if config.model.buyer_tower == "weighted_average":
+        return config.linear.model_copy(update={"trend_weights": [0.0], "cold_lengths": [1.0]})
+    return config.linear
+
+
+def _fit_softmax(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> FittedSoftmax:
+    """Trains the softmax; each epoch is validated as it would be served."""
+
+    def validate(model: TwoTower) -> float:
+        served = _serve_softmax(fitter, model.state_dict(), data)
+        return validation.score(load_towers(served, fitter.config.model))
+
+    return fitter.fit_softmax(data, folder, validate=validate if validation.cases else None)
+
+
+def _blend_candidate(
+    fitter: Fitter, linear: LinearCandidate, head: Weights, validation: Validation
+) -> tuple[float, Candidate]:
+    """Chooses the linear model's share in a blend with one head of the softmax."""
+    narrow = fitter.place_beside_softmax(linear.placement)
+    weights = _serve_linear(fitter, narrow, linear.hyperparameters)
+    candidates = {}
+    for share in fitter.config.linear.blend_weights:
+        blended = blend(weights, head, share)
+        values = validation.values(load_towers(blended, fitter.config.model))
+        candidates[share] = Candidate(blended, values, narrow.cold_start)
+    share = max(candidates, key=lambda one: mean(candidates[one].values))
+    metric, score = fitter.config.evaluation.metric, mean(candidates[share].values)
+    log.info(f"blend: validation {metric} {score:.4f}, {share:g} of it is the linear model")
+    return share, candidates[share]
+
+
+def _serve_linear(fitter: Fitter, placement: Placement, choice: LinearHyperparameters) -> Weights:
+    return serve_linear(fitter.fit_linear(placement, choice).state_dict(), fitter.features)
+
+
+def _serve_softmax(fitter: Fitter, weights: Weights, data: TrainingSet) -> Weights:
+    is_trained = data.trained_products(fitter.sizes.products)
+    return serve_softmax(weights, fitter.features, is_trained, fitter.config.seed)

@@ -1,4 +1,4 @@
-"""The graph that ranks all products of a small catalogue for a few queries at once."""
+"""Writes the graph that ranks all products of a small catalogue for a few queries at once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from onnx import TensorProto, helper
 
 
 def write_nearest(embeddings: Path, path: Path) -> None:
-    """Writes a graph queries [B, D], k [1] → scores, rows [B, k] of the nearest of all products, best first.
+    """Writes a graph from queries [B, D] and k [1] to the scores and rows [B, k] of the nearest products, best first.
 
-    It holds no vectors, but reads those in the file `embeddings` [N, D], which must lie beside it.
+    The graph has no vectors of its own: it reads the file `embeddings` [N, D], which must be in the same folder.
     """
     vectors = np.load(embeddings, mmap_mode="r", allow_pickle=False)
     table = TensorProto(name="vectors", data_type=TensorProto.FLOAT, dims=vectors.shape)
     table.data_location = TensorProto.EXTERNAL
-    # what is before them is the header of the file
+    # the header of the .npy file comes before the vectors
     places = {
         "location": embeddings.name,
         "offset": embeddings.stat().st_size - vectors.nbytes,
@@ -26,8 +26,8 @@ def write_nearest(embeddings: Path, path: Path) -> None:
         table.external_data.add(key=key, value=str(value))
     graph = helper.make_graph(
         [
-            helper.make_node("Gemm", ["queries", "vectors"], ["every"], transB=1),  # [B, N]
-            helper.make_node("TopK", ["every", "k"], ["scores", "rows"]),
+            helper.make_node("Gemm", ["queries", "vectors"], ["all_scores"], transB=1),  # [B, N]
+            helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"]),
         ],
         "nearest_products",
         [

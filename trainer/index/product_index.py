@@ -1,17 +1,17 @@
-"""A model's side of the products as services have it: the item tower's graph, the catalogue's vectors, the index."""
+"""Builds and writes the product index of a run or a version."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from trainer.config.schema import Config
-from trainer.index import build as index
+from trainer.index import build
 from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
+from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerInputs
@@ -19,32 +19,21 @@ from twotower.history import BuyerInputs
 log = logging.getLogger(__name__)
 
 
-class Folder(Protocol):
-    """Where the files go: a run's folder, or a version's."""
-
-    @property
-    def embeddings(self) -> Path: ...
-    @property
-    def index(self) -> Path: ...
-    @property
-    def nearest(self) -> Path: ...
+def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> build.Queries:
+    """Encodes real histories with the exported buyer tower, as queries to tune the index with."""
+    queries = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
+    return build.Queries(queries, f"{len(queries):,} buyer vectors of real histories")
 
 
-def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: int) -> index.Queries:
-    """What an index is tuned on: vectors of real histories, out of the exported buyer tower."""
-    made = BuyerTower(tower, threads).encode(vectors[batch.rows], batch)
-    return index.Queries(made, f"{len(made):,} buyer vectors of real histories")
-
-
-def write_index(vectors: Float32, queries: index.Queries, folder: Folder, config: Config) -> IndexSpec:
-    """The index of `folder.embeddings`, of the configured kind and tuned on `queries`, and what services read of it."""
-    built = index.build(vectors, queries, config.index, config.seed, config.thread_count)
-    index.write(built, folder.index)
-    folder.nearest.unlink(missing_ok=True)
-    if index.is_small(built):
-        write_nearest(folder.embeddings, folder.nearest)
-    log.info(f"index: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
-    if nothing := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
-        lacks = "text, known brand, known category or event"
-        log.warning(f"{nothing:,} of {len(vectors):,} products cannot be found: they have no {lacks}")
+def write_index(vectors: Float32, queries: build.Queries, files: VersionLayout, config: Config) -> IndexSpec:
+    """Builds the index of `vectors`, tuned with `queries`, and writes it to `files`. Returns its description."""
+    built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
+    build.write(built, files.index)
+    files.nearest.unlink(missing_ok=True)
+    if build.is_small(built):
+        write_nearest(files.embeddings, files.nearest)
+    log.info(f"index: {build.describe(built.spec)}, {len(vectors):,} x {vectors.shape[1]}")
+    if empty := len(vectors) - int(np.count_nonzero(vectors.any(axis=1))):
+        missing = "text, known brand, known category or event"
+        log.warning(f"{empty:,} of {len(vectors):,} products cannot be found: they have no {missing}")
     return built.spec

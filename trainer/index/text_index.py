@@ -1,19 +1,18 @@
-"""The side of a version that finds products by words: their text vectors, an index, and how well that finds."""
+"""Builds and writes the text index of a version, and measures how well it finds products by their titles."""
 
 from __future__ import annotations
 
 import logging
 import string
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.index import build as index
+from trainer.index import build
 from twotower.arrays import Float32, Int64
+from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import VectorIndex, unit_rows
@@ -21,45 +20,31 @@ from twotower.search.vector_index import VectorIndex, unit_rows
 log = logging.getLogger(__name__)
 
 _LISTED = 10
-
-
-# words of random letters that tell what a cosine by chance is, and the share of them that stays below `noise`
-_RANDOM_WORDS, _SHARE = 200, 0.95
-
-
+# words of random letters show which cosine is reached by chance: `noise` is this quantile of their best cosines
+_RANDOM_WORDS, _QUANTILE = 200, 0.95
 _ALPHABETS = ("ابتثجحخدذرزسشصضطظعغفقكلمنهوي", string.ascii_lowercase)
-
-
 _NONE = np.empty(0, np.int64)
 
 
-class Folder(Protocol):
-    """Where the files go: a run's folder, or a version's."""
-
-    @property
-    def text_embeddings(self) -> Path: ...
-    @property
-    def text_index(self) -> Path: ...
-
-
 def write_text_search(
-    texts: Float32, titles: Sequence[str], encoder: TextEncoder, folder: Folder, config: Config
+    texts: Float32, titles: Sequence[str], encoder: TextEncoder, files: VersionLayout, config: Config
 ) -> TextSearch:
-    """Writes the text vectors [N, E], each of length 1, and their index, tuned on titles as shoppers would type them.
+    """Writes the text vectors [N, E], scaled to length 1, and their index, tuned with titles as queries.
 
-    An index kind that does not reach its target for texts, though it was asked for, is a flat one here, and said.
+    If the configured kind misses its target for texts, the index is flat, and a warning is logged.
     """
     vectors = unit_rows(texts)
-    np.save(folder.text_embeddings, vectors, allow_pickle=False)
+    np.save(files.text_embeddings, vectors, allow_pickle=False)
     draw = np.random.default_rng(config.seed)
-    rows = np.sort(draw.choice(len(titles), min(len(titles), index.QUERIES), replace=False))
-    asked = unit_rows(encoder.encode([titles[row] for row in rows]))
-    queries = index.Queries(asked, f"{len(rows):,} titles")
-    built = _built(vectors, queries, config)
-    index.write(built, folder.text_index)
+    rows = np.sort(draw.choice(len(titles), min(len(titles), build.QUERIES), replace=False))
+    wanted = [titles[row] for row in rows]
+    asked = unit_rows(encoder.encode(wanted))
+    queries = build.Queries(asked, f"{len(rows):,} titles")
+    built = _build_or_flat(vectors, queries, config)
+    build.write(built, files.text_index)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
-    places = _places(searcher, asked, [titles[row] for row in rows], titles)
-    found = TextSearch(
+    places = _places(searcher, asked, wanted, titles)
+    search = TextSearch(
         index=built.spec,
         titles=len(rows),
         found_first=float((places == 0).mean()),
@@ -67,34 +52,36 @@ def write_text_search(
         noise=_noise(searcher, encoder, draw),
     )
     log.info(
-        f"search: {index.told(built.spec)}, {len(vectors):,} x {vectors.shape[1]}; of {found.titles:,} titles "
-        f"{found.found_first:.1%} find theirs first, {found.found_in_ten:.1%} among ten"
+        f"text search: {build.describe(built.spec)}, {len(vectors):,} x {vectors.shape[1]}; of {search.titles:,} "
+        f"titles {search.found_first:.1%} find their product first, {search.found_in_ten:.1%} among ten"
     )
-    return found
+    return search
 
 
-def _built(vectors: Float32, queries: index.Queries, config: Config) -> index.Built:
+def _build_or_flat(vectors: Float32, queries: build.Queries, config: Config) -> build.BuiltIndex:
     try:
-        return index.build(vectors, queries, config.index, config.seed, config.thread_count)
+        return build.build(vectors, queries, config.index, config.seed, config.thread_count)
     except DataError as error:
-        log.warning(f"for texts a flat index is taken: {error}")
+        log.warning(f"the text index is flat: {error}")
         flat = config.index.model_copy(update={"kind": "flat"})
-        return index.build(vectors, queries, flat, config.seed, config.thread_count)
+        return build.build(vectors, queries, flat, config.seed, config.thread_count)
 
 
 def _places(searcher: VectorIndex, asked: Float32, wanted: Sequence[str], titles: Sequence[str]) -> Int64:
-    """The place [Q] of the first product of the very title in each answer, `_LISTED` where it is not among so many."""
+    """Returns the place [Q] of the first result with the wanted title; `_LISTED` if there is none among so many."""
     hits = searcher.search(asked, [_LISTED] * len(asked), [_NONE] * len(asked))
-    return np.array([
+    places = [
         next((place for place, row in enumerate(one.rows.tolist()) if titles[row] == title), _LISTED)
         for one, title in zip(hits, wanted, strict=True)
-    ], np.int64)  # fmt: skip
+    ]
+    return np.array(places, np.int64)
 
 
 def _noise(searcher: VectorIndex, encoder: TextEncoder, draw: np.random.Generator) -> float:
+    """Returns the cosine that 95 % of words of random letters stay below with their best result."""
     words = [
         "".join(draw.choice(list(_ALPHABETS[number % len(_ALPHABETS)]), draw.integers(4, 9)))
         for number in range(_RANDOM_WORDS)
     ]
     hits = searcher.search(unit_rows(encoder.encode(words)), [1] * len(words), [_NONE] * len(words))
-    return float(np.quantile([one.scores[0] for one in hits], _SHARE))
+    return float(np.quantile([one.scores[0] for one in hits], _QUANTILE))

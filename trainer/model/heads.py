@@ -1,4 +1,4 @@
-"""Vectors of several heads, each normalised by itself."""
+"""Normalises the heads of vectors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Heads(nn.Module):
-    """Vectors [..., D] → the same of length 1, of which each of `count` equal parts is a head of one length.
+    """Normalises vectors [..., D] to length 1, and each of their `count` equal heads to the same length.
 
-    `trainer.blend` lays other heads side by side: parts that are `together` [H, H] share one norm, and `length` [H] is
-    what they have of the vector's.
+    A blend (`trainer.fit.blend`) joins heads: heads that are `together` [H, H] share one norm, and `length` [H] is
+    their part of the vector's length.
     """
 
     together: Tensor
@@ -26,7 +26,7 @@ class Heads(nn.Module):
 
     def forward(self, vector: Tensor) -> Tensor:
         normalised: Tensor
-        if self.training:  # what is trained has equal heads
+        if self.training:  # a model in training has equal heads
             normalised = _NormaliseHeads.apply(vector, self.count)
         else:
             parts = self.parts(vector.shape[-1])
@@ -35,15 +35,17 @@ class Heads(nn.Module):
         return normalised
 
     def parts(self, dimension: int) -> Tensor:
-        """1 [H, D] where a number belongs to a head, 0 elsewhere."""
+        """[H, D]: 1 if a number of the vector belongs to the head, else 0."""
         ones = self.length.new_ones(self.count, 1, dimension // self.count)
-        found: Tensor = torch.block_diag(*ones.unbind())
-        return found
+        belongs: Tensor = torch.block_diag(*ones.unbind())
+        return belongs
 
 
 class _NormaliseHeads(torch.autograd.Function):
-    """`Heads` of one length, with a gradient in few passes: over a whole catalogue, autograd's own takes as long as the
-    matrix products."""
+    """`Heads` of equal length, with a gradient in few passes.
+
+    Over a whole catalogue, autograd's own gradient takes as long as the matrix products.
+    """
 
     @staticmethod
     def forward(ctx: Any, vector: Tensor, heads: int) -> Tensor:
@@ -52,14 +54,13 @@ class _NormaliseHeads(torch.autograd.Function):
         unit = parts * scale
         ctx.save_for_backward(unit, scale)
         ctx.heads = heads
-        found: Tensor = unit.flatten(-2)
-        return found
+        normalised: Tensor = unit.flatten(-2)
+        return normalised
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
         unit, scale = ctx.saved_tensors
         gradient = upstream[0].unflatten(-1, (ctx.heads, -1))
-        # what lies along a part changes its length, which is lost
+        # a change along a head changes its length only, which normalisation removes
         along = (gradient * unit).sum(dim=-1, keepdim=True) * ctx.heads
-        found = torch.addcmul(gradient, unit, along, value=-1).mul_(scale)
-        return found.flatten(-2), None
+        return torch.addcmul(gradient, unit, along, value=-1).mul_(scale).flatten(-2), None

@@ -1,4 +1,4 @@
-"""The inputs of the towers, and what is dropped from them in training."""
+"""The inputs of the towers, and their dropout in training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class History(NamedTuple):
-    """Interactions [B, T], oldest first, padded at the end; `items` are their vectors [B, T, D]."""
+    """Interactions [B, T], oldest first, padded at the end; `items` [B, T, D] are item vectors, `ages` days."""
 
     items: Tensor
     weights: Tensor
@@ -19,7 +19,7 @@ class History(NamedTuple):
 
 
 class ItemFeatures(NamedTuple):
-    """What the item tower reads of N items: text [N, E], brand, category, product [N], attributes [N, A] (0 = none)."""
+    """Features of N items: text [N, E], indices of brand, category, product [N], attributes [N, A] (0 = none)."""
 
     text: Tensor
     brand: Tensor
@@ -29,7 +29,7 @@ class ItemFeatures(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What the tables of the towers must hold: length of a text vector, and distinct values of each kind."""
+    """Sizes of the towers' tables: length of a text vector, and numbers of distinct values."""
 
     text: int
     brands: int
@@ -40,7 +40,7 @@ class Sizes(NamedTuple):
 
 
 def drop_ids(features: ItemFeatures, attributes: float, products: float) -> ItemFeatures:
-    """Features with a share of the brands, categories, attributes and products set to unknown, each drawn by itself."""
+    """Sets random shares of the brands, categories, attributes and products to unknown, each independently."""
 
     def drop(index: Tensor, share: float) -> Tensor:
         return index * (torch.rand(index.shape, device=index.device) >= share) if share else index
@@ -55,9 +55,9 @@ def drop_ids(features: ItemFeatures, attributes: float, products: float) -> Item
 
 
 def drop_numbers(values: Tensor, share: float) -> Tensor:
-    """Dropout (`torch.nn.functional.dropout`) of the nearest multiple of 1/256 to `share`.
+    """Dropout (as `torch.nn.functional.dropout`) with `share` rounded to a multiple of 1/256.
 
-    A byte decides for each number, eight to a draw: on a CPU the draws are most of what dropout costs.
+    One random byte decides for each number, and one draw gives eight: on a CPU the draws are most of dropout's cost.
     """
     dropped = min(round(share * 256), 255)
     if not dropped:
@@ -68,6 +68,6 @@ def drop_numbers(values: Tensor, share: float) -> Tensor:
 
 
 def text_alone(text: Tensor) -> ItemFeatures:
-    """The features of items of which only the text [B, E] is known."""
+    """Features of items with a text [B, E] and nothing else."""
     unknown = torch.zeros(len(text), dtype=torch.long, device=text.device)
     return ItemFeatures(text, unknown, unknown, unknown, unknown[:, None][:, :0])

@@ -1,4 +1,4 @@
-"""The two towers in torch. The graphs that services run are exported from these very modules."""
+"""The two towers in torch. The graphs that services run are exported from these modules."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from trainer.model.heads import Heads
 from trainer.model.inputs import History, ItemFeatures, Sizes
 from trainer.model.transformer import CausalTransformer
 
-# small beside the length that vectors grow to: directions, which are all that counts, are learned quickly
+Weights = dict[str, Tensor]  # a state_dict of the towers
+
+# vectors start much shorter than they grow: only directions count, and those of short vectors are learned quickly
 _ROW_SCALE, _TEXT_SCALE = 0.02, 0.2
-
-
-# the logit of what is not there: so low that it has no share
-_NOT_THERE = -1e9
+# so low that padding has no share in a softmax
+_PADDING_LOGIT = -1e9
 
 
 class ItemTower(nn.Module):
     """text [B, E], brand, category, product [B] → vectors [B, D] of H heads, L2-normalised.
 
-    The projected text plus the vectors of brand, category and product, each left out where it is unknown (index 0).
-    Each head is normalised by itself, so that the product of two vectors is the mean of the heads' cosines: a head is a
-    model of its own, and several that start from different draws are better than one as long as them together.
+    The vector is the projected text plus the vectors of brand, category and product; an unknown one (index 0) adds
+    nothing. Each head is normalised by itself, so the dot product of two vectors is the mean of the heads' cosines:
+    each head is a model of its own, and several with different random starts are better than one of the same total
+    size.
 
-    `attributes` [B, A] add the mean of their vectors while training. Services have no such input: `folded` puts that
-    mean into the rows of the products.
+    In training, `attributes` [B, A] add the mean of their vectors. Services have no such input:
+    `served_weights.fold_attributes` adds that mean to the products' rows.
     """
 
     def __init__(self, sizes: Sizes, heads: int, config: Model) -> None:
         super().__init__()
         dimension, text, self.normalise = config.dimension, sizes.text, Heads(heads)
         self.projection = nn.Linear(text, dimension, bias=False)
-        # starts as near to the text's own geometry as the sizes allow: an untrained tower already ranks by content
+        # starts as close to the geometry of the texts as the sizes allow: an untrained tower already ranks by content
         nn.init.eye_(self.projection.weight) if text == dimension else nn.init.orthogonal_(self.projection.weight)
         with torch.no_grad():
             self.projection.weight *= _TEXT_SCALE
         self.brand = _table(sizes.brands if config.brand_embedding else 0, dimension)
         self.category = _table(sizes.categories if config.category_embedding else 0, dimension)
         self.attribute = _table(sizes.attributes if config.attribute_embedding else 0, dimension)
-        # attributes need the rows of the products to be served
+        # services get the attributes in the products' rows
         rows = config.product_embedding or self.attribute.num_embeddings > 1
         self.product = _table(sizes.products if rows else 0, dimension)
         if not config.product_embedding:
@@ -64,14 +65,14 @@ class ItemTower(nn.Module):
 
 
 def _rows(table: nn.Embedding, index: Tensor) -> Tensor:
-    # a table without rows (an embedding that is switched off) has row 0 alone; the input stays in the graph
-    found: Tensor = table(index.clamp(max=table.num_embeddings - 1))
-    return found
+    # an embedding that is switched off has row 0 alone; clamping keeps the input in the exported graph
+    rows: Tensor = table(index.clamp(max=table.num_embeddings - 1))
+    return rows
 
 
 def attribute_means(table: Tensor, attributes: Tensor) -> Tensor:
-    """The mean [B, D] of the rows of `table` [V, D] that attributes [B, A] name; 0 names none, and none make zero."""
-    # the vectors of single attributes [B, A, D] never exist
+    """Means [B, D] of the rows of `table` [V, D] that attributes [B, A] name; 0 names none, and no names give zero."""
+    # needs no [B, A, D] of memory, unlike an embedding and a mean
     means: Tensor = functional.embedding_bag(attributes, table, mode="mean", padding_idx=0)
     return means
 
@@ -85,23 +86,24 @@ def _table(rows: int, dimension: int) -> nn.Embedding:
 
 
 class BuyerTower(nn.Module):
-    """A history → one L2-normalised vector [B, D]: in each head, a softmax over the interactions pools item vectors.
+    """History → one L2-normalised vector [B, D]: each head pools item vectors by a softmax over the interactions.
 
     `weighted_average`: the share of an interaction is its event weight, halved every `half_life_days`. `attention`
-    multiplies that by exp(learned query · item + learned terms for event type, for age and for the place counted from
-    the newest), and adds to the pooled vector a learned linear map of it, zero at first (what is bought next is not
-    what was), and a learned vector: what buyers take whatever they took before.
+    multiplies that by exp(learned query · item + learned terms for event type, age, and place counted from the newest).
+    It adds to the pooled vector a learned linear map of it, zero at first, because the next product differs from the
+    last ones, and a learned constant for what buyers take whatever their history. `transformer` adds a causal
+    transformer to `attention`.
     """
 
     decay: Tensor
 
     def __init__(self, event_types: int, heads: int, config: Model) -> None:
         super().__init__()
-        self.attention = config.buyer_tower != "weighted_average"
+        self.has_attention = config.buyer_tower != "weighted_average"
         self.heads, self.longest, self.normalise = heads, config.max_history, Heads(heads)
         decay = 0.6931471805599453 / config.half_life_days if config.half_life_days else 0.0
         self.register_buffer("decay", torch.full((heads,), decay))
-        if self.attention:
+        if self.has_attention:
             self.query = nn.Parameter(torch.zeros(config.dimension))
             self.type_bias = nn.Parameter(torch.zeros(event_types + 1, self.heads))
             self.place_bias = nn.Parameter(torch.zeros(self.longest, self.heads))
@@ -111,29 +113,26 @@ class BuyerTower(nn.Module):
             self.constant = nn.Parameter(torch.zeros(config.dimension))
         self.transformer = None
         if config.buyer_tower == "transformer":
-            self.transformer = CausalTransformer(
-                config.dimension, event_types, self.longest,
-                config.transformer_width, config.transformer_heads, config.transformer_layers,
-            )  # fmt: skip
+            self.transformer = CausalTransformer(event_types, config)
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
-        # few operators: each costs a service that encodes one history as much as its arithmetic
-        there = mask.to(items.dtype)
-        count = there.sum(dim=1, keepdim=True)  # [B, 1]
-        place = (count - there.cumsum(dim=1)).long()  # [B, T], 0 = newest
-        logits = self._own(items, weights, types, mask, place) + self._aged(ages.unsqueeze(1))  # [B, H, T]
+        # few operators: for a service that encodes one history, each costs as much as its arithmetic
+        present = mask.to(items.dtype)
+        count = present.sum(dim=1, keepdim=True)  # [B, 1]
+        place = (count - present.cumsum(dim=1)).long()  # [B, T], 0 = newest
+        logits = self._logits(items, weights, types, mask, place) + self._age_terms(ages.unsqueeze(1))  # [B, H, T]
         shares = torch.softmax(logits, dim=2)
-        # every head's shares of whole vectors, of which each keeps its own part: one product, and nothing [B, T, D]
+        # pools whole vectors for every head, then keeps each head's own part: one product, and no [B, T, D] in between
         pooled = ((shares @ items) * self.normalise.parts(items.shape[2])).sum(dim=1)
         if self.transformer is not None:
             pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place)
-        return self._finish(pooled) * count.clamp(max=1)  # of an empty history there is nothing to say
+        return self._to_vector(pooled) * count.clamp(max=1)  # zero for an empty history
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
-        """Vectors [B, T, D] of every prefix: row t is what `forward` gives for the latest of interactions 0..t.
+        """Vectors [B, T, D] of every prefix: row t is `forward` of the latest `max_history` of interactions 0..t.
 
-        `keep` [B, T]: interactions that training leaves out are False; the newest of a prefix always stays. Rows of
-        padding mean nothing.
+        `keep` [B, T]: False for interactions that training drops; the newest of a prefix always stays. Rows of padding
+        are undefined.
         """
         length = history.mask.shape[1]
         steps = torch.arange(length, device=history.mask.device)
@@ -144,56 +143,59 @@ class BuyerTower(nn.Module):
         seen = (seen & history.mask[:, None, :]).unsqueeze(1)  # [B, 1, T, T]
         # ages count from each prefix's own newest event
         age = (history.ages[:, None, :] - history.ages[:, :, None]).clamp(min=0)  # [B, T, T]
-        own = self._own(history.items, history.weights, history.types, history.mask)  # [B, H, T]
-        logits = own.unsqueeze(2) + self._aged(age.unsqueeze(1))  # [B, H, T, T]
-        if self.attention:
-            logits = logits + self._at(place).permute(2, 0, 1)
-        shares = torch.softmax(logits.masked_fill(~seen, _NOT_THERE), dim=3)
+        own = self._logits(history.items, history.weights, history.types, history.mask)  # [B, H, T]
+        logits = own.unsqueeze(2) + self._age_terms(age.unsqueeze(1))  # [B, H, T, T]
+        if self.has_attention:
+            logits = logits + self._place_terms(place).permute(2, 0, 1)
+        shares = torch.softmax(logits.masked_fill(~seen, _PADDING_LOGIT), dim=3)
         parts = history.items.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, H, T, D / H]
         pooled = (shares @ parts).transpose(1, 2).flatten(-2)
         if self.transformer is not None:
             pooled = pooled + self.transformer(history)
-        return self._finish(pooled)
+        return self._to_vector(pooled)
 
-    def _own(self, items: Tensor, weights: Tensor, types: Tensor, mask: Tensor, place: Tensor | None = None) -> Tensor:
-        """The part of the logits [B, H, T] that an interaction has by itself or, with `place` [B, T], by its place."""
-        logits = torch.where(mask, weights.clamp(min=1e-9).log(), _NOT_THERE).unsqueeze(1)  # [B, 1, T]
-        if not self.attention:
+    def _logits(
+        self, items: Tensor, weights: Tensor, types: Tensor, mask: Tensor, place: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, H, T] of the interactions by weight, item and event type, and by `place` [B, T] if given."""
+        logits = torch.where(mask, weights.clamp(min=1e-9).log(), _PADDING_LOGIT).unsqueeze(1)  # [B, 1, T]
+        if not self.has_attention:
             return logits.expand(-1, self.heads, -1)
-        # one matrix [H, D] of the heads' own queries: their products with every item at once. They are of unit heads,
-        # whatever their number and length
+        # one matrix [H, D] of all heads' queries, for one product with every item; items' heads have the length
+        # `normalise.length`, and queries are learned for length 1
         query = torch.block_diag(*self.query.unflatten(0, (self.heads, -1)).unbind())
-        asked = (query / self.normalise.length.unsqueeze(1)) @ items.transpose(1, 2)
+        by_query = (query / self.normalise.length.unsqueeze(1)) @ items.transpose(1, 2)
         learned = functional.embedding(types, self.type_bias)  # [B, T, H]
         if place is not None:
-            learned = learned + self._at(place)
-        found: Tensor = logits + asked + learned.transpose(1, 2)
-        return found
+            learned = learned + self._place_terms(place)
+        whole: Tensor = logits + by_query + learned.transpose(1, 2)
+        return whole
 
-    def _aged(self, ages: Tensor) -> Tensor:
-        """The part of the logits [B, H, ...] that comes from ages [B, 1, ...] in days."""
+    def _age_terms(self, ages: Tensor) -> Tensor:
+        """Terms [B, H, ...] of the logits for ages [B, 1, ...] in days."""
         by_head = (-1, *[1] * (ages.dim() - 2))
-        faded: Tensor = ages * -self.decay.view(by_head)
-        return faded - ages.log1p() * self.recency.view(by_head) if self.attention else faded
+        decayed: Tensor = ages * -self.decay.view(by_head)
+        return decayed - ages.log1p() * self.recency.view(by_head) if self.has_attention else decayed
 
-    def _at(self, place: Tensor) -> Tensor:
-        """The part of the logits [..., H] that comes from places [...], counted from the newest."""
+    def _place_terms(self, place: Tensor) -> Tensor:
+        """Terms [..., H] of the logits for places [...], counted from the newest."""
         return functional.embedding(place.clamp(0, self.longest - 1), self.place_bias)
 
-    def _finish(self, pooled: Tensor) -> Tensor:
-        """Vectors [..., D] of what was pooled from histories that are not empty."""
-        if self.attention:
+    def _to_vector(self, pooled: Tensor) -> Tensor:
+        """Buyer vectors [..., D] from the pooled vectors of histories that are not empty."""
+        if self.has_attention:
             parts = pooled.reshape(-1, self.heads, self.next.shape[1]).transpose(0, 1)  # [H, ..., D / H]
             onward = parts @ (self.next + torch.eye(self.next.shape[1], device=pooled.device))
             pooled = self.normalise(onward.transpose(0, 1).reshape(pooled.shape)) + self.constant
-        found: Tensor = self.normalise(pooled)
-        return found
+        normalised: Tensor = self.normalise(pooled)
+        return normalised
 
 
 class TwoTower(nn.Module):
     """Both towers and the temperatures [H] of their heads' softmax."""
 
     def __init__(self, sizes: Sizes, config: Model, temperature: float, heads: int = 0) -> None:
+        """`heads` 0 takes the configured number."""
         super().__init__()
         heads = heads or config.head_count
         self.item = ItemTower(sizes, heads, config)
@@ -205,16 +207,23 @@ class TwoTower(nn.Module):
         return vectors
 
 
-def folded(weights: dict[str, Tensor], features: ItemFeatures, trained: Tensor) -> dict[str, Tensor]:
-    """Weights whose rows of products are all that services need to know of them.
+def load_towers(weights: Weights, config: Model) -> TwoTower:
+    """Towers with these weights, on their device, for inference.
 
-    To each row the mean of the product's attributes is added. The own vector of a product that is not `trained` [N]
-    gives way to that of the unknown product: nothing has placed it, it stands where it was drawn or where negatives
-    pushed it.
+    The sizes, the dimension and the number of heads are those of the weights; the rest is that of `config`.
     """
-    rows, table = weights["item.product.weight"].clone(), weights["item.attribute.weight"]
-    if len(rows) > 1:  # one row alone: neither product nor attribute vectors are used
-        rows[1:][~trained.to(rows.device)] = rows[0]
-        if len(table) > 1 and features.attributes.shape[1]:
-            rows[1:] += attribute_means(table, features.attributes.to(rows.device))
-    return weights | {"item.product.weight": rows, "item.attribute.weight": torch.zeros_like(table)}
+    dimension, text = weights["item.projection.weight"].shape
+    sizes = Sizes(
+        text=text,
+        brands=len(weights["item.brand.weight"]) - 1,
+        categories=len(weights["item.category.weight"]) - 1,
+        products=len(weights["item.product.weight"]) - 1,
+        attributes=len(weights["item.attribute.weight"]) - 1,
+        # the weighted average has no weights for event types
+        event_types=len(weights["buyer.type_bias"]) - 1 if "buyer.type_bias" in weights else 0,
+    )
+    temperatures = weights["log_temperature"]
+    settings = config.model_copy(update={"dimension": dimension})
+    model = TwoTower(sizes, settings, 1.0, len(temperatures)).to(temperatures.device)
+    model.load_state_dict(weights)
+    return model.eval()

@@ -1,4 +1,4 @@
-"""One trainer at a time in a work folder and in a shared cache."""
+"""Locks: one trainer at a time in an artifact folder and in a shared cache."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from twotower.artifact.retention import remove_leftovers
 
 
 def work_folder(config: Config, layout: Layout) -> Path:
-    """Where text vectors and checkpoints are kept."""
+    """The folder of text vectors, encoders and workspaces: `paths.cache`, or `work` in the artifact folder."""
     return Path(config.paths.cache) if config.paths.cache else layout.work
 
 
 def check_writable(layout: Layout) -> None:
-    """Makes the artifact folder and proves that it can be written; OSError names it otherwise."""
+    """Creates the artifact folder and writes a file to it; raises OSError with its path if that fails."""
     layout.work.mkdir(parents=True, exist_ok=True)
     probe = layout.work / f".probe-{os.getpid()}"
     try:
@@ -31,9 +31,9 @@ def check_writable(layout: Layout) -> None:
 
 @contextmanager
 def working_alone(layout: Layout) -> Iterator[None]:
-    """Holds the artifact folder's lock, and removes what a trainer that was killed has left half done.
+    """Holds the artifact folder's lock and removes what a killed trainer has left.
 
-    DataError where another trainer works in it.
+    Raises DataError if another trainer holds the lock.
     """
     check_writable(layout)
     with _locked(layout.work, str(layout.root)):
@@ -43,9 +43,9 @@ def working_alone(layout: Layout) -> Iterator[None]:
 
 @contextmanager
 def alone_in_cache(config: Config, layout: Layout) -> Iterator[None]:
-    """Holds the lock of the work folder too where it is another one, which other artifact folders may share.
+    """Holds the lock of `paths.cache`, which several artifact folders may share.
 
-    DataError where another trainer works in it.
+    Raises DataError if another trainer holds the lock.
     """
     work = work_folder(config, layout)
     if work.resolve() == layout.work.resolve():
@@ -57,10 +57,10 @@ def alone_in_cache(config: Config, layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path, told: str) -> Iterator[None]:
+def _locked(folder: Path, shown: str) -> Iterator[None]:
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(f"another trainer is working in {told}; wait for it, or name another folder") from None
+            raise DataError(f"another trainer is working in {shown}; wait for it, or name another folder") from None
         yield

@@ -12,17 +12,15 @@ from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.search.vector_index import VectorIndex
 
-# products that the index must find by their own vectors before a version is published
-_FOUND_AGAIN = 50
-
-
+# products whose own vectors must find them
+_SEARCHED = 50
 _NONE = np.empty(0, np.int64)
 
 
 def load_as_services_do(version: Version, threads: int) -> None:
-    """Checks a version as one that is about to be published: every file, opened as its service opens it.
+    """Hashes every file and opens it as its service does.
 
-    CorruptArtifact, or DataError where the index misses products.
+    Raises CorruptArtifact if a file is damaged, DataError if the index misses products.
     """
     version.check(*(version.layout.root / name for name in version.manifest.files))
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
@@ -32,20 +30,19 @@ def load_as_services_do(version: Version, threads: int) -> None:
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
     squares = _squares(opened, files.embeddings.name)
-    if version.manifest.text_search is not None:
-        texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
-        _squares(texts, files.text_embeddings.name)
-    # a product of which nothing is known has a vector of zeros, and nothing finds it by that
-    some = np.array(opened.vectors[np.flatnonzero(squares)[:_FOUND_AGAIN]])
+    texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
+    _squares(texts, files.text_embeddings.name)
+    # nothing finds a product with a vector of zeros
+    some = np.array(opened.vectors[np.flatnonzero(squares)[:_SEARCHED]])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
-    found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
+    count = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
     # an approximate index may miss one
-    if found < (1.0 if opened.exact else 0.9) * len(some):
-        raise DataError(f"of the first {len(some)} products the index finds only {found} by their own vectors")
+    if count < (1.0 if opened.is_exact else 0.9) * len(some):
+        raise DataError(f"the index finds only {count} of the first {len(some)} products by their own vectors")
 
 
 def _squares(opened: VectorIndex, name: str) -> Float64:
-    """The squared lengths [N] of an index's vectors. CorruptArtifact where one holds a number that is not finite."""
+    """The squared lengths [N] of an index's vectors. Raises CorruptArtifact if a number is not finite."""
     squares: Float64 = np.einsum("nd,nd->n", opened.vectors, opened.vectors, dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(squares))
     if len(wrong):

@@ -1,4 +1,4 @@
-"""The stage `embed`: exports the towers and encodes the catalogue."""
+"""The stage `embed`: exports both towers and encodes the catalogue with the exported item tower."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import logging
 
 import numpy as np
 
+from trainer.config.schema import Config
 from trainer.errors import DataError
-from trainer.export import catalogue
-from trainer.export import towers as export
-from trainer.stages.workspace import Prepared, load_model, require, some_histories
+from trainer.export import towers
+from trainer.export.catalogue import encode_catalogue, export_checked
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import TwoTower
+from trainer.stages.workspace import Run, load_model, require, some_histories
+from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
+from twotower.artifact.layout import VersionLayout
 from twotower.graphs.towers import BuyerTower
 
 log = logging.getLogger(__name__)
@@ -17,24 +23,38 @@ log = logging.getLogger(__name__)
 _PARITY_HISTORIES = 64
 
 
-def embed(run: Prepared) -> None:
-    """Exports both towers, proves parity with torch on real rows, and encodes the catalogue through the graph."""
-    require(run.folder.final, "train")
-    config, folder = run.config, run.folder
-    model = load_model(run, folder.final)
-    # rows of products hold what attributes tell, and of untrained ones what reads alike tells: see `Fitter.served`
-    tower, item = catalogue.export(model, run.features, folder.item_tower, config)
-    vectors = catalogue.encode(tower, run.features, config.model.dimension)
+def embed(run: Run) -> None:
+    """Exports both towers, checks on real rows that the graphs agree with torch, and encodes the catalogue."""
+    config, files = run.config, run.workspace.version
+    require(files.weights, "train")
+    model = load_model(run, files.weights)
+    vectors = encode_products(model, run.features, files, config)
     if not vectors.any():
         raise DataError(
-            "no product has a place: no buyer has two events, of which the linear model learns; leave training.start "
-            "at auto, which places products by their texts then"
+            "every product vector is zero: the linear model learns from buyers with two events and more, and no buyer "
+            "has two; set training.start=auto, which then places products by their texts"
         )
-    export.export_buyer_tower(model, folder.buyer_tower)
+    towers.export_buyer_tower(model, files.buyer_tower)
     batch = some_histories(run, _PARITY_HISTORIES, np.random.default_rng(config.seed))
-    graph = BuyerTower(folder.buyer_tower, config.thread_count)
-    buyer = export.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
-    log.info(f"graphs agree with torch: item tower to {item:.1e}, buyer tower to {buyer:.1e}")
-    np.save(folder.embeddings, vectors, allow_pickle=False)
-    np.save(folder.ids, np.array(run.data.products.ids, dtype=np.str_), allow_pickle=False)
-    run.vocab.save(folder.vocab)
+    graph = BuyerTower(files.buyer_tower, config.thread_count)
+    difference = towers.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
+    log.info(f"buyer tower: graph and torch agree to {difference:.1e}")
+    run.vocab.save(files.vocab)
+    save_products(files, vectors, run.data.products.ids)
+
+
+def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayout, config: Config) -> Float32:
+    """Exports the item tower and encodes the catalogue with the exported graph: vectors [N, D].
+
+    The weights are `folded`: the products' rows hold the part of their attributes.
+    """
+    tower, difference = export_checked(model, features, files.item_tower, config)
+    log.info(f"item tower: graph and torch agree to {difference:.1e}")
+    return encode_catalogue(tower, features, config.model.dimension)
+
+
+def save_products(files: VersionLayout, vectors: Float32, ids: list[str]) -> None:
+    """Writes the ids [N] of the rows and the vectors [N, D]: the vectors last, since `index` begins if they exist."""
+    np.save(files.ids, np.array(ids, dtype=np.str_), allow_pickle=False)
+    with write_atomically(files.embeddings) as temporary:
+        np.save(temporary, vectors, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""One run of the trainer: its data, checked and with text vectors, and the folder where its stages leave their work."""
+"""Prepares a run: reads and checks the data, encodes the texts, splits the events and opens the workspace."""
 
 from __future__ import annotations
 
@@ -8,132 +8,132 @@ import logging
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainer.config.schema import Config
-from trainer.data.catalogue import attribute_codes
+from trainer.data.catalogue import Products, attribute_codes
 from trainer.data.dataset import Dataset, load_dataset
-from trainer.data.events import tie_hash
+from trainer.data.events import Events, tie_hash
 from trainer.data.files import find_files
 from trainer.data.fingerprint import code_digest, fingerprint
-from trainer.data.split import draw_hidden, hide, split_events
+from trainer.data.split import Split, draw_hidden, hide, split_events
 from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
-from trainer.model.inputs import ItemFeatures
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
-from trainer.stages.workspace import Prepared, run_folder
+from trainer.stages.features import item_features, text_vectors
+from trainer.stages.workspace import Run, open_workspace
 from trainer.text import encoders as text_encoder
-from trainer.text import vectors as text_vectors
+from trainer.text.vectors import texts_of
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
-from twotower.graphs.text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 
-# the modules whose every change may change a model
-_MODEL_CODE = {
-    "trainer": (
-        "fit/text_neighbors",
-        "fit/sampler",
-        "fit/blend",
-        "fit/selection",
-        "data/catalogue",
-        "data/dataset",
-        "data/events",
-        "fit/linear/placement",
-        "fit/linear/spectral",
-        "fit/linear/towers",
-        "fit/linear/trend",
-        "fit/loss",
-        "model/heads",
-        "model/inputs",
-        "model/towers",
-        "export/quantize",
-        "data/split",
-        "text/encoders",
-        "text/ngram_model",
-        "text/ngram_training",
-        "text/typos",
-        "text/vectors",
-        "fit/softmax",
-        "model/transformer",
-    ),
-    "twotower": ("events", "history", "text/ngrams", "text/normalise", "artifact/vocab"),
-}
+# whatever changes a model, its text vectors or its product vectors; a package stands for all modules below it
+MODEL_CODE = (
+    "trainer.data",
+    "trainer.model",
+    "trainer.text",
+    "trainer.fit",
+    "trainer.export",
+    "trainer.evaluate.ranking",
+    "trainer.stages.features",
+    "trainer.stages.prepare",
+    "trainer.stages.train",
+    "trainer.stages.workspace",
+    "twotower.events",
+    "twotower.history",
+    "twotower.text",
+    "twotower.graphs",
+    "twotower.search",
+    "twotower.artifact.vocab",
+)
 
 
 def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
-    """sha256 over the input files, every setting that changes the model, and the code that makes it.
+    """sha256 over the input files, every setting that changes the model, and the code that computes it.
 
-    With new code a checkpoint of the old one is not resumed, and a version made by it is not up to date.
+    New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
     settings = config.digest("seed", "data", "encoder", "model", "training", "linear", "evaluation", "index")
-    return hashlib.sha256(json.dumps([*files, settings, _code()]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
 
 
-def _code() -> str:
-    return code_digest(_MODEL_CODE)
-
-
-def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Prepared:
-    """Files → checked rows → text vectors."""
-    served, threads = current_name(layout), config.thread_count
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # nothing here reads memory that was never written; filling it takes a sixteenth of a training step
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Run:
+    """Reads and checks the files, encodes the texts and splits the events."""
+    served = current_name(layout)
+    _configure_torch(config.thread_count)
     name = run_fingerprint(config, events, products)
-    work, folder = work_folder(config, layout), run_folder(config, layout, name)
-    folder.root.mkdir(parents=True, exist_ok=True)
-    os.utime(folder.root)
-    data = load_dataset(events, products, config.data, config.seed, folder.root)
+    work, workspace = work_folder(config, layout), open_workspace(config, layout, name)
+    workspace.version.root.mkdir(parents=True, exist_ok=True)
+    os.utime(workspace.root)
+    data = load_dataset(events, products, config.data, config.seed, workspace.version.root)
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     _check_learnable(data)
-    model, encoder_name = text_encoder.open_encoder(config.encoder, data.products, config.seed, work / "encoders")
-    texts = text_vectors.texts_of(data.products)
-    digest = encoder_export.export_encoder(
-        model, encoder_name, config.encoder, [text for text in texts if text], layout, threads
-    )
-    graph = TextEncoder.load(layout.encoder(digest), threads)
+    encoder_name, digest = _export_encoder(config, layout, data.products)
     vocab = Vocab.build(data.products.brands, data.products.categories)
-    titles: list[str] = []
-    if config.training.category_alignment and len(vocab.category) > 1:
-        # a title alone is as short as what a shopper types: the item tower learns from it too
-        titles = text_vectors.titles_of(data.products)
-    every = [*texts, *titles]
-    vectors, fresh = text_vectors.encode_cached(graph, digest, every, work / "text_vectors", config.encoder.batch_size)
-    log.info(f"text vectors: {fresh:,} encoded, {len(set(every)) - fresh:,} from the cache")
-    features = ItemFeatures(
-        torch.from_numpy(vectors[: len(texts)]),
-        torch.tensor([vocab.brand_index(brand) for brand in data.products.brands]),
-        torch.tensor([vocab.category_index(category) for category in data.products.categories]),
-        torch.arange(1, len(texts) + 1),
-        torch.from_numpy(attribute_codes(data.products.attributes)),
+    vectors = text_vectors(data.products, layout.encoder(digest), config, len(vocab.category), work / "text_vectors")
+    attributes = torch.from_numpy(attribute_codes(data.products.attributes))
+    known, split, hidden = _split(config, data)
+    return Run(
+        config=config,
+        layout=layout,
+        workspace=workspace,
+        fingerprint=name,
+        data=data,
+        schema=EventSchema(config.data.event_weights),
+        vocab=vocab,
+        features=item_features(data.products, vectors.texts, vocab, attributes),
+        titles=vectors.titles,
+        encoder_name=encoder_name,
+        encoder_digest=digest,
+        events=known,
+        split=split,
+        hidden=hidden,
+        ties=tie_hash(data.products.ids, config.seed),
+        served=served,
     )
-    known, split = data.events, split_events(data.events, config.evaluation)
+
+
+def _configure_torch(threads: int) -> None:
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # no code here reads memory that was never written; filling it takes a sixteenth of a training step
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _export_encoder(config: Config, layout: Layout, products: Products) -> tuple[str, str]:
+    """Opens or trains the text encoder and exports it; returns its name and its digest."""
+    folder = work_folder(config, layout) / "encoders"
+    model, name = text_encoder.open_encoder(config.encoder, products, config.seed, folder)
+    texts = [text for text in texts_of(products) if text]
+    return name, encoder_export.export_encoder(model, name, config.encoder, texts, layout, config.thread_count)
+
+
+def _split(config: Config, data: Dataset) -> tuple[Events, Split, NDArray[np.bool_]]:
+    """The events that the tested model may see, their split, and the hidden products [N]."""
+    events, split = data.events, split_events(data.events, config.evaluation)
     hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
     if hidden.any():
-        known, split = hide(known, split, hidden, config.evaluation.exclude_seen)
+        events, split = hide(events, split, hidden, config.evaluation.exclude_seen)
         log.info(f"{hidden.sum():,} products are hidden from the tested model")
-    return Prepared(
-        config, layout, folder, name, data, EventSchema(config.data.event_weights), vocab, features,
-        torch.from_numpy(vectors[len(texts) :]) if titles else None, encoder_name, digest, known, split, hidden,
-        tie_hash(data.products.ids, config.seed), served,
-    )  # fmt: skip
+    return events, split, hidden
 
 
 def _check_learnable(data: Dataset) -> None:
-    """DataError where there is nothing to tell apart: every vector would be zero."""
+    """Raises DataError if catalogue or events have fewer than two products: every vector would be zero."""
     if len(data.products) < 2:
-        raise DataError("a catalogue of one product cannot be learned: two are needed")
+        raise DataError("the catalogue has one product: a model needs two")
     first = int(data.events.product[0])
     if (data.events.product == first).all():
         raise DataError(
-            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: "
-            "what is bought together cannot be learned, two are needed"
+            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: a model needs "
+            "events of two"
         )
 
 

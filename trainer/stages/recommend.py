@@ -1,45 +1,52 @@
-"""Batch recommendations for every buyer of a history file, through the graphs and the index that services use."""
+"""The command `recommend`: a list of products for every buyer of a history file."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 import yaml
+from numpy.typing import NDArray
 
 from trainer.config.schema import Config
-from trainer.data.events import load_history
+from trainer.data.events import Events, load_history
 from trainer.data.split import Cases
 from trainer.errors import DataError
 from trainer.evaluate.ranking import history_inputs
 from trainer.progress import track
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
-from twotower.artifact.version import open_version
+from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema
 from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
+from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
 
 log = logging.getLogger(__name__)
 
 _CHUNK = 512
+_COLUMNS = {"buyer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float32}
 
 
-class Wanted(NamedTuple):
-    """What every buyer gets: `k` products, 1 to 1,000, without those seen or with them, how unlike one another (0 to 1,
-    see `twotower.search.diversity`)."""
+class ListOptions(NamedTuple):
+    """The list of one buyer: `k` products (1 to 1,000), with or without products that the buyer has seen.
+
+    `diversity` is 0 to 1, see `twotower.search.diversity`.
+    """
 
     k: int
     exclude_seen: bool = True
     diversity: float = 0.0
 
 
-class Written(NamedTuple):
+class Recommended(NamedTuple):
     """What `recommend` wrote."""
 
     version: str
@@ -47,69 +54,94 @@ class Written(NamedTuple):
     rows: int
 
 
-def recommend(layout: Layout, version: str, events: Sequence[str], wanted: Wanted, out: Path, threads: int) -> Written:
-    """Writes `buyer_id, rank, product_id, score`, k rows a buyer (fewer where fewer products are left), best first or,
-    with diversity, as chosen.
+@dataclass(frozen=True)
+class _Recommender:
+    """A version's files as the services use them: index, product ids and buyer tower."""
 
-    Rows that cannot be used go to `out`.rejects.csv; a buyer of whom no row is left has no recommendations and is
-    counted. Raises DataError for an unknown file type, NotFound where there is no such version.
+    version: Version
+    index: VectorIndex
+    ids: NDArray[np.str_]
+    tower: BuyerTower
+
+    @classmethod
+    def load(cls, version: Version, threads: int) -> _Recommender:
+        files = version.layout
+        version.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
+        return cls(
+            version,
+            VectorIndex.load(files.index, files.embeddings, version.manifest.index, threads),
+            np.load(files.ids, allow_pickle=False),
+            BuyerTower(files.buyer_tower, threads),
+        )
+
+    def lists(self, history: Events, codes: NDArray[np.int64], options: ListOptions) -> list[Hits]:
+        """The lists of some buyers, given by their codes in `history`."""
+        start, stop = history.start[codes], history.start[codes + 1]
+        manifest = self.version.manifest
+        schema = EventSchema(manifest.event_weights)
+        batch = history_inputs(history, Cases(codes, start, stop, stop), schema, manifest.max_history)
+        vectors = self.tower.encode(self.index.vectors[batch.rows], batch)
+        excluded = [np.empty(0, np.int64)] * len(codes)
+        if options.exclude_seen:
+            excluded = [np.unique(history.product[a:b]).astype(np.int64) for a, b in zip(start, stop, strict=True)]
+        count = candidates(options.k, options.diversity)
+        hits = self.index.search(vectors, [count] * len(codes), excluded)
+        return [diversify(one, self.index, options.k, options.diversity) for one in hits]
+
+
+def recommend(
+    layout: Layout, version: str, events: Sequence[str], options: ListOptions, out: Path, threads: int
+) -> Recommended:
+    """Writes the columns `buyer_id, rank, product_id, score`: k rows a buyer, fewer if fewer products are left.
+
+    The best product comes first; with diversity, the order is the one of choosing. Rejected rows go to
+    `out`.rejects.csv; a buyer without an accepted row gets no list. Raises DataError for an unknown file type and
+    NotFound if there is no such version.
     """
     if out.suffix not in {".csv", ".parquet"}:
         raise DataError(f"--out {out}: the name must end in .csv or .parquet")
-    if not version:
-        pointer = read_pointer(layout.current)
-        if pointer is None:
-            raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
-        version = pointer.version
-    opened = open_version(layout, version)
-    files = opened.layout
-    opened.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
-    index = VectorIndex.load(files.index, files.embeddings, opened.manifest.index, threads)
-    ids = np.load(files.ids, allow_pickle=False)
-    tower = BuyerTower(files.buyer_tower, threads)
-    config = Config.model_validate(yaml.safe_load(files.config.read_text(encoding="utf-8")))
-    rejects = out.with_name(f"{out.name}.rejects.csv")
-    buyers, history, counts = load_history(events, ids.tolist(), config.data, rejects)
-    if counts:
-        reasons = ", ".join(f"{count:,} {why}" for why, count in counts.most_common(3))
-        log.info(f"{sum(counts.values()):,} rows not used ({reasons}): {rejects}")
-    else:
-        rejects.unlink()
-    log.info(
-        f"version {version}: {len(buyers):,} buyers, "
-        f"products in their history {'excluded' if wanted.exclude_seen else 'kept'}"
-    )
-    schema = EventSchema(opened.manifest.event_weights)
+    recommender = _Recommender.load(open_version(layout, version or _current(layout)), threads)
+    buyers, history = _read_history(recommender, events, out.with_name(f"{out.name}.rejects.csv"))
+    name = recommender.version.name
+    seen = "excluded" if options.exclude_seen else "kept"
+    log.info(f"version {name}: {len(buyers):,} buyers, products in their history {seen}")
+    names = np.array(buyers, dtype=object)
     frames = []
     for first in track(range(0, len(buyers), _CHUNK), "recommending", unit="chunk"):
         codes = np.arange(first, min(first + _CHUNK, len(buyers)))
-        start, stop = history.start[codes], history.start[codes + 1]
-        batch = history_inputs(history, Cases(codes, start, stop, stop), schema, opened.manifest.max_history)
-        vectors = tower.encode(index.vectors[batch.rows], batch)
-        seen = [np.unique(history.product[a:b]).astype(np.int64) for a, b in zip(start, stop, strict=True)]
-        nothing = [np.empty(0, np.int64)] * len(codes)
-        most = candidates(wanted.k, wanted.diversity)
-        found = index.search(vectors, [most] * len(codes), seen if wanted.exclude_seen else nothing)
-        hits = [diversify(one, index, wanted.k, wanted.diversity) for one in found]
-        sizes = [len(one.rows) for one in hits]
-        frames.append(
-            pl.DataFrame(
-                {
-                    "buyer_id": np.repeat(np.array(buyers, dtype=object)[codes], sizes).tolist(),
-                    "rank": np.concatenate([np.arange(1, size + 1) for size in sizes]),
-                    "product_id": ids[np.concatenate([one.rows for one in hits])].tolist(),
-                    "score": np.concatenate([one.scores for one in hits]),
-                }
-            )
-        )
-    table = (
-        pl.concat(frames)
-        if frames
-        else pl.DataFrame(
-            schema={"buyer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "score": pl.Float32}
-        )
-    )
-    temporary = out.with_name(f".{out.name}.new")
-    table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
-    temporary.replace(out)
-    return Written(version, len(buyers), table.height)
+        frames.append(_table(names[codes], recommender.ids, recommender.lists(history, codes, options)))
+    table = pl.concat(frames) if frames else pl.DataFrame(schema=_COLUMNS)
+    with write_atomically(out) as temporary:
+        table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
+    return Recommended(name, len(buyers), table.height)
+
+
+def _current(layout: Layout) -> str:
+    pointer = read_pointer(layout.current)
+    if pointer is None:
+        raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
+    return pointer.version
+
+
+def _read_history(recommender: _Recommender, events: Sequence[str], rejects: Path) -> tuple[list[str], Events]:
+    """The buyers and their events, read with the settings of the version's training."""
+    text = recommender.version.layout.config.read_text(encoding="utf-8")
+    config = Config.model_validate(yaml.safe_load(text))
+    buyers, history, counts = load_history(events, recommender.ids.tolist(), config.data, rejects)
+    if counts:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
+        log.info(f"{sum(counts.values()):,} rows rejected ({reasons}): {rejects}")
+    else:
+        rejects.unlink()
+    return buyers, history
+
+
+def _table(buyers: NDArray[np.object_], ids: NDArray[np.str_], lists: list[Hits]) -> pl.DataFrame:
+    sizes = [len(one.rows) for one in lists]
+    columns = {
+        "buyer_id": np.repeat(buyers, sizes).tolist(),
+        "rank": np.concatenate([np.arange(1, size + 1) for size in sizes]),
+        "product_id": ids[np.concatenate([one.rows for one in lists])].tolist(),
+        "score": np.concatenate([one.scores for one in lists]),
+    }
+    return pl.DataFrame(columns, schema=_COLUMNS)

@@ -1,7 +1,7 @@
-"""The published model with today's products: new and gone ones, changed texts, prices and stock, without any training.
+"""The command `refresh`: publishes the served model with today's products, without training.
 
-The towers stay as they are, down to the buyer graph's bytes. The catalogue's vectors, its database, the index and the
-item graph's table of products are made anew, and become a version of their own.
+The towers stay as they are; the buyer tower's file is copied. Vectors, database, indexes and the item tower's table of
+products are written again, into a version of their own.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.errors import DataError
-from trainer.export.catalogue import encode, export
-from trainer.fit import cold_start as newcomers
-from trainer.fit.cold_start import load_towers
-from trainer.index import build as index
-from trainer.index import product_index as item_side
+from trainer.fit.cold_start import linear_part, product_rows
+from trainer.index import build
+from trainer.index.product_index import buyer_queries, write_index
 from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, load_towers
+from trainer.release.assemble import Description, write_release
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
 from trainer.release.locks import alone_in_cache, work_folder
-from trainer.release.retention import free_name, remove_earlier
-from trainer.release.verify import load_as_services_do
-from trainer.report.page import write_report
-from trainer.text.vectors import encode_cached, texts_of, titles_of
+from trainer.release.retention import new_name, remove_earlier
+from trainer.stages.embed import encode_products, save_products
+from trainer.stages.features import item_features, text_vectors
+from trainer.stages.workspace import save_weights
+from trainer.text.vectors import titles_of
 from twotower.arrays import Float32, Int64
-from twotower.artifact.catalogue import Product, write_catalogue
+from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import Manifest
+from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.retention import prune
-from twotower.artifact.store import publish, write_version
+from twotower.artifact.store import publish
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
@@ -54,14 +54,17 @@ from twotower.history import BuyerSequence, latest, read_recent, to_inputs
 
 log = logging.getLogger(__name__)
 
-# what a refresh may set otherwise than the training did: nothing that the towers depend on
+# the sections that a refresh may change: no weight depends on them
 _FREE = {"device", "threads", "data", "index", "publish", "paths"}
 
 
 @dataclass(frozen=True)
 class _Refresh:
-    """Today's products beside the version `base` that knows most of its model; `known` [N] are their rows there, -1
-    where it lacks one."""
+    """Today's products, and the version `base` whose model they get.
+
+    `records`: the products as the database holds them. `known` [N]: their rows in `base`, -1 for products that it
+    lacks. `facts`: what manifest and report say about the refresh.
+    """
 
     base: Version
     config: Config
@@ -73,27 +76,27 @@ class _Refresh:
 
 
 def refresh(
-    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], force: bool = False,
-) -> str:  # fmt: skip
-    """Publishes the served model with the products of today's files, and returns the new version's name, or "" where
-    nothing has changed.
+    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], force: bool = False
+) -> str:
+    """Publishes the served model with the products of today's files; returns the new version's name, or "" if nothing
+    has changed.
 
-    The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError
-    where these would take a training, DataError where nothing is served, the files cannot be used, or more than
-    `publish.max_missing_share` of the served products are missing in them, and Overtaken where somebody published
-    meanwhile; CURRENT then stays as it is.
+    The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
+    a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than
+    `publish.max_missing_share` of the served products are missing, and Overtaken if CURRENT changes meanwhile; CURRENT
+    then stays as it is.
     """
     pointer, served = _served(layout)
-    config = _configured(served, files, assignments)
+    config = _settings(served, files, assignments)
     torch.set_num_threads(config.thread_count)
     work = layout.work / "refresh"
-    found, summary = load_products(products, config.data, work)
+    catalogue, summary = load_products(products, config.data, work)
     base = _trained(layout, served)
-    records, known = catalogue_records(base, found)
+    records, known = catalogue_records(base, catalogue)
     changes = compare_catalogues(served, records)
     rejected = sum(summary.rejected_products.values())
     log.info(
-        f"{len(found):,} products beside {served.manifest.products:,} of {served.name}: {changes}"
+        f"{len(catalogue):,} products, {served.manifest.products:,} in the served version {served.name}: {changes}"
         + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
     )
     if not any(changes) and not force:
@@ -101,7 +104,7 @@ def refresh(
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout):
-        name = _write(layout, _Refresh(base, config, found, records, known, facts, work / "rejects.csv"))
+        name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, work / "rejects.csv"))
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
@@ -110,7 +113,7 @@ def refresh(
 
 
 def _served(layout: Layout) -> tuple[Pointer, Version]:
-    """CURRENT, and the version that it names, every file of it checked."""
+    """CURRENT and the version that it names, every file hashed."""
     pointer = read_pointer(layout.current)
     if pointer is None:
         raise DataError(f"{layout.root} has no published version; run `python -m trainer run` first")
@@ -120,8 +123,10 @@ def _served(layout: Layout) -> tuple[Pointer, Version]:
 
 
 def _trained(layout: Layout, served: Version) -> Version:
-    """The version that a training made of the served model, every file of it checked: it alone knows the products that
-    an earlier refresh lost, should they come back. The served one where it is not there any more."""
+    """The version that the served model was trained as, every file hashed; the served one if that is gone.
+
+    Only the trained version still knows the products that an earlier refresh lost, if they come back.
+    """
     if served.trained_as == served.name:
         return served
     try:
@@ -133,111 +138,95 @@ def _trained(layout: Layout, served: Version) -> Version:
     return version
 
 
-def _configured(base: Version, files: Sequence[Path], assignments: Sequence[str]) -> Config:
+def _settings(base: Version, files: Sequence[Path], assignments: Sequence[str]) -> Config:
     trained = load_config([base.layout.config])
     wanted = load_config([base.layout.config, *files], assignments)
     before, after = trained.model_dump(), wanted.model_dump()
-    bound = [name for name in after if name not in _FREE and after[name] != before[name]]
+    changed = [name for name in after if name not in _FREE and after[name] != before[name]]
     if wanted.data.event_weights != trained.data.event_weights:
-        bound.append("data.event_weights")
-    if bound:
+        changed.append("data.event_weights")
+    if changed:
         raise SettingsError(
-            f"{', '.join(bound)}: not what {base.name} was trained with, and a refresh trains nothing; use "
+            f"{', '.join(changed)}: not what {base.name} was trained with, and a refresh trains nothing; use "
             "`python -m trainer run`"
         )
     return wanted
 
 
 def _write(layout: Layout, today: _Refresh) -> str:
+    """Writes the version and returns its name."""
     created = datetime.now(UTC)
-    # the same digits as the training's: they tell the model
+    # the same digits as those of the trained version: they stand for the model
     _, _, digits = today.facts["trained"].partition("-")
-    name = free_name(layout, f"{created:%Y%m%dT%H%M%SZ}-{digits or 'refresh'}"[:60])
+    name = new_name(layout, created, digits or "refresh")
     features = _features(layout, today)
     weights, model = _refreshed(today, features)
 
-    def fill(target: VersionLayout) -> Manifest:
-        config, source = today.config, today.base.layout
-        tower, difference = export(model, features, target.item_tower, config)
-        vectors = encode(tower, features, config.model.dimension)
-        log.info(f"the item graph agrees with torch to {difference:.1e}")
-        np.save(target.embeddings, vectors, allow_pickle=False)
-        np.save(target.ids, np.array(today.products.ids, dtype=np.str_), allow_pickle=False)
+    def fill(target: VersionLayout) -> Description:
+        source = today.base.layout
         for path in (source.buyer_tower, source.vocab, source.recent):
             shutil.copyfile(path, target.root / path.name)
         shutil.copyfile(today.rejects, target.rejects)
-        save_file(weights, target.weights)
-        target.weights.chmod(0o644)  # safetensors lets its owner alone read
-        target.config.write_text(config.to_yaml(), encoding="utf-8")
-        write_catalogue(target.products, today.records)
-        target.metrics.write_text(json.dumps(_metrics(today), ensure_ascii=False, indent=1), encoding="utf-8")
-        spec = item_side.write_index(vectors, _queries(today, vectors), target, config)
-        encoder = TextEncoder.load(today.base.encoder, config.thread_count)
-        found = write_text_search(features.text.numpy(), titles_of(today.products), encoder, target, config)
-        manifest = today.base.manifest.model_copy(
-            update={
-                "version": name,
-                "created_at": created.isoformat(),
-                "products": len(today.products),
-                "configuration": {"fingerprint": _fingerprint(today), "trained_as": today.facts["trained"]}
-                | config.model_dump(),
-                "index": spec,
-                "text_search": found,
-                "files": {},
-            }
-        )
-        write_report(target, manifest)
-        return manifest
+        save_weights(weights, target.weights)
+        vectors = encode_products(model, features, target, today.config)
+        save_products(target, vectors, today.products.ids)
+        spec, text_search = _write_indexes(today, features, vectors, target)
+        manifest = _manifest(today, name, created).model_copy(update={"index": spec, "text_search": text_search})
+        return Description(today.config, today.records, _metrics(today), manifest)
 
-    write_version(layout, name, fill, check=lambda written: load_as_services_do(written, today.config.thread_count))
+    write_release(layout, name, fill, today.config.thread_count)
     return name
 
 
+def _write_indexes(
+    today: _Refresh, features: ItemFeatures, vectors: Float32, target: VersionLayout
+) -> tuple[IndexSpec, TextSearch]:
+    spec = write_index(vectors, _queries(today, vectors), target, today.config)
+    encoder = TextEncoder.load(today.base.encoder, today.config.thread_count)
+    titles = titles_of(today.products)
+    return spec, write_text_search(features.text.numpy(), titles, encoder, target, today.config)
+
+
+def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:
+    """The manifest of `base` with what a refresh changes, less the indexes."""
+    origin = {"fingerprint": _fingerprint(today), "trained_as": today.facts["trained"]}
+    return today.base.manifest.model_copy(
+        update={
+            "version": name,
+            "created_at": created.isoformat(),
+            "products": len(today.products),
+            "configuration": origin | today.config.model_dump(),
+            "files": {},
+        }
+    )
+
+
 def _fingerprint(today: _Refresh) -> str:
-    """sha256 over that of the version below, the products and the settings: never that of a run."""
-    of = [today.base.manifest.configuration["fingerprint"], today.config.digest(), today.records]
-    return hashlib.sha256(json.dumps(of).encode()).hexdigest()
+    """sha256 over the fingerprint of `base`, the products and the settings: never the fingerprint of a run."""
+    parts = [today.base.manifest.configuration["fingerprint"], today.config.digest(), today.records]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
-    config, vocab = today.config, Vocab.load(today.base.layout.vocab)
-    texts = texts_of(today.products)
-    # what a training keeps there beside them stays, or the next one would encode it again
-    aligned = config.training.category_alignment and len(vocab.category) > 1
-    titles = titles_of(today.products) if aligned else []
-    vectors, fresh = encode_cached(
-        TextEncoder.load(today.base.encoder, config.thread_count), today.base.manifest.encoder_digest,
-        [*texts, *titles], work_folder(config, layout) / "text_vectors", config.encoder.batch_size,
-    )  # fmt: skip
-    log.info(f"text vectors: {fresh:,} encoded")
-    return ItemFeatures(
-        torch.from_numpy(vectors[: len(texts)]),
-        torch.tensor([vocab.brand_index(brand) for brand in today.products.brands]),
-        torch.tensor([vocab.category_index(category) for category in today.products.categories]),
-        torch.arange(1, len(texts) + 1),
-        torch.zeros(len(texts), 0, dtype=torch.long),
-    )
+    """The products' features. A trained table of products holds the part of their attributes: there are none here."""
+    vocab, cache = Vocab.load(today.base.layout.vocab), work_folder(today.config, layout) / "text_vectors"
+    # the cache keeps the titles' vectors too, or the next training would encode them again
+    vectors = text_vectors(today.products, today.base.encoder, today.config, len(vocab.category), cache)
+    return item_features(today.products, vectors.texts, vocab, torch.zeros(len(today.products), 0, dtype=torch.long))
 
 
 def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch.Tensor], TwoTower]:
-    """The model with a row for each of today's products, and its weights."""
+    """The weights with a row for each of today's products, and the model with these weights."""
     weights = load_file(today.base.layout.weights)
-    try:
-        fitting = newcomers.Fitting.read(_recorded(today.base)["training"])
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{today.base.name} does not say how it was fitted ({error}): an older release made it; train again"
-        ) from None
-    model = load_towers(weights, today.config, fitting.kind)
+    model = load_towers(weights, today.config.model)
+    linear = linear_part(model, _recorded(today.base)["training"])
     popular = np.array([one.popularity > 0 for one in today.records])
-    weights["item.product.weight"] = newcomers.product_rows(
-        model, fitting, today.known, popular, features, today.config.seed
-    )
-    return weights, load_towers(weights, today.config, fitting.kind)
+    weights["item.product.weight"] = product_rows(model, linear, today.known, popular, features, today.config.seed)
+    return weights, load_towers(weights, today.config.model)
 
 
-def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
-    """Buyers of the training on whom the index is tuned, their histories read with today's vectors."""
+def _queries(today: _Refresh, vectors: Float32) -> build.Queries:
+    """Vectors of the training's buyers, computed from today's vectors, on which the index is tuned."""
     manifest, files = today.base.manifest, today.base.layout
     row_of = {ident: row for row, ident in enumerate(today.products.ids)}
     schema = EventSchema(manifest.event_weights)
@@ -249,23 +238,20 @@ def _queries(today: _Refresh, vectors: Float32) -> index.Queries:
             columns = zip(*((row_of[one[0]], codes[one[1]], one[2]) for one in known), strict=True)
             histories.append(BuyerSequence(*(np.array(column, np.int64) for column in columns)))
     if not histories:
-        return index.item_queries(vectors, today.config.seed)
+        return build.item_queries(vectors, today.config.seed)
     draw = np.random.default_rng(today.config.seed)
-    chosen = np.sort(draw.choice(len(histories), min(len(histories), index.QUERIES), replace=False))
+    chosen = np.sort(draw.choice(len(histories), min(len(histories), build.QUERIES), replace=False))
     batch = to_inputs([histories[one] for one in chosen], schema)
-    return item_side.buyer_queries(vectors, batch, files.buyer_tower, today.config.thread_count)
+    return buyer_queries(vectors, batch, files.buyer_tower, today.config.thread_count)
 
 
 def _recorded(version: Version) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
+    return metrics
 
 
 def _metrics(today: _Refresh) -> dict[str, Any]:
-    """What the training recorded of itself and its test, and what was read of products today.
-
-    Sample buyers lose the products that are gone.
-    """
+    """The metrics of the training, with today's counts of products; sample buyers lose the products that are gone."""
     before, there = _recorded(today.base), set(today.products.ids)
     lists = ("history", "recommended", "targets")
     samples = [

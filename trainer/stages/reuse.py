@@ -1,4 +1,4 @@
-"""Whether a run has anything to do: up to date, rolled back, refused before."""
+"""Decides whether `run` has anything to do: is the result up to date, rolled back from, or refused by the gate."""
 
 from __future__ import annotations
 
@@ -15,44 +15,67 @@ from twotower.errors import CorruptArtifact, NotFound
 
 
 def unpublished(layout: Layout) -> Path:
-    """Names the version that is being written: if the process dies, nobody has rolled back from that one."""
+    """A file that names the version being written. If the process dies, that version was never rolled back from."""
     return layout.work / "unpublished"
 
 
-def up_to_date(layout: Layout, name: str) -> str:
-    """The version that was made from this very data and configuration, if CURRENT names it or a refresh of it, and what
-    CURRENT names is whole; else an empty string."""
+def up_to_date(layout: Layout, fingerprint: str) -> str:
+    """The served version, or the one that it refreshes, if it has this fingerprint and no file is damaged; else ""."""
     served = _served(layout)
-    trained = served and _opened(layout, served.trained_as)
-    return trained.name if served and trained and _fingerprint(trained) == name and _is_whole(served) else ""
-
-
-def rolled_back(layout: Layout, name: str) -> str:
-    """The newest version that was published and was made from this very data and configuration, though CURRENT names
-    another one by now. An empty string where there is none, or what CURRENT names is damaged."""
-    path = unpublished(layout)
-    left_out = {path.read_text(encoding="utf-8") if path.is_file() else "", current_name(layout)}
-    for version in reversed(list_versions(layout)):
-        made = _opened(layout, version)
-        if version in left_out or made is None or made.manifest.gate == "refused":
-            continue
-        if _fingerprint(made) == name and _is_whole(made):
-            served = _served(layout)
-            return version if served and _is_whole(served) else ""
+    trained = served and _open(layout, served.trained_as)
+    if served and trained and _fingerprint(trained) == fingerprint and _is_whole(served):
+        return trained.name
     return ""
 
 
+def rolled_back(layout: Layout, fingerprint: str) -> str:
+    """The newest version with this fingerprint that was published once and is not served now; else "".
+
+    Also "" if the served version is damaged: a run then repairs it.
+    """
+    path = unpublished(layout)
+    skipped = {path.read_text(encoding="utf-8") if path.is_file() else "", current_name(layout)}
+    for name in reversed(list_versions(layout)):
+        version = _open(layout, name)
+        if name in skipped or version is None or version.manifest.gate == "refused":
+            continue
+        if _fingerprint(version) == fingerprint and _is_whole(version):
+            served = _served(layout)
+            return name if served and _is_whole(served) else ""
+    return ""
+
+
+def refused_before(config: Config, layout: Layout, fingerprint: str) -> str:
+    """The newest version that the gate refused, if it has this fingerprint and the gate would decide the same; else "".
+
+    The gate would decide the same if neither its settings nor the served version have changed.
+    """
+    served = current_name(layout)
+    for name in reversed(list_versions(layout)):
+        version = _open(layout, name)
+        if served and version and version.manifest.gate == "refused" and _fingerprint(version) == fingerprint:
+            return name if _is_whole(version) and _is_same_decision(config, version, served) else ""
+    return ""
+
+
+def _is_same_decision(config: Config, refused: Version, served: str) -> bool:
+    deciding = {"gate", "max_drop"}
+    before = {name: refused.manifest.configuration["publish"][name] for name in deciding}
+    compared = json.loads(refused.layout.metrics.read_text(encoding="utf-8"))["gate"]["served"]["version"]
+    return bool(before == config.publish.model_dump(include=deciding) and compared == served)
+
+
 def _served(layout: Layout) -> Version | None:
-    """What CURRENT names; None where it names nothing, or is damaged and so about to be repaired by publishing."""
+    """The version that CURRENT names; None if there is none or either is damaged: publishing repairs that."""
     try:
         pointer = read_pointer(layout.current)
     except CorruptArtifact:
         return None
-    return _opened(layout, pointer.version, pointer.manifest_sha256) if pointer else None
+    return _open(layout, pointer.version, pointer.manifest_sha256) if pointer else None
 
 
-def _opened(layout: Layout, name: str, manifest_sha256: str = "") -> Version | None:
-    """A version; None where it is gone or its manifest damaged."""
+def _open(layout: Layout, name: str, manifest_sha256: str = "") -> Version | None:
+    """The version, or None if it is gone or its manifest is damaged."""
     try:
         return open_version(layout, name, manifest_sha256)
     except (CorruptArtifact, NotFound):
@@ -68,22 +91,4 @@ def _is_whole(version: Version) -> bool:
 
 
 def _fingerprint(version: Version) -> str:
-    return str(version.manifest.configuration.get("fingerprint", ""))
-
-
-def refused_before(config: Config, layout: Layout, name: str) -> str:
-    """The newest version that the gate kept back, if it was made from this very data and configuration and nothing
-    that decided has changed since: the served version, and the settings of the gate."""
-    served = current_name(layout)
-    for version in reversed(list_versions(layout)):
-        opened = _opened(layout, version)  # what is damaged was not published, and will not be
-        if served and opened and opened.manifest.gate == "refused" and _fingerprint(opened) == name:
-            return version if _is_whole(opened) and _decided_alike(config, opened, served) else ""
-    return ""
-
-
-def _decided_alike(config: Config, refused: Version, served: str) -> bool:
-    made = refused.manifest.configuration["publish"]
-    same = {key: made[key] for key in ("gate", "max_drop")} == config.publish.model_dump(include={"gate", "max_drop"})
-    beside = json.loads(refused.layout.metrics.read_text(encoding="utf-8"))["gate"]["served"]["version"]
-    return bool(same and beside == served)
+    return str(version.manifest.configuration["fingerprint"])

@@ -3,74 +3,67 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-
-from trainer.data.events import Events
 from trainer.data.split import everything, sample
-from trainer.stages.workspace import Prepared, fitter_of, write_json
-from twotower.arrays import Int64
+from trainer.fit.selection import refit_model, select_model
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation
+from trainer.stages.workspace import Run, fitter_of, save_weights
+from twotower.artifact.fsync import write_json
 
 log = logging.getLogger(__name__)
 
-# fewer (history, next product) pairs than this are said to be few
+# fewer (history, next product) pairs than this are too few, which the manifest notes
 _FEW_PAIRS = 1000
 
 
-def train(run: Prepared) -> None:
-    """Fits the model that is evaluated and, with `refit`, the one on all events that is published."""
-    config, split, folder = run.config, run.split, run.folder
+def train(run: Run) -> None:
+    """Selects a model on the validation set; with `refit` fits it again, once for the test and once on all events."""
+    config, split, workspace = run.config, run.split, run.workspace
     log.info(
         f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
     )
     cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
     fitter = fitter_of(run)
-    chosen = fitter.choose(run.events, split.train_stop, cases, folder.checkpoints)
+    validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
+    final_data = TrainingSet(run.events, split.train_stop)
+    chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
-        log.warning(f"{note}")
+        log.warning(note)
     tested = final = chosen.weights
-    told = chosen.told
-    final_events, final_stop = run.events, split.train_stop
+    cold_start = chosen.cold_start
     if config.training.refit:
-        log.info("refitting on all that the test does not ask for")
-        tested, facts["tested_curve"], _ = fitter.again(
-            chosen, "tested", run.events, split.test_stop, folder.tested_checkpoints
+        log.info("refitting on all events but the test targets, for the test")
+        tested_data = TrainingSet(run.events, split.test_stop)
+        tested, facts["tested_curve"], _ = refit_model(
+            fitter, chosen, "tested", tested_data, workspace.tested_checkpoints
         )
-        log.info("refitting on all events, to be published")
-        final_events, final_stop = run.data.events, everything(run.data.events)
-        final, facts["refit_curve"], told = fitter.again(
-            chosen, "refit", final_events, final_stop, folder.refit_checkpoints
+        log.info("refitting on all events, for publishing")
+        final_data = TrainingSet(run.data.events, everything(run.data.events))
+        final, facts["refit_curve"], cold_start = refit_model(
+            fitter, chosen, "refit", final_data, workspace.refit_checkpoints
         )
-    _save(tested, folder.evaluated)
-    _save(final, folder.final)
-    facts["newest_event_ms"] = _newest(final_events, final_stop)
-    # a refresh places products with it that come later
-    facts["told"] = told._asdict() if told else None
-    write_json(folder.training, facts)
+    save_weights(tested, workspace.tested_weights)
+    save_weights(final, workspace.version.weights)
+    facts["newest_event_ms"] = _newest(final_data)
+    # a refresh places new products with it
+    facts["cold_start"] = cold_start._asdict() if cold_start else None
+    write_json(workspace.training, facts)
 
 
-def _newest(events: Events, stop: Int64) -> int | None:
+def _newest(data: TrainingSet) -> int | None:
     """The time of the newest training event."""
-    times = events.time[np.arange(len(events.buyer)) < stop[events.buyer]]
+    times = data.events.time[data.is_training]
     return int(times.max()) if len(times) else None
 
 
 def _thin(pairs: int, validation: int) -> list[str]:
-    """What a user must know of a model that had little to learn from; it goes into the manifest."""
+    """Notes for the manifest if the model had little to learn from."""
     notes = []
     if pairs < _FEW_PAIRS:
-        notes.append(f"only {pairs:,} training pairs: products are placed by their text, and hardly by what buyers did")
+        notes.append(f"only {pairs:,} training pairs: the vectors depend on the texts, and hardly on what buyers did")
     if not validation:
         ran = ": training ran for training.max_epochs" if pairs else ""
         notes.append(f"no buyer has enough events to validate on{ran}")
     return notes
-
-
-def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
-    temporary = path.with_suffix(".new")
-    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, temporary)
-    temporary.replace(path)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,15 +17,13 @@ from trainer.data.fingerprint import code_digest
 from trainer.errors import EncoderError
 from trainer.text.ngram_model import HashedNgramEmbedding
 from trainer.text.ngram_training import train_catalogue_encoder
+from twotower.artifact.fsync import write_atomically
 from twotower.text.normalise import Normaliser
 
 log = logging.getLogger(__name__)
 
-# the modules whose every change may change the catalogue encoder
-_ENCODER_CODE = {
-    "trainer": ("text/encoders", "text/ngram_model", "text/ngram_training", "text/typos"),
-    "twotower": ("text/ngrams", "text/normalise"),
-}
+# whatever changes the catalogue encoder; a package stands for all modules below it
+_ENCODER_CODE = ("trainer.text", "twotower.text")
 
 
 def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -> tuple[SentenceTransformer, str]:
@@ -50,13 +47,9 @@ def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -
 
 def save_encoder(model: SentenceTransformer, target: Path) -> None:
     """Saves a sentence-transformers folder; an interrupted save leaves no incomplete folder."""
-    temporary = target.with_name(f"{target.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    model.save(str(temporary), create_model_card=False)
-    if target.exists():
-        shutil.rmtree(target)
-    temporary.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with write_atomically(target) as temporary:
+        model.save(str(temporary), create_model_card=False)
 
 
 def load_pretrained(name: str, max_length: int) -> SentenceTransformer:

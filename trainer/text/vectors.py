@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainer.data.catalogue import Products
 from trainer.progress import track
 from twotower.arrays import Float32
+from twotower.artifact.fsync import write_atomically
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
@@ -88,13 +89,11 @@ class _VectorCache:
 
     def _write(self, count: int, parts: Iterable[NDArray[Any]]) -> None:
         """Writes `count` records part by part; an interrupted write leaves the old file."""
-        temporary = self._path.with_suffix(".new.npy")
         header = {"descr": np.lib.format.dtype_to_descr(self._type), "fortran_order": False, "shape": (count,)}
-        with temporary.open("wb") as file:
+        with write_atomically(self._path) as temporary, temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             for part in parts:
                 file.write(part.tobytes())
-        temporary.replace(self._path)
 
     def _load(self) -> NDArray[Any]:
         """The mapped records; none if there is no file or it is damaged."""

@@ -1,4 +1,4 @@
-"""products.sqlite: what is known of each product, for display, filters and the popular list. Opened read-only."""
+"""products.sqlite: every product's fields, for display, filters and the popular list. Opened read-only."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from twotower.errors import CorruptArtifact
 
 _COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity"
-
-
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -31,14 +29,12 @@ CREATE TABLE products (
   popularity REAL NOT NULL
 ) WITHOUT ROWID
 """
-
-
 # SQLite's default limit on host parameters is 32,766 since 3.32, 999 before
-_ASK = 900
+_MAX_PARAMETERS = 900
 
 
 class Product(NamedTuple):
-    """One product. `row` is its row in the vectors; `popularity` its share of all events' weight, 0 to 1."""
+    """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1."""
 
     id: str
     row: int
@@ -53,7 +49,7 @@ class Product(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What filters and the popular list need, by row: integer codes into the two lists of names, and arrays [N]."""
+    """The fields for filters and the popular list, arrays [N]; brand and category are places in the lists of names."""
 
     brands: list[str]
     categories: list[str]
@@ -64,7 +60,7 @@ class Columns(NamedTuple):
 
 
 def write_catalogue(path: Path, products: Iterable[Product]) -> None:
-    """Writes every product into a new file."""
+    """Writes all products into a new file."""
     connection = sqlite3.connect(path)
     try:
         with connection:
@@ -76,15 +72,15 @@ def write_catalogue(path: Path, products: Iterable[Product]) -> None:
 
 
 class Catalogue:
-    """The products of one version, read-only. Safe to use from several threads: they take turns."""
+    """The products of one version, read-only. Threads may share it: they take turns."""
 
     def __init__(self, path: Path) -> None:
         self._uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._path = path
         self._turn = threading.Lock()
         self._connection = self._open()
-        # CPython's connections are parts of a cycle, and a process that has settled its memory looks for none among
-        # what it holds: left to itself, each version that goes would keep its file open
+        # a connection is part of a reference cycle, which the collector skips after gc.freeze(): without this, each
+        # version that a service drops would keep its file open
         weakref.finalize(self, self._connection.close)
 
     def _open(self) -> sqlite3.Connection:
@@ -103,16 +99,16 @@ class Catalogue:
             raise CorruptArtifact(f"{self._path} cannot be read: {error}") from error
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
-        """One product per id, None where it is unknown."""
-        found: dict[str, Product] = {}
+        """One product per id, None for an unknown id."""
+        by_id: dict[str, Product] = {}
         wanted = list(dict.fromkeys(ids))
-        for start in range(0, len(wanted), _ASK):
-            part = wanted[start : start + _ASK]
+        for start in range(0, len(wanted), _MAX_PARAMETERS):
+            part = wanted[start : start + _MAX_PARAMETERS]
             marks = ",".join("?" * len(part))
             for record in self._all(f"SELECT {_COLUMNS} FROM products WHERE id IN ({marks})", part):
                 product = Product(*record)
-                found[product.id] = product._replace(in_stock=bool(product.in_stock))
-        return [found.get(one) for one in ids]
+                by_id[product.id] = product._replace(in_stock=bool(product.in_stock))
+        return [by_id.get(one) for one in ids]
 
     def columns(self) -> Columns:
         """Brand, category, stock and popularity of every row."""
@@ -133,13 +129,16 @@ class Catalogue:
 
 
 def read_product_rows(path: Path) -> dict[str, int]:
-    """product_ids.npy as product id → row, in the order of the rows. CorruptArtifact where it is not a list of ids."""
+    """Reads product_ids.npy as product id → row, in the order of the rows.
+
+    Raises CorruptArtifact if the file is no list of distinct ids.
+    """
     try:
         ids = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from error
     if ids.ndim != 1 or ids.dtype.kind != "U":
-        raise CorruptArtifact(f"{path} holds {ids.dtype} {list(ids.shape)}, wanted strings [N]")
+        raise CorruptArtifact(f"{path} holds {ids.dtype} {list(ids.shape)}, expected strings [N]")
     if not len(ids):
         raise CorruptArtifact(f"{path} holds no ids")
     rows = {product: row for row, product in enumerate(ids.tolist())}

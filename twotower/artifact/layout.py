@@ -22,7 +22,7 @@ class Layout:
 
     @property
     def pointers(self) -> Path:
-        """Locked by whoever changes CURRENT and PREVIOUS, or removes what they do not name; readers need no lock."""
+        """The lock for changing CURRENT and PREVIOUS and for removing versions; readers need no lock."""
         return self.root / ".pointers"
 
     @property
@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def work(self) -> Path:
-        """Checkpoints, caches and half-written versions: the trainer's alone, no service looks here."""
+        """Checkpoints, caches and half-written versions, for the trainer only."""
         return self.root / "work"
 
     def version(self, name: str) -> VersionLayout:
@@ -55,10 +55,10 @@ class VersionLayout:
     embeddings = property(lambda self: self.root / "product_embeddings.npy")
     ids = property(lambda self: self.root / "product_ids.npy")
     index = property(lambda self: self.root / "product_index.faiss")
-    # the same rows as the text encoder has them: what a search for words ranks by
+    # the text encoder's vectors of the same products, for search by text
     text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
     text_index = property(lambda self: self.root / "text_index.faiss")
-    # of a flat index of a small catalogue, beside it; it reads its vectors from `embeddings`
+    # only with a flat index of a small catalogue; it reads its vectors from `embeddings`
     nearest = property(lambda self: self.root / "nearest_products.onnx")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")

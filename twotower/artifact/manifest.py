@@ -1,4 +1,4 @@
-"""The manifest: what a version says of itself, and of each of its files."""
+"""The manifest: what a version is, with size and hash of each file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCHEMA = 1
 
 
 class FileEntry(BaseModel):
-    """What the manifest says of one file."""
+    """Size and hash of one file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,10 +19,10 @@ class FileEntry(BaseModel):
 
 
 class IndexStep(BaseModel):
-    """One measured way to search an index: how many rows it is asked for at the most, and what that takes and finds.
+    """A measured setting for searches of up to `depth` rows.
 
-    `parameter` is nprobe or efSearch (0 where the index has neither), `factor` how many rows are fetched for each one
-    wanted, `recall` the share of the true `depth` best that are found, `microseconds` a query's time on one thread.
+    `parameter`: nprobe or efSearch, 0 if the index has neither. `factor`: candidates fetched per row returned.
+    `recall`: share of the true `depth` nearest rows that are found. `microseconds`: time of a query on one thread.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,21 +35,21 @@ class IndexStep(BaseModel):
 
 
 class IndexSpec(BaseModel):
-    """What product_index.faiss is and how it is searched. The defaults are a flat index, as all older versions have."""
+    """The kind of a FAISS index and how to search it. The defaults describe a flat index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = "flat"
-    # as FAISS's factory takes it
+    # the string for FAISS's index factory
     factory: str = "Flat"
-    # what `parameter` of a step is called: nprobe, efSearch, or nothing
+    # the FAISS name of a step's `parameter`: nprobe, efSearch, or empty
     knob: str = ""
-    # for each depth the cheapest way that reaches the target, by rising depth; none for an exact index
+    # for each depth the fastest setting that reaches the target, by rising depth; none for an exact index
     steps: list[IndexStep] = []
-    # filters that allow so many products or fewer are answered by an exact scan of these alone
+    # a filter that allows at most this many products is answered by an exact scan of these
     exact_rows: int = 0
     target_recall: float = 1.0
-    # what recall was measured with, and every way that was tried
+    # the queries for measuring recall, and all settings that were measured
     queries: str = ""
     curve: list[IndexStep] = []
     bytes_per_vector: float | None = None
@@ -57,10 +57,10 @@ class IndexSpec(BaseModel):
 
 
 class TextSearch(BaseModel):
-    """How products are found by words: the index of text_embeddings.npy, and what it was measured to find.
+    """Search by text: the index of text_embeddings.npy and its measured quality.
 
-    Of `titles` searched for, `found_first` and `found_in_ten` are the shares that found a product of that title so high
-    in the list; the best cosine of 19 in 20 words of random letters is below `noise`.
+    `found_first`, `found_in_ten`: shares of `titles` queries that find a product of that title first, and among ten.
+    `noise`: the 95th percentile of the best cosine of words of random letters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,11 +73,11 @@ class TextSearch(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What one version is: read by services before they open anything else of it."""
+    """What a version is. Services read it before any other file of the version."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    schema_version: int = SCHEMA
+    schema_version: int
     version: str
     created_at: str
     # name and digest of the text encoder, and the size of its vectors
@@ -92,17 +92,16 @@ class Manifest(BaseModel):
     # event name -> weight, in the order of their integer codes (1, 2, ...)
     event_weights: dict[str, float]
     max_history: int
-    # what the data and the training were
+    # the settings of the training, with the fingerprint of data and code
     configuration: dict[str, Any]
     metrics: dict[str, Any]
     # why a version was kept back from CURRENT or published with a warning
-    notes: list[str] = []
-    # what the publish gate said: passed, warned, refused or off; empty in versions older than it
-    gate: str = ""
-    # the newest event that the published model was trained on
-    newest_event_ms: int | None = None
-    index: IndexSpec = IndexSpec()
-    # None in older versions, which find products by words through the item tower alone
-    text_search: TextSearch | None = None
+    notes: list[str]
+    # the publish gate's verdict: passed, warned, refused or off
+    gate: str
+    # the newest event that the published model was trained on; None if it was trained on none
+    newest_event_ms: int | None
+    index: IndexSpec
+    text_search: TextSearch
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from twotower.artifact.fsync import sync
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import NAME
 from twotower.errors import CorruptArtifact
@@ -17,14 +17,14 @@ from twotower.errors import CorruptArtifact
 
 @dataclass(frozen=True)
 class Pointer:
-    """What CURRENT or PREVIOUS says: a version's name and the sha256 of its manifest."""
+    """The content of CURRENT or PREVIOUS: a version's name and the sha256 of its manifest."""
 
     version: str
     manifest_sha256: str
 
 
 def read_pointer(path: Path) -> Pointer | None:
-    """The pointer in `path`, or None where there is none. CorruptArtifact where it is not one."""
+    """Returns the pointer in `path`, or None if there is no file. Raises CorruptArtifact if it is no pointer."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -38,8 +38,10 @@ def read_pointer(path: Path) -> Pointer | None:
 
 
 def read_to_repair(path: Path) -> Pointer | None:
-    """The pointer in `path`; None also of a damaged one, which publishing repairs. PREVIOUS stays then, for it is the
-    last version known to be good."""
+    """Returns the pointer in `path`, or None if it is missing or damaged.
+
+    Publishing repairs a damaged CURRENT, and leaves PREVIOUS alone then: it is the last version known to be good.
+    """
     try:
         return read_pointer(path)
     except CorruptArtifact:
@@ -48,15 +50,13 @@ def read_to_repair(path: Path) -> Pointer | None:
 
 @contextmanager
 def pointers_locked(layout: Layout) -> Iterator[None]:
-    """Nobody else changes a pointer or removes a version meanwhile; held for moments, so that nobody waits long."""
+    """Keeps others from changing a pointer or removing a version. Held for moments only."""
     with layout.pointers.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def write_pointer(path: Path, pointer: Pointer) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)
+    """Replaces a pointer; a reader sees the old one or the new one."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")

@@ -1,4 +1,4 @@
-"""Which versions are on disk, and the removal of old ones with the encoders that only they used."""
+"""Lists the versions on disk; removes old ones, and the encoders that only they used."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from twotower.errors import CorruptArtifact, NotFound
 def list_versions(layout: Layout) -> list[str]:
     """Names of the versions on disk, oldest first (by the creation time in their manifests).
 
-    A folder with another kind of name, such as a copy that somebody made, is not one of them.
+    Skips folders whose names cannot be versions' names, such as a copy.
     """
     if not layout.versions.is_dir():
         return []
-    found = []
+    versions = []
     for folder in layout.versions.iterdir():
         manifest = VersionLayout(folder).manifest
         if NAME.match(folder.name) and manifest.is_file():
-            found.append((_created_at(manifest), folder.name))
-    return [name for _, name in sorted(found)]
+            versions.append((_created_at(manifest), folder.name))
+    return [name for _, name in sorted(versions)]
 
 
 def _created_at(manifest: Path) -> str:
-    """When a version was made; the empty string, so oldest of all, where its manifest cannot be read."""
+    """The creation time of a version; "" if its manifest cannot be read, which counts as the oldest."""
     try:
         return str(json.loads(manifest.read_bytes()).get("created_at", ""))
     except (ValueError, AttributeError):
@@ -37,22 +37,21 @@ def _created_at(manifest: Path) -> str:
 
 
 def prune(layout: Layout, keep: int) -> list[str]:
-    """Removes the oldest versions beyond the newest `keep`, never CURRENT or PREVIOUS, nor what these were trained as
-    where they are refreshes of it; then unused encoders.
+    """Removes all but the newest `keep` versions, then unused encoders. Returns the names of the removed versions.
 
-    Returns the names of the removed versions.
+    CURRENT and PREVIOUS always stay, and so do the trained versions that they are refreshes of.
     """
-    named = _kept(layout)
-    return remove_versions(layout, [name for name in list_versions(layout)[: -keep or None] if name not in named])
+    kept = _kept(layout)
+    return remove_versions(layout, [name for name in list_versions(layout)[: -keep or None] if name not in kept])
 
 
 def named_versions(layout: Layout) -> set[str]:
-    """What CURRENT and PREVIOUS name."""
+    """The versions that CURRENT and PREVIOUS name."""
     return {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
 
 
 def _kept(layout: Layout) -> set[str]:
-    """What CURRENT and PREVIOUS name, and what these were trained as."""
+    """The versions that CURRENT and PREVIOUS name, and the ones that these were trained as."""
     named = named_versions(layout)
     return named | {_trained_as(layout, name) for name in named}
 
@@ -65,9 +64,9 @@ def _trained_as(layout: Layout, name: str) -> str:
 
 
 def remove_versions(layout: Layout, names: Sequence[str]) -> list[str]:
-    """Removes versions, and then the encoders that no version names any more.
+    """Removes versions, then the encoders that no version names any more. Returns the names of the removed versions.
 
-    One that CURRENT or PREVIOUS names or needs by now stays. Returns the names of those that are gone.
+    A version stays if CURRENT or PREVIOUS has come to name or need it.
     """
     removed = [name for name in names if _remove_version(layout, name)]
     _prune_encoders(layout)
@@ -84,7 +83,7 @@ def _remove_version(layout: Layout, name: str) -> bool:
 
 
 def _set_aside(layout: Layout, folder: Path, name: str) -> Path:
-    """Renames a folder that is to be removed: one that is half removed when the process dies must not look whole."""
+    """Renames a folder before its removal: if the process dies halfway, the rest must not look whole."""
     leaving = layout.work / f"removed-{name}"
     layout.work.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(leaving, ignore_errors=True)
@@ -93,19 +92,19 @@ def _set_aside(layout: Layout, folder: Path, name: str) -> Path:
 
 
 def remove_encoder(layout: Layout, digest: str) -> None:
-    """Removes a text encoder's folder, whole or not at all."""
+    """Removes a text encoder's folder, as a whole or not at all."""
     shutil.rmtree(_set_aside(layout, layout.encoder(digest).root, f"encoder-{digest}"))
 
 
 def remove_leftovers(layout: Layout) -> None:
-    """Removes what a writer or a remover that was killed has left; only where no other may be at work."""
+    """Removes what killed writers and removers have left. Call it only while no other can be at work."""
     for pattern in ("version-*", "removed-*", "encoder-export"):
         for left in layout.work.glob(pattern):
             shutil.rmtree(left)
 
 
 def _prune_encoders(layout: Layout) -> None:
-    """Removes the encoders that no version names; none of them where one version cannot say what it names."""
+    """Removes the encoders that no version names; none of them if a version's manifest cannot be read."""
     try:
         used = {open_version(layout, name).manifest.encoder_digest for name in list_versions(layout)}
     except CorruptArtifact:

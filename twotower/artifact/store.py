@@ -1,4 +1,4 @@
-"""Writes a version whole or not at all, and publishes it."""
+"""Writes a version as a whole or not at all, and publishes it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from twotower.errors import Overtaken
 
 
 def publish(layout: Layout, name: str, expected: Pointer | None = None) -> Pointer:
-    """Names an existing version in CURRENT, and what CURRENT named before in PREVIOUS; by rename, in that order.
+    """Names an existing version in CURRENT, after naming the version that CURRENT named before in PREVIOUS.
 
-    Every file of the version is hashed first: CorruptArtifact leaves both pointers as they were. So does Overtaken,
-    where CURRENT is not what is `expected` (None: whatever it is).
+    Hashes every file of the version first. Raises CorruptArtifact if one is damaged, and Overtaken if CURRENT is not
+    `expected` (None expects nothing); both pointers then stay as they were.
     """
     version = open_version(layout, name)
     pointer = Pointer(name, describe(version.layout.manifest).sha256)
     verify(version)
     with pointers_locked(layout):
-        # hashing takes long enough for a trainer to have removed it
+        # a trainer may have removed the version while it was hashed
         open_version(layout, name, pointer.manifest_sha256)
         before = read_to_repair(layout.current)
         if expected is not None and before != expected:
             raise Overtaken(
-                f"CURRENT names {before.version if before else 'nothing'} by now, not {expected.version}, of which "
-                f"{name} was made: it is not published; run it again"
+                f"CURRENT names {before.version if before else 'nothing'} by now, not {expected.version}: {name} is a "
+                f"refresh of {expected.version} and is not published; run it again"
             )
         if before == pointer:
             return pointer
@@ -45,16 +45,16 @@ def write_version(
     fill: Callable[[VersionLayout], Manifest],
     check: Callable[[Version], None] = lambda version: None,
 ) -> Version:
-    """Writes a version folder so that nobody ever sees half of it, or one that cannot be used.
+    """Writes a version folder that appears only when it is complete and passes `check`.
 
-    `fill` writes every file into a temporary folder and returns the manifest (its `files` are filled in here); the
-    folder is fsynced, given to `check`, which raises where it should not be there, and renamed into `versions/`. On any
-    error the temporary folder is removed.
+    `fill` writes every file into a temporary folder and returns the manifest, whose `files` are filled in here. The
+    folder is forced to disk, then `check` may raise, then the folder is renamed into `versions/`. Any error removes the
+    temporary folder.
     """
     if not NAME.match(name):
         raise ValueError(f"{name!r} is not a version name")
     if layout.version(name).root.exists():
-        raise FileExistsError(f"version {name!r} exists already in {layout.versions}")
+        raise FileExistsError(f"version {name!r} already exists in {layout.versions}")
     layout.versions.mkdir(parents=True, exist_ok=True)
     layout.work.mkdir(parents=True, exist_ok=True)
     temporary = VersionLayout(layout.work / f"version-{name}")

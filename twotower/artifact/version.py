@@ -14,14 +14,12 @@ from twotower.artifact.manifest import SCHEMA, FileEntry, Manifest
 from twotower.errors import CorruptArtifact, NotFound
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
-
-
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Version:
-    """One opened version: its manifest, its folder, and its encoder's folder."""
+    """An opened version: its manifest, its folder and its encoder's folder."""
 
     manifest: Manifest
     layout: VersionLayout
@@ -33,32 +31,32 @@ class Version:
 
     @property
     def trained_as(self) -> str:
-        """The version whose model a refresh has; its own name where a training made it."""
+        """The trained version that a refresh has its model from; a trained version's own name."""
         return str(self.manifest.configuration.get("trained_as", self.name))
 
     @property
     def nearest(self) -> Path | None:
-        """The graph beside a flat index, or None where the version has none."""
+        """The graph next to a flat index, or None if the version has none."""
         path: Path = self.layout.nearest
         return path if path.name in self.manifest.files else None
 
     def check(self, *paths: Path) -> None:
-        """Hashes the files that are about to be opened. CorruptArtifact where one does not match the manifest."""
+        """Hashes files that are about to be opened. Raises CorruptArtifact if one does not match the manifest."""
         for path in paths:
             shared = path.parent == self.encoder.root
             entries = self.manifest.encoder_files if shared else self.manifest.files
             entry = entries.get(path.name)
             if entry is None:
                 raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
-            found = describe(path)
-            if found.size != entry.size:
-                raise CorruptArtifact(f"{path} has {found.size} bytes, its manifest says {entry.size}")
-            if found.sha256 != entry.sha256:
-                raise CorruptArtifact(f"{path} has sha256 {found.sha256}, its manifest says {entry.sha256}")
+            actual = describe(path)
+            if actual.size != entry.size:
+                raise CorruptArtifact(f"{path} has {actual.size} bytes, its manifest says {entry.size}")
+            if actual.sha256 != entry.sha256:
+                raise CorruptArtifact(f"{path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
 
 
 def describe(path: Path) -> FileEntry:
-    """Size and sha256 of a file. CorruptArtifact where it cannot be read."""
+    """Returns size and sha256 of a file. Raises CorruptArtifact if it cannot be read."""
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as file:
@@ -71,9 +69,9 @@ def describe(path: Path) -> FileEntry:
 
 
 def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Version:
-    """The version `name`, its manifest checked against `manifest_sha256` where given.
+    """Opens the version `name` and checks its manifest, against `manifest_sha256` too if that is given.
 
-    NotFound where there is no such version, CorruptArtifact where its manifest is not what it should be.
+    Raises NotFound if there is no such version, CorruptArtifact if its manifest is damaged.
     """
     if not NAME.match(name):
         raise NotFound(f"{name!r} is not a version name", field="version")
@@ -81,9 +79,9 @@ def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Versio
     if not files.manifest.is_file():
         raise NotFound(f"there is no version {name!r} in {layout.versions}", field="version")
     raw = files.manifest.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if manifest_sha256 and found != manifest_sha256:
-        raise CorruptArtifact(f"{files.manifest} has sha256 {found}, CURRENT says {manifest_sha256}")
+    actual_sha256 = hashlib.sha256(raw).hexdigest()
+    if manifest_sha256 and actual_sha256 != manifest_sha256:
+        raise CorruptArtifact(f"{files.manifest} has sha256 {actual_sha256}, CURRENT says {manifest_sha256}")
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""vocab.json: brand and category names to the indices of their embeddings."""
+"""vocab.json: maps names of brands and categories to the indices of their embeddings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from twotower.errors import CorruptArtifact
 from twotower.text.normalise import Normaliser
 
-# the settings of every vocab.json so far: with others its names would not be found
+# vocab.json does not record these settings: with others, its names would not be found
 _fold = Normaliser(letters=True, teh_marbuta=True)
 
 
 @dataclass(frozen=True)
 class Vocab:
-    """Folded name → index, 1 and up; 0 is unknown. Names that differ only in spelling share an index."""
+    """Folded name → index from 1; 0 is unknown. Names that differ only in spelling share an index."""
 
     brand: Mapping[str, int]
     category: Mapping[str, int]
@@ -30,8 +30,8 @@ class Vocab:
     @classmethod
     def load(cls, path: Path) -> Vocab:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(dict(found["brand"]), dict(found["category"]))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(dict(content["brand"]), dict(content["category"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptArtifact(f"{path} is not a vocabulary: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The graph beside a flat index: a batch of queries against every product vector."""
+"""The graph of a small catalogue's vectors: searches a few queries together, exactly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from twotower.graphs.graph import Graph
 
 
 class NearestProducts:
-    """queries [B, D], k → inner products and rows [B, k] of the k nearest of all products, best first.
+    """queries [B, D], k → inner products and rows [B, k] of the k nearest products, best first.
 
-    The graph holds the vectors in the order in which the processor multiplies them, made once: a few queries then share
-    one pass over them, where a BLAS rearranges them at every call. CorruptArtifact where it is not of `count` products
-    of `dimension`.
+    The graph packs the vectors once, in the order in which the processor multiplies them, and a few queries share one
+    pass over them; BLAS packs them again at every call. Raises CorruptArtifact if the file does not hold `count`
+    vectors of `dimension`.
     """
 
     def __init__(self, path: Path, count: int, dimension: int, threads: int) -> None:
@@ -28,5 +28,5 @@ class NearestProducts:
 
     def search(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
         scores, rows = self._graph.run({"queries": queries, "k": np.array([k], np.int64)})
-        # of the two integer types of 64 bits FAISS knows but numpy's own
+        # numpy has two 64-bit integer types, and FAISS takes only one of them
         return scores, rows.view(np.int64)

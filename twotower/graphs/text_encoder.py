@@ -1,4 +1,4 @@
-"""The frozen text encoder as services run it: tokenizer, ONNX graph, and the settings they were exported with."""
+"""The frozen text encoder: tokenizer, ONNX graph, and the settings that they were exported with."""
 
 from __future__ import annotations
 
@@ -17,35 +17,29 @@ from twotower.graphs.graph import VectorGraph
 from twotower.text.ngrams import Bag, NgramSpec, pad
 from twotower.text.normalise import Normaliser
 
-# places (texts x longest text) of one batch: a transformer's activations of about this many stay in the caches
-_BATCH_PLACES = {"tokenizer": 512, "ngrams": 16_384}
-
-
-# with letters, digits and both scripts
+# tokens of one batch, padding included (texts x longest text): a transformer's activations then stay in the caches
+_BATCH_TOKENS = {"tokenizer": 512, "ngrams": 16_384}
+# the text that tests a processor's arithmetic: letters, digits, both scripts
 PROBE = "خاتم ذهب عيار 21 gold ring"
-
-
 _PROBE_TOLERANCE = 1e-4
-
-
-# above this share of padding a batch of its own is cheaper
-_MOST_PADDING = 0.2
+# with a larger share of padding, a batch of its own is cheaper
+_MAX_PADDING = 0.2
 
 
 class Quantised(BaseModel):
-    """How near an int8 graph is to the float32 one that it was made from: cosines over texts of the catalogue."""
+    """How near an int8 graph's vectors are to those of the float32 graph: cosines over texts of the catalogue."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mean_cosine: float
     min_cosine: float
     texts: int
-    # the vector of PROBE as the machine that made the graph computes it
+    # the vector of PROBE on the machine that quantised the graph
     probe: list[float]
 
 
 class EncoderSpec(BaseModel):
-    """What encoder.json holds: everything beside the graph that decides a text's vector."""
+    """The content of encoder.json: all that decides a text's vector besides the graph."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,20 +48,20 @@ class EncoderSpec(BaseModel):
     name: str
     dimension: int
     normaliser: dict[str, bool]
-    # how `text.item_text` puts an item's text together; another template would need another reader
+    # how `item_text` joins title and description; another template would need another reader
     template: Literal["{title} {description}"] = "{title} {description}"
     prompt: str = ""
     max_length: int
     ngrams: dict[str, int] | None = None
-    # None: the graph is the float32 one; otherwise its matrices are int8, and this near
+    # None for a float32 graph; with int8 matrices, how near they are
     int8: Quantised | None = None
 
 
 class TextEncoder:
-    """Texts to vectors [B, E], exactly as the trainer's encoder gives them.
+    """Encodes texts to vectors [B, E], exactly as the trainer's encoder does.
 
-    `texts` are raw: normalisation and prompt are applied here. Batches hold texts of about one length, at most a fifth
-    of them padding; up to `threads` batches run at a time, each on one thread, so their number changes no vector.
+    Takes raw texts: normalisation and prompt are applied here. A batch holds texts of similar length. Up to `threads`
+    batches run at a time, each on one thread, so that the number of threads changes no vector.
     """
 
     def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: VectorGraph, threads: int = 1) -> None:
@@ -79,9 +73,9 @@ class TextEncoder:
 
     @classmethod
     def load(cls, layout: EncoderLayout, threads: int) -> TextEncoder:
-        """Reads the three files of an encoder folder, which must have been checked before.
+        """Reads the files of an encoder folder, which must be verified already.
 
-        CorruptArtifact where this machine computes an int8 graph otherwise than the one that made it.
+        Raises CorruptArtifact if this processor computes an int8 graph differently from the one that quantised it.
         """
         spec = EncoderSpec.model_validate_json(layout.spec.read_bytes())
         encoder = cls(spec, load_tokenizer(spec, layout.tokenizer), text_graph(layout.graph), threads)
@@ -92,7 +86,7 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
         """Vectors [B, E] of raw texts, in their order."""
         tokens = [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
-        batches = list(cut_batches([len(one.ids) for one in tokens], batch_size, _BATCH_PLACES[self.spec.kind]))
+        batches = list(cut_batches([len(one.ids) for one in tokens], batch_size, _BATCH_TOKENS[self.spec.kind]))
         vectors = np.empty((len(tokens), self.spec.dimension), np.float32)
 
         def run(rows: list[int]) -> None:
@@ -104,18 +98,18 @@ class TextEncoder:
                 run(rows)
         else:
             with ThreadPoolExecutor(self._threads) as pool:
-                # the longest first, so that no thread is left with one at the end
+                # the longest first, so that none of them starts last and runs alone
                 for _ in pool.map(run, reversed(batches)):
                     pass
         return vectors
 
     def _check_arithmetic(self, int8: Quantised, path: Path) -> None:
-        # a kernel that cuts off sums of 8-bit products, as some of x86 do without VNNI, where the weights allow it
+        # x86 without VNNI may saturate sums of 8-bit products, which changes vectors
         difference = float(np.abs(self.encode([PROBE])[0] - np.array(int8.probe, np.float32)).max())
         if not difference <= _PROBE_TOLERANCE:
             raise CorruptArtifact(
-                f"{path} gives other vectors on this processor than where it was made (by {difference:.1e}, allowed "
-                f"{_PROBE_TOLERANCE:.0e}); train with encoder.quantisation=none"
+                f"{path} gives other vectors on this processor than on the one that quantised it: they differ by "
+                f"{difference:.1e}, allowed is {_PROBE_TOLERANCE:.0e}; train with encoder.quantisation=none"
             )
 
     def _tokenize(self, text: str) -> Bag:
@@ -126,23 +120,23 @@ class TextEncoder:
 
 
 def text_graph(path: Path) -> VectorGraph:
-    """The graph of a text encoder. One thread: TextEncoder runs several batches at a time instead."""
+    """The graph of a text encoder, on one thread: TextEncoder runs several batches at a time instead."""
     return VectorGraph(path, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads=1)
 
 
-def cut_batches(lengths: Sequence[int], most_texts: int, most_places: int) -> Iterator[list[int]]:
-    """The rows of every batch, shortest texts first.
+def cut_batches(lengths: Sequence[int], max_texts: int, max_tokens: int) -> Iterator[list[int]]:
+    """The rows of each batch, shortest texts first.
 
-    A batch has at most `most_texts` rows, `most_places` places (rows x its longest) unless it is a single text, and a
-    fifth of its places at most are padding.
+    A batch has at most `max_texts` rows and, unless it is a single text, `max_tokens` tokens with padding (rows x its
+    longest). At most a fifth of its tokens are padding.
     """
     batch: list[int] = []
     filled = 0
     for row in sorted(range(len(lengths)), key=lengths.__getitem__):
         length = lengths[row]
-        places = (len(batch) + 1) * length
-        padding = places - filled - length
-        if batch and (len(batch) == most_texts or places > most_places or padding > _MOST_PADDING * places):
+        tokens = (len(batch) + 1) * length
+        padding = tokens - filled - length
+        if batch and (len(batch) == max_texts or tokens > max_tokens or padding > _MAX_PADDING * tokens):
             yield batch
             batch, filled = [], 0
         batch.append(row)
@@ -152,7 +146,7 @@ def cut_batches(lengths: Sequence[int], most_texts: int, most_places: int) -> It
 
 
 def load_tokenizer(spec: EncoderSpec, path: Path) -> Any:
-    """The tokenizer that the specification names: n-grams need no file, the other kind reads tokenizer.json."""
+    """The tokenizer that `spec` names: n-grams need no file, the other kind reads tokenizer.json at `path`."""
     if spec.kind == "ngrams":
         return NgramSpec(**(spec.ngrams or {}))
     from tokenizers import Tokenizer  # only the item service and the trainer have it

@@ -1,4 +1,4 @@
-"""One exported ONNX graph: its session, with input names and shapes checked before the runtime sees them."""
+"""The exported item tower and buyer tower."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BuyerTower:
         self._graph = VectorGraph(path, shapes, "vector", threads)
 
     def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
-        """Vectors [B, D] of histories whose item vectors have been gathered already."""
+        """Vectors [B, D] of a batch of histories; `items` holds their item vectors."""
         values: dict[str, NDArray[Any]] = {
             "items": items,
             "weights": batch.weights,

@@ -1,4 +1,4 @@
-"""The client side: channels that find every replica, and calls with a deadline."""
+"""The client side: channels over all replicas of a service, and unary calls with a deadline."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from collections.abc import Awaitable, Callable
 
 import grpc
 
-from twotower.errors import (
-    DeadlineExceeded,
-)
+from twotower.errors import DeadlineExceeded
 from twotower.serving import telemetry
 from twotower.serving.status import REQUEST_ID_KEY, from_status
 from twotower.serving.workers import Result
 
-# gRPC's own schemes; `dns:50051` is a port of a host of that name
+# gRPC's own schemes; `dns:50051` is port 50051 of a host named "dns"
 _SCHEME = re.compile("(?:ipv4|ipv6|unix|unix-abstract|vsock|xds):|dns:.*:")
 
 
 def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
-    """A channel to every replica behind `address`, taking turns; made inside the running event loop.
+    """A channel that takes turns over the replicas behind `address`, a `host:port` or any gRPC target.
 
-    `address` may be `host:port` or any gRPC target; names are resolved through DNS again on every reconnect.
+    Call it inside the running event loop. gRPC resolves names again on every reconnect.
     """
     retry = {
         "maxAttempts": 3,
@@ -43,7 +41,7 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
             ("grpc.max_send_message_length", max_message_mb << 20),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 5_000),
-            # a replica that comes back is found again within a second or two
+            # clients reach a replica again within a second or two of its return
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -53,12 +51,15 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
 
 
 def as_target(address: str) -> str:
-    """`address` itself where it is a gRPC target of some scheme, otherwise the target that has DNS look it up."""
+    """`address` itself if it is a gRPC target with a scheme, otherwise a target that looks it up in DNS."""
     return address if ":///" in address or _SCHEME.match(address) else f"dns:///{address}"
 
 
 async def call(method: Callable[..., Awaitable[Result]], request: object, timeout: float, name: str) -> Result:
-    """One unary call with the request id and a deadline of `timeout` seconds; a status comes back as our error."""
+    """Makes one unary call with the request id and a deadline of `timeout` seconds.
+
+    Raises DeadlineExceeded if no time is left, or the error of `twotower.errors` that the status stands for.
+    """
     if timeout <= 0:
         raise DeadlineExceeded(f"no time is left to ask {name}")
     metadata = ((REQUEST_ID_KEY, telemetry.request_id.get() or telemetry.new_request_id()),)

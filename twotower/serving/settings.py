@@ -1,4 +1,4 @@
-"""Settings of a process: a pydantic model read once, from `TWOTOWER_*` environment names."""
+"""Settings of a process: a pydantic model, read once from `TWOTOWER_*` environment variables."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from twotower.errors import SettingsError
 
 PREFIX = "TWOTOWER_"
-
-
-# Names that belong to other parts of the system: one environment file may serve all of them.
-SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "TRAINER", "DEMO")
-
-
+# variables with these prefixes belong to other processes: one environment file may hold the settings of all
+SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "DEMO")
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 
 
 class ProcessSettings(BaseModel):
-    """What every process has. A field `port` of the item service is read from TWOTOWER_ITEM_PORT."""
+    """The settings of every process. TWOTOWER_ITEM_PORT sets the field `port` of the item service."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -32,19 +28,23 @@ class ProcessSettings(BaseModel):
 
 
 class ServiceSettings(ProcessSettings):
-    """What every gRPC service has."""
+    """The settings of every gRPC service."""
 
     artifacts: Path = Field(Path("artifacts"), description="artifact folder, read only")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
     threads: int = Field(1, ge=1, le=64, description="worker threads for FAISS or ONNX Runtime")
-    queue: int = Field(256, ge=1, description="batches that may wait for a worker before calls are refused")
-    max_batch: int = Field(1024, ge=1, description="most rows in one call")
+    queue: int = Field(256, ge=1, description="calls that may wait for a worker; further ones are refused")
+    max_batch: int = Field(1024, ge=1, description="maximum rows in one call")
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
-    poll_seconds: float = Field(2.0, gt=0, description="how often CURRENT is looked at")
-    drain_seconds: float = Field(10.0, ge=0, description="time that running calls get after SIGTERM")
-    max_connection_age_seconds: float = Field(60.0, gt=0, description="age at which clients reconnect")
+    poll_seconds: float = Field(2.0, gt=0, description="seconds between two looks at CURRENT")
+    drain_seconds: float = Field(10.0, ge=0, description="seconds that running calls get after SIGTERM")
+    max_connection_age_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="age in seconds at which a connection is closed, so that clients spread over new replicas",
+    )
 
 
 Settings = TypeVar("Settings", bound=ProcessSettings)
@@ -53,8 +53,8 @@ Settings = TypeVar("Settings", bound=ProcessSettings)
 def read_settings(model: type[Settings], service: str, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of `service` ("item", "buyer", ...) from `environ`.
 
-    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL are shared by all. Raises
-    SettingsError naming an unknown name (with the nearest known one) or a value that does not fit.
+    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; all processes share TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL. Raises
+    SettingsError for an unknown variable, with the nearest known one, and for a value that does not fit.
     """
     own = f"{PREFIX}{service.upper()}_"
     others = tuple(f"{PREFIX}{name}_" for name in SERVICES if name != service.upper())
@@ -73,7 +73,7 @@ def read_settings(model: type[Settings], service: str, environ: Mapping[str, str
             near = difflib.get_close_matches(name, [*known, *SHARED], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"unknown setting {name}{hint}")
-    # a service's own name wins over the shared one, whatever the order of the environment
+    # a service's own variable overrides the shared one, whatever the order of the environment
     values |= {known[name]: environ[name] for name in known if name in environ}
     try:
         return model.model_validate(values)
@@ -84,7 +84,7 @@ def read_settings(model: type[Settings], service: str, environ: Mapping[str, str
 def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -> str:
     place = item["loc"]
     field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
-    # the name that was set, which may be the shared one
+    # the variable that was set may be the shared one
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
     # a URL may hold a password
     shown = re.sub("//.*@", "//...@", repr(item.get("input")))

@@ -1,4 +1,4 @@
-"""Our errors as gRPC statuses, and statuses as our errors."""
+"""Translates our errors to gRPC statuses, and statuses back to our errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,7 @@ from twotower.errors import (
 log = logging.getLogger(__name__)
 
 REQUEST_ID_KEY = "x-request-id"
-
-
 DETAIL_KEY = "x-error-bin"
-
-
 STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     NotFound: grpc.StatusCode.NOT_FOUND,
@@ -39,7 +35,7 @@ STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
 
 
 def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
-    """Our error for a status that the service `name` answered with."""
+    """The error that a status of the service `name` stands for."""
     message = error.details() or error.code().name
     packed = next((value for key, value in error.trailing_metadata() or () if key == DETAIL_KEY), None)
     detail: dict[str, Any] = json.loads(packed) if packed else {}
@@ -62,7 +58,7 @@ def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
         case grpc.StatusCode.UNAVAILABLE if packed:
             return Unavailable(f"{name}: {message}")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
-            # gRPC's own words name addresses of the inside: they are for the log, not for callers
+            # gRPC's message names internal addresses, which belong in the log and not in an answer
             log.info("%s cannot be reached: %s", name, message)
             return Unavailable(f"{name} cannot be reached")
         case _:
@@ -71,4 +67,5 @@ def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
 
 
 def pack_detail(error: TwoTowerError) -> bytes:
+    """The machine-readable part of an error, as it travels in the trailing metadata."""
     return json.dumps(error.detail(), ensure_ascii=False).encode("utf-8", "replace")

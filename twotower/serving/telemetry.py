@@ -13,29 +13,17 @@ from datetime import UTC, datetime
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
-
-
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-
-
 CALL_SECONDS = Histogram(
     "twotower_call_seconds", "Time of a call in this process", ["method", "status"], buckets=_BUCKETS
 )
 
 
 CALL_ROWS = Counter("twotower_call_rows", "Rows (items, buyers, queries) answered", ["method"])
-
-
 MODEL_INFO = Gauge("twotower_model_info", "1 for the version that answers by default", ["version"])
-
-
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
-
-
-# objects made, less those freed, between two rounds of the garbage collector over the youngest
+# the collector looks at the youngest objects when this many more have been allocated than freed
 _GC_ALLOCATIONS = 20_000
-
-
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -74,15 +62,15 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # it reports each faster build of the library that this processor or package lacks
+    # it logs every faster build of FAISS that this processor or package lacks
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
-def settle_memory() -> None:
-    """Takes what a process has loaded so far out of the garbage collector's rounds, and makes those rare.
+def freeze_loaded_objects() -> None:
+    """Exempts all objects that exist now from garbage collection, and makes collections rare.
 
-    A round walks every object that may be part of a cycle; the catalogue's would make it one pause of milliseconds
-    after another, and a request leaves next to none.
+    A collection visits every object that may be part of a cycle. A catalogue's objects would make each one a pause of
+    milliseconds, and requests leave almost no cycles behind.
     """
     gc.collect()
     gc.freeze()
@@ -90,6 +78,6 @@ def settle_memory() -> None:
 
 
 def serve_metrics(host: str, port: int) -> int:
-    """Starts the Prometheus endpoint in a thread of its own and returns its port (a free one for 0)."""
+    """Starts the Prometheus endpoint in its own thread and returns its port; 0 asks for a free one."""
     server, _ = start_http_server(port, addr=host)
     return int(server.server_port)

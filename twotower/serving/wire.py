@@ -1,4 +1,4 @@
-"""Vectors and histories to and from what travels in a protobuf message. The only place that knows the byte order."""
+"""Packs vectors, ids and histories into protobuf fields and back. The only module that knows the byte order."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
 from twotower.pb import common_pb2
 
-# stands between the interactions of one packed history, as NUL stands between the parts of one interaction
+# separates the interactions of a packed history; NUL separates the parts of an interaction
 SEPARATOR = "\x1e"
-
-
 _PART = "[^\0\x1e]+"
-
-
 _PACKED = re.compile(f"{_PART}\0{_PART}\0[0-9]{{1,18}}(?:\x1e{_PART}\0{_PART}\0[0-9]{{1,18}})*")
 
 
@@ -29,7 +25,7 @@ def pack(vectors: Float32, model_version: str) -> common_pb2.Vectors:
 
 
 def unpack(message: common_pb2.Vectors) -> Float32:
-    """The message's vectors [B, D], a read-only view of its bytes. InvalidInput where sizes do not fit."""
+    """The message's vectors [B, D], a read-only view of its bytes. Raises InvalidInput if the sizes do not fit."""
     size, dimension = len(message.data), message.dimension
     if dimension == 0:
         raise InvalidInput("vectors.dimension", dimension, "must be at least 1")
@@ -38,16 +34,16 @@ def unpack(message: common_pb2.Vectors) -> Float32:
     return np.frombuffer(message.data, dtype="<f4").reshape(-1, dimension)
 
 
-def check_batch(rows: int, most: int, field: str, least: int = 1) -> None:
-    """InvalidInput naming `field` where a call has fewer than `least` rows or more than `most`."""
-    if rows < least:
-        raise InvalidInput(field, rows, f"rows in one call, it takes {least}")
-    if rows > most:
-        raise InvalidInput(field, rows, f"rows in one call, the limit is {most}")
+def check_batch(rows: int, maximum: int, field: str, minimum: int = 1) -> None:
+    """Raises InvalidInput for `field` if a call has fewer than `minimum` rows or more than `maximum`."""
+    if rows < minimum:
+        raise InvalidInput(field, rows, f"rows in one call, the minimum is {minimum}")
+    if rows > maximum:
+        raise InvalidInput(field, rows, f"rows in one call, the limit is {maximum}")
 
 
 def row_error(error: InvalidInput | NotFound | None) -> common_pb2.RowError | None:
-    """Why one row has no result, as a message; None where it has one."""
+    """The reason why one row has no result, as a message; None if it has one."""
     if error is None:
         return None
     message = common_pb2.RowError(kind=type(error).__name__, field=error.field, message=str(error))
@@ -67,7 +63,7 @@ def unpack_scores(data: bytes) -> Float32:
 
 
 def pack_ids(ids: Sequence[str]) -> str:
-    """Product ids as one text, in their order; none of them is empty or holds a control character."""
+    """Product ids as one text, in their order. No id may be empty or hold a control character."""
     return "\0".join(ids)
 
 
@@ -77,7 +73,7 @@ def unpack_ids(text: str) -> list[str]:
 
 
 def pack_interaction(one: Interaction) -> str:
-    """`product NUL event NUL milliseconds`: in Redis, and in a packed history."""
+    """`product NUL event NUL milliseconds`, as Redis and packed histories hold it."""
     return f"{one.product_id}\0{one.event_type}\0{one.timestamp_ms}"
 
 
@@ -87,17 +83,15 @@ def pack_history(interactions: Sequence[Interaction]) -> str:
 
 
 def is_history(text: str) -> bool:
-    """Whether `unpack_history` can read a text; the empty one is a history of nothing."""
+    """True if `unpack_columns` can read a text; the empty text is an empty history."""
     return not text or _PACKED.fullmatch(text) is not None
 
 
-def unpack_history(text: str) -> list[Interaction]:
-    """What `pack_history` wrote. InvalidInput for any other text."""
-    return [Interaction(*one) for one in zip(*unpack_columns(text), strict=True)]
-
-
 def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:
-    """Products, event names and milliseconds of a packed history, in its order. InvalidInput for any other text."""
+    """Products, event names and milliseconds of a packed history, in its order.
+
+    Raises InvalidInput if the text is no packed history.
+    """
     if not text:
         return [], [], []
     parts = text.replace(SEPARATOR, "\0").split("\0")

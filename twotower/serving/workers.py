@@ -10,80 +10,73 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from twotower.errors import (
-    DeadlineExceeded,
-    Overloaded,
-)
+from twotower.errors import DeadlineExceeded, Overloaded
 
 Result = TypeVar("Result")
-
-
-# time.monotonic() at which the caller of the running call gives up
+# the time.monotonic() at which the caller of the running call gives up
 deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=math.inf)
-
-
-# a call that comes so soon after the end of another has waited for it
-_CLOSE_SECONDS = 0.0005
-
-
-# for so long after that, calls share the workers
-_SHARED_SECONDS = 1.0
+# a call that arrives this soon after another ended has waited for it: calls come back to back
+_BACK_TO_BACK_SECONDS = 0.0005
+# after back-to-back calls, short work runs on the pool for this long
+_POOL_SECONDS = 1.0
 
 
 class Workers:
-    """A bounded thread pool: FAISS and ONNX run here, and on the event loop only what `run_small` may run there."""
+    """A pool of `threads` threads, where at most `queue` calls wait. `run_short` may use the event loop instead."""
 
     def __init__(self, threads: int, queue: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._limit = threads + queue
         self._waiting = 0
         self._clock = clock
-        # when work ended on the event loop, and until when none is done there
-        self._ended = self._shared_until = -math.inf
+        # when work last ended on the event loop, and until when short work runs on the pool
+        self._ended = self._pool_until = -math.inf
 
     async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """`work(*arguments)` on a worker, which sees the request id of its caller.
+        """Runs `work(*arguments)` on a worker, under the caller's request id.
 
-        Overloaded where too many calls wait already; DeadlineExceeded, with nothing done, where the call's time has
-        run out before a worker is free.
+        Raises Overloaded if the queue is full, and DeadlineExceeded if no worker was free before the call's deadline;
+        the work is not done then.
         """
         if self._waiting >= self._limit:
             raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
         self._waiting += 1
-        # counted until the work ends, not until its caller gives up: a cancelled call still holds its thread
+        # a cancelled call still occupies its thread, so it counts until the work ends
         context = contextvars.copy_context()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: context.run(_in_time, work, *arguments))
+        future = asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: context.run(_run_unless_late, work, *arguments)
+        )
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 
-    async def run_small(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """`work(*arguments)` here on the event loop: for work of a few milliseconds, for handing it to a worker and
-        being woken by it takes .3.
+    async def run_short(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Runs `work(*arguments)`, a few milliseconds of work, on the event loop.
 
-        It goes to a worker all the same while others are waiting for one, so that it never overtakes them, and for a
-        second after calls have come faster than one thread serves them: workers are as many as may run at a time.
+        Handing it to a worker and waking up again would take 0.3 ms. Runs on the pool if work is queued, or for 1 s
+        after back-to-back calls.
         """
         now = self._clock()
-        if now - self._ended < _CLOSE_SECONDS:
-            self._shared_until = now + _SHARED_SECONDS
-        if self._waiting or now < self._shared_until:
+        if now - self._ended < _BACK_TO_BACK_SECONDS:
+            self._pool_until = now + _POOL_SECONDS
+        if self._waiting or now < self._pool_until:
             return await self.run(work, *arguments)
         try:
-            return _in_time(work, *arguments)
+            return _run_unless_late(work, *arguments)
         finally:
             self._ended = self._clock()
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1
         if not future.cancelled():
-            future.exception()  # seen here, so that work whose caller has gone is not reported as lost
+            future.exception()  # retrieved, or asyncio would report the error of a call whose caller has gone
 
     def close(self) -> None:
+        """Drops what waits and lets running work end."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _in_time(work: Callable[..., Result], *arguments: object) -> Result:
+def _run_unless_late(work: Callable[..., Result], *arguments: object) -> Result:
     late = time.monotonic() - deadline.get()
     if late >= 0:
-        raise DeadlineExceeded(f"the call waited for a worker until {late:.3f} s past its deadline")
+        raise DeadlineExceeded(f"no worker was free until {late:.3f} s after the deadline")
     return work(*arguments)

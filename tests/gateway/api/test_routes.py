@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
 import pytest_asyncio
-from numpy.typing import NDArray
 
 from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
-from retrieval_service import servicer
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.stack import Reference, Stack, as_json, check_list, event, stack
 from tests.helpers.tiny_version import build_version
 from twotower.artifact.layout import Layout
-from twotower.artifact.version import Version, open_version
+from twotower.artifact.version import open_version
 from twotower.graphs.text_encoder import TextEncoder
-from twotower.graphs.towers import ItemTower
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -270,16 +266,8 @@ async def test_what_is_like_a_product_of_which_nothing_is_known_comes_with_a_war
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/similar", product_id="p0", k=3)
         assert (answer["product_ids"], answer["scores"]) == (["p1", "p2", "p3"], [0, 0, 0])
-        assert answer["warnings"] == ["nothing is known of 'p0' to tell what is like it"]
+        assert answer["warnings"] == ["product 'p0' has no content and no events to compare"]
         assert (await system.answer("/similar", product_id="p1", k=3))["warnings"] == []
-
-
-def titled(version: Version, title: str) -> NDArray[np.float32]:
-    """The vector [D] of an item of which only the title is known."""
-    text = TextEncoder.load(version.encoder, 1).encode([title])
-    zero = np.zeros(1, np.int64)
-    vector: NDArray[np.float32] = ItemTower(version.layout.item_tower, 1).encode(text, zero, zero, zero)[0]
-    return vector
 
 
 async def test_search_finds_the_products_whose_texts_are_nearest(
@@ -317,40 +305,7 @@ async def test_words_that_no_product_reads_like_are_answered_with_a_warning(tmp_
     async with stack(tmp_path, redis) as system:
         answer = await system.answer("/search", q="asdfgh", k=3)
     assert len(answer["product_ids"]) == 3
-    assert answer["warnings"] == ["no product reads like 'asdfgh': these are no nearer to it than to random letters"]
-
-
-async def test_a_version_without_text_vectors_is_searched_by_its_tower_and_says_so(
-    tmp_path: Path, redis: RedisServer
-) -> None:
-    version = build_version(tmp_path, "older", texts=False)
-    vector = titled(version, "خاتم ذهب")
-    async with stack(tmp_path, redis) as system:
-        answer = await system.answer("/search", q="خاتم ذهب", k=7)
-    check_list(answer, Reference(tmp_path, "older").best(vector, 7))
-    (warning,) = answer["warnings"]
-    assert "keeps no text vectors" in warning
-    assert "ranked as an item of this title" in warning
-
-
-@pytest.mark.parametrize("dimension", [8, 12])  # 12 is that of the texts: they could be taken for the towers' vectors
-async def test_a_retrieval_service_of_an_older_release_is_asked_for_what_it_knows(
-    tmp_path: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, dimension: int
-) -> None:
-    search = servicer._search
-
-    def older(index: Any, version: str, request: Any) -> Any:
-        request.ClearField("texts")
-        return search(index, version, request)
-
-    monkeypatch.setattr(servicer, "_search", older)
-    version = build_version(tmp_path, "new", dimension=dimension)
-    vector = titled(version, "خاتم ذهب")
-    async with stack(tmp_path, redis) as system:
-        answer = await system.answer("/search", q="خاتم ذهب", k=7)
-    check_list(answer, Reference(tmp_path, "new").best(vector, 7))
-    (warning,) = answer["warnings"]
-    assert "of a release that does not search texts" in warning
+    assert answer["warnings"] == ["no product matches 'asdfgh': random letters match these products as well"]
 
 
 @pytest.mark.parametrize("q", ["!!!", "؟؟", "😀", "-", "«»", "_"])

@@ -310,7 +310,7 @@ async def test_nothing_is_kept_of_groups_that_have_gone() -> None:
         await batcher.call(version, LATER, f"v{version}")
     await settle()
     assert not batcher._queues
-    assert not batcher._left
+    assert not batcher._sent_at
     assert not batcher._alarms
 
 

@@ -277,28 +277,6 @@ async def _asked(stub: item_pb2_grpc.ItemServiceStub, asked: list[ItemEncoder]) 
     return len(set(map(id, asked)))
 
 
-async def test_a_service_without_streams_is_called_without_them(tiny: Path) -> None:
-    class Older(item_pb2_grpc.ItemServiceServicer):
-        async def Encode(self, request: Any, context: Any) -> item_pb2.EncodeResponse:
-            return item_pb2.EncodeResponse(items=[item_pb2.EncodedItem() for _ in request.items])
-
-    server, now = grpc.aio.server(), [100.0]
-    item_pb2_grpc.add_ItemServiceServicer_to_server(Older(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with client(f"127.0.0.1:{port}", clock=lambda: now[0]) as one:
-            for _ in range(3):
-                assert len((await one.call()).items) == 1
-            assert (len(one.streams.calls), len(one.alone.calls)) == (1, 3)
-            # it may have been replaced since
-            now[0] += 61
-            await one.call()
-            assert (len(one.streams.calls), len(one.alone.calls)) == (2, 4)
-    finally:
-        await server.stop(None)
-
-
 async def test_nobody_listening_is_unavailable() -> None:
     async with client(f"127.0.0.1:{free_port()}") as one:
         for _ in range(2):

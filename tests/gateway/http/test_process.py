@@ -201,7 +201,7 @@ def test_a_wrong_redis_url_ends_the_process_in_one_line_without_its_password() -
     url = "redis://me:secret@127.0.0.1:6379/zero"
     with process("-m", "gateway", environ=ENVIRON | {"TWOTOWER_GATEWAY_REDIS_URL": url}) as running:
         assert running.finish() == 2
-    problem = "Value error, '/zero' is not the number of a database"
+    problem = "Value error, '/zero' is not a database number"
     assert running.lines == [f"gateway: TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/zero': {problem}"]
 
 

@@ -19,14 +19,8 @@ from tests.helpers.redis_server import RedisServer
 from tests.helpers.stack import Stack, stack
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
 ROW = {"product_id": "p1", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
-
-
 ABSENT = object()
-
-
 TEN_MB = "x" * 10_000_000
 
 
@@ -342,8 +336,6 @@ async def test_what_is_not_http(system: Stack, request_bytes: bytes) -> None:
 
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-
-
 FIELD = b"X-A: " + b"a" * 1017 + b"\r\n"  # 1,024 bytes
 
 
@@ -443,7 +435,7 @@ async def test_retrieves_own_choices(system: Stack) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/retrieve/", "/retrieve/b", "/%00", "/خاتم", "/../etc/passwd"])
 async def test_there_is_nothing_at_other_paths(system: Stack, path: str) -> None:
-    problem(await system.get(path), 404, why="there is nothing at")
+    problem(await system.get(path), 404, why="there is no route")
 
 
 @pytest.mark.parametrize(
@@ -460,7 +452,7 @@ async def test_there_is_nothing_at_other_paths(system: Stack, path: str) -> None
 )
 async def test_other_methods(system: Stack, method: str, path: str, allowed: str) -> None:
     response = await system.client.request(method, path)
-    problem(response, 405, why=f"{path} does not take {method}")
+    problem(response, 405, why=f"{path} does not accept {method}")
     assert allowed in response.headers["allow"]
 
 

@@ -1,4 +1,4 @@
-"""The command line as a newcomer meets it."""
+"""The command line as a first user meets it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,16 @@ def test_a_wrong_command_line_is_exit_code_2(wrong: list[str], capsys: Capture) 
 
 def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
     done = trainer(
-        "run", "--events", "nowhere.csv", "--products", "nowhere.csv", "--artifacts", str(tmp_path / "a"),
-        "--set", "model.dimenson=3",
-    )  # fmt: skip
+        "run",
+        "--events",
+        "nowhere.csv",
+        "--products",
+        "nowhere.csv",
+        "--artifacts",
+        str(tmp_path / "a"),
+        "--set",
+        "model.dimenson=3",
+    )
     assert done.returncode == 2
     assert done.stderr == "error: --set model.dimenson=3: unknown key model.dimenson; did you mean model.dimension?\n"
     assert not (tmp_path / "a").exists()
@@ -65,7 +72,13 @@ def test_a_run_as_a_process_prints_its_stages_and_no_warnings(tmp_path: Path) ->
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert all(line.startswith("[") for line in lines)
-    for part in ("reading products", "training on", "popularity: recall@10", "graphs agree with torch", "published "):
+    for part in (
+        "reading products",
+        "training on",
+        "popularity: recall@10",
+        "item tower: graph and torch agree to",
+        "published ",
+    ):
         assert any(part in line for line in lines), part
 
 
@@ -108,8 +121,8 @@ def test_an_unexpected_error_is_one_line_as_well(
 
     monkeypatch.setattr(parser, "run_publish", fail)
     assert main(["publish", "--list", "--artifacts", str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: RuntimeError: Error in faiss: could not write") and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: RuntimeError: Error in faiss: could not write") and output.count("\n") == 1
     with pytest.raises(RuntimeError):
         main(["--traceback", "publish", "--list", "--artifacts", str(tmp_path)])
 
@@ -120,7 +133,7 @@ def test_control_c_is_one_line_and_says_how_to_go_on(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(parser, "run_publish", interrupt)
     assert main(["publish", "--list", "--artifacts", "x"]) == 130
-    assert capsys.readouterr().err == "error: interrupted; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "error: interrupted; the same command resumes at the last checkpoint\n"
 
 
 def test_publish_without_any_version(tmp_path: Path, capsys: Capture) -> None:
@@ -133,16 +146,17 @@ def test_publish_without_any_version(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--set", "bogus=1"], "--set"), (["--config", "/nonexistent.yaml"], "--config"),
+        (["--set", "bogus=1"], "--set"),
+        (["--config", "/nonexistent.yaml"], "--config"),
         (["--events", "e.csv", "--products", "p.csv"], "--events, --products"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("command", [["x"], ["--list"]])
 def test_a_version_that_exists_is_published_as_it_is(
     tmp_path: Path, capsys: Capture, command: list[str], options: list[str], named: str
 ) -> None:
     assert main(["publish", *command, "--artifacts", str(tmp_path), *options]) == 2
-    said = f"error: publish {'VERSION' if command == ['x'] else '--list'} makes nothing: leave out {named}\n"
+    said = f"error: publish {'VERSION' if command == ['x'] else '--list'} reads no data and no settings: omit {named}\n"
     assert capsys.readouterr().err == said
 
 

@@ -166,7 +166,7 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
         "100 unknown event name",
         "rejects.csv",
     )
-    rejects = sorted(artifacts.glob("work/runs/*/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
+    rejects = sorted(artifacts.glob("work/runs/*/version/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
     assert rejects.read_text().splitlines()[1] == f"{shop.events},2,event_name,purchase,unknown event name"
     # With a map of names the same file is good.
     assert load(shop, tmp_path, "data.event_names={purchase: Purchase}").summary.rejected_events == {}
@@ -175,8 +175,8 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
 @pytest.mark.parametrize(
     ("products", "said"),
     [
-        (1, "a catalogue of one product cannot be learned: two are needed"),
-        (60, "all 900 events are of one product, 'p0': what is bought together cannot be learned, two are needed"),
+        (1, "the catalogue has one product: a model needs two"),
+        (60, "all 900 events are of one product, 'p0': a model needs events of two"),
     ],
 )
 def test_one_product_cannot_be_learned(
@@ -193,7 +193,7 @@ def test_buyers_of_one_event_each_leave_nothing_to_the_linear_model(
 ) -> None:
     shop = write_shop(tmp_path)
     write_csv(shop.events, EVENT_COLUMNS, [[f"b{place}", *row[1:]] for place, row in enumerate(event_rows())])
-    check_refused(shop, artifacts, capsys, "no buyer has two events", settings=["training.start=linear"])
+    check_refused(shop, artifacts, capsys, "no buyer has two; set training.start=auto", settings=["training.start=linear"])
 
 
 @pytest.mark.parametrize("place", ["artifacts", "work", "versions"])

@@ -25,9 +25,12 @@ def events_of(buyers: list[list[int]]) -> Events:
     product = np.array([one for row in buyers for one in row], np.int32)
     place = np.arange(len(product))
     return Events(
-        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32), product, (place % 3 + 1).astype(np.int8),
-        place.astype(np.int64), start,
-    )  # fmt: skip
+        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32),
+        product,
+        (place % 3 + 1).astype(np.int8),
+        place.astype(np.int64),
+        start,
+    )
 
 
 def everyone(events: Events) -> Cases:

@@ -38,9 +38,12 @@ def events_of(buyers: list[list[int]]) -> Events:
     start = np.cumsum([0, *map(len, buyers)])
     place = np.concatenate([np.arange(len(row)) for row in buyers])
     return Events(
-        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32), np.array(product, np.int32),
-        (place % 3 + 1).astype(np.int8), place * DAY_MS, start.astype(np.int64),
-    )  # fmt: skip
+        np.repeat(np.arange(len(buyers)), np.diff(start)).astype(np.int32),
+        np.array(product, np.int32),
+        (place % 3 + 1).astype(np.int8),
+        place * DAY_MS,
+        start.astype(np.int64),
+    )
 
 
 def cases_of(events: Events, cuts: list[int]) -> Cases:
@@ -63,8 +66,9 @@ def slow(
     for buyer, (products, cut) in enumerate(zip(buyers, cuts, strict=True)):
         seen = set(products[:cut]) if exclude else set()
         ranked = sorted(
-            range(count), key=lambda one, b=buyer, s=seen: (one in s, -scores[b, one], ties[one])  # type: ignore[misc]
-        )  # fmt: skip
+            range(count),
+            key=lambda one, b=buyer, s=seen: (one in s, -scores[b, one], ties[one]),  # type: ignore[misc]
+        )
         # products of the history come last: in the order of their ties, for their scores are gone
         ranked = [one for one in ranked if one not in seen] + sorted(seen, key=lambda one: ties[one])
         shown |= set(ranked[:10])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trainer.config.loading import load_config
 from trainer.config.schema import TextPair
-from trainer.evaluate.similarity import draw_pairs, missed, separation, text_pairs
+from trainer.evaluate.similarity import describe_unmet, draw_pairs, example_pairs, nearest, separation, text_pairs
 from twotower.errors import SettingsError
 
 DEMO = Path(__file__).resolve().parents[3] / "trainer/config/demo.yaml"
@@ -78,7 +78,7 @@ def test_pairs_of_titles_hold_or_are_named_with_both_numbers() -> None:
     assert asked == ["a", "b", "c"]
     assert [pair["cosine"] for pair in found] == pytest.approx([0.8, 0, 0.6, 0.6, 0.8])
     assert [pair["holds"] for pair in found] == [True, True, False, False, True]
-    assert missed(found) == [
+    assert describe_unmet(found) == [
         "'b' and 'c' have a cosine of 0.60, wanted above 0.7",
         "'b' and 'c' have a cosine of 0.60, wanted above 0.2 and below 0.5",
     ]
@@ -91,3 +91,15 @@ def test_pairs_of_titles_are_read_from_the_configuration() -> None:
     assert load_config([DEMO]).evaluation.text_pairs
     with pytest.raises(SettingsError, match=r"text_pairs.*over"):
         load_config([], ["evaluation.text_pairs=[{one: a, two: b, over: 0.7}]"])
+
+
+def test_nearest_products_and_example_pairs() -> None:
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], np.float32)
+    first, second = nearest(vectors, np.array([0, 2]), 2)
+    assert [(one.one, one.two, round(one.cosine, 6)) for one in first] == [(0, 1, 0.8), (0, 2, 0.0)]
+    assert [(one.two, round(one.cosine, 6)) for one in second] == [(1, 0.6), (0, 0.0)]
+    same, cross = example_pairs(vectors, np.array([1, 1, 2, 0]), 5, 7)
+    assert {(frozenset((one.one, one.two)), round(one.cosine, 6)) for one in same} == {(frozenset((0, 1)), 0.8)}
+    assert all(2 in (one.one, one.two) and 3 not in (one.one, one.two) for one in cross)
+    assert len(same) == len(cross) == 5
+    assert example_pairs(vectors, np.zeros(4, np.int64), 5, 7) == ([], [])

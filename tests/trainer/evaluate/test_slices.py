@@ -32,8 +32,15 @@ def test_the_script_of_a_title(title: str, wanted: str) -> None:
 def test_thirds_of_popularity_hold_a_third_of_the_events_each() -> None:
     # 30 events: 12 and 6 start within the first 10 and 20, the 4s at 18 and on together, the rest after 20
     assert popularity_thirds(np.array([1, 12, 6, 4, 4, 2, 0, 1])) == [
-        "tail", "head", "torso", "torso", "torso", "tail", "cold", "tail",
-    ]  # fmt: skip
+        "tail",
+        "head",
+        "torso",
+        "torso",
+        "torso",
+        "tail",
+        "cold",
+        "tail",
+    ]
     assert popularity_thirds(np.zeros(2, np.int64)) == ["cold", "cold"]
 
 
@@ -41,9 +48,16 @@ def shop() -> tuple[Products, Ranks, Cases, Facts]:
     titles = ["خاتم", "ring", "خاتم ring", "٢١", "سلسال"]
     count = len(titles)
     products = Products(
-        [f"p{row}" for row in range(count)], titles, [""] * count, [""] * count, ["a", "a", "b", "", "b"],
-        [None] * count, [""] * count, [True] * count, [()] * count,
-    )  # fmt: skip
+        [f"p{row}" for row in range(count)],
+        titles,
+        [""] * count,
+        [""] * count,
+        ["a", "a", "b", "", "b"],
+        [None] * count,
+        [""] * count,
+        [True] * count,
+        [()] * count,
+    )
     # three buyers, histories of 2, 4 and 60 events; targets 0 and 3, 1, and 4
     cases = Cases(np.arange(3), np.array([0, 10, 20]), np.array([2, 14, 80]), np.array([4, 15, 81]))
     ranks = Ranks(np.array([0, 0, 1, 2]), np.array([0, 50, 200, 3]), np.zeros((3, 5), np.int64), np.array([0, 3, 1, 4]))

@@ -1,4 +1,4 @@
-"""A model's side of the products: the catalogue's vectors and their index."""
+"""Encoding the catalogue with the exported item tower."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import torch
 
 from tests.helpers.tiny_version import TEXT_DIMENSION, item_graph
-from trainer.export.catalogue import encode
+from trainer.export.catalogue import encode_catalogue
 from trainer.model.inputs import ItemFeatures
 from twotower.graphs.towers import ItemTower
 
 
-def test_a_product_of_which_nothing_is_known_has_a_vector_of_zeros(tmp_path: Path) -> None:
+def test_a_product_without_known_inputs_has_a_vector_of_zeros(tmp_path: Path) -> None:
     path = tmp_path / "item_tower.onnx"
     path.write_bytes(item_graph(8, brands=3, categories=3, products=4, seed=0).SerializeToString())
     text = torch.zeros(3, TEXT_DIMENSION)
     text[0, 0] = 1.0
     codes = torch.tensor([0, 0, 2])
     features = ItemFeatures(text, codes, codes, torch.tensor([1, 0, 0]), torch.zeros(3, 0, dtype=torch.long))
-    vectors = encode(ItemTower(path, 1), features, 8)
+    vectors = encode_catalogue(ItemTower(path, 1), features, 8)
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), [1, 0, 1], atol=1e-7)
     assert not vectors[1].any()

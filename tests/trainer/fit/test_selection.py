@@ -1,4 +1,4 @@
-"""Which kind of model a shop gets: validation decides, settings are obeyed, and what is left out is said."""
+"""Model selection: validation decides, settings are obeyed, and a model that cannot be fitted is logged."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import torch
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
 from trainer.data.split import Cases, leave_last_out
-from trainer.evaluate import ranking as evaluate
-from trainer.fit import selection as candidates
-from trainer.fit.selection import Fitter
+from trainer.evaluate import ranking
+from trainer.fit import selection
+from trainer.fit.fitter import Fitter
+from trainer.fit.selection import SelectedModel, refit_model, select_model
+from trainer.fit.served_weights import fold_attributes, reset_untrained_rows, serve_linear, serve_softmax
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import Validation
 from trainer.model.inputs import ItemFeatures, Sizes
-from trainer.model.towers import folded
+from trainer.model.towers import Weights, load_towers
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6
@@ -30,47 +34,67 @@ def shop() -> Events:
     )
     moment = draw.integers(50, size=BUYERS)[:, None] + np.arange(LENGTH)
     return Events(
-        np.repeat(np.arange(BUYERS), LENGTH).astype(np.int32), product.astype(np.int32),
-        np.full(BUYERS * LENGTH, 3, np.int8), (moment * DAY_MS).ravel().astype(np.int64),
+        np.repeat(np.arange(BUYERS), LENGTH).astype(np.int32),
+        product.astype(np.int32),
+        np.full(BUYERS * LENGTH, 3, np.int8),
+        (moment * DAY_MS).ravel().astype(np.int64),
         np.arange(0, BUYERS * LENGTH + 1, LENGTH),
-    )  # fmt: skip
+    )
 
 
 EVENTS = shop()
-
-
 SPLIT = leave_last_out(EVENTS, "")
+DATA = TrainingSet(EVENTS, SPLIT.train_stop)
+SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
 
 
 def fitter(*assignments: str) -> Fitter:
     config = load_config(
         [],
         [
-            "device=cpu", "model.dimension=8", "model.max_history=6", "training.batch_pairs=64",
-            "training.random_negatives=8", "training.warmup_steps=0", "training.learning_rate=0.02",
-            "training.max_epochs=2", "training.min_steps=1", "linear.l2=2", *assignments,
+            "device=cpu",
+            "model.dimension=8",
+            "model.max_history=6",
+            "training.batch_pairs=64",
+            "training.random_negatives=8",
+            "training.warmup_steps=0",
+            "training.learning_rate=0.02",
+            "training.max_epochs=2",
+            "training.min_steps=1",
+            "linear.l2=2",
+            *assignments,
         ],
-    )  # fmt: skip
+    )
     zero = torch.zeros(PRODUCTS, dtype=torch.int64)
     features = ItemFeatures(
-        torch.randn(PRODUCTS, TEXT, generator=torch.Generator().manual_seed(0)), zero, zero,
-        torch.arange(1, PRODUCTS + 1), zero[:, None][:, :0],
-    )  # fmt: skip
-    schema = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
-    return Fitter(
-        config, Sizes(TEXT, 0, 0, PRODUCTS, 0, 3), features, None, schema,
-        tie_hash([str(one) for one in range(PRODUCTS)], 7), torch.device("cpu"), "print",
-    )  # fmt: skip
+        torch.randn(PRODUCTS, TEXT, generator=torch.Generator().manual_seed(0)),
+        zero,
+        zero,
+        torch.arange(1, PRODUCTS + 1),
+        zero[:, None][:, :0],
+    )
+    sizes = Sizes(TEXT, 0, 0, PRODUCTS, 0, 3)
+    return Fitter(config, sizes, features, None, SCHEMA, torch.device("cpu"), "print")
+
+
+def validation(made: Fitter, events: Events = EVENTS, cases: Cases = SPLIT.validation) -> Validation:
+    ties = tie_hash([str(one) for one in range(PRODUCTS)], 7)
+    return Validation(made.config, made.features, SCHEMA, ties, events, cases)
+
+
+def selected(made: Fitter, folder: Path) -> SelectedModel:
+    return select_model(made, DATA, validation(made), folder)
 
 
 @pytest.mark.parametrize("tower", ["attention", "weighted_average"])
 def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
     made = fitter(f"model.buyer_tower={tower}")
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    chosen = selected(made, tmp_path)
     scores = chosen.facts["candidates"]
     assert set(scores) == {"linear", "softmax"}
-    (verdict,) = (line for line in logged.messages if line.startswith("the linear model is"))
+    (verdict,) = (line for line in logged.messages if line.startswith("chose "))
     gain, error = map(float, re.findall(r"(-?\d\.\d{4})", verdict))
+    assert verdict.startswith(f"chose {chosen.kind}: softmax gains")
     assert gain == pytest.approx(scores["softmax"] - scores["linear"], abs=1e-4)
     assert (chosen.kind == "linear") == (gain <= error)
     # of eight products that could be next, of which six were taken, one is right: ten are shown
@@ -82,97 +106,96 @@ def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptur
     # means of .1 with errors of .1 and .13, .15 with .05, and -.15
     [([0.0, 0.2], "linear"), ([0.0, 0.1, 0.2, 0.5, -0.3], "linear"), ([0.1, 0.2], "softmax"), ([-0.1, -0.2], "linear")],
 )
-def test_the_linear_model_is_taken_unless_the_softmax_gains_more_than_a_standard_error(
+def test_the_linear_model_is_chosen_unless_the_softmax_gains_more_than_a_standard_error(
     gains: list[float], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = fitter()
     values = iter([np.full(len(gains), 0.5), 0.5 + np.array(gains)])
-    monkeypatch.setattr(Fitter, "_values", lambda *_: next(values))
-    monkeypatch.setattr(Fitter, "_validate", lambda *_: 0.5)
-    assert made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path).kind == kind
+    monkeypatch.setattr(Validation, "values", lambda *_: next(values))
+    monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
+    assert selected(made, tmp_path).kind == kind
 
 
-def test_a_model_that_validates_better_by_far_is_taken(tmp_path: Path) -> None:
+def test_a_model_that_validates_better_by_far_is_chosen(tmp_path: Path) -> None:
     made = fitter("training.learning_rate=1e-9")
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    chosen = selected(made, tmp_path)
     assert chosen.kind == "linear"
-    assert chosen.facts["linear"] == chosen.choice._asdict()
-    weights, curve, _ = made.again(chosen, "again", EVENTS, SPLIT.train_stop, tmp_path)
+    assert chosen.linear is not None and chosen.facts["linear"] == chosen.linear._asdict()
+    weights, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
     assert curve == []
     assert all(torch.equal(weights[name], value) for name, value in chosen.weights.items())
 
 
-def test_one_kind_alone_is_fitted_where_the_settings_say_so(tmp_path: Path) -> None:
+def test_one_kind_alone_is_fitted_if_the_settings_say_so(tmp_path: Path) -> None:
     made = fitter("training.start=linear")
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    chosen = selected(made, tmp_path)
     assert (chosen.kind, chosen.epochs, chosen.facts["curve"]) == ("linear", 0, [])
     made = fitter("training.start=softmax")
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
-    assert (chosen.kind, chosen.choice) == ("softmax", None)
+    chosen = selected(made, tmp_path)
+    assert (chosen.kind, chosen.linear) == ("softmax", None)
     assert 1 <= chosen.epochs == chosen.facts["best_epoch"] <= 2
 
 
-def test_a_log_too_large_for_the_linear_model_is_said(
+def test_a_log_too_large_for_the_linear_model_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(candidates, "MOST_PAIRS", 10)
+    monkeypatch.setattr(selection, "MOST_PAIRS", 10)
     made = fitter()
-    chosen = made.choose(EVENTS, SPLIT.train_stop, SPLIT.validation, tmp_path)
+    chosen = selected(made, tmp_path)
     assert chosen.kind == "softmax"
-    assert any(line.startswith("linear is left out") and "limit is 10" in line for line in logged.messages)
+    assert any(line.startswith("no linear model") and "limit is 10" in line for line in logged.messages)
 
 
-def test_without_validation_buyers_the_softmax_is_trained_for_as_long_as_is_set(tmp_path: Path) -> None:
+def test_without_validation_buyers_the_softmax_is_trained_for_all_epochs(tmp_path: Path) -> None:
     made = fitter()
     nobody = Cases(*(column[:0] for column in SPLIT.validation))
-    chosen = made.choose(EVENTS, SPLIT.train_stop, nobody, tmp_path)
+    chosen = select_model(made, DATA, validation(made, cases=nobody), tmp_path)
     assert (chosen.kind, chosen.facts["candidates"], len(chosen.facts["curve"])) == ("softmax", {}, 2)
 
 
-def test_an_untrained_product_takes_half_of_the_rows_of_those_that_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_untrained_product_gets_half_of_its_text_neighbours_mean_row() -> None:
     made = fitter()
     trained = np.ones(PRODUCTS, bool)
     trained[[3, 17]] = False
-    monkeypatch.setattr(Fitter, "trained", lambda *_: trained)
-    weights = made.new_model("softmax").state_dict()
+    weights = made.new_model().state_dict()
     rows = weights["item.product.weight"].clone()
-    found = made.served("softmax", weights, EVENTS, SPLIT.train_stop)["item.product.weight"]
+    found = serve_softmax(weights, made.features, trained, seed=7)["item.product.weight"]
     text = made.features.text / made.features.text.norm(dim=1, keepdim=True)
     for new in (3, 17):
         shares = torch.exp(8 * (text[trained] @ text[new] - 1))  # all 22 are among the thirty nearest
         wanted = 0.5 * (shares / shares.sum()) @ rows[1:][trained]
         torch.testing.assert_close(found[1 + new], wanted, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(found[1:][trained], rows[1:][trained])
-    torch.testing.assert_close(weights["item.product.weight"], rows)  # what was trained is left as it was
+    torch.testing.assert_close(weights["item.product.weight"], rows)  # the given weights are left as they were
 
 
 def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
-    # the buyers' last product but one is the new one, 23, which reads like 16
+    # the buyers' last product but one is the new one, 23, whose text is that of 16
     product = EVENTS.product % (PRODUCTS - 1)
     product[EVENTS.start[:-1] + LENGTH - 2] = PRODUCTS - 1
     events = EVENTS._replace(product=product)
     split = leave_last_out(events, "")
     made = fitter("training.start=softmax", "training.max_epochs=1")
     made.features.text[PRODUCTS - 1] = made.features.text[16]
-    chosen = made.choose(events, split.train_stop, split.validation, tmp_path)
+    data, measured = TrainingSet(events, split.train_stop), validation(made, events, split.validation)
+    chosen = select_model(made, data, measured, tmp_path)
 
-    def ndcg(weights: dict[str, torch.Tensor]) -> float:
-        model = made.new_model("softmax")
-        model.load_state_dict(weights)
-        scorer = evaluate.model_scorer(model, made.features, events, made.schema, 6)
-        ranks = evaluate.rank_targets(scorer, events, split.validation, made.ties, True, lists=False)
-        return float(evaluate.case_metrics(ranks)["ndcg@10"].mean())
+    def ndcg(weights: Weights) -> float:
+        model = load_towers(weights, made.config.model)
+        scorer = ranking.model_scorer(model, made.features, events, SCHEMA, 6)
+        ranks = ranking.rank_targets(scorer, events, split.validation, measured.ties, True, lists=False)
+        return float(ranking.case_metrics(ranks)["ndcg@10"].mean())
 
-    served = ndcg(made.served("softmax", chosen.weights, events, split.train_stop))
+    served = ndcg(serve_softmax(chosen.weights, made.features, data.trained_products(PRODUCTS), made.config.seed))
     assert chosen.facts["candidates"]["softmax"] == pytest.approx(served)
     # the new product placed by its text alone, as it was trained, gives another figure
-    alone = ndcg(folded(chosen.weights, made.features, torch.arange(PRODUCTS) < PRODUCTS - 1))
+    reset = reset_untrained_rows(chosen.weights, np.arange(PRODUCTS) < PRODUCTS - 1)
+    alone = ndcg(fold_attributes(reset, made.features))
     assert abs(alone - served) > 0.01
 
 
-def test_the_linear_model_has_placed_untrained_products_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linear_model_has_placed_untrained_products_itself() -> None:
     made = fitter()
-    monkeypatch.setattr(Fitter, "trained", lambda *_: np.arange(PRODUCTS) > 3)
-    weights = made.new_model("linear").state_dict()
-    found = made.served("linear", weights, EVENTS, SPLIT.train_stop)
+    weights = made.new_model(heads=1).state_dict()
+    found = serve_linear(weights, made.features)
     torch.testing.assert_close(found["item.product.weight"], weights["item.product.weight"])

@@ -1,11 +1,11 @@
-"""Finding products by words: the text vectors of a version, their index, and what it is measured to find."""
+"""The text index of a version: its vectors, its kind, and the measured share of titles that find their product."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
 from trainer.index.text_index import write_text_search
+from twotower.artifact.layout import VersionLayout
 from twotower.search.vector_index import VectorIndex, unit_rows
-
-
-class Folder(NamedTuple):
-    text_embeddings: Path
-    text_index: Path
 
 
 class ByText:
@@ -30,10 +26,8 @@ class ByText:
         return 3 * rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def written(
-    tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any
-) -> tuple[Any, Folder, list[str]]:
-    folder = Folder(tmp_path / "text_embeddings.npy", tmp_path / "text_index.faiss")
+def written(tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any) -> tuple[Any, VersionLayout]:
+    folder = VersionLayout(tmp_path)
     config = load_config([], [f"index.{name}={value}" for name, value in index.items()])
     encoder: Any = ByText()
     return write_text_search(texts, titles, encoder, folder, config), folder
@@ -50,10 +44,10 @@ def test_titles_that_are_the_texts_are_all_found_first(tmp_path: Path, logged: p
     assert (hits.rows.tolist(), round(float(hits.scores[0]), 5)) == ([7], 1.0)
     # 300 directions in 32 dimensions: chance alone comes nowhere near 1
     assert 0.3 < found.noise < 0.8
-    assert "300 titles 100.0% find theirs first, 100.0% among ten" in logged.messages[-1]
+    assert "300 titles 100.0% find their product first, 100.0% among ten" in logged.messages[-1]
 
 
-def test_texts_that_have_nothing_of_their_titles_are_hardly_found(tmp_path: Path) -> None:
+def test_texts_unlike_their_titles_are_rarely_found(tmp_path: Path) -> None:
     titles = [f"منتج {number}" for number in range(300)]
     found, _ = written(tmp_path, titles, ByText().encode([f"شيء آخر {number}" for number in range(300)]))
     # by chance 1 in 300 and 10 in 300
@@ -67,15 +61,15 @@ def test_a_product_of_the_same_title_is_as_good(tmp_path: Path) -> None:
     assert found.found_first == 1.0
 
 
-def test_a_kind_that_does_not_reach_its_target_for_texts_is_a_flat_one_and_said(
+def test_a_kind_that_misses_its_target_for_texts_is_replaced_by_a_flat_index_with_a_warning(
     tmp_path: Path, logged: pytest.LogCaptureFixture
 ) -> None:
     titles = [f"منتج {number}" for number in range(3000)]
-    # next to one another in all but the last digits, which codes of four bits cannot tell apart
+    # equal in all but the last digits, which codes of four bits cannot separate
     texts = 1 + 1e-5 * np.random.default_rng(7).normal(size=(3000, 32))
     found, _ = written(tmp_path, titles, texts.astype(np.float32), kind="pq", target_recall=0.999)
     assert found.index.kind == "flat"
-    assert any("for texts a flat index is taken: index.kind=pq finds" in line for line in logged.messages)
+    assert any("the text index is flat: index.kind=pq finds" in line for line in logged.messages)
 
 
 def test_rows_of_length_one_and_a_row_of_zeros() -> None:

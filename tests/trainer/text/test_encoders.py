@@ -42,7 +42,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.redirect_stdout(io.StringIO()) as said:
         code = main(run_arguments(shop, folder / "artifacts", settings=[f"encoder.name={FOLDER}"]))
     assert code == 0, said.getvalue()
-    assert "text encoder: int8, cosine to float32 0.99" in said.getvalue()
+    assert "text encoder: int8; cosine to float32: mean 0.99" in said.getvalue()
     assert "text vectors: 100 encoded" in said.getvalue()  # 60 texts, 40 titles that are not the whole text
     return folder / "artifacts"
 
@@ -65,7 +65,7 @@ async def test_the_item_service_gives_the_text_vectors_of_sentence_transformers(
     texts = [*((row[1], row[2]) for row in rows), *ODD]
     async with running("item", artifacts) as service, connect(service.address) as channel:
         request = item_pb2.EncodeRequest(
-            items=[item_pb2.Item(title=title, description=text) for title, text in texts], include_text_vectors=True
+            items=[item_pb2.Item(title=title, description=text) for title, text in texts], text_only=True
         )
         answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
     model = SentenceTransformer(str(FOLDER), device="cpu")

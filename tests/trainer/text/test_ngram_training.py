@@ -226,7 +226,7 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(
     open_encoder(config.encoder, products(), 8, tmp_path)
     open_encoder(config.encoder, products(59), 7, tmp_path)
     assert len(logged.messages) == 3
-    monkeypatch.setattr("trainer.text.encoders.code_digest", lambda modules: "of another release")
+    monkeypatch.setattr("trainer.text.encoders.code_digest", lambda sources: "of another release")
     open_encoder(config.encoder, products(), 7, tmp_path)
     assert len(logged.messages) == 4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -42,15 +41,6 @@ def test_the_manifest_lists_every_other_file_with_its_size_and_hash(artifacts: P
     for name, entry in version.manifest.files.items():
         assert entry == describe(version.layout.root / name)
     verify(version)
-
-
-def test_a_manifest_older_than_the_kinds_of_index_is_of_a_flat_one(artifacts: Path) -> None:
-    path = Layout(artifacts).version("a").manifest
-    content = json.loads(path.read_text())
-    del content["index"]
-    path.write_text(json.dumps(content))
-    index = open_version(Layout(artifacts), "a").manifest.index
-    assert (index.kind, index.factory, index.steps) == ("flat", "Flat", [])
 
 
 def test_a_version_that_fails_to_be_written_leaves_nothing_behind(artifacts: Path) -> None:

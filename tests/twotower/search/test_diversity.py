@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.helpers.marginal_tower import most_marginal
 from twotower.errors import InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
-from twotower.search.vector_index import Hits, VectorIndex
+from twotower.search.ranking import Hits
+from twotower.search.vector_index import VectorIndex
 
 
 def flat(vectors: NDArray[np.float32]) -> VectorIndex:
@@ -23,11 +24,7 @@ def flat(vectors: NDArray[np.float32]) -> VectorIndex:
 
 # products 0 and 1 are the same, 2 is at a right angle to them
 VECTORS = np.array([[1, 0], [1, 0], [0, 1], [-1, 0]], np.float32)
-
-
 INDEX = flat(VECTORS)
-
-
 HITS = Hits(np.arange(3), np.array([0.9, 0.85, 0.5], np.float32))
 
 
@@ -90,7 +87,7 @@ def test_how_many_candidates() -> None:
 
 
 @pytest.mark.parametrize("value", [-1e-9, 1.0001, float("nan"), float("inf")])
-def test_only_shares_are_taken(value: float) -> None:
+def test_only_shares_are_accepted(value: float) -> None:
     check_diversity(0)
     check_diversity(1)
     with pytest.raises(InvalidInput, match="must be from 0 to 1"):

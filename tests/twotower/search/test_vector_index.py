@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.helpers.tiny_version import write_object_array
-from trainer.config.schema import Index
-from trainer.index.build import build, item_queries
+from tests.helpers.vectors import NONE, brute_force, unit
 from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
-from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.nearest_products import NearestProducts
-from twotower.search import vector_index as search
+from twotower.search import exact
+from twotower.search.exact import ExactSearch
 from twotower.search.vector_index import VectorIndex
-
-NONE = np.empty(0, np.int64)
-
 
 Make = Callable[[Float32], VectorIndex]
 
@@ -40,7 +33,7 @@ def flat(vectors: Float32, nearest: NearestProducts | None = None) -> VectorInde
 
 @pytest.fixture(params=["faiss", "graph"])
 def index_of(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
-    """Makes flat indexes that FAISS searches alone, or that a graph searches where there are a few queries."""
+    """Makes flat indexes that FAISS searches alone, or that a graph searches for a few queries together."""
 
     return flat if request.param == "faiss" else lambda vectors: flat(vectors, graph_of(tmp_path, vectors))
 
@@ -49,16 +42,6 @@ def graph_of(folder: Path, vectors: Float32) -> NearestProducts:
     np.save(folder / "v.npy", vectors)
     write_nearest(folder / "v.npy", folder / "g.onnx")
     return NearestProducts(folder / "g.onnx", *vectors.shape, threads=1)
-
-
-def unit(size: int, dimension: int, seed: int) -> Float32:
-    vectors = np.random.default_rng(seed).normal(size=(size, dimension)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def brute_force(vectors: Float32, query: Float32, allowed: set[int], k: int) -> list[int]:
-    scores = [(-float((vectors[row] * query).sum()), row) for row in allowed]
-    return [row for _, row in sorted(scores)[:k]]
 
 
 def test_search_matches_inner_products_worked_out_by_hand(index_of: Make) -> None:
@@ -124,7 +107,7 @@ def test_a_query_gets_the_same_answer_alone_and_in_any_batch(index_of: Make) -> 
     together = index.search(queries, [50] * 40, [NONE] * 40)
     for query, hits in zip(queries, together, strict=True):
         (alone,) = index.search(query[None], [50], [NONE])
-        scanned = index.scan(query, np.arange(3000), 50, NONE)
+        scanned = ExactSearch(vectors).scan(query, np.arange(3000), 50, NONE)
         for other in (alone, scanned):
             np.testing.assert_array_equal(other.rows, hits.rows)
             np.testing.assert_array_equal(other.scores, hits.scores)
@@ -136,7 +119,7 @@ def test_many_queries_are_left_to_faiss_and_get_the_same_answers(
     vectors, queries = unit(300, 16, 7), unit(9, 16, 8)
     index = index_of(vectors)
     together = index.search(queries, [5] * 9, [NONE] * 9)
-    monkeypatch.setattr(search, "_TOGETHER", 8)
+    monkeypatch.setattr(exact, "_TOGETHER", 8)
     monkeypatch.setattr(NearestProducts, "search", None)
     for one, other in zip(together, index.search(queries, [5] * 9, [NONE] * 9), strict=True):
         np.testing.assert_array_equal(one.rows, other.rows)
@@ -168,128 +151,11 @@ def test_a_graph_of_other_products_is_corrupt(tmp_path: Path, shape: tuple[int, 
 
 
 def test_more_rows_than_faiss_is_asked_for_are_scanned(index_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "_MAX_FETCH", 20)
+    monkeypatch.setattr(exact, "_MAX_FETCH", 20)
     vectors = unit(60, 4, 6)
     excluded = np.arange(30)
     (hits,) = index_of(vectors).search(vectors[:1], [5], [excluded])
     assert hits.rows.tolist() == brute_force(vectors, vectors[0], set(range(30, 60)), 5)
-
-
-class Lossy:
-    """As an index of lists that probes too few of them: it knows some rows alone, and ranks those by their number."""
-
-    def __init__(self, vectors: Float32, known: NDArray[np.int64]) -> None:
-        self.ntotal, self.d = vectors.shape
-        self.known = known
-        self.asked: list[int] = []
-
-    def search(self, queries: Float32, k: int, params: object) -> tuple[Float32, NDArray[np.int64]]:
-        self.asked.append(k)
-        rows = np.full(k, -1, np.int64)
-        found = self.known[:k]
-        rows[: len(found)] = found
-        return np.zeros((len(queries), k), np.float32), np.tile(rows, (len(queries), 1))
-
-
-def step(depth: int, factor: float = 1.0, parameter: int = 1) -> IndexStep:
-    return IndexStep(depth=depth, parameter=parameter, factor=factor, recall=0.99, microseconds=1)
-
-
-def approximate(*steps: IndexStep, exact_rows: int = 0) -> IndexSpec:
-    return IndexSpec(kind="pq", factory="PQ2x4fs", steps=list(steps), exact_rows=exact_rows)
-
-
-def test_an_index_that_finds_too_few_is_made_up_for_by_a_scan() -> None:
-    vectors = unit(60, 4, 7)
-    index = VectorIndex(Lossy(vectors, np.arange(9)), vectors, approximate(step(60)))
-    (hits,) = index.search(vectors[:1], [10], [NONE])
-    assert hits.rows.tolist() == brute_force(vectors, vectors[0], set(range(60)), 10)
-
-
-def test_what_an_approximate_index_finds_is_ranked_by_exact_inner_products() -> None:
-    vectors = unit(60, 4, 7)
-    index = VectorIndex(Lossy(vectors, np.arange(20, 40)), vectors, approximate(step(60)))
-    (hits,) = index.search(vectors[:1], [10], [np.array([25])])
-    assert hits.rows.tolist() == brute_force(vectors, vectors[0], set(range(20, 40)) - {25}, 10)
-    np.testing.assert_allclose(hits.scores, vectors[hits.rows] @ vectors[0], atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("k", "excluded", "share", "asked"),
-    [
-        (5, 0, 1.0, [2 * 10 + 8]),  # the first step is deep enough: factor 2 and eight to spare
-        (10, 0, 1.0, [2 * 10 + 8]),
-        (11, 0, 1.0, [3 * 40 + 8]),
-        (10, 1, 1.0, [3 * 40 + 8]),  # ten and an excluded one
-        (10, 31, 1.0, []),  # no step is so deep: an exact scan
-        (5, 0, 0.5, [3 * 40 + 8]),  # 5 among half of the rows lie among the first 13: 5 x 2 x 1.3
-        (10, 0, 0.2, []),  # 10 x 5 x 1.3 are more than 40
-    ],
-)
-def test_a_search_goes_as_deep_as_exclusions_and_filters_need(
-    k: int, excluded: int, share: float, asked: list[int]
-) -> None:
-    vectors = unit(1000, 4, 9)
-    inner = Lossy(vectors, np.arange(1000))
-    index = VectorIndex(inner, vectors, approximate(step(10, 2.0), step(40, 3.0)))
-    allowed = None if share == 1 else np.arange(1000) % round(1 / share) == 0
-    (hits,) = index.search(vectors[:1], [k], [np.arange(excluded)], allowed)
-    assert inner.asked == asked
-    assert len(hits.rows) == k
-    assert allowed is None or allowed[hits.rows].all()
-
-
-def test_few_allowed_rows_are_scanned_alone() -> None:
-    vectors = unit(1000, 4, 9)
-    inner = Lossy(vectors, np.arange(1000))
-    index = VectorIndex(inner, vectors, approximate(step(1000), exact_rows=500))
-    even, third = np.arange(1000) % 2 == 0, np.arange(1000) % 3 > 0
-    (hits,) = index.search(vectors[:1], [7], [NONE], even)
-    assert hits.rows.tolist() == brute_force(vectors, vectors[0], set(range(0, 1000, 2)), 7)
-    assert inner.asked == []
-    index.search(vectors[:1], [7], [NONE], third)
-    assert inner.asked == [1000]
-
-
-@lru_cache(maxsize=2)
-def tuned(kind: Literal["ivf", "hnsw"] = "ivf") -> VectorIndex:
-    """20,000 products in lists of codes or in a graph, tuned by the trainer to .98."""
-    draw = np.random.default_rng(5)
-    vectors = draw.normal(size=(20_000, 16)) + draw.normal(size=(100, 16))[draw.integers(0, 100, 20_000)]
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    config = Index(kind=kind, target_recall=0.98)
-    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1)
-    return VectorIndex(made.index, vectors, made.spec)
-
-
-@pytest.mark.parametrize("share", [0.0001, 0.01, 0.1, 0.5, 1.0])
-def test_filtered_answers_of_a_tuned_index_against_brute_force(share: float) -> None:
-    index, hits, wanted = tuned(), 0, 0
-    exact_rows = index.spec.exact_rows
-
-    @settings(max_examples=25, deadline=None, derandomize=True)
-    @given(seed=st.integers(0, 10_000), k=st.sampled_from([1, 10, 100, 1000]), clustered=st.booleans())
-    def check(seed: int, k: int, clustered: bool) -> None:
-        nonlocal hits, wanted
-        draw = np.random.default_rng(seed)
-        query = index.vectors[draw.integers(index.size)] + draw.normal(scale=0.2, size=16).astype(np.float32)
-        # a category lies together, a stock state anywhere
-        closeness = index.vectors @ unit(1, 16, seed + 1)[0] if clustered else draw.random(index.size)
-        allowed = closeness >= np.sort(closeness)[-max(1, round(share * index.size))]
-        excluded = draw.choice(index.size, 20, replace=False)
-        (found,) = index.search(query[None], [k], [excluded], allowed)
-        rest = np.setdiff1d(np.flatnonzero(allowed), excluded)
-        best = rest[np.argsort(-(index.vectors[rest] @ query), kind="stable")][:k]
-        assert len(found.rows) == len(best)
-        assert np.isin(found.rows, rest).all()
-        assert (np.diff(found.scores) <= 0).all()
-        if np.count_nonzero(allowed) <= exact_rows:
-            np.testing.assert_array_equal(found.rows, best)
-        hits += len(np.intersect1d(found.rows, best))
-        wanted += len(best)
-
-    check()
-    assert hits >= 0.97 * wanted
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -310,20 +176,6 @@ def test_vectors_that_are_not_float32_rows_are_corrupt() -> None:
             VectorIndex(index, wrong)
 
 
-@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
-def test_a_query_of_an_approximate_index_gets_the_same_answer_alone_and_in_any_batch(
-    kind: Literal["ivf", "hnsw"],
-) -> None:
-    index = tuned(kind)
-    queries = index.vectors[:40] + 0.1
-    ks = [50 if row % 3 else 120 for row in range(40)]
-    excluded = [np.arange(row, 3 * row, 2) if row % 2 else NONE for row in range(40)]
-    for row, hits in enumerate(index.search(queries, ks, excluded)):
-        (alone,) = index.search(queries[row][None], [ks[row]], [excluded[row]])
-        np.testing.assert_array_equal(alone.rows, hits.rows)
-        np.testing.assert_array_equal(alone.scores, hits.scores)
-
-
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_scan_and_search_match_brute_force_at_any_share_of_allowed_rows(data: st.DataObject) -> None:
@@ -338,7 +190,9 @@ def test_scan_and_search_match_brute_force_at_any_share_of_allowed_rows(data: st
     allowed = set(np.flatnonzero(np.random.default_rng(seed + 1).random(size) < share).tolist())
     excluded = set(data.draw(st.lists(st.integers(0, size - 1), max_size=20), label="excluded"))
     index = flat(vectors)
-    scanned = index.scan(query, np.array(sorted(allowed), np.int64), k, np.array(sorted(excluded), np.int64))
+    scanned = ExactSearch(vectors).scan(
+        query, np.array(sorted(allowed), np.int64), k, np.array(sorted(excluded), np.int64)
+    )
     assert scanned.rows.tolist() == brute_force(vectors, query, allowed - excluded, k)
     asked = query[None], [k], [np.array(list(excluded), np.int64)]
     wanted = brute_force(vectors, query, set(range(size)) - excluded, k)
@@ -349,9 +203,9 @@ def test_scan_and_search_match_brute_force_at_any_share_of_allowed_rows(data: st
     assert [hits.rows.tolist() for hits in twice] == [wanted] * 2
 
 
-def test_one_allowed_row_of_ten_thousand_is_found(index_of: Make) -> None:
+def test_one_allowed_row_of_ten_thousand_is_found() -> None:
     vectors = unit(10_000, 8, 8)
-    hits = index_of(vectors).scan(vectors[0], np.array([9_876]), 10, NONE)
+    hits = ExactSearch(vectors).scan(vectors[0], np.array([9_876]), 10, NONE)
     assert hits.rows.tolist() == [9_876]
     np.testing.assert_allclose(hits.scores, [vectors[9_876] @ vectors[0]], atol=1e-6)
 
@@ -388,7 +242,7 @@ def test_vectors_of_objects_are_never_loaded(tmp_path: Path) -> None:
 def test_without_blas_faiss_sums_a_product_as_the_index_does(index_of: Make, dimension: int) -> None:
     """Why few queries need not be scored a second time."""
     index = index_of(unit(2000, dimension, 1))
-    for queries in range(1, -(-search._BLAS_FROM // dimension)):
+    for queries in range(1, -(-exact._BLAS_FROM // dimension)):
         asked = unit(queries, dimension, queries)
         found, rows = faiss.knn(asked, index.vectors, 100, faiss.METRIC_INNER_PRODUCT)
         np.testing.assert_array_equal(found, index.scores(asked, rows))

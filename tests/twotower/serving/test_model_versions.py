@@ -32,7 +32,7 @@ def versions(artifacts: Path) -> Versions[str]:
 
 
 def test_before_the_first_version_every_call_is_unavailable(versions: Versions[str]) -> None:
-    assert not versions.ready
+    assert not versions.is_ready
     assert versions.held == []
     with pytest.raises(Unavailable, match="no model version is loaded yet"):
         versions.get()
@@ -40,7 +40,7 @@ def test_before_the_first_version_every_call_is_unavailable(versions: Versions[s
 
 async def test_the_current_version_answers_a_request_that_names_none(versions: Versions[str]) -> None:
     assert await versions.poll()
-    assert versions.ready
+    assert versions.is_ready
     assert versions.get() == ("a", "a")
     assert versions.get("a") == ("a", "a")
     assert not await versions.poll()
@@ -224,4 +224,4 @@ async def test_a_manifest_that_the_pointer_does_not_vouch_for_is_refused(artifac
     manifest.write_text(manifest.read_text() + "\n")
     versions = Versions(Layout(artifacts), load)
     assert not await versions.poll()
-    assert not versions.ready
+    assert not versions.is_ready

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.helpers.histories import unpack_history
 from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
 from twotower.pb import common_pb2
@@ -68,8 +69,8 @@ def test_a_row_error_says_which_kind_which_field_and_why() -> None:
 def test_a_batch_must_hold_a_row_and_no_more_than_the_limit() -> None:
     wire.check_batch(1, 2, "items")
     wire.check_batch(2, 2, "items")
-    wire.check_batch(0, 2, "items", least=0)
-    with pytest.raises(InvalidInput, match="items 0: rows in one call, it takes 1"):
+    wire.check_batch(0, 2, "items", minimum=0)
+    with pytest.raises(InvalidInput, match="items 0: rows in one call, the minimum is 1"):
         wire.check_batch(0, 2, "items")
     with pytest.raises(InvalidInput, match="items 3: rows in one call, the limit is 2"):
         wire.check_batch(3, 2, "items")
@@ -88,7 +89,7 @@ def test_a_packed_history_is_text_with_nul_and_record_separators() -> None:
 def test_histories_come_back_as_they_were_packed(history: list[Interaction]) -> None:
     packed = wire.pack_history(history)
     assert wire.is_history(packed)
-    assert wire.unpack_history(packed) == history
+    assert unpack_history(packed) == history
 
 
 @pytest.mark.parametrize("text", ["p", "p\0View", "p\0View\0soon", "p\0View\x001\x1e", "p\0View\x001\x002"])

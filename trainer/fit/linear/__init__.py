@@ -1,1 +1,1 @@
-"""The linear model: item vectors in closed form, trends, placement of cold products."""
+"""The linear model: item vectors in closed form, recent popularity, and vectors of cold products."""

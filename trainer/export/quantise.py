@@ -1,4 +1,4 @@
-"""Float32 graphs to int8: weights by output channel once, activations by row at run time."""
+"""Quantises float32 graphs to int8: weights for each output channel at export, activations for each row at run time."""
 
 from __future__ import annotations
 
@@ -12,34 +12,28 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-# unsigned activations around 128 and signed weights: the pair for which x86 and Arm have dot products
+# unsigned activations around 128 and signed weights: x86 and Arm have dot products for this pair
 _ACTIVATION_ZERO = 128
-
-
 _STEPS = 127
-
-
-# a row of zeros keeps a scale that can be divided by
+# a row of zeros gets this scale, because the graph divides by it
 _SMALLEST_SCALE = 1e-12
-
-
 _MICROSOFT = "com.microsoft"
 
 
 def quantise_graph(source: Path, target: Path) -> int:
-    """Writes `source` with its constant matrices as int8, and returns how many there were.
+    """Writes `source` with int8 weights to `target`, and returns the number of rewritten matrix products.
 
-    Weights get one scale per output channel. Activations get one per row, i.e. per token, when the graph runs: with
-    `onnxruntime.quantization.quantize_dynamic` a batch shares one, so that a text's vector depends on its neighbours.
-    Only products of [batch, length, K] and a constant [K, N] are rewritten; everything else stays float32.
+    Weights have one scale per output channel. Activations have one scale per row, that is per token. With
+    `onnxruntime.quantization.quantize_dynamic` a whole batch shares one scale, so a text's vector depends on the other
+    texts of its batch. Only products of [batch, length, K] and a constant [K, N] are rewritten; the rest stays float32.
     """
     model = onnx.load(source)
     writer = _Writer({one.name: one for one in model.graph.initializer})
     sequences = set(_sequences(model.graph))
     count = 0
     for node in model.graph.node:
-        if node.op_type == "MatMul" and _takes_tokens(node, sequences, writer.constants):
-            writer.quantised_product(node)
+        if node.op_type == "MatMul" and _multiplies_tokens(node, sequences, writer.constants):
+            writer.add_product(node)
             count += 1
         else:
             writer.nodes.append(node)
@@ -51,11 +45,11 @@ def quantise_graph(source: Path, target: Path) -> int:
 
 
 def quantise_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """[K, N] → int8 [K, N] and the scale [N] of each column, symmetric around zero.
+    """Quantises [K, N] to int8 [K, N], symmetric around zero, and returns it with the scale [N] of each column.
 
-    Where x86 has no 8-bit dot products (VNNI) two neighbours' products are summed in 16 bits, which overflow without a
-    word. The scale is therefore such that two neighbours of one sign come to 127 steps at most (128 when rounded, and
-    128 x 255 still fits): every processor then finds the same sums.
+    x86 processors without VNNI add the products of two neighbouring rows in 16 bits, and overflow silently. The scale
+    is therefore chosen so that two neighbours of one sign sum to at most 127 steps (128 after rounding; 128 x 255 fits
+    in 16 bits). Every processor then computes the same sums.
     """
     padded = np.concatenate([weight, np.zeros((weight.shape[0] % 2, weight.shape[1]), weight.dtype)])
     sums = (np.maximum(sign * padded, 0).reshape(-1, 2, weight.shape[1]).sum(axis=1) for sign in (1, -1))
@@ -65,22 +59,22 @@ def quantise_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDAr
 
 
 def _sequences(graph: Any) -> Iterator[str]:
-    """The tensors that are known to be [batch, length, width]."""
+    """Yields the tensors with the known shape [batch, length, width]."""
     for one in graph.value_info:
         axes = [axis.dim_param or axis.dim_value for axis in one.type.tensor_type.shape.dim]
         if len(axes) == 3 and axes[:2] == ["batch", "length"]:
             yield one.name
 
 
-def _takes_tokens(node: Any, sequences: set[str], constants: dict[str, Any]) -> bool:
+def _multiplies_tokens(node: Any, sequences: set[str], constants: dict[str, Any]) -> bool:
     weight = constants.get(node.input[1])
-    # scores and weighted values of the attention have no constant; a dense layer behind the pooling has no tokens
+    # attention scores and weighted values have no constant; a dense layer after the pooling has no tokens
     return weight is not None and len(weight.dims) == 2 and {node.input[0], node.output[0]} <= sequences
 
 
 @dataclass
 class _Writer:
-    """The nodes and constants of the new graph, as far as written."""
+    """Collects the nodes and constants of the new graph."""
 
     constants: dict[str, Any]
     nodes: list[Any] = field(default_factory=list)
@@ -95,10 +89,10 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def quantised_product(self, node: Any) -> None:
-        """x [B, L, K] @ w [K, N]: integer product of the quantised rows, then both scales, then [B, L, N] again."""
+    def add_product(self, node: Any) -> None:
+        """Adds x [B, L, K] @ w [K, N] as an integer product of quantised rows, scaled and reshaped to [B, L, N]."""
         weight, scale = quantise_weight(numpy_helper.to_array(self.constants[node.input[1]]).astype(np.float32))
-        # the projections of query, key and value read the same rows: quantised once
+        # query, key and value projections read the same rows: they are quantised once
         rows = self.rows.get(node.input[0]) or self._quantised_rows(node.input[0])
         output = node.output[0]
         product = self.node(
@@ -117,7 +111,7 @@ class _Writer:
         self.node("Reshape", [scaled, self._shape(weight.shape[1])], output)
 
     def _quantised_rows(self, name: str) -> str:
-        """uint8 [rows, K] of a float tensor [B, L, K], and beside it `<result>_column`, each row's scale [rows, 1]."""
+        """Adds uint8 [rows, K] of a float tensor [B, L, K], and `<result>_column`, the scale [rows, 1] of each row."""
         rows = self.rows[name] = f"{name}_int8"
         flat = self.node("Flatten", [name], f"{rows}_flat", axis=2)
         size = self.node("Abs", [flat], f"{rows}_abs")
@@ -131,7 +125,7 @@ class _Writer:
         return self.node("QuantizeLinear", [flat, scales, zeros], rows, axis=0)
 
     def _shape(self, width: int) -> str:
-        """The name of [B, L, width]."""
+        """Returns the name of the tensor that holds the shape [B, L, width]."""
         if not self.shapes:
             self.node("Shape", ["input_ids"], "int8_batch_length")
         if width not in self.shapes:
@@ -146,5 +140,5 @@ def _replace(graph: Any, writer: _Writer) -> None:
     used = {name for node in writer.nodes for name in node.input}
     del graph.initializer[:]
     graph.initializer.extend(one for name, one in writer.constants.items() if name in used)
-    # shapes that were inferred for the float graph say nothing of tensors that are no more
+    # the inferred shapes are those of the float graph's tensors
     del graph.value_info[:]

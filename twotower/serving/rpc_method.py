@@ -11,9 +11,7 @@ from typing import Any
 
 import grpc
 
-from twotower.errors import (
-    TwoTowerError,
-)
+from twotower.errors import TwoTowerError
 from twotower.serving import telemetry
 from twotower.serving.status import DETAIL_KEY, REQUEST_ID_KEY, STATUS, pack_detail
 from twotower.serving.workers import deadline
@@ -21,35 +19,25 @@ from twotower.serving.workers import deadline
 log = logging.getLogger(__name__)
 
 
-class Guarded:
-    """A servicer's calls, each with the request id and the deadline of its caller, its timing, and the one translation
-    of our errors to statuses. A method `XStream` answers each message of its stream as `X` answers it alone.
+class RpcMethod:
+    """A gRPC method: `handler` answers a request under its caller's request id and deadline; errors become statuses.
 
-    What an interceptor is made for, but gRPC makes an interceptor's handlers anew for every call.
+    A servicer registers `unary` for a call by itself and `stream` for a stream that is answered message by message.
+    An interceptor could do the same, but gRPC builds an interceptor's handlers anew for every call.
     """
 
-    def __init__(self, servicer: object) -> None:
-        self._servicer = servicer
+    def __init__(self, name: str, handler: Callable[[Any], Awaitable[Any]]) -> None:
+        self._name = name
+        self._handler = handler
+        self._seconds_of_good = telemetry.CALL_SECONDS.labels(name, grpc.StatusCode.OK.name)
 
-    def __getattr__(self, method: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        name = method.removesuffix("Stream")
-        guarded = _Guard(getattr(self._servicer, name), name)
-        return guarded.call if name == method else guarded.stream
-
-
-class _Guard:
-    """One method, called alone or by the messages of a stream."""
-
-    def __init__(self, inner: Callable[[Any, Any], Awaitable[Any]], method: str) -> None:
-        self._inner = inner
-        self._method = method
-        self._seconds_of_good = telemetry.CALL_SECONDS.labels(method, grpc.StatusCode.OK.name)
-
-    async def call(self, request: Any, context: Any) -> Any:
+    async def unary(self, request: Any, context: Any) -> Any:
+        """The answer to one call; request id and deadline come with its metadata."""
         metadata = dict(context.invocation_metadata() or ())
         return await self._answer(request, context, str(metadata.get(REQUEST_ID_KEY, "")), context.time_remaining())
 
     async def stream(self, requests: object, context: Any) -> None:
+        """Answers the messages of a stream in order; request id and deadline are in each message's `caller`."""
         while (request := await context.read()) is not grpc.aio.EOF:
             caller = request.caller
             remaining = caller.timeout_ms / 1000 if caller.timeout_ms else None
@@ -60,13 +48,13 @@ class _Guard:
         deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
         started, status = time.perf_counter(), grpc.StatusCode.OK
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("call received", extra={"method": self._method})
+            log.debug("call received", extra={"method": self._name})
         try:
-            return await self._inner(request, context)
+            return await self._handler(request)
         except TwoTowerError as error:
             status = STATUS.get(type(error), grpc.StatusCode.INTERNAL)
             if status is grpc.StatusCode.INTERNAL:
-                log.error("call failed: %s", error, extra={"method": self._method})
+                log.error("call failed: %s", error, extra={"method": self._name})
             context.set_trailing_metadata(((DETAIL_KEY, pack_detail(error)),))
             await context.abort(status, str(error))
         except asyncio.CancelledError:
@@ -74,16 +62,16 @@ class _Guard:
             raise
         except Exception:
             status = grpc.StatusCode.INTERNAL
-            log.exception("call failed", extra={"method": self._method})
+            log.exception("call failed", extra={"method": self._name})
             await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
         finally:
             self._record(status, time.perf_counter() - started)
 
     def _record(self, status: grpc.StatusCode, seconds: float) -> None:
         good = status is grpc.StatusCode.OK
-        timer = self._seconds_of_good if good else telemetry.CALL_SECONDS.labels(self._method, status.name)
+        timer = self._seconds_of_good if good else telemetry.CALL_SECONDS.labels(self._name, status.name)
         timer.observe(seconds)
         level = logging.DEBUG if good else logging.INFO
         if log.isEnabledFor(level):
-            extra = {"method": self._method, "status": status.name, "ms": round(seconds * 1000, 3)}
+            extra = {"method": self._name, "status": status.name, "ms": round(seconds * 1000, 3)}
             log.log(level, "call answered", extra=extra)

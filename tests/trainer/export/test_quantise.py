@@ -1,4 +1,4 @@
-"""int8 graphs, against the same arithmetic written in numpy."""
+"""int8 graphs, against the same arithmetic in numpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from trainer.export.quantize import quantise_graph, quantise_weight
+from trainer.export.quantise import quantise_graph, quantise_weight
 from twotower.graphs.graph import VectorGraph
 
 
@@ -25,8 +25,11 @@ def write_graph(path: Path, weight: np.ndarray, table: np.ndarray | None = None)
         helper.make_node("MatMul", ["pooled", "square"], ["vector"]),
     ]
     constants = {
-        "table": table, "weight": weight, "axis": np.array([1]), "square": np.eye(weight.shape[1], dtype=np.float32),
-    }  # fmt: skip
+        "table": table,
+        "weight": weight,
+        "axis": np.array([1]),
+        "square": np.eye(weight.shape[1], dtype=np.float32),
+    }
     graph = helper.make_graph(
         nodes,
         "g",

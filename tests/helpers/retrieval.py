@@ -1,0 +1,69 @@
+"""Calls of the retrieval service, and the answers that brute force gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_service.index import Filter
+from tests.helpers.tiny_version import BRANDS, CATEGORIES, catalogue
+from twotower.artifact.catalogue import Product
+from twotower.artifact.layout import Layout
+from twotower.artifact.version import Version, open_version
+from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.serving import wire
+from twotower.serving.client import call
+
+Stub = retrieval_pb2_grpc.RetrievalServiceStub
+PRODUCTS = catalogue(40)
+JEWELLERY, PERFUME, CARS, DATES = CATEGORIES
+
+
+def opened(artifacts: Path, name: str = "tiny-a") -> Version:
+    return open_version(Layout(artifacts), name)
+
+
+def query(k: int = 10, excluded: Iterable[str] = (), **wanted: Any) -> retrieval_pb2.Query:
+    return retrieval_pb2.Query(k=k, excluded_ids=excluded, filter=retrieval_pb2.Filter(**wanted) if wanted else None)
+
+
+async def search(
+    stub: Stub, vectors: NDArray[np.float32], *queries: retrieval_pb2.Query, version: str = "tiny-a"
+) -> Sequence[retrieval_pb2.Hits]:
+    request = retrieval_pb2.SearchRequest(vectors=wire.pack(vectors, version), queries=queries)
+    answer = await call(stub.Search, request, 30, "retrieval service")
+    assert answer.model_version == version
+    return answer.hits
+
+
+async def popular(stub: Stub, *queries: retrieval_pb2.Query) -> Sequence[retrieval_pb2.Hits]:
+    return (await call(stub.Popular, retrieval_pb2.PopularRequest(queries=queries), 30, "retrieval service")).hits
+
+
+def ranked(stored: NDArray[np.float32], vector: NDArray[np.float32], allowed: Iterable[Product], k: int) -> list[str]:
+    scores = stored.astype(np.float64) @ vector
+    return [one.id for one in sorted(allowed, key=lambda one: (-scores[one.row], one.row))][:k]
+
+
+def passes(one: Product, wanted: Filter) -> bool:
+    return (
+        (not wanted.categories or one.category in wanted.categories)
+        and (not wanted.brands or one.brand in wanted.brands)
+        and (wanted.in_stock is None or one.in_stock == wanted.in_stock)
+    )
+
+
+FILTERS = [
+    Filter(categories=(JEWELLERY,)),
+    Filter(categories=(JEWELLERY, DATES)),
+    Filter(brands=(BRANDS[1], BRANDS[2])),
+    Filter(categories=(JEWELLERY, PERFUME), brands=(BRANDS[1],)),
+    Filter(categories=(CARS,), in_stock=True),
+    Filter(in_stock=False),
+    Filter(categories=(JEWELLERY,), brands=(BRANDS[3],)),  # no such product
+    Filter(categories=(DATES,), brands=(BRANDS[3],), in_stock=False),
+]

@@ -1,0 +1,59 @@
+"""The form of a model's weights that services use: a product's row holds all but text, brand and category.
+
+Services give the item tower no attributes, and no training places a cold product. So the mean of a product's
+attributes, and what text neighbours tell of a cold one, are added to the product's row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from trainer.fit.normalise import normalise_rows
+from trainer.fit.text_neighbours import NEIGHBOUR_SHARPNESS, NEIGHBOUR_WEIGHT, text_neighbour_weights
+from trainer.model.inputs import ItemFeatures
+from trainer.model.towers import Weights, attribute_means
+from twotower.arrays import Mask
+
+_ROWS, _ATTRIBUTES = "item.product.weight", "item.attribute.weight"
+
+
+def serve_linear(weights: Weights, features: ItemFeatures) -> Weights:
+    """The linear model's weights as services use them: it has placed its cold products already."""
+    return fold_attributes(weights, features)
+
+
+def serve_softmax(weights: Weights, features: ItemFeatures, is_trained: Mask, seed: int) -> Weights:
+    """The softmax's weights as services use them.
+
+    The row of a product that is not `is_trained` [N] becomes 0.5 x the weighted mean row of its text neighbours among
+    the trained ones, plus its attributes.
+    """
+    served = fold_attributes(reset_untrained_rows(weights, is_trained), features)
+    rows, cold = weights[_ROWS][1:].cpu(), np.flatnonzero(~is_trained)
+    if len(rows) and len(cold):
+        text = normalise_rows(features.text.cpu().numpy())
+        references = np.flatnonzero(is_trained)
+        neighbours = text_neighbour_weights(text, cold, references, [NEIGHBOUR_SHARPNESS], seed)[0]
+        means = NEIGHBOUR_WEIGHT * torch.from_numpy(neighbours @ rows.numpy())
+        served[_ROWS][1 + torch.from_numpy(cold)] += means.to(served[_ROWS].device)
+    return served
+
+
+def reset_untrained_rows(weights: Weights, is_trained: Mask) -> Weights:
+    """Gives products that are not `is_trained` [N] the unknown product's row.
+
+    Their own rows mean nothing: they are where they were drawn, or where negatives pushed them.
+    """
+    rows = weights[_ROWS].clone()
+    if len(rows) > 1:  # a model without product vectors has the unknown product's row alone
+        rows[1:][torch.from_numpy(~is_trained).to(rows.device)] = rows[0]
+    return weights | {_ROWS: rows}
+
+
+def fold_attributes(weights: Weights, features: ItemFeatures) -> Weights:
+    """Adds the mean vector of each product's attributes to its row, and clears the attributes."""
+    rows, table = weights[_ROWS].clone(), weights[_ATTRIBUTES]
+    if len(rows) > 1 and len(table) > 1 and features.attributes.shape[1]:
+        rows[1:] += attribute_means(table, features.attributes.to(rows.device))
+    return weights | {_ROWS: rows, _ATTRIBUTES: torch.zeros_like(table)}

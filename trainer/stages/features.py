@@ -1,0 +1,56 @@
+"""The inputs of the item tower for every product of a catalogue."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from trainer.config.schema import Config
+from trainer.data.catalogue import Products
+from trainer.model.inputs import ItemFeatures
+from trainer.text.vectors import encode_cached, texts_of, titles_of
+from twotower.artifact.layout import EncoderLayout
+from twotower.artifact.vocab import Vocab
+from twotower.graphs.text_encoder import TextEncoder
+
+log = logging.getLogger(__name__)
+
+
+class TextVectors(NamedTuple):
+    """Vectors [N, E] of the products' texts, and of their titles alone; None if training does not use titles."""
+
+    texts: torch.Tensor
+    titles: torch.Tensor | None
+
+
+def text_vectors(
+    products: Products, encoder: EncoderLayout, config: Config, categories: int, cache: Path
+) -> TextVectors:
+    """Encodes texts and titles with the exported encoder; the vectors of known texts come from `cache`.
+
+    The title of a product is as short as a shopper's query. The item tower therefore learns from titles too, unless the
+    catalogue has fewer than two `categories`.
+    """
+    texts = texts_of(products)
+    titles = titles_of(products) if config.training.category_alignment and categories > 1 else []
+    every = [*texts, *titles]
+    graph = TextEncoder.load(encoder, config.thread_count)
+    vectors, encoded = encode_cached(graph, encoder.root.name, every, cache, config.encoder.batch_size)
+    log.info(f"text vectors: {encoded:,} encoded, {len(set(every)) - encoded:,} from the cache")
+    return TextVectors(
+        torch.from_numpy(vectors[: len(texts)]), torch.from_numpy(vectors[len(texts) :]) if titles else None
+    )
+
+
+def item_features(products: Products, texts: torch.Tensor, vocab: Vocab, attributes: torch.Tensor) -> ItemFeatures:
+    """The features of all products, product 1 first; `attributes` are their codes [N, A]."""
+    return ItemFeatures(
+        texts,
+        torch.tensor([vocab.brand_index(brand) for brand in products.brands]),
+        torch.tensor([vocab.category_index(category) for category in products.categories]),
+        torch.arange(1, len(products) + 1),
+        attributes,
+    )
