@@ -193,7 +193,7 @@ def test_buyers_of_one_event_each_leave_nothing_to_the_linear_model(
 ) -> None:
     shop = write_shop(tmp_path)
     write_csv(shop.events, EVENT_COLUMNS, [[f"b{place}", *row[1:]] for place, row in enumerate(event_rows())])
-    check_refused(shop, artifacts, capsys, "no buyer has two; set training.start=auto", settings=["training.start=linear"])
+    check_refused(shop, artifacts, capsys, "and no buyer has two; set training", settings=["training.start=linear"])
 
 
 @pytest.mark.parametrize("place", ["artifacts", "work", "versions"])
