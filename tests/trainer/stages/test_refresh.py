@@ -204,9 +204,9 @@ def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capt
     assert refresh(artifacts, product_rows()[:20]) == 2
     output = capsys.readouterr().err
     assert "40 of the 60 served products (66.7%) are missing in the files" in output
-    assert "the limit is 50.0% (publish.max_gone): is the export complete?" in output
+    assert "the limit is 50.0% (publish.max_missing_share): is the export complete?" in output
     assert (artifacts / "CURRENT").read_bytes() == before
-    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_gone=0.7") == 0
+    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_missing_share=0.7") == 0
     assert current(artifacts).manifest.products == 20
 
 

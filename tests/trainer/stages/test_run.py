@@ -421,7 +421,7 @@ def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_t
 
 def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> None:
     shop, artifacts = write_shop(tmp_path), tmp_path / "artifacts"
-    settings = ["training.start=blend", "model.heads=2", "linear.shares=[0.7]", "linear.half_lives_days=[10]"]
+    settings = ["training.start=blend", "model.heads=2", "linear.blend_weights=[0.7]", "linear.half_lives_days=[10]"]
     assert main(run_arguments(shop, artifacts, settings=settings)) == 0
     version = current(artifacts)
     training = json.loads(version.layout.metrics.read_text())["training"]
