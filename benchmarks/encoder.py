@@ -135,7 +135,7 @@ def measure_sellers(folder: Path, threads: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         model, seconds = train(catalogue.file, Path(scratch) / "encoder", threads)
     vectors, speed = _encode(model, queries)
-    found = {
+    encoder = {
         form: recalls(rank(vectors, documents, own)) for form, documents in product_forms(model, catalogue).items()
     }
     baselines: list[dict[str, Any]] = []
@@ -145,14 +145,14 @@ def measure_sellers(folder: Path, threads: int) -> dict[str, Any]:
     best = max(baselines, key=lambda one: one["recall@1"])
     highest = max(one["recall@10"] for one in baselines)
     print(f"isupply_matching: {len(queries):,} queries, {len(catalogue.titles):,} products; trained in {seconds:.0f} s")
-    for form, one in found.items():
+    for form, one in encoder.items():
         print(f"  {form:<14} recall@1 {one['recall@1']:.4f}  recall@10 {one['recall@10']:.4f}")
     print(f"  best TF-IDF    recall@1 {best['recall@1']:.4f}  recall@10 {best['recall@10']:.4f}  {best['settings']}")
     print(f"  the highest recall@10 of any TF-IDF: {highest:.4f}; {speed:,.0f} queries encoded a second")
     return {
         "seconds": seconds,
         "queries_per_second": speed,
-        "encoder": found,
+        "encoder": encoder,
         "tfidf": best,
         "tfidf_recall@10": highest,
     }

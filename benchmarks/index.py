@@ -126,8 +126,8 @@ def _flat(vectors: Float32) -> Candidate:
     def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
         settings = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-        found: NDArray[np.int64] = index.search(query[None], K, params=settings)[1][0]
-        return found
+        rows: NDArray[np.int64] = index.search(query[None], K, params=settings)[1][0]
+        return rows
 
     return Candidate(lambda query: index.search(query[None], K)[1][0], seconds, 4 * vectors.shape[1], [], filtered)
 
@@ -163,10 +163,10 @@ def _hnswlib(vectors: Float32, queries: Float32, last: Float32, recall: float) -
 
     def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         try:
-            found = index.knn_query(query, K, num_threads=1, filter=lambda row: bool(mask[row]))[0][0]
+            rows = index.knn_query(query, K, num_threads=1, filter=lambda row: bool(mask[row]))[0][0]
         except RuntimeError:  # hnswlib has found fewer than 100
             return NONE
-        return found.astype(np.int64)
+        return rows.astype(np.int64)
 
     ef, curve = _tuned(index.set_ef, search, vectors, queries, last, recall)
     # a vector, 2 x M links at the lowest level, and a label
@@ -181,8 +181,8 @@ def _usearch(vectors: Float32, queries: Float32, last: Float32, recall: float) -
     seconds = time.process_time() - started
 
     def search(query: Float32) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = index.search(query, K, threads=1).keys.astype(np.int64)
-        return found
+        rows: NDArray[np.int64] = index.search(query, K, threads=1).keys.astype(np.int64)
+        return rows
 
     def set_ef(ef: int) -> None:
         index.expansion_search = ef
@@ -199,9 +199,9 @@ def _tuned(
     curve = []
     for ef in EFS:
         set_ef(ef)
-        found = _recall(search, vectors, queries, last)
-        curve.append((found, len(queries[:K]) / _seconds(search, queries[:K])))
-        if found >= recall:
+        reached = _recall(search, vectors, queries, last)
+        curve.append((reached, len(queries[:K]) / _seconds(search, queries[:K])))
+        if reached >= recall:
             break
     return ef, curve
 
@@ -275,9 +275,9 @@ def _filtered(
     lowest = [np.sort(vectors[allowed] @ query)[-wanted] for query in queries]
     hits = []
     started = time.thread_time()
-    found = [search(query, mask) for query in queries]
+    results = [search(query, mask) for query in queries]
     seconds = time.thread_time() - started
-    for query, one, last in zip(queries, found, lowest, strict=True):
+    for query, one, last in zip(queries, results, lowest, strict=True):
         one = one[one >= 0]
         hits.append(min(wanted, int((vectors[one[mask[one]]] @ query >= last - 1e-6).sum())) / wanted)
     return {"recall": float(np.mean(hits)), "microseconds": seconds / len(queries) * 1e6}

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.text.noise import slipped
+from trainer.text.typos import add_typo
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
@@ -73,7 +73,7 @@ def main() -> None:
             return _best(asked, vectors)
 
         exact = _shares(lists(some), some, titles)
-        typo = _shares(lists([slipped(title, draw) for title in some]), some, titles)
+        typo = _shares(lists([add_typo(title, draw) for title in some]), some, titles)
         held = [sum(word in holding[row] for row in hits) for hits, word in zip(lists(words), words, strict=True)]
         share, none = sum(held) / (_LISTED * len(held)), held.count(0) / len(held)
         print(f"{name:<12}{exact[0]:>10.3f}{exact[1]:>7.3f}{typo[0]:>10.3f}{typo[1]:>7.3f}{share:>23.3f}{none:>13.3f}")

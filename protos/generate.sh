@@ -1,6 +1,6 @@
 #!/bin/sh
-# The one command that generates the gRPC code: the Makefile, the Dockerfile and CI all call it.
-# The mapping twotower/pb=protos makes protoc write absolute imports below twotower/pb/.
+# Generates the gRPC code. The Makefile and the Dockerfile call this script.
+# The mapping twotower/pb=protos makes the generated modules import one another as twotower.pb.*.
 set -eu
 cd "$(dirname "$0")/.."
 exec "${PYTHON:-python3}" -m grpc_tools.protoc -Itwotower/pb=protos \

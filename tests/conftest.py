@@ -1,4 +1,4 @@
-"""What all tests share: artifact folders, and the order of the long tests."""
+"""Fixtures of all tests (artifact folders, the log), the order of the test files, and one core per worker."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-# files that take minutes: they begin first, so that no worker is left alone with one at the end
-_LONG = ("test_sanity_checks.py", "test_real_data.py", "test_real_text.py", "test_demo.py")
+# These files take minutes. They run first, so that no worker has one of them left at the end.
+_LONG_FILES = ("test_sanity_checks.py", "test_real_data.py", "test_real_text.py", "test_demo.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A worker of several keeps to one core, and so does whatever it starts: a training takes a thread for each core
-    that it may use, and twice as many threads as cores wait for one another."""
+    """Binds each pytest-xdist worker, and the processes that it starts, to one core.
+
+    A training uses one thread per core that it may use. Several trainings with a thread for every core each would wait
+    for one another.
+    """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -22,12 +25,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+    items.sort(
+        key=lambda item: _LONG_FILES.index(item.path.name) if item.path.name in _LONG_FILES else len(_LONG_FILES)
+    )
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact folder with one published version, "tiny-a" of 40 products. Read it, never write to it."""
+    """An artifact folder with one published version, "tiny-a", of 40 products. All tests share it: only read it."""
     from tests.helpers.tiny_version import build_version
 
     artifacts = tmp_path_factory.mktemp("tiny")
@@ -37,7 +42,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Path:
-    """An artifact folder of this test alone, with version "a" published."""
+    """An artifact folder for this test only, with one published version, "a"."""
     from tests.helpers.tiny_version import build_version
 
     folder = tmp_path / "artifacts"
@@ -47,6 +52,6 @@ def artifacts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the trainer logs in this test: `logged.messages`."""
+    """`logged.messages` holds what the trainer logs in this test."""
     caplog.set_level(logging.INFO, "trainer")
     return caplog

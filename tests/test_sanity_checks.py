@@ -1,4 +1,4 @@
-"""What a person would check first on the trained demo market: likeness of products, and what a buyer gets."""
+"""What a person would check first on the trained demo market: similarity of products, and what a buyer gets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.helpers.demo_process import ROOT, Demo
+from tests.helpers.demo_process import Demo
+from tests.helpers.processes import ROOT
 from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
@@ -22,14 +23,13 @@ from twotower.history import BuyerSequence, to_inputs
 from twotower.search.vector_index import VectorIndex
 from twotower.text.normalise import Normaliser
 
-# the first test to run trains the demo at its full size: minutes on idle cores, and longer on busy ones
+# The first test trains the demo at its full size: minutes on idle cores, longer on busy ones.
 pytestmark = pytest.mark.timeout(2700)
-
 JEWELLERY = "مجوهرات"
 CARS = "قطع غيار وزيوت السيارات"
 FOOD = {"تمور وقهوة", "بهارات"}
 
-ALIKE = [
+RELATED = [
     ("خاتم ذهب", "سلسال ذهب"),
     ("خاتم ذهب", "سوار ذهب"),
     ("زيت محرك", "فلتر زيت"),
@@ -37,7 +37,7 @@ ALIKE = [
     ("جوال", "شاحن جوال"),
     ("كريم مرطب للبشرة", "غسول للوجه"),
 ]
-UNLIKE = [
+UNRELATED = [
     ("خاتم ذهب", "زيت محرك"),
     ("خاتم ذهب", "قهوة عربية"),
     ("عباية سوداء", "بطارية سيارة"),
@@ -51,12 +51,12 @@ UNLIKE = [
 def demo() -> Iterator[Demo]:
     """The demo of `make demo`, at its full size. Trained once: a second test run finds it up to date."""
     demo = Demo(ROOT / ".demo" / "sanity")
-    started = demo("up")
+    started = demo.run("up")
     try:
         assert started.returncode == 0, started.stdout
         yield demo
     finally:
-        demo("stop")
+        demo.run("stop")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def version(demo: Demo) -> Version:
 
 @pytest.fixture(scope="module")
 def similarity(version: Version) -> Any:
-    """Cosine of two texts through the exported encoder and item tower, nothing but the text known."""
+    """Cosine of two texts through the exported encoder and item tower, from text alone."""
     encoder, tower = TextEncoder.load(version.encoder, 1), ItemTower(version.layout.item_tower, 1)
     unknown = np.zeros(2, np.int64)
 
@@ -80,12 +80,12 @@ def similarity(version: Version) -> Any:
     return measure
 
 
-@pytest.mark.parametrize(("first", "second"), ALIKE)
-def test_related_products_are_alike(similarity: Any, first: str, second: str) -> None:
+@pytest.mark.parametrize(("first", "second"), RELATED)
+def test_related_products_are_similar(similarity: Any, first: str, second: str) -> None:
     assert similarity(first, second) > 0.7
 
 
-@pytest.mark.parametrize(("first", "second"), UNLIKE)
+@pytest.mark.parametrize(("first", "second"), UNRELATED)
 def test_unrelated_products_are_not(similarity: Any, first: str, second: str) -> None:
     assert similarity(first, second) < 0.3
 
@@ -163,7 +163,7 @@ def test_rest_search_finds_products_that_hold_the_words(demo: Demo, word: str) -
     with httpx.Client(base_url=demo.url, timeout=10) as client:
         found = client.get("/search", params={"q": word, "k": 3, "include": "products"}).json()["products"]
     holding = [set(fold(word).split()) <= set(fold(product["title"]).split()) for product in found]
-    # of tomato seeds there are two
+    # The catalogue has two products of tomato seeds.
     assert holding[0] and sum(holding) >= (2 if word == "بذور طماطم" else 3), [one["title"] for one in found]
 
 

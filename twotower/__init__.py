@@ -1,1 +1,1 @@
-"""What training and serving must agree on: text, events, artifacts, exported graphs, and the wire."""
+"""The code that training and serving share: text, events, artifacts, exported graphs, search, and RPC."""

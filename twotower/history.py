@@ -1,4 +1,4 @@
-"""A batch of histories as the buyer tower takes them. Training, `recommend` and the buyer service all call this."""
+"""Histories as inputs of the buyer tower, for training, `recommend` and the buyer service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from twotower.events import DAY_MS, EventSchema, Interaction
 
 
 class BuyerInputs(NamedTuple):
-    """Arrays [B, T], oldest interaction first, padded at the end; ages in days before the row's newest event."""
+    """Arrays [B, T], oldest interaction first, padded at the end. An age is days before the row's newest event."""
 
     rows: NDArray[np.int64]
     weights: NDArray[np.float32]
@@ -27,7 +27,7 @@ class BuyerInputs(NamedTuple):
 
 
 class BuyerSequence(NamedTuple):
-    """One buyer's known interactions, oldest first: row of the product, event code, time in milliseconds."""
+    """One buyer's interactions, oldest first: rows of the products, event codes, times in milliseconds."""
 
     rows: Sequence[int] | NDArray[np.int64]
     types: Sequence[int] | NDArray[np.int64]
@@ -37,8 +37,8 @@ class BuyerSequence(NamedTuple):
 def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]:
     """The newest `limit` interactions, oldest first.
 
-    Ties in time are ordered by product and event name, the order in which Redis keeps them: the same set of events
-    always gives the same history.
+    Interactions of one moment are ordered by product and event name, as in Redis, so that the same set of events always
+    gives the same history.
     """
     ordered = sorted(interactions, key=lambda one: (one.timestamp_ms, one.product_id, one.event_type))
     return ordered[-limit:] if limit > 0 else []
@@ -58,14 +58,14 @@ def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerI
     if filled:
         for values, columns in zip((rows, types, times), zip(*filled, strict=True), strict=True):
             values[mask] = np.concatenate(columns)
-    # padding must not be taken for the newest where times lie before 1970
+    # Padding is 0, which is newer than times before 1970.
     newest = np.where(mask, times, np.iinfo(np.int64).min).max(axis=1, keepdims=True)
     ages = (np.where(mask, newest - times, 0) / DAY_MS).astype(np.float32)
     return BuyerInputs(rows, weight_of[types], types, ages, mask)
 
 
 def weights_by_code(schema: EventSchema) -> NDArray[np.float32]:
-    """The weight of each event code; code 0 is padding, its weight never counts. Read-only."""
+    """The weight of each event code, read-only; code 0 is padding and weighs 0."""
     return _by_code(tuple(schema.weights.values()))
 
 
@@ -77,9 +77,9 @@ def _by_code(weights: tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction]]]) -> int:
-    """Writes recent_interactions.jsonl.gz: one JSON object per buyer. Returns how many buyers there were."""
+    """Writes recent_interactions.jsonl.gz, one JSON object per buyer, and returns the number of buyers."""
     count = 0
-    # no time stamp and no name in the header: the same histories give the same bytes
+    # No time and no name in the header, so that the same histories give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for buyer, interactions in histories:
             line = {"buyer_id": buyer, "interactions": [list(one) for one in interactions]}
@@ -89,7 +89,7 @@ def write_recent(path: Path, histories: Iterable[tuple[str, Sequence[Interaction
 
 
 def read_recent(path: Path) -> Iterator[tuple[str, list[Interaction]]]:
-    """What `write_recent` wrote, buyer by buyer. CorruptArtifact naming the line that cannot be read."""
+    """Yields what `write_recent` wrote. Raises CorruptArtifact with the number of the last readable line."""
     line_number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:

@@ -36,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     try:
         yield demo
     finally:
-        demo("stop")
+        demo.run("stop")
 
 
 def gateways_redis(settings: DemoSettings) -> str:
@@ -98,30 +98,30 @@ def answers(port: int) -> bool:
 
 
 def test_up_shows_real_answers_and_stays_up(demo: Demo) -> None:
-    up = demo("up")
+    up = demo.run("up")
     assert up.returncode == 0, up.stdout
     assert "POST" in up.stdout and "source model" in up.stdout and "p50" in up.stdout
     assert any("\u0621" <= character <= "\u064a" for character in up.stdout), "Arabic titles"
     assert httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {})
-    assert demo("status").stdout.count(" pid ") == 5
+    assert demo.run("status").stdout.count(" pid ") == 5
 
 
 def test_a_second_up_redoes_nothing(demo: Demo) -> None:
     before = sorted(path.name for path in (demo.artifacts / "versions").iterdir())
-    processes = demo("status").stdout
-    again = demo("up")
+    processes = demo.run("status").stdout
+    again = demo.run("up")
     assert again.returncode == 0, again.stdout
     assert again.stdout.count("up to date") == 2
     assert sorted(path.name for path in (demo.artifacts / "versions").iterdir()) == before
-    assert demo("status").stdout == processes
+    assert demo.run("status").stdout == processes
 
 
 def test_a_service_that_ends_is_started_again(demo: Demo) -> None:
-    line = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+    line = next(one for one in demo.run("status").stdout.splitlines() if one.startswith("retrieval"))
     os.kill(int(line.split()[2]), signal.SIGKILL)
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        now = next(one for one in demo("status").stdout.splitlines() if one.startswith("retrieval"))
+        now = next(one for one in demo.run("status").stdout.splitlines() if one.startswith("retrieval"))
         if now.endswith("restarts 1") and httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {}):
             break
         time.sleep(0.1)
@@ -130,9 +130,9 @@ def test_a_service_that_ends_is_started_again(demo: Demo) -> None:
 
 
 def test_stop_ends_everything(demo: Demo) -> None:
-    assert demo("stop").stdout == "stopped\n"
+    assert demo.run("stop").stdout == "stopped\n"
     assert not any(answers(port) for port in demo.ports.values())
-    assert demo("stop").stdout == "the demo is not running\n"
+    assert demo.run("stop").stdout == "the demo is not running\n"
 
 
 def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
@@ -141,7 +141,7 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", demo.ports["buyer"]))
         taken.listen()
-        up = demo("up")
+        up = demo.run("up")
     assert up.returncode == 1
     assert f"port {demo.ports['buyer']} of buyer" in up.stdout
     assert "TWOTOWER_DEMO_BUYER_PORT" in up.stdout
@@ -151,7 +151,7 @@ def test_a_taken_port_is_named_and_nothing_is_left_running(demo: Demo) -> None:
 
 def test_a_failing_step_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
     demo = Demo(tmp_path, **{**SMALL, "train_args": "--set training.max_epochs=none"})
-    up = demo("up")
+    up = demo.run("up")
     assert up.returncode == 1
     assert "training failed with exit code 2" in up.stdout
     assert "training.max_epochs" in up.stdout
@@ -159,6 +159,6 @@ def test_a_failing_step_is_named_and_nothing_is_left_running(tmp_path: Path) -> 
 
 
 def test_an_unknown_setting_is_refused_by_name(tmp_path: Path) -> None:
-    up = Demo(tmp_path, product=5)("up")
+    up = Demo(tmp_path, product=5).run("up")
     assert up.returncode == 2
     assert "TWOTOWER_DEMO_PRODUCT" in up.stdout and "TWOTOWER_DEMO_PRODUCTS" in up.stdout

@@ -1,28 +1,24 @@
-"""`python -m demo` on free ports in a folder of its own, as `make demo` runs it."""
+"""Runs `python -m demo` as `make demo` does, on free ports and in a folder of the test."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers.processes import ROOT, clean_environ
 from tests.helpers.redis_server import free_port
-
-ROOT = Path(__file__).resolve().parents[2]
-
 
 NAMES = ("gateway", "item", "buyer", "retrieval", "redis")
 
 
 class Demo:
-    """One demo: its folder, its ports, and the commands on it."""
+    """One demo in `folder`; `settings` are fields of DemoSettings."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.ports = {name: free_port() for name in NAMES}
-        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("TWOTOWER_")}
-        self._environ["TWOTOWER_DEMO_FOLDER"] = str(folder)
+        self._environ = {**clean_environ(), "TWOTOWER_DEMO_FOLDER": str(folder)}
         self._environ |= {f"TWOTOWER_DEMO_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
         self._environ |= {f"TWOTOWER_DEMO_{name.upper()}": str(value) for name, value in settings.items()}
 
@@ -34,8 +30,8 @@ class Demo:
     def artifacts(self) -> Path:
         return self.folder / "artifacts"
 
-    def __call__(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Runs `python -m demo COMMAND` to its end."""
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Runs `python -m demo COMMAND` and waits until it ends."""
         return subprocess.run(
             [sys.executable, "-m", "demo", command],
             cwd=ROOT,

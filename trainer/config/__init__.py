@@ -1,1 +1,1 @@
-"""Every setting of the trainer: schema, defaults, loading."""
+"""Settings of the trainer: their types and checks, the defaults, and how files and --set change them."""

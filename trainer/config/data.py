@@ -1,4 +1,4 @@
-"""Settings of the input files: columns, paths in metadata, event weights."""
+"""The section `data` of the configuration: how input files are read."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Data(Section):
 
     @field_validator("delimiter", mode="before")
     @classmethod
-    def _tab(cls, value: object) -> object:
-        # how a tab is typed on a command line
+    def _read_tab(cls, value: object) -> object:
+        # A tab cannot be typed on a command line.
         return "\t" if value == "\\t" else value
 
     @model_validator(mode="after")
-    def _names_lead_somewhere(self) -> Data:
+    def _check_event_names(self) -> Data:
         for theirs, ours in self.event_names.items():
             if ours not in self.event_weights:
                 raise ValueError(f"event_names maps {theirs!r} to {ours!r}, which is not in event_weights")

@@ -1,4 +1,4 @@
-"""Reads the configuration: defaults, files laid over them, single values last."""
+"""Loads the configuration: the defaults, then files, then single values, each overriding the one before."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEFAULTS = Path(__file__).with_name("config.yaml")
 
 
 def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
-    """config.yaml with `files` and then `section.key=value` assignments laid over it, in their order.
+    """config.yaml, overridden by `files` and then by `section.key=value` assignments, in their order.
 
-    SettingsError names the file or assignment, the key and the value of whatever cannot be used.
+    Raises SettingsError with the file or assignment, the key and the value that cannot be used.
     """
     content = _read(DEFAULTS)
     for path in files:
-        _lay_over(content, _read(path), str(path))
+        _override(content, _read(path), str(path))
     for assignment in assignments:
-        _assign(content, assignment)
+        _apply_assignment(content, assignment)
     try:
         return Config.model_validate(_to_floats(content, Config))
     except ValidationError as error:
@@ -49,26 +49,26 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-# mappings whose keys are the user's own: they are replaced whole
-_FREE = {("data", "event_names"), ("data", "event_weights")}
+# The user chooses the keys of these mappings, so that an override replaces the whole mapping.
+_USER_KEYS = {("data", "event_names"), ("data", "event_weights")}
 
 
-def _lay_over(content: dict[str, Any], over: Mapping[str, Any], source: str, path: tuple[str, ...] = ()) -> None:
+def _override(content: dict[str, Any], over: Mapping[str, Any], source: str, path: tuple[str, ...] = ()) -> None:
     for key, value in over.items():
         here = (*path, str(key))
         if key not in content:
             near = difflib.get_close_matches(str(key), [str(one) for one in content], n=1)
             hint = f"; did you mean {'.'.join((*path, near[0]))}?" if near else ""
             raise SettingsError(f"{source}: unknown key {'.'.join(here)}{hint}")
-        if isinstance(content[key], dict) and here not in _FREE:
+        if isinstance(content[key], dict) and here not in _USER_KEYS:
             if not isinstance(value, Mapping):
                 raise SettingsError(f"{source}: {'.'.join(here)}={value!r}: this is a section, not a value")
-            _lay_over(content[key], value, source, here)
+            _override(content[key], value, source, here)
         else:
             content[key] = value
 
 
-def _assign(content: dict[str, Any], assignment: str) -> None:
+def _apply_assignment(content: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
         raise SettingsError(f"--set {assignment!r}: write it as section.key=value")
@@ -77,7 +77,7 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
     for part in parts:
         present = present.get(part) if isinstance(present, dict) else None
     if isinstance(present, str) and text[:1] not in {'"', "'"}:
-        # a text stands as it is typed, "query: " and 007 and | too; quotes are YAML's
+        # A text is taken as typed, even "query: ", 007 and |; in quotes it is read as YAML.
         value: Any = text
     else:
         try:
@@ -86,16 +86,19 @@ def _assign(content: dict[str, Any], assignment: str) -> None:
             raise SettingsError(f"--set {assignment!r}: the value is not YAML") from None
     for part in reversed(parts):
         value = {part: value}
-    _lay_over(content, value, f"--set {assignment}")
+    _override(content, value, f"--set {assignment}")
 
 
 def _to_floats(content: Any, kind: Any) -> Any:
-    """`content` of an annotated type with every float that it wants: YAML writes 1 for 1.0 and reads 1e-4 as text, and
-    strict validation would refuse both."""
+    """Converts what the type wants as float: YAML reads 1 as int and 1e-4 as text, which strict validation refuses."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is float:
         return _to_float(content)
-    if origin in (Annotated, Union, UnionType):  # the first is what may be a float; the others are limits, or None
+    if origin in (
+        Annotated,
+        Union,
+        UnionType,
+    ):  # Only the first argument can be a float; the others are limits, or None.
         return _to_floats(content, inner[0])
     if origin is list and isinstance(content, list):
         return [_to_floats(one, inner[0]) for one in content]
@@ -108,7 +111,7 @@ def _to_floats(content: Any, kind: Any) -> Any:
 
 
 def _to_float(value: Any) -> Any:
-    # what is no number is left as it is: validation names it
+    # Validation names a value that is not a number.
     with suppress(ValueError):
         return float(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else value
     return value

@@ -1,4 +1,4 @@
-"""The trainer's configuration: config.yaml, what the user lays over it, and the checks of every value."""
+"""The types and checks of every setting; config.yaml says what each one does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CatalogueEncoderConfig(Section):
     ngram_joined: Annotated[int, Field(ge=0, le=8)]
     head_words: Annotated[int, Field(ge=0)]
     frequency_power: Annotated[float, Field(ge=0)]
-    unseen: Annotated[float, Field(ge=0, le=1)]
+    unseen_weight: Annotated[float, Field(ge=0, le=1)]
     buckets: Annotated[int, Field(ge=256, le=4_194_304)]
     length: Count
     max_texts: Count
@@ -34,14 +34,14 @@ class CatalogueEncoderConfig(Section):
     temperature: Positive
 
     @model_validator(mode="after")
-    def _ordered(self) -> CatalogueEncoderConfig:
+    def _check_ngrams(self) -> CatalogueEncoderConfig:
         if self.ngram_min > self.ngram_max:
             raise ValueError(f"ngram_min {self.ngram_min} is above ngram_max {self.ngram_max}")
         for name in ("ngram_skeleton", "ngram_joined"):
             if getattr(self, name) == 1:
-                raise ValueError(f"{name} 1 is no n-gram: 0 (none) or 2 to 8")
+                raise ValueError(f"{name} 1: must be 0 (none) or 2 to 8")
         if self.ngram_gaps in (1, 2):
-            raise ValueError(f"ngram_gaps {self.ngram_gaps} leaves no room for a gap: 0 (none) or 3 to 8")
+            raise ValueError(f"ngram_gaps {self.ngram_gaps}: must be 0 (none) or 3 to 8")
         return self
 
 
@@ -58,13 +58,12 @@ class Encoder(Section):
     catalogue: CatalogueEncoderConfig
 
     @property
-    def embedded(self) -> bool:
-        """True for the encoder that is trained from the catalogue."""
+    def is_catalogue_encoder(self) -> bool:
         return self.name == "catalogue"
 
     @property
     def profile(self) -> str:
-        return ("full" if self.embedded else "light") if self.normaliser == "auto" else self.normaliser
+        return ("full" if self.is_catalogue_encoder else "light") if self.normaliser == "auto" else self.normaliser
 
 
 class Model(Section):
@@ -90,7 +89,7 @@ class Model(Section):
         return self.heads or max(1, self.dimension // 128)
 
     @model_validator(mode="after")
-    def _heads_are_alike(self) -> Model:
+    def _check_heads(self) -> Model:
         if self.dimension % self.head_count:
             raise ValueError(f"dimension {self.dimension} cannot be cut into heads={self.head_count} equal parts")
         if self.transformer_width % self.transformer_heads:
@@ -130,15 +129,15 @@ class Linear(Section):
     products: Annotated[int, Field(ge=2)]
     l2: Positive
     half_lives_days: Several
-    trends: Several
-    trusts: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    trend_weights: Several
+    cold_lengths: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     trend_half_life_days: Positive
-    shares: list[Annotated[float, Field(gt=0, lt=1)]]
+    blend_weights: list[Annotated[float, Field(gt=0, lt=1)]]
     validation_buyers: Count
 
 
 class TextPair(Section):
-    """Two titles of products, and what the cosine of their vectors should be."""
+    """Two titles and the bounds for the cosine of their vectors."""
 
     one: Annotated[str, Field(min_length=1)]
     two: Annotated[str, Field(min_length=1)]
@@ -168,7 +167,7 @@ class Index(Section):
 class Publish(Section):
     gate: bool
     max_drop: Share
-    max_gone: Share
+    max_missing_share: Share
     keep_versions: Count
     recent_interactions: Annotated[int, Field(ge=1, le=1000)]
 
@@ -192,36 +191,36 @@ class Config(Section):
     paths: Paths
 
     @model_validator(mode="after")
-    def _hidden_products_are_found_again(self) -> Config:
+    def _check_hidden_products(self) -> Config:
         if self.evaluation.hidden_products and not self.training.refit:
             share = self.evaluation.hidden_products
             raise ValueError(
                 f"evaluation.hidden_products={share} with training.refit=false would publish a model "
-                "that was never shown those products: set training.refit=true"
+                "that has never seen those products: set training.refit=true"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_blend_is_possible(self) -> Config:
+    def _check_blend(self) -> Config:
         if self.training.start == "blend" and not self.can_blend:
             raise ValueError(
-                "training.start=blend needs one of linear.shares, model.buyer_tower=attention and two model.heads or "
-                f"more; they are {self.linear.shares}, {self.model.buyer_tower} and {self.model.head_count}"
+                "training.start=blend needs at least one of linear.blend_weights, model.buyer_tower=attention and at "
+                f"least two model.heads; they are {self.linear.blend_weights}, {self.model.buyer_tower} and "
+                f"{self.model.head_count}"
             )
         return self
 
     @property
     def can_blend(self) -> bool:
-        """Whether a linear model and a head of the softmax can make one vector."""
-        return bool(self.linear.shares) and self.model.buyer_tower == "attention" and self.model.head_count > 1
+        """Whether one vector can hold a head of the softmax model and the linear model."""
+        return bool(self.linear.blend_weights) and self.model.buyer_tower == "attention" and self.model.head_count > 1
 
     @property
     def thread_count(self) -> int:
-        """`usable_threads` of what is set."""
         return usable_threads(self.threads, "threads")
 
     def digest(self, *sections: str) -> str:
-        """sha256 over the named sections (all of them where none is named)."""
+        """sha256 over the named sections, or over all if none is named."""
         content = self.model_dump(include=set(sections) or None)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

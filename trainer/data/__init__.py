@@ -1,1 +1,1 @@
-"""Input files to checked arrays: products, events, splits."""
+"""Reads and checks the input files; holds products, events and their splits as arrays."""

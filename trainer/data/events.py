@@ -17,7 +17,7 @@ from trainer.config.data import Data
 from trainer.data.files import find_files, read_tables
 from trainer.data.rejects import REJECT_COLUMNS, Check, Reject, RowChecks, first_problem, id_checks, open_rejects
 from trainer.data.times import is_date_in_digits, time_ms
-from twotower.events import AROUND_ID, BLANK, DAY_MS, NO_DATE_IN_DIGITS
+from twotower.events import AROUND_ID, BLANK, DATE_IN_DIGITS_PROBLEM, DAY_MS
 
 
 class Events(NamedTuple):
@@ -80,7 +80,7 @@ def _event_checks(latest_ms: int) -> list[Check]:
         Check("missing event name", "event", pl.col("event").fill_null("") == ""),
         Check("unknown event name", "event", pl.col("kind").is_null()),
         Check("missing time", "time", written_time.fill_null("") == ""),
-        Check(NO_DATE_IN_DIGITS, "time", is_date_in_digits(written_time)),
+        Check(DATE_IN_DIGITS_PROBLEM, "time", is_date_in_digits(written_time)),
         Check("unreadable time", "time", pl.col("ms").is_null()),
         Check("time before 1970", "time", pl.col("ms") < 0),
         Check("time more than a day ahead", "time", pl.col("ms") > latest_ms),

@@ -1,4 +1,4 @@
-"""Which events train, which validate and which test. Histories and targets are ranges of the sorted event arrays."""
+"""Splits events into training, validation and test sets, as ranges of the sorted event arrays."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ class Cases(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Which events may teach which model, and whom each is asked about.
+    """Training events of the validated and of the tested model, and the cases of both evaluations.
 
-    `train_stop` [buyers]: while validating, each buyer's training events are start..train_stop. `test_stop` [buyers]:
-    the model and the baselines that are tested learn from start..test_stop, which is every event but those that the
-    test asks for. `note` says why this method.
+    The validated model trains on each buyer's events start..`train_stop` [buyers]. The tested model and the baselines
+    train on start..`test_stop` [buyers]: all events but the targets of the test. `note` says why this method was used.
     """
 
     method: str
@@ -42,7 +41,7 @@ class Split(NamedTuple):
 
 
 def split_events(events: Events, config: Evaluation) -> Split:
-    """Splits as configured; `auto` takes global time where times are real and baskets are common."""
+    """Splits as configured; `auto` splits by global time if times are real and baskets are common."""
     if config.split == "leave_last_out":
         return leave_last_out(events, "as configured")
     if config.split == "global_time":
@@ -59,7 +58,8 @@ def split_events(events: Events, config: Evaluation) -> Split:
 
 
 def time_signs(events: Events) -> tuple[float, float]:
-    """The share of buyers whose first event falls on the commonest first moment, and of events in tied baskets."""
+    """Two signs of real times: the share of buyers who start at the most common first moment (a high share means that
+    times were made up), and the share of events at the same time as another of their buyer (baskets)."""
     starts = events.time[events.start[:-1]]
     _, counts = np.unique(starts, return_counts=True)
     same = (np.diff(events.time) == 0) & (np.diff(events.buyer) == 0)
@@ -70,7 +70,7 @@ def time_signs(events: Events) -> tuple[float, float]:
 
 
 def leave_last_out(events: Events, note: str) -> Split:
-    """The last event is the test, the one before it validation, for buyers with three or more events."""
+    """Tests on each buyer's last event and validates on the one before it, for buyers with at least three events."""
     start, stop = events.start[:-1], events.start[1:]
     chosen = np.flatnonzero(stop - start >= 3)
     first, last = start[chosen], stop[chosen]
@@ -88,7 +88,7 @@ def leave_last_out(events: Events, note: str) -> Split:
 
 
 def global_time(events: Events, days: float, note: str) -> Split:
-    """The cut is the newest event less `days`; validation is the window of the same length before it."""
+    """Tests on the last `days` before the newest event, and validates on the same number of days before them."""
     cut = int(events.time.max()) - round(days * DAY_MS)
     before = cut - round(days * DAY_MS)
     at_cut, at_before = _first_at(events, cut), _first_at(events, before)
@@ -103,7 +103,7 @@ def global_time(events: Events, days: float, note: str) -> Split:
 
 
 def everything(events: Events) -> Int64:
-    """`train_stop` of a refit: every event trains."""
+    """`train_stop` [buyers] of a refit, which trains on every event."""
     return events.start[1:].copy()
 
 
@@ -116,52 +116,53 @@ def draw_hidden(products: int, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 def hide(events: Events, split: Split, hidden: NDArray[np.bool_], exclude_seen: bool) -> tuple[Events, Split]:
-    """Events and split as if nobody had ever met the `hidden` [N] products before the test asks for them.
+    """Makes the `hidden` [N] products cold: removes their events from training, validation and every history.
 
-    Their events are gone from training, from validation and from every history, and stay as test targets; with
-    `exclude_seen` only where the buyer really meets the product for the first time. Cases without a history or a target
-    left are dropped.
+    Their events stay as test targets; with `exclude_seen`, only if the buyer had no removed event with the product.
+    Cases that lose their whole history or all their targets are dropped.
     """
     place = np.arange(len(events.buyer))
-    early = place < split.test_stop[events.buyer]
-    gone = hidden[events.product] & early
+    before_test = place < split.test_stop[events.buyer]
+    removed = hidden[events.product] & before_test
     if exclude_seen:
         pair = events.buyer.astype(np.int64) * len(hidden) + events.product
-        gone |= hidden[events.product] & ~early & np.isin(pair, pair[gone])
-    before = np.concatenate(([0], np.cumsum(~gone)))
-    kept = np.flatnonzero(~gone)
-
-    def moved(cases: Cases) -> Cases:
-        start, cut, stop = (before[column] for column in (cases.start, cases.cut, cases.stop))
-        usable = (cut > start) & (stop > cut)
-        return Cases(cases.buyer[usable], start[usable], cut[usable], stop[usable])
-
-    left = Events(
-        events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], before[events.start]
-    )  # fmt: skip
-    return left, split._replace(
-        train_stop=before[split.train_stop],
-        test_stop=before[split.test_stop],
-        validation=moved(split.validation),
-        test=moved(split.test),
+        removed |= hidden[events.product] & ~before_test & np.isin(pair, pair[removed])
+    new_place = np.concatenate(([0], np.cumsum(~removed)))
+    kept = Events(
+        buyer=events.buyer[~removed],
+        product=events.product[~removed],
+        kind=events.kind[~removed],
+        time=events.time[~removed],
+        start=new_place[events.start],
+    )
+    return kept, split._replace(
+        train_stop=new_place[split.train_stop],
+        test_stop=new_place[split.test_stop],
+        validation=_move(split.validation, new_place),
+        test=_move(split.test, new_place),
     )
 
 
-def trained_products(events: Events, train_stop: Int64, products: int, least: int = 1) -> NDArray[np.bool_]:
-    """True [N] for products with a training event of a buyer who has at least `least` of them (2 make a pair)."""
-    counts = training_counts(events, train_stop, products, least)
-    return counts > 0
+def _move(cases: Cases, new_place: Int64) -> Cases:
+    start, cut, stop = (new_place[column] for column in (cases.start, cases.cut, cases.stop))
+    usable = (cut > start) & (stop > cut)
+    return Cases(cases.buyer[usable], start[usable], cut[usable], stop[usable])
 
 
-def training_counts(events: Events, train_stop: Int64, products: int, least: int = 1) -> Int64:
-    """Each product's number of training events [N], of buyers who have at least `least` of them."""
+def trained_products(events: Events, train_stop: Int64, products: int, min_events: int = 1) -> NDArray[np.bool_]:
+    """True [N] for products with a training event of a buyer who has at least `min_events` (2 make a pair)."""
+    return training_counts(events, train_stop, products, min_events) > 0
+
+
+def training_counts(events: Events, train_stop: Int64, products: int, min_events: int = 1) -> Int64:
+    """Each product's number of training events [N], counting only buyers with at least `min_events`."""
     chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
-    chosen &= (train_stop - events.start[:-1] >= least)[events.buyer]
+    chosen &= (train_stop - events.start[:-1] >= min_events)[events.buyer]
     return np.bincount(events.product[chosen], minlength=products).astype(np.int64)
 
 
 def sample(cases: Cases, limit: int, seed: int) -> Cases:
-    """At most `limit` of the cases, drawn at random, in their order."""
+    """At most `limit` cases, drawn at random and kept in order."""
     if len(cases) <= limit:
         return cases
     chosen = np.sort(np.random.default_rng(seed).choice(len(cases), limit, replace=False))
@@ -169,7 +170,7 @@ def sample(cases: Cases, limit: int, seed: int) -> Cases:
 
 
 def _first_at(events: Events, moment: int) -> Int64:
-    """For each buyer, the index of the first event at or after `moment` (its stop where there is none)."""
+    """For each buyer, the index of the first event at or after `moment`, or of the buyer's stop if there is none."""
     earlier = np.concatenate(([0], np.cumsum(events.time < moment)))
     first: Int64 = events.start[:-1] + (earlier[events.start[1:]] - earlier[events.start[:-1]])
     return first

@@ -35,7 +35,7 @@ class Checkpoints:
     def save(
         self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor]
     ) -> None:
-        """Writes a checkpoint atomically and removes all but the newest two."""
+        """Writes the folder EPOCH-STEP atomically and removes all but the newest two."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors, numbers = _flatten(optimiser)
         content = {"fingerprint": self.fingerprint, **progress._asdict(), "optimiser": numbers}

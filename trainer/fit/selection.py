@@ -171,7 +171,7 @@ def _linear_candidate(fitter: Fitter, data: TrainingSet, validation: Validation)
 def _linear_settings(config: Config) -> Any:
     """The hyperparameters to try: a weighted average has no constant, which trend and trust need."""
     if config.model.buyer_tower == "weighted_average":
-        return config.linear.model_copy(update={"trends": [0.0], "trusts": [1.0]})
+        return config.linear.model_copy(update={"trend_weights": [0.0], "cold_lengths": [1.0]})
     return config.linear
 
 
@@ -192,7 +192,7 @@ def _blend_candidate(
     narrow = fitter.place_beside_softmax(linear.placement)
     weights = _serve_linear(fitter, narrow, linear.hyperparameters)
     candidates = {}
-    for share in fitter.config.linear.shares:
+    for share in fitter.config.linear.blend_weights:
         blended = blend(weights, head, share)
         values = validation.values(load_towers(blended, fitter.config.model))
         candidates[share] = Candidate(blended, values, narrow.cold_start)

@@ -51,7 +51,7 @@ def stop_above(limit: float, gone: int, served: int) -> None:
     if gone > limit * served:
         raise DataError(
             f"{gone:,} of the {served:,} served products ({gone / served:.1%}) are missing in the files, the limit is "
-            f"{limit:.1%} (publish.max_gone): is the export complete?"
+            f"{limit:.1%} (publish.max_missing_share): is the export complete?"
         )
 
 

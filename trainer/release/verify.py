@@ -35,10 +35,10 @@ def load_as_services_do(version: Version, threads: int) -> None:
     # nothing finds a product with a vector of zeros
     some = np.array(opened.vectors[np.flatnonzero(squares)[:_SEARCHED]])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
-    found = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
+    count = int((np.abs(np.array(best) - 1) <= 1e-3).sum())
     # an approximate index may miss one
-    if found < (1.0 if opened.is_exact else 0.9) * len(some):
-        raise DataError(f"the index finds only {found} of the first {len(some)} products by their own vectors")
+    if count < (1.0 if opened.is_exact else 0.9) * len(some):
+        raise DataError(f"the index finds only {count} of the first {len(some)} products by their own vectors")
 
 
 def _squares(opened: VectorIndex, name: str) -> Float64:

@@ -14,7 +14,7 @@ from trainer.data.dataset import data_facts
 from trainer.data.split import Cases, training_counts
 from trainer.evaluate import baselines, comparison, ranking, similarity, slices
 from trainer.evaluate.examples import sample_buyers
-from trainer.model.inputs import ItemFeatures, text_alone
+from trainer.model.inputs import text_alone
 from trainer.model.towers import TwoTower
 from trainer.report.page import library_versions
 from trainer.stages.workspace import (
@@ -31,40 +31,37 @@ from twotower.text.normalise import item_text
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(run: Run) -> dict[str, Any]:
+def evaluate_run(run: Run) -> None:
     """Ranks the test targets with the model and the baselines; writes metrics.json and per_case.npz."""
-    require(run.workspace.tested_weights, "train")
-    config, count = run.config, len(run.data.products)
-    settings, stop = config.evaluation, run.split.test_stop if config.training.refit else run.split.train_stop
+    workspace, settings, data = run.workspace, run.config.evaluation, run.data
+    seed, products = run.config.seed, len(run.data.products)
+    require(workspace.tested_weights, "train")
+    stop = run.split.test_stop if run.config.training.refit else run.split.train_stop
     cases = sampled_test_cases(run)
-    model = load_model(run, run.workspace.tested_weights)
-    scorers = {"model": _scorer(run, model, run.features)}
-    scorers |= comparison.fit_baselines(run.events, stop, count, settings)
+    model = load_model(run, workspace.tested_weights)
+    scorers = {"model": _scorer(run, model)} | comparison.fit_baselines(run.events, stop, products, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
-    counts = training_counts(run.events, stop, count)
+    counts = training_counts(run.events, stop, products)
     values = comparison.per_case(ranks, counts)
-    found = comparison.means(ranks, values, count)
-    for name, one in found.items():
-        log.info(f"{name}: {ranking.describe(one)}")
-    own, differences = comparison.intervals(values, settings.resamples, config.seed)
-    comparison.save_per_case(run.workspace.per_case, np.unique(ranks["model"].case), values, settings.metric)
-    data = run.data
-    report = {
+    means = comparison.means(ranks, values, products)
+    for name, figures in means.items():
+        log.info(f"{name}: {ranking.describe(figures)}")
+    intervals, differences = comparison.intervals(values, settings.resamples, seed)
+    comparison.save_per_case(workspace.per_case, np.unique(ranks["model"].case), values, settings.metric)
+    facts = slices.Facts(data.products, counts, run.hidden)
+    metrics = {
         "protocol": _protocol(run, cases),
-        "test": found,
-        "intervals": own,
+        "test": means,
+        "intervals": intervals,
         "differences": differences,
-        "slices": slices.slice_report(
-            ranks, cases, slices.Facts(data.products, counts, run.hidden), settings.resamples, config.seed
-        ),
-        "similarity": _similarity(run, model, run.features) | {"texts": _text_pairs(run, model)},
-        "training": json.loads(run.workspace.training.read_text(encoding="utf-8")),
+        "slices": slices.slice_report(ranks, cases, facts, settings.resamples, seed),
+        "similarity": _similarity(run, model) | {"texts": _text_pairs(run, model)},
+        "training": json.loads(workspace.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
-        "samples": sample_buyers(ranks["model"], cases, run.events, data, config.seed),
+        "samples": sample_buyers(ranks["model"], cases, run.events, data, seed),
         "libraries": library_versions(),
     }
-    write_json(run.workspace.version.metrics, report)
-    return report
+    write_json(workspace.version.metrics, metrics)
 
 
 def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
@@ -89,10 +86,10 @@ def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
     }
 
 
-def _similarity(run: Run, model: TwoTower, features: ItemFeatures) -> dict[str, Any]:
+def _similarity(run: Run, model: TwoTower) -> dict[str, Any]:
     """How well the vectors separate categories: whole vectors, and vectors of the text alone."""
     category = run.features.category.cpu().numpy()
-    whole = similarity.separation(ranking.item_vectors(model, features), category, run.config.seed)
+    whole = similarity.separation(ranking.item_vectors(model, run.features), category, run.config.seed)
     texts = ranking.item_vectors(model, text_alone(run.features.text))
     return whole | {"text_only": similarity.separation(texts, category, run.config.seed)}
 
@@ -105,11 +102,11 @@ def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
         texts = graph.encode([item_text(title, "") for title in titles])
         return ranking.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
 
-    found = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
-    for line in similarity.describe_unmet(found):
-        log.warning(f"{line}")
-    return found
+    pairs = similarity.text_pairs(run.config.evaluation.text_pairs, encode)
+    for line in similarity.describe_unmet(pairs):
+        log.warning(line)
+    return pairs
 
 
-def _scorer(run: Run, model: TwoTower, features: ItemFeatures) -> baselines.Scorer:
-    return ranking.model_scorer(model, features, run.events, run.schema, run.config.model.max_history)
+def _scorer(run: Run, model: TwoTower) -> baselines.Scorer:
+    return ranking.model_scorer(model, run.features, run.events, run.schema, run.config.model.max_history)

@@ -32,7 +32,7 @@ def text_vectors(
     """Encodes texts and titles with the exported encoder; the vectors of known texts come from `cache`.
 
     The title of a product is as short as a shopper's query. The item tower therefore learns from titles too, unless the
-    catalogue has only one of `categories` to tell apart.
+    catalogue has fewer than two `categories`.
     """
     texts = texts_of(products)
     titles = titles_of(products) if config.training.category_alignment and categories > 1 else []

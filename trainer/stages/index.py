@@ -24,8 +24,8 @@ def build_index(run: Run) -> None:
     spec = write_index(vectors, queries, files, run.config)
     texts, titles = run.features.text.cpu().numpy(), titles_of(run.data.products)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
-    found = write_text_search(texts, titles, encoder, files, run.config)
-    write_json(run.workspace.text_search, found.model_dump())
+    text_search = write_text_search(texts, titles, encoder, files, run.config)
+    write_json(run.workspace.text_search, text_search.model_dump())
     write_json(run.workspace.index_spec, spec.model_dump())
 
 

@@ -1,7 +1,7 @@
 """The command `refresh`: publishes the served model with today's products, without training.
 
 The towers stay as they are; the buyer tower's file is copied. Vectors, database, indexes and the item tower's table of
-products are written anew, as a version of their own.
+products are written again, into a version of their own.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def refresh(
 
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
     a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than
-    `publish.max_gone` of the served products are missing, and Overtaken if CURRENT changes meanwhile; CURRENT then
-    stays as it is.
+    `publish.max_missing_share` of the served products are missing, and Overtaken if CURRENT changes meanwhile; CURRENT
+    then stays as it is.
     """
     pointer, served = _served(layout)
     config = _settings(served, files, assignments)
@@ -101,7 +101,7 @@ def refresh(
     )
     if not any(changes) and not force:
         return ""
-    stop_above(config.publish.max_gone, changes.gone, served.manifest.products)
+    stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout):
         name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, work / "rejects.csv"))
@@ -246,8 +246,8 @@ def _queries(today: _Refresh, vectors: Float32) -> build.Queries:
 
 
 def _recorded(version: Version) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
-    return found
+    metrics: dict[str, Any] = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
+    return metrics
 
 
 def _metrics(today: _Refresh) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def train(run: Run) -> None:
     chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
-        log.warning(f"{note}")
+        log.warning(note)
     tested = final = chosen.weights
     cold_start = chosen.cold_start
     if config.training.refit:

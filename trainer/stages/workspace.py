@@ -78,7 +78,7 @@ class Run:
 
 
 def forget(config: Config, layout: Layout, name: str) -> None:
-    """Removes the workspace, so that the stages start anew."""
+    """Removes the workspace, so that the stages start from the beginning."""
     shutil.rmtree(open_workspace(config, layout, name).root, ignore_errors=True)
 
 

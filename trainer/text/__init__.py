@@ -1,1 +1,1 @@
-"""Text encoders: pretrained ones, the catalogue's own, and text vectors."""
+"""Text encoders, pretrained or trained on the catalogue, and the vectors of product texts."""

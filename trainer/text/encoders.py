@@ -1,4 +1,4 @@
-"""Frozen text encoders: the catalogue encoder and its training, and any sentence-transformers model."""
+"""Opens the configured text encoder: a pretrained sentence-transformers model, or the catalogue encoder."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _ENCODER_CODE = ("trainer.text", "twotower.text")
 
 
 def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -> tuple[SentenceTransformer, str]:
-    """The configured encoder and its name.
+    """Returns the configured encoder and its name.
 
-    The catalogue encoder is trained once per catalogue, configuration and code of its own, and kept in `folder`.
-    EncoderError where a pretrained one cannot be had.
+    The catalogue encoder is trained once for each catalogue, configuration and code, and kept in `folder`. Raises
+    EncoderError if a pretrained encoder cannot be loaded.
     """
-    if not config.embedded:
+    if not config.is_catalogue_encoder:
         return load_pretrained(config.name, config.max_length), config.name
-    made_of = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
-    key = _digest([*made_of, code_digest(_ENCODER_CODE)])
+    inputs = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
+    key = _digest([*inputs, code_digest(_ENCODER_CODE)])
     target = folder / key[:32]
     if not (target / "modules.json").is_file():
         log.info(f"training the catalogue encoder on {len(products):,} product texts")
@@ -46,27 +46,27 @@ def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -
 
 
 def save_encoder(model: SentenceTransformer, target: Path) -> None:
-    """Saves an ordinary sentence-transformers folder, whole or not at all."""
+    """Saves a sentence-transformers folder; an interrupted save leaves no incomplete folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(target) as temporary:
         model.save(str(temporary), create_model_card=False)
 
 
 def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
-    """A sentence-transformers folder or hub name, on the CPU. EncoderError within seconds where it is out of reach."""
-    ways = (
+    """Loads a sentence-transformers folder or hub name on the CPU. Raises EncoderError within seconds if it cannot."""
+    advice = (
         "train offline with --config trainer/config/offline.yaml, or give the path of a downloaded folder: "
         "--set encoder.name=PATH"
     )
     try:
         local = Path(name).is_dir()
         model = SentenceTransformer(name, device="cpu", local_files_only=True) if local else _from_hub(name)
-    except Exception as error:  # hub, network, file and format errors share no base class
+    except Exception as error:  # Hub, network, file and format errors share no base class.
         reason = str(error).strip().split("\n", 1)[0][:300]
         raise EncoderError(
-            f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {reason}); {ways}"
+            f"the encoder {name!r} cannot be loaded ({type(error).__name__}: {reason}); {advice}"
         ) from None
-    # n-grams are no tokens: a catalogue encoder keeps the length that it was trained with
+    # max_length counts tokens; a catalogue encoder reads n-grams and keeps the length that it was trained with.
     if not isinstance(model[0], HashedNgramEmbedding) and (model.max_seq_length or max_length + 1) > max_length:
         model.max_seq_length = max_length
     return model
@@ -75,10 +75,10 @@ def load_pretrained(name: str, max_length: int) -> SentenceTransformer:
 def _from_hub(name: str) -> SentenceTransformer:
     try:
         return SentenceTransformer(name, device="cpu", local_files_only=True)
-    except Exception:  # not in the local cache: the hub decides
+    except Exception:  # It is not in the local cache.
         from huggingface_hub import HfApi
 
-        # asked once with a short limit, since a download would retry an unreachable hub for minutes
+        # One question with a short timeout: a download retries an unreachable hub for minutes.
         HfApi().model_info(name if "/" in name else f"sentence-transformers/{name}", timeout=5)
         return SentenceTransformer(name, device="cpu")
 

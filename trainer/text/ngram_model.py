@@ -1,4 +1,4 @@
-"""The catalogue encoder as a sentence-transformers module."""
+"""The network of the catalogue encoder, as a sentence-transformers module."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from twotower.text.normalise import Normaliser
 
 
 class HashedNgramEmbedding(InputModule):
-    """A sentence-transformers module: text [B] → L2-normalised weighted sum of its hashed n-grams' vectors [B, E].
+    """Texts [B] → L2-normalised weighted sums of the vectors of their hashed n-grams [B, E].
 
-    It normalises by itself, so `SentenceTransformer(folder).encode(raw_text)` needs nothing else.
+    It normalises raw text itself: `SentenceTransformer(folder).encode(raw_text)` needs no other step.
     """
 
     config_keys: ClassVar[list[str]] = ["dimension", "ngrams", "normaliser"]

@@ -16,63 +16,77 @@ from trainer.config.schema import CatalogueEncoderConfig
 from trainer.data.catalogue import Products
 from trainer.progress import track
 from trainer.text.ngram_model import HashedNgramEmbedding
-from trainer.text.noise import noised, slipped
+from trainer.text.typos import add_typo, augment_title
 from twotower.text.ngrams import UNIT, Bag, NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
-# n-grams of a text that a training step reads
+# A training step reads at most this many n-grams of a text.
 _WINDOW = 128
 
 
 def train_catalogue_encoder(
     products: Products, config: CatalogueEncoderConfig, normaliser: Normaliser, seed: int
 ) -> SentenceTransformer:
-    """Trains the embedded encoder on the product texts alone: no pretrained weights, no interactions.
+    """Trains the catalogue encoder on product texts only: no pretrained weights, no interactions.
 
-    The n-gram vectors start random, weighted by a power of inverse document frequency, which by itself is a random
-    projection of TF-IDF. Contrastive training (InfoNCE, in batch, both directions: a noised view of a title against
-    the product's own title and its full text, beside those of its nearest products) then learns which n-grams tell
-    products apart and which belong together.
+    The n-gram vectors start random, weighted by a power of the inverse document frequency: a random projection of
+    TF-IDF. Contrastive training then learns which n-grams distinguish products and which are near in meaning: InfoNCE
+    with in-batch negatives in both directions, an augmented title against its product's title and against its full
+    text.
     """
     spec = NgramSpec(
-        config.ngram_min, config.ngram_max, config.buckets, config.length, int(config.loose_spelling),
-        config.ngram_skeleton, config.ngram_joined, config.head_words, config.ngram_gaps,
-    )  # fmt: skip
+        minimum=config.ngram_min,
+        maximum=config.ngram_max,
+        buckets=config.buckets,
+        length=config.length,
+        spelling=int(config.loose_spelling),
+        skeleton=config.ngram_skeleton,
+        joined=config.ngram_joined,
+        head=config.head_words,
+        gaps=config.ngram_gaps,
+    )
     module = HashedNgramEmbedding(config.dimension, spec.settings(), normaliser.settings())
     generator = torch.Generator().manual_seed(seed)
     draw = random.Random(seed)
     views = _Views(products, module, draw, config.max_texts)
     weight = torch.randn(config.buckets, config.dimension, generator=generator) / config.dimension**0.5
-    table = _NgramTable(weight, views.frequency_weights(config.frequency_power, config.unseen))
-    steps = config.steps if len(views.titles) > 1 else 0
-    batches = _Batches(table.frozen(len(views.titles), views.title_bags) if steps else torch.empty(0), config, draw)
-    for step in track(range(steps), "encoder", unit="batch"):
-        rows = batches.rows()
-        queries, titles, texts = table.encode(
-            [[views.query(row) for row in rows], views.title_bags(rows), [views.document(row) for row in rows]]
-        )
-        same = torch.tensor([views.groups[row] for row in rows])
-        # the same text elsewhere in the batch is not a negative
-        twins = (same[:, None] == same[None, :]) & ~torch.eye(len(rows), dtype=torch.bool)
-        for_titles, for_texts = (_info_nce(queries, one, twins, config.temperature) for one in (titles, texts))
-        (for_titles + for_texts).backward()
-        table.step(config.learning_rate * (1 - step / steps))
+    table = _NgramTable(weight, views.frequency_weights(config.frequency_power, config.unseen_weight))
+    if config.steps and len(views.titles) > 1:
+        _train(table, views, config, draw)
     with torch.no_grad():
         module.embedding.weight.copy_(table.folded())
     return SentenceTransformer(modules=[module], device="cpu")
 
 
-def _info_nce(queries: Tensor, documents: Tensor, twins: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of each query's own document among the batch's, and of each document's own query."""
-    logits = (queries @ documents.T / temperature).masked_fill(twins, float("-inf"))  # [B, B]
+def _train(table: _NgramTable, views: _Views, config: CatalogueEncoderConfig, draw: random.Random) -> None:
+    batches = _Batches(table.frozen(len(views.titles), views.title_bags), config, draw)
+    for step in track(range(config.steps), "encoder", unit="batch"):
+        rows = batches.rows()
+        queries, titles, texts = table.encode(
+            [[views.query(row) for row in rows], views.title_bags(rows), [views.document(row) for row in rows]]
+        )
+        group = torch.tensor([views.groups[row] for row in rows])
+        # Another product of the batch with the same title is not a negative.
+        masked = (group[:, None] == group[None, :]) & ~torch.eye(len(rows), dtype=torch.bool)
+        title_loss, text_loss = (_info_nce(queries, one, masked, config.temperature) for one in (titles, texts))
+        (title_loss + text_loss).backward()
+        table.step(config.learning_rate * (1 - step / config.steps))
+
+
+def _info_nce(queries: Tensor, documents: Tensor, masked: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of each query against the batch's documents, plus that of each document against its queries.
+
+    `masked` [B, B] is True for pairs that are neither positive nor negative.
+    """
+    logits = (queries @ documents.T / temperature).masked_fill(masked, float("-inf"))  # [B, B]
     target = torch.arange(len(queries))
     return functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
 
 
 class _Batches:
-    """Rows of training batches: products drawn at random, each with its nearest ones before training, where wanted.
+    """Draws training batches: random products, each with its nearest neighbours in spelling as hard negatives.
 
-    A typo seldom leads to just any product: it leads to one that is spelt alike.
+    `vectors` [N, E] are those before training: a typo leads to a product with a similar spelling, not to any product.
     """
 
     def __init__(self, vectors: Tensor, config: CatalogueEncoderConfig, draw: random.Random) -> None:
@@ -89,10 +103,10 @@ class _Batches:
 
 
 class _NgramTable:
-    """N-gram vectors times their frequency weights, trained by Adam on the rows that a step touches.
+    """N-gram vectors times their frequency weights, trained by lazy Adam.
 
-    Only those rows are gathered, differentiated and written back (lazy Adam). torch.optim.SparseAdam on a sparse
-    embedding ends in the same weights, but a training step then takes twice the CPU time: 0.41 s against 0.21 s.
+    Only the rows that a step uses are gathered, differentiated and written back. torch.optim.SparseAdam on a sparse
+    embedding gives the same weights, but a training step then takes twice the CPU time: 0.41 s against 0.21 s.
     """
 
     def __init__(self, weight: Tensor, frequency: Tensor) -> None:
@@ -103,7 +117,7 @@ class _NgramTable:
         self._steps = 0
 
     def encode(self, views: Sequence[Sequence[Bag]]) -> list[Tensor]:
-        """For each view, bags of n-grams → L2-normalised vectors [B, E]."""
+        """Bags of n-grams [B] → L2-normalised vectors [B, E], for each view."""
         flat = [np.fromiter((one for bag in view for one in bag.ids), np.int64) for view in views]
         unique, inverse = np.unique(np.concatenate(flat), return_inverse=True)
         self._rows = torch.from_numpy(unique)
@@ -118,7 +132,7 @@ class _NgramTable:
 
     @torch.no_grad()
     def frozen(self, count: int, bags_of: Callable[[range], list[Bag]], chunk: int = 4096) -> Tensor:
-        """L2-normalised vectors [N, E] of the bags of rows 0 to `count`, as the table stands."""
+        """L2-normalised vectors [N, E] of the bags of rows 0 to `count`, without gradients."""
         table = self.folded()
         parts = []
         for start in range(0, count, chunk):
@@ -147,7 +161,7 @@ class _NgramTable:
 
 
 def _sums(table: Tensor, ids: Tensor, bags: Sequence[Bag]) -> Tensor:
-    """L2-normalised weighted sums [B, E] of the rows `ids` of the table, which are those of the bags in turn."""
+    """L2-normalised weighted sums [B, E] of table rows; `ids` holds the rows of all bags, one bag after another."""
     offsets = torch.tensor([0, *np.cumsum([len(bag.ids) for bag in bags[:-1]])])
     weights = torch.tensor([weight for bag in bags for weight in bag.weights], dtype=torch.float32) / UNIT
     return functional.normalize(
@@ -156,11 +170,11 @@ def _sums(table: Tensor, ids: Tensor, bags: Sequence[Bag]) -> Tensor:
 
 
 class _Views:
-    """Noised views of product texts, as n-gram ids."""
+    """Views of product texts as bags of n-grams: titles, full texts, and augmented titles."""
 
     def __init__(self, products: Products, module: HashedNgramEmbedding, draw: random.Random, limit: int) -> None:
         texts = zip(products.titles, products.descriptions, strict=True)
-        # a product without any text has nothing to learn from
+        # A product without text gives nothing to learn from.
         chosen = [row for row, (title, text) in enumerate(texts) if module.normalise(item_text(title, text))]
         rows = sorted(draw.sample(chosen, limit)) if len(chosen) > limit else chosen
         self._draw = draw
@@ -168,15 +182,18 @@ class _Views:
         fold = module.normalise
         self.titles = [fold(products.titles[row]) or fold(products.descriptions[row]) for row in rows]
         self._texts = [fold(item_text(products.titles[row], products.descriptions[row])) for row in rows]
-        # steps come back to the same products: 12 KB of n-grams each
+        # Steps draw the same products again; a product's n-grams take about 12 KB.
         self._text_bag = lru_cache(maxsize=8192)(lambda row: self._spec.bag(self._texts[row]))
         self._title_bag = lru_cache(maxsize=32_768)(lambda row: self._spec.bag(self.titles[row]))
         numbers: dict[str, int] = {}
         self.groups = [numbers.setdefault(title, len(numbers)) for title in self.titles]
 
     def frequency_weights(self, power: float, unseen: float) -> Tensor:
-        """What each bucket weighs: its inverse document frequency to `power`, and a share of the highest where no
-        product has it: a word that the catalogue does not know tells its products no further apart."""
+        """The weight of each bucket: its inverse document frequency to `power`.
+
+        A bucket that no product has gets the share `unseen` of the highest weight: a word that is not in the catalogue
+        does not distinguish its products.
+        """
         counts = np.zeros(self._spec.buckets, np.int64)
         for text in self._texts:
             counts[np.unique(np.array(self._spec.bag(text).ids, np.int64))] += 1
@@ -185,11 +202,10 @@ class _Views:
         return torch.from_numpy(weights.astype(np.float32))
 
     def title_bags(self, rows: Iterable[int]) -> list[Bag]:
-        """The n-grams of titles."""
         return [self._title_bag(row) for row in rows]
 
     def document(self, row: int) -> Bag:
-        """The full text, cut to a window of its n-grams to keep steps even."""
+        """The full text, or a random sample of its n-grams if it is long: steps then take a similar time."""
         bag = self._text_bag(row)
         if len(bag.ids) <= _WINDOW:
             return bag
@@ -197,13 +213,13 @@ class _Views:
         return Bag([bag.ids[place] for place in kept], [bag.weights[place] for place in kept])
 
     def query(self, row: int) -> Bag:
+        """The title with one typo, or an augmented title."""
         title = self.titles[row]
         if self._draw.random() < 0.5:
-            # one slip of the pen, and nothing else
-            return self._spec.bag(slipped(title, self._draw) or title)
-        text = noised(title, self._draw) or title
+            return self._spec.bag(add_typo(title, self._draw) or title)
+        text = augment_title(title, self._draw) or title
         if self._draw.random() < 0.4:
-            # a word that does not belong: sellers add notes of their own
+            # A word of another title: sellers add notes of their own.
             stray = self._draw.choice(self.titles[self._draw.randrange(len(self.titles))].split() or [""])
             text = self._draw.choice((f"{stray} {text}", f"{text} {stray}"))
         return self._spec.bag(text)

@@ -100,15 +100,15 @@ class Catalogue:
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
         """One product per id, None for an unknown id."""
-        found: dict[str, Product] = {}
+        by_id: dict[str, Product] = {}
         wanted = list(dict.fromkeys(ids))
         for start in range(0, len(wanted), _MAX_PARAMETERS):
             part = wanted[start : start + _MAX_PARAMETERS]
             marks = ",".join("?" * len(part))
             for record in self._all(f"SELECT {_COLUMNS} FROM products WHERE id IN ({marks})", part):
                 product = Product(*record)
-                found[product.id] = product._replace(in_stock=bool(product.in_stock))
-        return [found.get(one) for one in ids]
+                by_id[product.id] = product._replace(in_stock=bool(product.in_stock))
+        return [by_id.get(one) for one in ids]
 
     def columns(self) -> Columns:
         """Brand, category, stock and popularity of every row."""

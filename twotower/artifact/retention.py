@@ -20,12 +20,12 @@ def list_versions(layout: Layout) -> list[str]:
     """
     if not layout.versions.is_dir():
         return []
-    found = []
+    versions = []
     for folder in layout.versions.iterdir():
         manifest = VersionLayout(folder).manifest
         if NAME.match(folder.name) and manifest.is_file():
-            found.append((_created_at(manifest), folder.name))
-    return [name for _, name in sorted(found)]
+            versions.append((_created_at(manifest), folder.name))
+    return [name for _, name in sorted(versions)]
 
 
 def _created_at(manifest: Path) -> str:

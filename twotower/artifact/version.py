@@ -48,11 +48,11 @@ class Version:
             entry = entries.get(path.name)
             if entry is None:
                 raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
-            found = describe(path)
-            if found.size != entry.size:
-                raise CorruptArtifact(f"{path} has {found.size} bytes, its manifest says {entry.size}")
-            if found.sha256 != entry.sha256:
-                raise CorruptArtifact(f"{path} has sha256 {found.sha256}, its manifest says {entry.sha256}")
+            actual = describe(path)
+            if actual.size != entry.size:
+                raise CorruptArtifact(f"{path} has {actual.size} bytes, its manifest says {entry.size}")
+            if actual.sha256 != entry.sha256:
+                raise CorruptArtifact(f"{path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
 
 
 def describe(path: Path) -> FileEntry:
@@ -79,9 +79,9 @@ def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Versio
     if not files.manifest.is_file():
         raise NotFound(f"there is no version {name!r} in {layout.versions}", field="version")
     raw = files.manifest.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if manifest_sha256 and found != manifest_sha256:
-        raise CorruptArtifact(f"{files.manifest} has sha256 {found}, CURRENT says {manifest_sha256}")
+    actual_sha256 = hashlib.sha256(raw).hexdigest()
+    if manifest_sha256 and actual_sha256 != manifest_sha256:
+        raise CorruptArtifact(f"{files.manifest} has sha256 {actual_sha256}, CURRENT says {manifest_sha256}")
     try:
         manifest = Manifest.model_validate_json(raw)
     except ValidationError as error:

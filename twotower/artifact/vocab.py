@@ -30,8 +30,8 @@ class Vocab:
     @classmethod
     def load(cls, path: Path) -> Vocab:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(dict(found["brand"]), dict(found["category"]))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(dict(content["brand"]), dict(content["category"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptArtifact(f"{path} is not a vocabulary: {error}") from error
 

@@ -1,1 +1,1 @@
-"""Arabic text: normalisation and n-grams."""
+"""Text of items and searches: normalisation and n-grams."""

@@ -1,10 +1,9 @@
-"""Hashed character n-grams of words, and what each weighs: the tokenizer of the catalogue encoder.
+"""Hashed character n-grams of words and their weights: the tokenizer of the catalogue encoder.
 
-Noisy Arabic (missing hamza, ة for ه, clitics, glued words) shares most of its character n-grams with the clean form
-where word pieces fall apart; hashing needs no vocabulary (Bojanowski et al., 2017, arXiv:1607.04606). Names that came
-from another script are spelt with other vowels every time: n-grams of the consonants alone meet there. A slip of the
-pen leaves n-grams with a gap whole, and n-grams across words outlive lost spaces. A title begins with what the product
-is: earlier words weigh more.
+Noisy Arabic (missing hamza, ة for ه, clitics, joined words) shares most of its character n-grams with the clean form,
+while word pieces break apart; hashing needs no vocabulary (Bojanowski et al., 2017, arXiv:1607.04606). Names from
+another script are spelled with varying vowels but share the n-grams of their consonants. Skip-grams survive a typo,
+and n-grams across words survive a missing space. A title begins with what the product is, so earlier words weigh more.
 """
 
 from __future__ import annotations
@@ -21,29 +20,19 @@ import numpy as np
 
 from twotower.arrays import Int64
 
-_PIECES = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]+|_+")
-
-
-# a weight of 1, as a whole number: weights travel in the attention mask, which is int64
+# A weight of 1, as an integer: weights travel in the attention mask, which is int64.
 UNIT = 4096
-
-
-_LEAST = 0.2
-
-
-# spellings that the normaliser keeps, since they are letters of their own: "مؤمن" and "مومن", "ماء" and "ما"
+_MIN_WEIGHT = 0.2
+_PIECES = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)?|[^\w\s]+|_+")
+# The normaliser keeps hamza on و and ي and alone, because these are letters: "مؤمن" and "مومن", "ماء" and "ما".
 _HAMZA = {ord("ؤ"): "و", ord("ئ"): "ي", ord("ء"): None}
-
-
-# "جدييييد": no Arabic word has a letter three times in a row
+# "جدييييد": no Arabic word has one letter three times in a row.
 _RUN = re.compile("([ا-ي])\\1{2,}")
-
-
 _VOWELS = re.compile("[اويaeiou]")
 
 
 class Bag(NamedTuple):
-    """N-gram ids of one text and what each weighs, in units of which only the ratios matter."""
+    """N-gram ids of one text and their weights; only the ratios of weights matter."""
 
     ids: list[int]
     weights: list[int]
@@ -51,22 +40,23 @@ class Bag(NamedTuple):
 
 @dataclass(frozen=True)
 class NgramSpec:
-    """n-grams of `minimum` to `maximum` characters within `<word>`, and whole words, hashed into 1..buckets-1.
+    """Which n-grams a text has: those of `minimum` to `maximum` characters of `<word>`, and whole words.
 
-    `spelling` 1 reads words without hamza, and runs of three Arabic letters or more as one letter. Beside the words'
-    own n-grams there are those of 2 to `skeleton` characters of a word without its vowels, of 3 to `gaps` characters of
-    a word with one character inside left out (the same as those of the word misspelt so), and of `joined` characters of
-    the text without its spaces; 0 leaves each out. At most `length` n-grams of a text are kept. 0 is padding.
+    Ids are hashes in 1..`buckets` - 1; 0 is padding. At most `length` n-grams of a text are kept.
 
-    With `head` 0 every n-gram weighs the same each time it occurs. Otherwise each counts once; a word's n-grams share
-    the weight 1 / (1 + words before it / `head`), at least a fifth, each with one over the root of their number.
+    - `spelling`: 1 removes hamza and shortens runs of three or more Arabic letters to one letter.
+    - `skeleton`: n-grams of 2 to this many characters of the word without its vowels; 0 = none.
+    - `gaps`: skip-grams, n-grams with one character left out, of 3 up to this length; 0 = none. A word with that
+      character missing has the same n-grams.
+    - `joined`: n-grams of this length of the text without its spaces; 0 = none.
+    - `head`: 0 gives every occurrence of an n-gram the same weight. Otherwise each n-gram counts once, and the n
+      n-grams of a word get max(0.2, 1 / (1 + words before it / `head`)) / sqrt(n) each.
     """
 
     minimum: int = 2
     maximum: int = 4
     buckets: int = 65_536
     length: int = 1024
-    # what encoders saved before these settings were known have: off
     spelling: int = 0
     skeleton: int = 0
     joined: int = 0
@@ -91,8 +81,8 @@ class NgramSpec:
         return asdict(self)
 
     def bag(self, text: str) -> Bag:
-        """The n-grams of one normalised text, in order of their words."""
-        # "10مل" and "10 مل" are the same to a shopper: digits, letters and signs are cut apart
+        """The n-grams of one normalised text, in the order of its words."""
+        # Digits, letters and signs are separate words: "10مل" and "10 مل" mean the same.
         words = (self.spelling and _PIECES.findall(_RUN.sub(r"\1", text.translate(_HAMZA)))) or _PIECES.findall(text)
         ids: list[int] = []
         weights: list[int] = []
@@ -119,10 +109,10 @@ class NgramSpec:
     def _share(self, place: int, grams: int) -> int:
         if not self.head:
             return 1
-        return round(UNIT * max(_LEAST, 1 / (1 + place / self.head)) / math.sqrt(grams))
+        return round(UNIT * max(_MIN_WEIGHT, 1 / (1 + place / self.head)) / math.sqrt(grams))
 
     def batch(self, texts: Sequence[str]) -> tuple[Int64, Int64]:
-        """Padded ids and weights, both [B, L] with L the longest of the batch and at least 1."""
+        """Padded ids and weights, both [B, L]; L is the longest text of the batch, at least 1."""
         return pad([self.bag(text) for text in texts])
 
 
@@ -138,7 +128,7 @@ def pad(bags: Sequence[Bag]) -> tuple[Int64, Int64]:
 
 
 def _across(words: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
-    """Every n-gram of the words' letters and digits without their spaces, and the word that it starts in."""
+    """Every n-gram of the text without spaces and signs, and the place of the word in which it starts."""
     kept = [(place, word) for place, word in enumerate(words) if word[0].isalnum()]
     text = "".join(word for _, word in kept)
     start = 0
@@ -166,7 +156,7 @@ def _word_ids(word: str, minimum: int, maximum: int, skeleton: int, gaps: int, b
 
 
 def _gapped(word: str, maximum: int) -> Iterator[str]:
-    """N-grams of 3 to `maximum` characters that `<word>` has once one character between their ends is left out."""
+    """Skip-grams of `<word>`: n-grams of 3 to `maximum` characters with one inner character left out."""
     bounded = f"<{word}>"
     for size in range(3, maximum + 1):
         for start in range(len(bounded) - size):

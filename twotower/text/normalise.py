@@ -1,6 +1,6 @@
-"""Arabic-aware normalisation, and the text an item is encoded from. Training and serving share every line of it.
+"""Arabic-aware normalisation and the text of an item, shared by training and serving.
 
-Two profiles: `light` for pretrained encoders, which were trained on raw text, and `full` for the catalogue encoder.
+Profile `light` is for pretrained encoders, which were trained on raw text; `full` is for the catalogue encoder.
 The steps follow Unicode (UAX #15 for NFKC) and the usual orthographic normalisation of Arabic retrieval
 (Larkey, Ballesteros and Connell, SIGIR 2002).
 """
@@ -12,36 +12,22 @@ import re
 import unicodedata
 from dataclasses import asdict, dataclass
 
-# harakat, Quranic marks, superscript alef, extended Arabic marks; and the spacing small waw and yeh
+# Harakat, Quranic marks, superscript alef, extended Arabic marks; and the spacing small waw and yeh
 _MARKS = re.compile(
     "[\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff]"
 )
-
-
 _TATWEEL = "\u0640"
-
-
-# zero-width characters, bidi controls, other format controls, lone surrogates, noncharacters
+# Zero-width characters, bidi controls, other format controls, lone surrogates, noncharacters
 _INVISIBLE = (
     "\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\ufe00-\ufe0f\ufeff\ufff9-\ufffb\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"
 )
-
-
-# marks in a presentation form of their own, which NFKC would set on a space: a word would be cut in two
+# Presentation forms of lone marks: NFKC puts them on a space, which cuts a word in two.
 _LONE_MARKS = "\ufc5e-\ufc63\ufe70\ufe72\ufe74\ufe76\ufe78\ufe7a\ufe7c\ufe7e"
-
-
 _DROPPED = re.compile(f"[{_INVISIBLE}{_LONE_MARKS}]")
-
-
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
-
-
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-
-
-# elements of HTML alone: "<Type-C>" and "مقاس<L ... >" are a shop's own words
+# Only elements of HTML are tags: "<Type-C>" and "مقاس<L ... >" are words of a shop.
 _ELEMENTS = (
     "a abbr address article aside audio b big blockquote body br button caption center cite code col colgroup dd del "
     "div dl dt em embed fieldset figcaption figure font footer form h1 h2 h3 h4 h5 h6 head header hr html i iframe "
@@ -49,67 +35,29 @@ _ELEMENTS = (
     "picture pre q s script section select small source span strike strong style sub summary sup svg table tbody td "
     "textarea tfoot th thead title tr tt u ul video wbr"
 )
-
-
 _TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?=[\s/>])[^<>]*>", re.ASCII | re.IGNORECASE)
-
-
 _MARKUP = re.compile(r"[<>&;]")
-
-
 _SPACE = re.compile(r"\s+")
-
-
 _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero) + n) for n in range(10))}
-
-
 _ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
-
-
 _LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
-
-
 _SEPARATORS = {ord("٫"): ".", ord("٬"): ",", ord("،"): ",", ord("؛"): ";", ord("٪"): "%"}
-
-
-# numbers in Arabic or Persian script, as numbers are written elsewhere
+# Digits and separators of Arabic and Persian script, as ASCII.
 NUMERALS = {**_DIGITS, **_SEPARATORS}
-
-
 _STANDARD = {**_ALEF, **_LETTERS, **NUMERALS}
-
-
-# letters in another shape; and sounds that Gulf, Iraqi and Egyptian shops write with either letter. This merges words
-# of Persian and Urdu: such a shop can leave its letters as they are, all of them, with `encoder.normaliser: light`.
+# Variant shapes of letters, and sounds that Gulf, Iraqi and Egyptian shops write with either letter. This merges some
+# words of Persian and Urdu; a shop in these languages keeps its letters with `encoder.normaliser: light`.
 _SHAPES = {ord("ھ"): "ه", ord("ڪ"): "ك", ord("ۃ"): "ة", ord("ۂ"): "ه", ord("ے"): "ي", ord("ں"): "ن"}
-
-
 _SOUNDS = {ord("پ"): "ب", ord("چ"): "ج", ord("ڤ"): "ف", ord("ژ"): "ز", ord("گ"): "ك"}
-
-
 _WITH_VARIANTS = {**_STANDARD, **_SHAPES, **_SOUNDS}
-
-
-# what NFKC would set against the digits before it: "1½" would read 11⁄2, and "10²" 102
+# NFKC attaches these signs to the digits before them: "1½" becomes 11⁄2, and "10²" becomes 102.
 _SIGN = re.compile("[²³¹⁰⁴-⁹¼½¾\u2150-\u215f\u2189]")
-
-
 _RAISED = re.compile(r"(?<=\w)(?<![²³¹⁰⁴-⁹])(?=[²³¹⁰⁴-⁹⅟])")
-
-
 _FRACTION = re.compile(r"(\d?)([¼½¾\u2150-\u215e\u2189])(?=(\w?))")
-
-
 _DECIMALS = {sign: f"{unicodedata.numeric(sign):g}".removeprefix("0") for sign in "¼½¾⅕⅖⅗⅘⅒⅛⅜⅝⅞"}
-
-
 _WITH_COMMAS = re.compile(r"(?<![0-9])(?<![0-9]\.)[0-9]+(?:\.[0-9]+)*(?:,[0-9]+(?:\.[0-9]+)*)+")
-
-
 _THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-
-
-# one name for each unit, spelt as folding leaves it. No single letters: 4L may be a size of clothes, 5G is a network
+# One name for each unit, as spelled after folding. No single letters: 4L may be a clothing size, 5G is a network.
 _UNIT_NAMES = {
     "مل": "ml",
     "كجم": "kg|كغ|كغم|كيلو|كيلوجرام|كيلوغرام|كيلوكرام|كيلو جرام|كيلو غرام",
@@ -121,19 +69,11 @@ _UNIT_NAMES = {
     "بوصة": "inch|انش",
     "لتر": "ليتر|liter|litre",
 }
-
-
 _UNITS = {name: unit for unit, names in _UNIT_NAMES.items() for name in names.split("|")}
-
-
-# "5 كيلو متر" is no weight
+# "5 كيلو متر" is not a weight.
 _KILO = "كيلو(?! (?:متر|واط|وات|هرتز|بايت|كالوري|سعر[اهة]))"
-
-
-# whole words, the longest first
+# Whole words, the longest first.
 _UNIT_NAME = "|".join(_KILO if name == "كيلو" else name for name in sorted(_UNITS, key=len, reverse=True))
-
-
 _UNIT = re.compile(rf"([0-9] ?)({_UNIT_NAME})(?!\w)")
 
 
@@ -141,25 +81,26 @@ _UNIT = re.compile(rf"([0-9] ?)({_UNIT_NAME})(?!\w)")
 class Normaliser:
     """A text normaliser; its settings are part of the encoder's hash.
 
-    `letters` folds alef forms, Persian and final letters, digits and separators and lower-cases; `teh_marbuta` also
-    turns ة into ه. `variants`, a ValueError without `letters`, folds letters in another shape as well, and those that
-    Arabic has no sound for (پ to ب); it reads numbers (1½ and ١،٥ as 1.5, 1,500 as 1500, 38,39,40 as a list), and the
-    units behind them by one name (5 kg as 5 كجم). Compatibility forms, tatweel, marks, invisible characters, HTML and
-    whitespace are always cleaned.
+    Always cleaned: compatibility forms, tatweel, marks, invisible characters, HTML and white space.
+
+    - `letters`: lower-cases, and folds alef forms, Persian and final letters, digits and separators.
+    - `teh_marbuta`: folds ة to ه.
+    - `variants` (needs `letters`): also folds variant shapes of letters and letters for sounds that Arabic lacks (پ to
+      ب); writes numbers in one form (1½ and ١،٥ as 1.5, 1,500 as 1500, 38,39,40 as a list) and the units after them by
+      one name (5 kg as 5 كجم).
     """
 
     letters: bool = True
     teh_marbuta: bool = True
-    # what encoders saved before it was known have: off
     variants: bool = False
 
     def __post_init__(self) -> None:
         if self.variants and not self.letters:
-            raise ValueError("variants are folded only where letters are")
+            raise ValueError("variants=True needs letters=True")
 
     @classmethod
     def profile(cls, name: str) -> Normaliser:
-        """`light` or `full`; ValueError for any other name."""
+        """The normaliser of `light` or `full`. Raises ValueError for any other name."""
         profiles = {"light": cls(letters=False, teh_marbuta=False), "full": cls(variants=True)}
         if name not in profiles:
             raise ValueError(f"normaliser profile {name!r} is unknown; known: {', '.join(profiles)}")
@@ -169,16 +110,16 @@ class Normaliser:
         return asdict(self)
 
     def __call__(self, text: str) -> str:
-        """The normalised text: idempotent, never raises, never empty where `text` holds a letter or digit."""
+        """The normalised text: idempotent, never raises, never empty if `text` has a letter or digit."""
         cleaned = self._to_fixed_point(text, markup=True)
         if _holds_word(cleaned):
             return cleaned
-        # all of it looked like markup ("<b>", "&nbsp;"): keep the words rather than lose the text
+        # All of it looked like markup ("<b>", "&nbsp;"): the words are better than no text.
         plain = self._to_fixed_point(text, markup=False)
         return plain if _holds_word(plain) else cleaned
 
     def _to_fixed_point(self, text: str, markup: bool) -> str:
-        # one step may uncover work for another ("&amp;lt;" -> "&lt;" -> "<"); each round shortens or settles the text
+        # One step may give another one work ("&amp;lt;" -> "&lt;" -> "<"); each round shortens or settles the text.
         while (result := self._once(text, markup)) != text:
             text = result
         return text
@@ -205,15 +146,15 @@ class Normaliser:
 
 
 def item_text(title: str, description: str) -> str:
-    """The text that an item is encoded from, before normalisation."""
+    """The text from which an item is encoded, before normalisation."""
     return f"{title} {description}".strip()
 
 
 def searched_words(text: str) -> str:
-    """A search's words without the signs around them, which tell titles apart but not what a shopper wants:
-    "«خاتم ذهب»؟" is "خاتم ذهب", "#خاتم_ذهب" as well; empty where there is neither letter nor digit.
+    """The words of a search without the signs around them: "«خاتم ذهب»؟" and "#خاتم_ذهب" become "خاتم ذهب".
 
-    A sign stays within a word ("5W-30", "1.5"), and "+" or "%" behind a digit ("SPF 50+").
+    Signs distinguish titles, but not what a shopper wants. A sign stays inside a word ("5W-30", "1.5"), and "+" or "%"
+    after a digit ("SPF 50+"). A text without letters and digits becomes "".
     """
     kept = [
         " " if unicodedata.category(character)[0] in "PS" and not _within_word(text, place) else character
@@ -226,13 +167,13 @@ def _within_word(text: str, place: int) -> bool:
     before, after = text[place - 1 : place], text[place + 1 : place + 2]
     if text[place] in "+%٪" and before.isdigit():
         return True
-    # two Arabic words with a sign between them are two words
+    # A sign between two Arabic words separates them.
     joined = before.isalnum() and after.isalnum() and text[place] != "_"
     return joined and (before.isascii() or before.isdigit() or after.isascii() or after.isdigit())
 
 
 def _decimal(found: re.Match[str]) -> str:
-    """A fraction sign behind the digit before it, if there is one, or set off from it where no decimal is exact."""
+    """The decimal of a fraction sign with the digit before it; the sign after a space if no decimal is exact."""
     digit, sign, after = found.groups()
     space = " " if after else ""
     if sign in _DECIMALS:
@@ -241,7 +182,7 @@ def _decimal(found: re.Match[str]) -> str:
 
 
 def _without_commas(found: re.Match[str]) -> str:
-    """Thousands, one decimal comma, or else a list; a single comma before three digits is one of thousands."""
+    """A number without commas: they separate thousands (also one comma before three digits), decimals or a list."""
     number = found[0]
     if _THOUSANDS.fullmatch(number):
         return number.replace(",", "")
@@ -250,7 +191,7 @@ def _without_commas(found: re.Match[str]) -> str:
 
 
 def _measured(text: str) -> str:
-    """Folded text with its numbers without commas, and the units behind them by one name each."""
+    """Folded text with numbers without commas, and one name for each unit after a number."""
     if "," in text:
         text = _WITH_COMMAS.sub(_without_commas, text)
     return _UNIT.sub(lambda found: found[1] + _UNITS[found[2]], text)

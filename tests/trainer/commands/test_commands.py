@@ -1,4 +1,4 @@
-"""The command line as a newcomer meets it."""
+"""The command line as a first user meets it."""
 
 from __future__ import annotations
 
@@ -50,9 +50,16 @@ def test_a_wrong_command_line_is_exit_code_2(wrong: list[str], capsys: Capture) 
 
 def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None:
     done = trainer(
-        "run", "--events", "nowhere.csv", "--products", "nowhere.csv", "--artifacts", str(tmp_path / "a"),
-        "--set", "model.dimenson=3",
-    )  # fmt: skip
+        "run",
+        "--events",
+        "nowhere.csv",
+        "--products",
+        "nowhere.csv",
+        "--artifacts",
+        str(tmp_path / "a"),
+        "--set",
+        "model.dimenson=3",
+    )
     assert done.returncode == 2
     assert done.stderr == "error: --set model.dimenson=3: unknown key model.dimenson; did you mean model.dimension?\n"
     assert not (tmp_path / "a").exists()
@@ -114,8 +121,8 @@ def test_an_unexpected_error_is_one_line_as_well(
 
     monkeypatch.setattr(parser, "run_publish", fail)
     assert main(["publish", "--list", "--artifacts", str(tmp_path)]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: RuntimeError: Error in faiss: could not write") and told.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: RuntimeError: Error in faiss: could not write") and output.count("\n") == 1
     with pytest.raises(RuntimeError):
         main(["--traceback", "publish", "--list", "--artifacts", str(tmp_path)])
 
@@ -139,10 +146,11 @@ def test_publish_without_any_version(tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--set", "bogus=1"], "--set"), (["--config", "/nonexistent.yaml"], "--config"),
+        (["--set", "bogus=1"], "--set"),
+        (["--config", "/nonexistent.yaml"], "--config"),
         (["--events", "e.csv", "--products", "p.csv"], "--events, --products"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("command", [["x"], ["--list"]])
 def test_a_version_that_exists_is_published_as_it_is(
     tmp_path: Path, capsys: Capture, command: list[str], options: list[str], named: str

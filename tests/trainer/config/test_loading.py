@@ -36,14 +36,17 @@ def test_floats_in_lists_and_mappings_are_read_as_floats_are() -> None:
     config = load_config(
         [],
         [
-            "linear.half_lives_days=[1e1, 0]", "linear.trends=[1e-1, 1]", "linear.trusts=[1e-1, 1]",
-            "linear.shares=[5e-1]", "data.event_weights={View: 1e-1, AddToCart: 5, Purchase: 1e1}",
+            "linear.half_lives_days=[1e1, 0]",
+            "linear.trend_weights=[1e-1, 1]",
+            "linear.cold_lengths=[1e-1, 1]",
+            "linear.blend_weights=[5e-1]",
+            "data.event_weights={View: 1e-1, AddToCart: 5, Purchase: 1e1}",
             "evaluation.text_pairs=[{one: a, two: b, above: 1e-1}, {one: a, two: b, below: 1}]",
         ],
-    )  # fmt: skip
+    )
     linear = config.linear
-    assert (linear.half_lives_days, linear.trends, linear.trusts) == ([10.0, 0.0], [0.1, 1.0], [0.1, 1.0])
-    assert linear.shares == [0.5]
+    assert (linear.half_lives_days, linear.trend_weights, linear.cold_lengths) == ([10.0, 0.0], [0.1, 1.0], [0.1, 1.0])
+    assert linear.blend_weights == [0.5]
     assert config.data.event_weights == {"View": 0.1, "AddToCart": 5.0, "Purchase": 10.0}
     assert [(one.above, one.below) for one in config.evaluation.text_pairs] == [(0.1, None), (None, 1.0)]
 
@@ -51,7 +54,7 @@ def test_floats_in_lists_and_mappings_are_read_as_floats_are() -> None:
 def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert load_config([], ["threads=16"]).thread_count == 16
-    # what a version from a large machine says is read on a small one, but not done
+    # A small machine can read the configuration of a large one, but not start its threads.
     large = load_config([], ["threads=1024"])
     with pytest.raises(SettingsError, match="threads 1024: must be 0 to 16, eight for each core of this machine"):
         _ = large.thread_count
@@ -63,14 +66,17 @@ def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pyt
 def test_the_defaults_are_those_of_production() -> None:
     config = load_config()
     assert config.encoder.name == "paraphrase-multilingual-MiniLM-L12-v2"
-    assert not config.encoder.embedded and config.encoder.profile == "light"
+    assert not config.encoder.is_catalogue_encoder and config.encoder.profile == "light"
     assert config.model.dimension == 384
     assert config.data.event_weights == {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
     assert list(config.data.event_weights) == ["View", "AddToCart", "Purchase"]
     columns = config.data.event_columns
     assert (columns.buyer, columns.product, columns.event, columns.time) == (
-        "distinct_id", "product_id", "event_name", "created_at",
-    )  # fmt: skip
+        "distinct_id",
+        "product_id",
+        "event_name",
+        "created_at",
+    )
     assert config.data.max_reject_share == 0.05
 
 
@@ -89,10 +95,13 @@ def leaves(node: yaml.Node, path: str = "") -> list[tuple[str, int]]:
     return [(path, node.start_mark.line)]
 
 
-# columns, names and switches that say what they are; their section carries the comment
+# Settings whose names say enough; their section has the comment.
 SPEAK_FOR_THEMSELVES = (
-    "data.event_columns.", "data.product_columns.", "data.metadata_paths.", "data.event_weights.",
-)  # fmt: skip
+    "data.event_columns.",
+    "data.product_columns.",
+    "data.metadata_paths.",
+    "data.event_weights.",
+)
 
 
 def test_every_setting_has_a_comment() -> None:
@@ -106,9 +115,21 @@ def test_every_setting_has_a_comment() -> None:
 
 
 SECTIONS = [
-    "", "data", "data.event_columns", "data.product_columns", "data.metadata_paths", "encoder", "encoder.catalogue",
-    "model", "training", "linear", "evaluation", "index", "publish", "paths",
-]  # fmt: skip
+    "",
+    "data",
+    "data.event_columns",
+    "data.product_columns",
+    "data.metadata_paths",
+    "encoder",
+    "encoder.catalogue",
+    "model",
+    "training",
+    "linear",
+    "evaluation",
+    "index",
+    "publish",
+    "paths",
+]
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -181,10 +202,10 @@ WRONG = [
     ("training.learning_rate=[1]", "training.learning_rate=[1]"),
     ("training.temperature=1.5", "training.temperature=1.5"),
     ("training.max_epochs=0", "training.max_epochs=0"),
-    ("linear.trusts=[1e1]", "linear.trusts.0=10.0"),
-    ("linear.trusts=[true]", "linear.trusts.0=True"),
-    ("linear.trusts=[few]", "linear.trusts.0='few'"),
-    ("linear.shares=[1e0]", "linear.shares.0=1.0"),
+    ("linear.cold_lengths=[1e1]", "linear.cold_lengths.0=10.0"),
+    ("linear.cold_lengths=[true]", "linear.cold_lengths.0=True"),
+    ("linear.cold_lengths=[few]", "linear.cold_lengths.0='few'"),
+    ("linear.blend_weights=[1e0]", "linear.blend_weights.0=1.0"),
     ("linear.half_lives_days=[nan]", "linear.half_lives_days.0="),
     ("evaluation.text_pairs=[{one: a, two: b, above: 1e1}]", "evaluation.text_pairs.0.above=10.0"),
     ("evaluation.split=random", "evaluation.split='random'"),
@@ -201,13 +222,13 @@ def test_a_wrong_or_impossible_value_is_named_with_its_key(assignment: str, name
     assert named in refused(assignment)
 
 
-def test_a_blend_that_is_asked_for_must_be_possible() -> None:
+def test_a_configured_blend_must_be_possible() -> None:
     message = refused("training.start=blend", "model.heads=1")
     assert "training.start=blend needs" in message and "they are [0.5, 0.65, 0.8], attention and 1" in message
-    assert "they are [], attention and 3" in refused("training.start=blend", "linear.shares=[]")
+    assert "they are [], attention and 3" in refused("training.start=blend", "linear.blend_weights=[]")
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_named_at_once() -> None:
     message = refused("model.dimension=0", "training.temperature=9")
     assert "model.dimension=0" in message and "training.temperature=9" in message
 
@@ -217,7 +238,7 @@ def test_an_assignment_has_a_key_and_an_equals_sign(assignment: str) -> None:
     assert "write it as section.key=value" in refused(assignment)
 
 
-def test_a_value_that_is_no_yaml_is_named() -> None:
+def test_a_value_that_is_not_yaml_is_named() -> None:
     assert "the value is not YAML" in refused("data.event_names={a: ")
 
 
@@ -225,11 +246,18 @@ def test_values_are_read_as_the_setting_wants_them() -> None:
     config = load_config(
         [],
         [
-            "training.learning_rate=1e-4", "training.weight_decay=0", "model.half_life_days=30", "model.dropout=0",
-            "data.event_names={buy: Purchase}", "data.event_weights={View: 1, Purchase: 3}", "encoder.prompt=query: ",
-            "data.delimiter=\";\"", "data.event_columns.buyer=007", "paths.cache=/tmp/a=b",
+            "training.learning_rate=1e-4",
+            "training.weight_decay=0",
+            "model.half_life_days=30",
+            "model.dropout=0",
+            "data.event_names={buy: Purchase}",
+            "data.event_weights={View: 1, Purchase: 3}",
+            "encoder.prompt=query: ",
+            'data.delimiter=";"',
+            "data.event_columns.buyer=007",
+            "paths.cache=/tmp/a=b",
         ],
-    )  # fmt: skip
+    )
     assert config.training.learning_rate == 1e-4
     assert (config.training.weight_decay, config.model.half_life_days, config.model.dropout) == (0.0, 30.0, 0.0)
     assert config.data.event_names == {"buy": "Purchase"}
@@ -253,9 +281,9 @@ def test_a_number_where_a_file_should_hold_a_text_is_refused(tmp_path: Path) -> 
     assert "data.event_columns.buyer=3" in message and "paths.cache=3" in message
 
 
-@pytest.mark.parametrize("spelt", ["'\\t'", '"\\t"', "\t", "'\t'", "\\t"])
-def test_a_tab_can_be_set_as_people_write_it(spelt: str) -> None:
-    assert load_config([], [f"data.delimiter={spelt}"]).data.delimiter == "\t"
+@pytest.mark.parametrize("written", ["'\\t'", '"\\t"', "\t", "'\t'", "\\t"])
+def test_a_tab_can_be_set_as_people_write_it(written: str) -> None:
+    assert load_config([], [f"data.delimiter={written}"]).data.delimiter == "\t"
 
 
 def test_later_files_and_assignments_win(tmp_path: Path) -> None:
@@ -273,14 +301,14 @@ def test_the_written_configuration_reads_back_the_same(tmp_path: Path) -> None:
     assert load_config([path]) == config
 
 
-def test_the_digest_tells_configurations_apart_by_the_named_sections() -> None:
+def test_the_digest_depends_on_the_named_sections() -> None:
     one, two = load_config(), load_config([], ["publish.keep_versions=9"])
     assert one.digest() != two.digest()
     assert one.digest("model", "training") == two.digest("model", "training")
     assert one.digest("model") != load_config([], ["model.dimension=64"]).digest("model")
 
 
-def test_files_that_are_no_configuration_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_a_configuration_are_named(tmp_path: Path) -> None:
     cases = {"list.yaml": ("- 1\n", "must be a mapping"), "broken.yaml": ("a: [", "is not YAML")}
     for name, (text, problem) in cases.items():
         path = tmp_path / name

@@ -1,4 +1,4 @@
-"""Bad files, one by one, on the command line: a non-zero exit, one line that helps, and nothing half-published."""
+"""Bad files on the command line: a non-zero exit, one helpful line, and no partly published version."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from tests.helpers.small_shop import (
     write_shop,
 )
 from trainer.__main__ import main
+from trainer.config.loading import load_config
+from trainer.data.dataset import Dataset, load_dataset
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,22 +48,23 @@ def published(artifacts: Path) -> tuple[bytes, list[str], list[str]]:
 def check_refused(shop: Shop, artifacts: Path, capsys: Capture, *said: str, settings: list[str] | None = None) -> None:
     before = published(artifacts)
     code = main(run_arguments(shop, artifacts, settings=settings or []))
-    told = capsys.readouterr().err
-    assert code == 2, told
-    assert told.startswith("error: ") and told.count("\n") == 1, told
+    error = capsys.readouterr().err
+    assert code == 2, error
+    assert error.startswith("error: ") and error.count("\n") == 1, error
     for part in said:
-        assert part in told
+        assert part in error
     assert published(artifacts) == before
 
 
-def csv_bytes(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def load(shop: Shop, folder: Path, *settings: str) -> Dataset:
+    config = load_config([], settings)
+    return load_dataset([str(shop.events)], [str(shop.products)], config.data, config.seed, folder / "work")
 
 
 Break = Callable[[str], bytes]
 
 
-# what is done to a good CSV file, and what must be said
+# How a good CSV file is damaged, and what the error must say.
 BROKEN: dict[str, tuple[Break, list[str]]] = {
     "empty": (lambda text: b"", ["is empty"]),
     "header only": (lambda text: text.split("\n", 1)[0].encode() + b"\n", ["has a header and no rows"]),
@@ -84,12 +87,12 @@ def test_a_broken_file_stops_the_run(tmp_path: Path, artifacts: Path, capsys: Ca
     shop = write_shop(tmp_path)
     path: Path = getattr(shop, table)
     damage, said = BROKEN[name]
-    path.write_bytes(damage(csv_bytes(path)))
+    path.write_bytes(damage(path.read_text(encoding="utf-8")))
     check_refused(shop, artifacts, capsys, str(path), *said)
 
 
 @pytest.mark.parametrize("table", ["events", "products"])
-def test_a_wrong_delimiter_is_told_with_the_setting_that_mends_it(
+def test_the_error_for_a_wrong_delimiter_names_the_setting_that_corrects_it(
     tmp_path: Path, artifacts: Path, capsys: Capture, table: str
 ) -> None:
     shop = write_shop(tmp_path)
@@ -100,17 +103,20 @@ def test_a_wrong_delimiter_is_told_with_the_setting_that_mends_it(
     check_refused(shop, artifacts, capsys, str(path), "its delimiter is ';'", "--set 'data.delimiter=\";\"'")
 
 
-def test_the_setting_that_it_tells_does_mend_it(tmp_path: Path) -> None:
+def test_a_file_with_another_delimiter_is_read_with_that_setting(tmp_path: Path) -> None:
     shop = write_shop(tmp_path)
     for path, rows, header in (
-        (shop.events, event_rows(), EVENT_COLUMNS), (shop.products, product_rows(), PRODUCT_COLUMNS),
-    ):  # fmt: skip
+        (shop.events, event_rows(), EVENT_COLUMNS),
+        (shop.products, product_rows(), PRODUCT_COLUMNS),
+    ):
         quoted = [[f'"{field.replace(chr(34), chr(34) * 2)}"' for field in row] for row in rows]
         path.write_text("\n".join(";".join(row) for row in [header, *quoted]) + "\n")
-    assert main(run_arguments(shop, tmp_path / "a", command="train", settings=['data.delimiter=";"'])) == 0
+    assert load(shop, tmp_path, 'data.delimiter=";"').summary.event_rows == len(event_rows())
 
 
-def test_a_truncated_archive_and_one_that_is_none(tmp_path: Path, artifacts: Path, capsys: Capture) -> None:
+def test_a_truncated_archive_and_a_file_that_is_not_an_archive(
+    tmp_path: Path, artifacts: Path, capsys: Capture
+) -> None:
     shop = write_shop(tmp_path, seed=4)  # other contents than the published version was made from
     packed = write_csv(tmp_path / "events.csv.gz", EVENT_COLUMNS, event_rows())
     packed.write_bytes(packed.read_bytes()[:-100])
@@ -119,7 +125,7 @@ def test_a_truncated_archive_and_one_that_is_none(tmp_path: Path, artifacts: Pat
     check_refused(shop._replace(events=packed), artifacts, capsys, str(packed), "is not a sound .gz file")
 
 
-def test_a_missing_file_a_folder_and_a_file_that_is_no_parquet(
+def test_a_missing_file_a_folder_and_a_file_that_is_not_parquet(
     tmp_path: Path, artifacts: Path, capsys: Capture
 ) -> None:
     shop = write_shop(tmp_path, seed=4)  # other contents than the published version was made from
@@ -152,14 +158,18 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
         row[2] = "purchase"
     write_csv(shop.events, EVENT_COLUMNS, rows)
     check_refused(
-        shop, artifacts, capsys, "100 of 900 rows of events (11.1%)", "the limit is 5.0%", "100 unknown event name",
+        shop,
+        artifacts,
+        capsys,
+        "100 of 900 rows of events (11.1%)",
+        "the limit is 5.0%",
+        "100 unknown event name",
         "rejects.csv",
-    )  # fmt: skip
-    told = sorted(artifacts.glob("work/runs/*/version/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
-    assert told.read_text().splitlines()[1] == f"{shop.events},2,event_name,purchase,unknown event name"
-    # and with a map of names the same file is good
-    names = ["data.event_names={purchase: Purchase}"]
-    assert main(run_arguments(shop, artifacts, command="train", settings=names)) == 0
+    )
+    rejects = sorted(artifacts.glob("work/runs/*/version/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
+    assert rejects.read_text().splitlines()[1] == f"{shop.events},2,event_name,purchase,unknown event name"
+    # With a map of names the same file is good.
+    assert load(shop, tmp_path, "data.event_names={purchase: Purchase}").summary.rejected_events == {}
 
 
 @pytest.mark.parametrize(
@@ -183,7 +193,7 @@ def test_buyers_of_one_event_each_leave_nothing_to_the_linear_model(
 ) -> None:
     shop = write_shop(tmp_path)
     write_csv(shop.events, EVENT_COLUMNS, [[f"b{place}", *row[1:]] for place, row in enumerate(event_rows())])
-    check_refused(shop, artifacts, capsys, "no buyer has two events", settings=["training.start=linear"])
+    check_refused(shop, artifacts, capsys, "and no buyer has two; set training", settings=["training.start=linear"])
 
 
 @pytest.mark.parametrize("place", ["artifacts", "work", "versions"])
@@ -194,9 +204,9 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path, capsys: Capture, place:
     path.parent.mkdir(exist_ok=True)
     path.write_text("not a folder")
     code = main(run_arguments(shop, artifacts))
-    told = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert code in {1, 2}
-    assert told.startswith("error: ") and told.count("\n") == 1 and str(path) in told
+    assert error.startswith("error: ") and error.count("\n") == 1 and str(path) in error
     assert not (artifacts / "CURRENT").exists()
     assert path.read_text() == "not a folder"
 
@@ -237,8 +247,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_file_system_without_room(tmp_path: Path, small_disk: Path, capsys: Capture) -> None:
     shop = write_shop(tmp_path)
     assert main(run_arguments(shop, small_disk / "a")) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1 and "No space left" in told
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and "No space left" in error
     assert not (small_disk / "a" / "CURRENT").exists()
 
 
@@ -277,15 +287,15 @@ def test_a_damaged_artifact_is_named_when_it_is_published_or_read(artifacts: Pat
     path.write_bytes(raw[: len(raw) // 2])
     command = ["publish", version, "--artifacts", str(artifacts)]
     if name == "CURRENT":
-        # a damaged pointer is what publishing mends
+        # Publishing repairs a damaged pointer.
         assert main(["recommend", "--artifacts", str(artifacts), "--events", "x.csv", "--out", "x.csv"]) == 2
         assert str(path) in capsys.readouterr().err
         assert main(command) == 0
         assert path.read_bytes() == raw
         return
     assert main(command) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1 and str(path) in told
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and str(path) in error
 
 
 def test_leftovers_of_an_interrupted_run_do_not_matter(tmp_path: Path, artifacts: Path) -> None:

@@ -25,8 +25,6 @@ from twotower.events import Interaction
 from twotower.history import latest
 
 ALL = "data.max_reject_share=1"
-
-
 PRODUCTS = [[f"p{row}", f"t{row}", "", ""] for row in range(4)]
 
 
@@ -83,8 +81,6 @@ def test_events_are_grouped_by_buyer_and_sorted_by_time(tmp_path: Path) -> None:
 
 
 NOW = int(time.time())
-
-
 LONG = "x" * 129
 
 
@@ -107,7 +103,7 @@ BAD_EVENTS = [
         ["b", "p0", "View", "20250101"],
         "created_at",
         "20250101",
-        "unreadable time: a date in digits alone; write 2025-01-01",
+        "unreadable time: a date of digits only; write 2025-01-01",
     ),
     (["b", "p0", "View", "1969-12-31T23:59:59Z"], "created_at", "1969-12-31T23:59:59Z", "time before 1970"),
     (["b", "p0", "View", "-1"], "created_at", "-1", "time before 1970"),
@@ -116,7 +112,7 @@ BAD_EVENTS = [
 ]
 
 
-def test_every_bad_event_is_told_with_file_line_column_value_and_reason(tmp_path: Path) -> None:
+def test_every_bad_event_is_reported_with_file_line_column_value_and_reason(tmp_path: Path) -> None:
     rows = [["good", "p0", "View", "1"], *[case[0] for case in BAD_EVENTS], ["good", "p1", "View", "2"]]
     made, bad = read(tmp_path, rows)
     assert [one[:3] for one in as_rows(made)] == [("good", "p0", "View"), ("good", "p1", "View")]
@@ -163,8 +159,9 @@ def test_lines_are_true_after_quoted_line_breaks_and_across_files(tmp_path: Path
     products = write_csv(tmp_path / "products.csv", PRODUCT_COLUMNS, PRODUCTS)
     made = load_dataset([str(one), str(two)], [str(products)], data_config(), 7, tmp_path / "work")
     assert [(Path(r["file"]).name, r["line"], r["value"]) for r in rejected(tmp_path / "work" / "rejects.csv")] == [
-        ("1.csv", "4", "p9"), ("2.parquet", "2", "p8"),
-    ]  # fmt: skip
+        ("1.csv", "4", "p9"),
+        ("2.parquet", "2", "p8"),
+    ]
     assert [row[3] for row in as_rows(made)] == [1000, 5000]
 
 
@@ -174,10 +171,14 @@ def test_columns_and_event_names_are_mapped(tmp_path: Path) -> None:
     )
     products = write_csv(tmp_path / "p.csv", ["sku", "name"], [["p0", "خاتم"], ["p1", "عطر"]])
     config = data_config(
-        "data.event_columns.buyer=uid", "data.event_columns.product=sku", "data.event_columns.event=what",
-        "data.event_columns.time=ts", "data.event_names={buy: Purchase}", "data.product_columns.id=sku",
+        "data.event_columns.buyer=uid",
+        "data.event_columns.product=sku",
+        "data.event_columns.event=what",
+        "data.event_columns.time=ts",
+        "data.event_names={buy: Purchase}",
+        "data.product_columns.id=sku",
         "data.product_columns.title=name",
-    )  # fmt: skip
+    )
     made = load_dataset([str(events)], [str(products)], config, 7, tmp_path / "work")
     assert [row[1:3] for row in as_rows(made)] == [("p0", "Purchase"), ("p1", "View")]
     assert made.products.titles == ["خاتم", "عطر"]
@@ -209,8 +210,8 @@ def test_metadata_is_read_from_its_paths(tmp_path: Path) -> None:
     assert products.in_stock == [False, True, False, False, False, True, True, True]
 
 
-def test_a_number_that_is_none_is_no_name_and_no_price(tmp_path: Path) -> None:
-    # as pandas writes what a row lacks
+def test_a_number_that_is_not_finite_is_no_name_and_no_price(tmp_path: Path) -> None:
+    # pandas writes missing values so.
     rows = [
         ["p0", "t", "", '{"brand": NaN, "category": Infinity, "price": NaN, "currency": -Infinity, "tags": NaN}'],
         ["p1", "t", "", '{"brand": [NaN], "category": [NaN, "x"], "price": -Infinity, "tags": [NaN, "red", 1e999]}'],
@@ -226,19 +227,52 @@ def test_a_number_that_is_none_is_no_name_and_no_price(tmp_path: Path) -> None:
 
 
 PRICES: list[tuple[object, float | None]] = [
-    (12.5, 12.5), (12, 12.0), (10**400, None), ("12.5", 12.5), (" 12 ", 12.0), ("-3", -3.0), ("1299", 1299.0),
-    # a comma between thousands
-    ("1,299", 1299.0), ("1,299.00", 1299.0), ("12,345,678.5", 12_345_678.5), ("-1,299", -1299.0),
-    # a comma before the decimals; of three decimals only where no thousands can stand
-    ("12,50", 12.5), ("12,5", 12.5), ("-0,5", -0.5), ("1299,00", 1299.0), ("0,750", 0.75),
-    ("1.299,00", 1299.0), ("1.234.567,5", 1_234_567.5), ("-1.299,00", -1299.0), ("1.299,750", 1299.75),
-    # a point is a point, where no comma tells otherwise
-    ("1.299", 1.299), (".5", 0.5),
-    ("١٢", 12.0), ("١٢٫٥", 12.5), ("١٬٢٩٩٫٥٠", 1299.5), ("١٢،٥٠", 12.5), ("۱۲٫۵", 12.5), ("١٬٢٩٩", 1299.0),
-    # neither the one nor the other
-    ("1,2345", None), ("12,34,5", None), ("1,2,3", None), ("1,299,00", None), ("1.29,00", None), ("1,299.0,0", None),
-    (",5", None), ("12,", None), ("12 SAR", None), ("", None), (",", None), ([12], None), ({"amount": 12}, None),
-]  # fmt: skip
+    (12.5, 12.5),
+    (12, 12.0),
+    (10**400, None),
+    ("12.5", 12.5),
+    (" 12 ", 12.0),
+    ("-3", -3.0),
+    ("1299", 1299.0),
+    # A comma between thousands.
+    ("1,299", 1299.0),
+    ("1,299.00", 1299.0),
+    ("12,345,678.5", 12_345_678.5),
+    ("-1,299", -1299.0),
+    # A comma before decimals; before three decimals only if these cannot be thousands.
+    ("12,50", 12.5),
+    ("12,5", 12.5),
+    ("-0,5", -0.5),
+    ("1299,00", 1299.0),
+    ("0,750", 0.75),
+    ("1.299,00", 1299.0),
+    ("1.234.567,5", 1_234_567.5),
+    ("-1.299,00", -1299.0),
+    ("1.299,750", 1299.75),
+    # A point is a decimal point, unless a comma shows otherwise.
+    ("1.299", 1.299),
+    (".5", 0.5),
+    ("١٢", 12.0),
+    ("١٢٫٥", 12.5),
+    ("١٬٢٩٩٫٥٠", 1299.5),
+    ("١٢،٥٠", 12.5),
+    ("۱۲٫۵", 12.5),
+    ("١٬٢٩٩", 1299.0),
+    # Neither of these.
+    ("1,2345", None),
+    ("12,34,5", None),
+    ("1,2,3", None),
+    ("1,299,00", None),
+    ("1.29,00", None),
+    ("1,299.0,0", None),
+    (",5", None),
+    ("12,", None),
+    ("12 SAR", None),
+    ("", None),
+    (",", None),
+    ([12], None),
+    ({"amount": 12}, None),
+]
 
 
 def test_a_price_is_read_as_its_shop_writes_it(tmp_path: Path) -> None:
@@ -251,9 +285,10 @@ def test_a_price_is_read_as_its_shop_writes_it(tmp_path: Path) -> None:
 def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     content = metadata(attributes={"maker": {"name": "س"}}, offer={"amount": 3})
     config = data_config(
-        "data.metadata_paths.brand=$.attributes.maker.name", "data.metadata_paths.price=offer.amount",
+        "data.metadata_paths.brand=$.attributes.maker.name",
+        "data.metadata_paths.price=offer.amount",
         "data.metadata_paths.category=attributes.maker.name.too.deep",
-    )  # fmt: skip
+    )
     made, _ = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "t", "", content]], config)
     assert (made.products.brands, made.products.prices, made.products.categories) == (["س"], [3.0], [""])
 
@@ -276,7 +311,7 @@ def test_a_product_with_malformed_metadata_is_kept_and_counted(tmp_path: Path, t
     assert [(one["line"], one["column"], one["value"]) for one in bad] == [("2", "metadata", text[:200])]
 
 
-def test_null_is_no_metadata_and_nothing_to_mend(tmp_path: Path) -> None:
+def test_null_means_no_metadata_and_is_not_an_error(tmp_path: Path) -> None:
     made, bad = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "خاتم", "", "null"], ["p1", "عطر", "", " null\n"]])
     assert (made.products.brands, bad) == (["", ""], [])
     path = tmp_path / "p.parquet"
@@ -285,7 +320,7 @@ def test_null_is_no_metadata_and_nothing_to_mend(tmp_path: Path) -> None:
     assert (products.brands, summary.rejected_products) == (["x", ""], {})
 
 
-def test_bad_products_are_told_and_the_first_of_a_repeated_id_is_kept(tmp_path: Path) -> None:
+def test_bad_products_are_reported_and_the_first_of_a_repeated_id_is_kept(tmp_path: Path) -> None:
     rows = [
         ["p0", "first", "", ""],
         ["", "x", "", ""],
@@ -323,7 +358,7 @@ def test_the_limit_of_rejects_stops_the_run_and_says_what_to_look_at(tmp_path: P
         read(tmp_path, good, [*PRODUCTS[:3], ["p3", "t", "", "{"]], config=five_percent)
 
 
-def test_no_product_and_no_event_left_are_told(tmp_path: Path) -> None:
+def test_no_product_or_no_event_left_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"products.csv: no product is left after the checks; see .*rejects.csv"):
         read(tmp_path, [["b", "p0", "View", "1"]], [["", "t", "", ""]])
     with pytest.raises(DataError, match=r"events.csv: no event is left after the checks; see .*rejects.csv"):
@@ -347,10 +382,14 @@ def test_ties_in_time_go_by_a_seeded_hash_and_not_by_the_order_of_rows(tmp_path:
 
 def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
     rows = [
-        ["b", "p10", "View", "100"], ["b", "p9", "View", "100"], ["b", "p9", "AddToCart", "100"],
-        ["b", "p2", "View", "50"], ["b", "nobody", "View", "60"], ["a", "p9", "Purchase", "10"],
+        ["b", "p10", "View", "100"],
+        ["b", "p9", "View", "100"],
+        ["b", "p9", "AddToCart", "100"],
+        ["b", "p2", "View", "50"],
+        ["b", "nobody", "View", "60"],
+        ["a", "p9", "Purchase", "10"],
         ["lost", "nobody", "View", "10"],
-    ]  # fmt: skip
+    ]
     path = write_csv(tmp_path / "h.csv", EVENT_COLUMNS, rows)
     ids, names = ["p9", "p2", "p10"], ["View", "AddToCart", "Purchase"]
     rejects = tmp_path / "r.csv"
@@ -364,8 +403,11 @@ def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
     ]
     assert found == latest(found[::-1], 10)
     assert [(one.product_id, one.event_type) for one in found] == [
-        ("p2", "View"), ("p10", "View"), ("p9", "AddToCart"), ("p9", "View"),
-    ]  # fmt: skip
+        ("p2", "View"),
+        ("p10", "View"),
+        ("p9", "AddToCart"),
+        ("p9", "View"),
+    ]
 
 
 def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
@@ -377,7 +419,7 @@ def test_products_alone_are_read_with_the_same_checks(tmp_path: Path) -> None:
         load_products([str(path)], data_config("data.max_reject_share=0.1"), tmp_path / "work")
 
 
-def test_products_alone_leave_nothing_unpacked(tmp_path: Path) -> None:
+def test_products_alone_leave_only_their_rejects(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
     packed = tmp_path / "p.csv.gz"
     packed.write_bytes(gzip.compress(path.read_bytes()))
@@ -392,10 +434,12 @@ def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:
     events, products = tmp_path / "e.parquet", tmp_path / "p.parquet"
     pl.DataFrame(
         {
-            "distinct_id": ["b", "b"], "product_id": ["p0", "p1"], "event_name": ["View", "Purchase"],
+            "distinct_id": ["b", "b"],
+            "product_id": ["p0", "p1"],
+            "event_name": ["View", "Purchase"],
             "created_at": pl.Series([1709337600, 1709337601]).cast(pl.Int64) * 1000,
         }
-    ).with_columns(pl.col("created_at").cast(pl.Datetime("ms"))).write_parquet(events)  # fmt: skip
+    ).with_columns(pl.col("created_at").cast(pl.Datetime("ms"))).write_parquet(events)
     table = dict(zip(PRODUCT_COLUMNS, zip(*PRODUCTS, strict=True), strict=True))
     pl.DataFrame({name: list(column) for name, column in table.items()}).write_parquet(products)
     other = load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "w2")
@@ -405,7 +449,7 @@ def test_parquet_gives_the_same_data_set_as_csv(tmp_path: Path) -> None:
 
 def test_typed_times_of_every_year_are_what_they_say(tmp_path: Path) -> None:
     products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
-    # milliseconds of the first three years are few enough for seconds; those of June 1976 look like a date
+    # Milliseconds of the first three years look like seconds, those of June 1976 like a date.
     moments = [
         datetime(1970, 1, 1),
         datetime(1970, 1, 2),
@@ -414,13 +458,13 @@ def test_typed_times_of_every_year_are_what_they_say(tmp_path: Path) -> None:
     ]
     wanted = [0, 86_400_000, 99_792_000_000, 202_501_011_030]
     whole = [one - one % 86_400_000 for one in wanted]
-    for kind, told in ((pl.Datetime("us"), wanted), (pl.Datetime("ns", "UTC"), wanted), (pl.Date(), whole)):
+    for kind, expected in ((pl.Datetime("us"), wanted), (pl.Datetime("ns", "UTC"), wanted), (pl.Date(), whole)):
         path = tmp_path / "e.parquet"
         pl.DataFrame(
             {"distinct_id": "b", "product_id": "p0", "event_name": "View", "created_at": pl.Series(moments).cast(kind)}
         ).write_parquet(path)
         made = load_dataset([str(path)], [str(products)], data_config(), 7, tmp_path / "work")
-        assert made.events.time.tolist() == told
+        assert made.events.time.tolist() == expected
 
 
 def test_ids_that_are_numbers_join_whatever_the_file(tmp_path: Path) -> None:
@@ -432,7 +476,7 @@ def test_ids_that_are_numbers_join_whatever_the_file(tmp_path: Path) -> None:
     assert as_rows(made) == [("7", "85048", "View", 1_709_337_600_000)]
 
 
-def test_unpacked_archives_are_removed(tmp_path: Path) -> None:
+def test_archives_are_not_unpacked_to_disk(tmp_path: Path) -> None:
     events = write_csv(tmp_path / "e.csv.gz", EVENT_COLUMNS, [["b", "p0", "View", "1"]])
     products = write_csv(tmp_path / "p.csv.gz", PRODUCT_COLUMNS, PRODUCTS)
     load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")

@@ -20,8 +20,6 @@ from trainer.data.fingerprint import fingerprint
 from trainer.errors import DataError
 
 Row = tuple[int, str | None, str | None]
-
-
 COLUMNS = {"id": "a", "text": "b"}
 
 

@@ -1,4 +1,4 @@
-"""Which events train, validate and test: worked out by hand, and never a target inside its own history."""
+"""Which events train, validate and test: checked by hand, and no target is in its own history."""
 
 from __future__ import annotations
 
@@ -46,10 +46,16 @@ def listed(cases: Cases) -> list[tuple[int, int, int, int]]:
 
 
 THREE_BUYERS: Rows = [
-    (0, 10, 1), (0, 11, 2), (0, 12, 9), (0, 13, 9),
-    (1, 10, 1), (1, 11, 5),
-    (2, 14, 4), (2, 10, 6), (2, 11, 7),
-]  # fmt: skip
+    (0, 10, 1),
+    (0, 11, 2),
+    (0, 12, 9),
+    (0, 13, 9),
+    (1, 10, 1),
+    (1, 11, 5),
+    (2, 14, 4),
+    (2, 10, 6),
+    (2, 11, 7),
+]
 
 
 def test_leave_last_out_by_hand() -> None:
@@ -89,7 +95,7 @@ def whole(rows: Rows) -> Rows:
 
 @given(ROWS, st.sampled_from([0, 1, 2, 3]))
 @settings(max_examples=150, deadline=None)
-def test_no_target_is_seen_before_it_is_asked_for(rows: Rows, days: int) -> None:
+def test_no_target_is_in_its_own_history_or_training(rows: Rows, days: int) -> None:
     events = events_of(whole(rows))
     split = global_time(events, days, "") if days else leave_last_out(events, "")
     for cases in (split.validation, split.test):
@@ -98,9 +104,9 @@ def test_no_target_is_seen_before_it_is_asked_for(rows: Rows, days: int) -> None
             assert set(range(start, cut)).isdisjoint(range(cut, stop))
             if days:
                 assert events.time[start:cut].max() < events.time[cut:stop].min()
-            # what is asked was not trained on
+            # The targets were not trained on.
             assert split.train_stop[buyer] <= cut
-    # the tested model learns from all but what is asked, so from the whole of every history
+    # The tested model trains on all events but the targets, so on every whole history.
     for buyer, _, cut, _ in listed(split.test):
         assert split.test_stop[buyer] == cut
     # and validation is not the test
@@ -140,13 +146,13 @@ def baskets(buyers: int) -> Rows:
     return rows
 
 
-def test_auto_takes_global_time_where_baskets_are_common() -> None:
+def test_auto_chooses_global_time_if_baskets_are_common() -> None:
     split = split_events(events_of(baskets(40)), evaluation("min_test_buyers=20"))
     assert split.method == "global_time"
     assert "100% of events share buyer and time" in split.note
 
 
-def test_auto_falls_back_where_global_time_leaves_too_few_buyers() -> None:
+def test_auto_falls_back_if_global_time_leaves_too_few_buyers() -> None:
     split = split_events(events_of(baskets(40)), evaluation("min_test_buyers=21"))
     assert split.method == "leave_last_out"
     assert "but global time leaves only 20 buyers" in split.note
@@ -160,7 +166,7 @@ def test_auto_leaves_the_last_out_of_sessions() -> None:
     assert "auto: 0% of events share buyer and time with another" in split.note
 
 
-def test_auto_leaves_the_last_out_where_times_are_synthetic() -> None:
+def test_auto_leaves_the_last_out_if_times_are_synthetic() -> None:
     # tied baskets, but every buyer starts at the same moment: times are counters, not times
     rows = [(buyer, product, product // 3) for buyer in range(40) for product in range(9)]
     split = split_events(events_of(rows), evaluation("min_test_buyers=1"))
@@ -177,7 +183,7 @@ def test_time_signs_by_hand() -> None:
 
 
 @pytest.mark.parametrize("method", ["leave_last_out", "global_time"])
-def test_a_configured_method_is_taken_whatever_the_data(method: str) -> None:
+def test_a_configured_method_is_used_for_any_data(method: str) -> None:
     split = split_events(events_of(baskets(5)), evaluation(f"split={method}"))
     assert (split.method, split.note) == (method, "as configured")
 
@@ -196,13 +202,23 @@ def test_a_sample_is_drawn_once_for_a_seed_and_keeps_the_order() -> None:
     assert sample(cases, 100, 7) is cases
 
 
-def test_hidden_products_have_no_past_and_are_asked_for_where_they_are_new() -> None:
+def test_hidden_products_have_no_past_and_are_targets_if_they_are_new() -> None:
     rows: Rows = [
-        (0, 10, 1), (0, 11, 2), (0, 12, 3), (0, 11, 8), (0, 13, 9),
-        (1, 11, 1), (1, 10, 2), (1, 11, 9),
-        (2, 11, 1), (2, 10, 8), (2, 11, 9),
-        (3, 10, 1), (3, 12, 2), (3, 11, 9),
-    ]  # fmt: skip
+        (0, 10, 1),
+        (0, 11, 2),
+        (0, 12, 3),
+        (0, 11, 8),
+        (0, 13, 9),
+        (1, 11, 1),
+        (1, 10, 2),
+        (1, 11, 9),
+        (2, 11, 1),
+        (2, 10, 8),
+        (2, 11, 9),
+        (3, 10, 1),
+        (3, 12, 2),
+        (3, 11, 9),
+    ]
     events = events_of(rows)
     split = global_time(events, 2, "")  # the test is days 7.., validation days 5 and 6
     hidden = np.isin(np.arange(14), [11, 13])
@@ -214,7 +230,7 @@ def test_hidden_products_have_no_past_and_are_asked_for_where_they_are_new() -> 
     assert left.start.tolist() == [0, 3, 4, 5, 8]
     assert listed(moved.test) == [(0, 0, 2, 3), (3, 5, 7, 8)]
     assert moved.train_stop.tolist() == moved.test_stop.tolist() == [2, 4, 4, 7]
-    # where products may be recommended again they are asked for again
+    # If seen products may be recommended, they stay targets.
     left, moved = hide(events, split, hidden, False)
     assert left.product.tolist() == [10, 12, 11, 13, 10, 11, 10, 11, 10, 12, 11]
     assert listed(moved.test) == [(0, 0, 2, 4), (1, 4, 5, 6), (3, 8, 10, 11)]
@@ -222,7 +238,7 @@ def test_hidden_products_have_no_past_and_are_asked_for_where_they_are_new() -> 
 
 @given(ROWS, st.sampled_from([0, 2]), st.lists(st.integers(0, 5), max_size=3), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_no_model_under_test_ever_meets_a_hidden_product(rows: Rows, days: int, names: list[int], seen: bool) -> None:
+def test_no_tested_model_trains_on_a_hidden_product(rows: Rows, days: int, names: list[int], seen: bool) -> None:
     events = events_of(whole(rows))
     split = global_time(events, days, "") if days else leave_last_out(events, "")
     hidden = np.isin(np.arange(6), names)
@@ -252,4 +268,4 @@ def test_trained_products_by_hand() -> None:
     stop = np.array([2, 5, 8])  # of buyer 1 one event alone
     assert np.flatnonzero(trained_products(events, stop, 16)).tolist() == [10, 11, 14]
     assert training_counts(events, stop, 16)[[10, 11, 14]].tolist() == [3, 1, 1]
-    assert training_counts(events, stop, 16, least=2)[[10, 11, 14]].tolist() == [2, 1, 1]
+    assert training_counts(events, stop, 16, min_events=2)[[10, 11, 14]].tolist() == [2, 1, 1]

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against the theory where it is known, and paired as they must be."""
+"""Bootstrap intervals: against theory and a slow resampling, and paired by buyer."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def test_intervals_and_differences_of_systems() -> None:
     assert set(compared) == {"popularity"}
 
 
-def test_no_case_has_no_intervals() -> None:
+def test_without_cases_there_are_no_intervals() -> None:
     assert intervals({"model": {"ndcg@10": np.empty(0)}}, 100, 7) == ({}, {})

@@ -1,4 +1,4 @@
-"""Ranking metrics against a slow implementation of their own, and by hand."""
+"""Ranking metrics against a slow implementation, and by hand."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_recall_counts_no_more_targets_than_places() -> None:
     assert found["coverage@10"] == pytest.approx(10 / 60)
 
 
-def test_a_target_that_was_bought_before_counts_only_where_seen_products_do() -> None:
+def test_a_target_that_was_bought_before_counts_only_if_seen_products_do() -> None:
     events = events_of([[0, 1, 0]])
     scores = np.array([[3.0, 2.0, 1.0]], np.float32)
     cases, ties = cases_of(events, [2]), np.arange(3).astype(np.uint64)
@@ -189,7 +189,7 @@ def test_many_cases_are_ranked_in_chunks_with_their_own_numbers() -> None:
     assert ranks.rank.tolist() == wanted
 
 
-def test_no_case_at_all_is_zeros() -> None:
+def test_without_cases_metrics_are_zero() -> None:
     events = events_of([[0, 1]])
     none = Cases(*(np.empty(0, np.int64) for _ in range(4)))
     ranks = rank_targets(fixed(np.zeros((1, 3), np.float32)), events, none, np.arange(3).astype(np.uint64), True)
@@ -222,7 +222,7 @@ def test_item_vectors_do_not_depend_on_the_chunk() -> None:
     np.testing.assert_allclose(item_vectors(model, features, chunk=2), item_vectors(model, features), atol=1e-6)
 
 
-def test_a_buyers_vector_is_that_of_the_latest_of_his_history_alone() -> None:
+def test_a_buyers_vector_depends_only_on_the_latest_interactions() -> None:
     model, features = tiny_model()
     items = item_vectors(model, features)
     events = events_of([[0, 1, 2, 3, 4], [3, 4, 5]])
@@ -242,7 +242,7 @@ def test_a_buyers_vector_is_that_of_the_latest_of_his_history_alone() -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_what_is_recommended_by_hand() -> None:
+def test_list_metrics_by_hand() -> None:
     events = events_of([[0, 1], [1, 2, 0], [2, 2]])
     scores = np.array([[0, 3, 2, 1], [0, 3, 2, 1], [0, 3, 2, 1]], np.float32)
     ties = np.arange(4).astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Pairs inside and across categories: drawn rightly, and their separation against a slow count."""
+"""Pairs inside and across categories: how they are drawn, and their separation against a slow count."""
 
 from __future__ import annotations
 

@@ -80,12 +80,12 @@ def test_slices_by_hand() -> None:
     }
 
 
-def test_there_is_no_slice_of_hidden_products_where_none_is() -> None:
+def test_without_hidden_products_they_have_no_slice() -> None:
     _, ranks, cases, facts = shop()
     assert "hidden products" not in slice_masks(ranks, cases, facts._replace(hidden=np.zeros(5, np.bool_)))
 
 
-def test_the_commonest_categories_alone_have_a_slice() -> None:
+def test_only_the_most_frequent_categories_have_a_slice() -> None:
     _, _, cases, _ = shop()
     names = [f"c{row % 14:02d}" for row in range(40)]
     many = Products(["p"] * 40, [""] * 40, [], [], names, [], [], [], [()] * 40)
@@ -97,7 +97,7 @@ def test_the_commonest_categories_alone_have_a_slice() -> None:
     assert masks["other"].sum() == 4 and masks["c00"].sum() == 3
 
 
-def test_a_slice_asks_for_its_own_targets_alone() -> None:
+def test_a_slice_counts_only_its_own_targets() -> None:
     _, ranks, cases, facts = shop()
     better = ranks._replace(rank=np.array([0, 0, 0, 0]))
     report = slice_report({"model": ranks, "item_knn": better}, cases, facts, 100, 7)

@@ -1,4 +1,4 @@
-"""TextEncoder's batches: which texts share one, and that nobody's vector depends on it."""
+"""TextEncoder's batches: which texts share one, and that no vector depends on it."""
 
 from __future__ import annotations
 

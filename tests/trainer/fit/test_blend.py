@@ -25,7 +25,7 @@ from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower, load_towers
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
-BLENDED = ("model.dimension=12", "model.heads=3", "linear.trends=[0.0, 1.0]")
+BLENDED = ("model.dimension=12", "model.heads=3", "linear.trend_weights=[0.0, 1.0]")
 DATA = TrainingSet(EVENTS, SPLIT.test_stop)
 
 
@@ -98,7 +98,7 @@ def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
 def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    made = fitter(*BLENDED, "linear.shares=[0.6, 0.8]")
+    made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]")
     # the linear model's, the softmax's, then those of the two shares
     values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
@@ -120,7 +120,8 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
 
 
 @pytest.mark.parametrize(
-    "setting", ["linear.shares=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"]
+    "setting",
+    ["linear.blend_weights=[]", "model.heads=1", "model.buyer_tower=weighted_average", "training.start=linear"],
 )
 def test_without_two_models_to_blend_there_is_no_such_candidate(setting: str, tmp_path: Path) -> None:
     made = fitter(*BLENDED, setting)

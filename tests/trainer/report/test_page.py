@@ -91,7 +91,7 @@ def test_ids_are_unique_and_every_reference_finds_its_element(page: Page, versio
     assert asked | {name for label in labels for name in label.split()} <= set(ids)
 
 
-def test_arabic_is_set_by_its_own_direction(page: Page) -> None:
+def test_arabic_has_its_own_direction(page: Page) -> None:
     assert ("html", {"lang": "en", "dir": "ltr"}) in page.elements
     arabic = re.compile("[\u0621-\u064a]")
     shown = [tag for tag, text in page.texts if arabic.search(text)]
@@ -112,7 +112,7 @@ def test_every_table_says_what_its_columns_are(page: Page) -> None:
     assert len(tables) == len([tag for tag, _ in page.elements if tag == "thead"]) > 20
 
 
-def test_the_figures_of_the_run_stand_in_the_page(page: Page, version: Version) -> None:
+def test_the_page_shows_the_metrics_of_the_run(page: Page, version: Version) -> None:
     found, text = metrics_of(version), page.text()
     for system in ("model", "popularity", "item_knn", "ease"):
         low, high = found["intervals"][system]["ndcg@20"]
@@ -127,7 +127,7 @@ def test_the_figures_of_the_run_stand_in_the_page(page: Page, version: Version) 
         assert f"Buyer {one['buyer']}" in text
 
 
-def test_values_given_by_hand_are_shown_where_they_should(folder: VersionLayout, version: Version) -> None:
+def test_given_values_are_shown(folder: VersionLayout, version: Version) -> None:
     found = metrics_of(version)
     found["test"]["model"] |= {"ndcg@10": 0.15, "recall@10": 0.25, "coverage@10": 0.698, "cases": 1234.0}
     found["test"]["item_knn"] |= {"ndcg@10": 0.12, "recall@10": 0.2}

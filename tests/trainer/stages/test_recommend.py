@@ -58,7 +58,7 @@ def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool) -
             np.array([row_of[one.product_id] for one in kept]),
             np.array([schema.codes[one.event_type] for one in kept]),
             np.array([one.timestamp_ms for one in kept]),
-        )  # fmt: skip
+        )
         batch = to_inputs([sequence], schema)
         scores = items @ tower.encode(items[batch.rows], batch)[0]
         if exclude:
@@ -182,9 +182,9 @@ def test_a_history_of_unknown_products_alone_writes_an_empty_table(
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) -> str:
     assert main(["recommend", *arguments]) == code
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1
-    return told
+    output = capsys.readouterr().err
+    assert output.startswith("error: ") and output.count("\n") == 1
+    return output
 
 
 def test_what_cannot_be_done_is_told_in_one_line(
@@ -219,6 +219,6 @@ def test_a_damaged_file_is_named_and_nothing_is_written(
     raw[len(raw) // 2] ^= 1
     path.write_bytes(raw)
     out = tmp_path / "out.csv"
-    told = refused(capsys, "--artifacts", str(artifacts), "--events", str(history[0]), "--out", str(out))
-    assert f"{path} has sha256" in told
+    output = refused(capsys, "--artifacts", str(artifacts), "--events", str(history[0]), "--out", str(out))
+    assert f"{path} has sha256" in output
     assert not out.exists()

@@ -73,9 +73,9 @@ def test_the_same_products_make_no_version(artifacts: Path, capsys: Capture) -> 
     before = current(artifacts)
     shuffled = product_rows()[::-1]
     assert refresh(artifacts, shuffled) == 0
-    told = capsys.readouterr().out
-    assert f"60 products, 60 in the served version {before.name}: 0 new, 0 gone, 0 changed" in told
-    assert "up to date: no product is new, gone or changed" in told
+    output = capsys.readouterr().out
+    assert f"60 products, 60 in the served version {before.name}: 0 new, 0 gone, 0 changed" in output
+    assert "up to date: no product is new, gone or changed" in output
     assert list_versions(Layout(artifacts)) == [before.name]
     assert refresh(artifacts, shuffled, "--force") == 0
     assert current(artifacts).name != before.name
@@ -115,13 +115,13 @@ def test_new_products_are_found_and_gone_ones_are_not(artifacts: Path) -> None:
     for ident in new.keys() & old.keys():
         np.testing.assert_allclose(new[ident], old[ident], atol=1e-6)
         assert product(after, ident)._replace(row=0) == product(before, ident)._replace(row=0)
-    newcomer = product(after, "p61")
-    assert (newcomer.row, newcomer.title, newcomer.popularity) == (0, rows[0][1], 0.0)
+    added = product(after, "p61")
+    assert (added.row, added.title, added.popularity) == (0, rows[0][1], 0.0)
     index = VectorIndex.load(after.layout.index, after.layout.embeddings, after.manifest.index, nearest=after.nearest)
     hits = index.search(new["p61"][None], [4], [np.empty(0, np.int64)])[0]
     nearest = [rows[row][0] for row in hits.rows]
     assert nearest[0] == "p61"
-    # the categories come in turn: those that read alike are of the second one
+    # the categories come in turn: products with similar texts are of the second one
     assert {int(ident[1:]) % 4 for ident in nearest} == {1}
     found = after.manifest.text_search
     assert found is not None
@@ -196,25 +196,29 @@ def test_the_report_says_that_it_is_of_a_refresh(artifacts: Path) -> None:
     before, rows = current(artifacts), product_rows(61)[20:]
     assert refresh(artifacts, rows) == 0
     page = current(artifacts).layout.report.read_text(encoding="utf-8")
-    assert f"Refreshed from <code>{before.name}</code>: 1 new, 20 gone, 0 changed products" in page
+    assert f"Refreshed from <code>{before.name}</code>: 1 new, 20 removed and 0 changed products" in page
 
 
 def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capture) -> None:
     before = (artifacts / "CURRENT").read_bytes()
     assert refresh(artifacts, product_rows()[:20]) == 2
-    told = capsys.readouterr().err
-    assert "40 of the 60 served products (66.7%) are missing in the files" in told
-    assert "the limit is 50.0% (publish.max_gone): is the export complete?" in told
+    output = capsys.readouterr().err
+    assert "40 of the 60 served products (66.7%) are missing in the files" in output
+    assert "the limit is 50.0% (publish.max_missing_share): is the export complete?" in output
     assert (artifacts / "CURRENT").read_bytes() == before
-    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_gone=0.7") == 0
+    assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_missing_share=0.7") == 0
     assert current(artifacts).manifest.products == 20
 
 
 @pytest.mark.parametrize(
     ("setting", "named"),
-    [("model.max_history=3", "model"), ("training.learning_rate=1", "training"), ("seed=8", "seed"),
-     ("data.event_weights={View: 1, AddToCart: 2, Purchase: 3}", "data.event_weights")],
-)  # fmt: skip
+    [
+        ("model.max_history=3", "model"),
+        ("training.learning_rate=1", "training"),
+        ("seed=8", "seed"),
+        ("data.event_weights={View: 1, AddToCart: 2, Purchase: 3}", "data.event_weights"),
+    ],
+)
 def test_settings_that_take_a_training_are_refused_by_name(
     artifacts: Path, capsys: Capture, setting: str, named: str
 ) -> None:
@@ -253,8 +257,8 @@ def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path, capsys: Cap
     assert refresh(artifacts, rows) == 0
     assert "1 new, 0 gone, 0 changed; 1 rows in rejects.csv" in capsys.readouterr().out
     assert refresh(artifacts, [*rows, *[["p1", "again", "", ""]] * 9]) == 2
-    told = Path(re.search(r"look at (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
-    assert len(told.read_text(encoding="utf-8").splitlines()) == 11
+    rejects = Path(re.search(r"look at (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
+    assert len(rejects.read_text(encoding="utf-8").splitlines()) == 11
     with current(artifacts).layout.rejects.open(encoding="utf-8") as file:
         (reject,) = csv.DictReader(file)
     assert (reject["line"], reject["value"], reject["reason"]) == ("63", "p0", "duplicate product id")
@@ -276,8 +280,8 @@ def test_a_run_on_the_data_of_the_training_does_not_undo_its_refresh(artifacts: 
     refreshed = current(artifacts).name
     capsys.readouterr()
     assert main(run_arguments(shop, artifacts)) == 0
-    told = f"up to date: {trained} was trained on this data and configuration, {refreshed} is a refresh of it"
-    assert capsys.readouterr().out.startswith(told)
+    message = f"up to date: {trained} was trained on this data and configuration, {refreshed} is a refresh of it"
+    assert capsys.readouterr().out.startswith(message)
     assert current(artifacts).name == refreshed
     assert main(run_arguments(shop, artifacts, "--force")) == 0
     assert current(artifacts).manifest.products == 60

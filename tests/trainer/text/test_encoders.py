@@ -84,10 +84,13 @@ async def test_the_item_service_gives_the_stored_vector_of_every_product(artifac
             found = json.loads(metadata)
             items.append(
                 item_pb2.Item(
-                    title=title, description=description, brand=found["brand"], category=found["category"],
+                    title=title,
+                    description=description,
+                    brand=found["brand"],
+                    category=found["category"],
                     product_id=product,
                 )
-            )  # fmt: skip
+            )
         request = item_pb2.EncodeRequest(items=items)
         answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, request, 120, "item service")
     (version,) = (artifacts / "versions").iterdir()

@@ -1,4 +1,4 @@
-"""The catalogue encoder, and the opening of others."""
+"""The catalogue encoder, and how encoders are opened."""
 
 from __future__ import annotations
 
@@ -22,13 +22,11 @@ from trainer.data.catalogue import Products
 from trainer.errors import EncoderError
 from trainer.text.encoders import load_pretrained, open_encoder, save_encoder
 from trainer.text.ngram_training import _Batches, train_catalogue_encoder
-from trainer.text.noise import noised
+from trainer.text.typos import augment_title
 from trainer.text.vectors import texts_of
 from twotower.text.normalise import Normaliser
 
 FULL = Normaliser.profile("full")
-
-
 RAW = ["أسـورة <b>ذهب</b> ٢١", "IPHONE 15&nbsp;برو", "", "  عطـرٌ\u200f\n", "5W-30 زيت محرك"]
 
 
@@ -36,10 +34,16 @@ def products(count: int = 60) -> Products:
     rows = product_rows(count)
     empty = [""] * count
     return Products(
-        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows], empty,
-        [("مجوهرات", "عطور", "سيارات", "تمور")[place % 4] for place in range(count)], [None] * count, empty,
-        [True] * count, [()] * count,
-    )  # fmt: skip
+        [row[0] for row in rows],
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        empty,
+        [("مجوهرات", "عطور", "سيارات", "تمور")[place % 4] for place in range(count)],
+        [None] * count,
+        empty,
+        [True] * count,
+        [()] * count,
+    )
 
 
 def settings_of(*assignments: str) -> CatalogueEncoderConfig:
@@ -79,17 +83,17 @@ def test_spellings_of_one_text_have_one_vector(trained: SentenceTransformer) -> 
 
 def test_a_text_is_nearer_to_its_misspelling_than_to_another_category(trained: SentenceTransformer) -> None:
     titles = products().titles
-    misspelt = [title.replace("ا", "", 1).replace("د", "ذ", 1) for title in titles]
-    own = np.mean([cosine(trained, *pair) for pair in zip(titles, misspelt, strict=True)])
+    misspelled = [title.replace("ا", "", 1).replace("د", "ذ", 1) for title in titles]
+    own = np.mean([cosine(trained, *pair) for pair in zip(titles, misspelled, strict=True)])
     other = np.mean([cosine(trained, title, titles[(place + 1) % 60]) for place, title in enumerate(titles)])
     assert own > other + 0.3
     assert cosine(trained, "خاتم ذهب", "بطارية سيارة") < 0.3
 
 
-def test_training_pulls_a_noised_title_towards_its_own_product() -> None:
+def test_training_pulls_an_augmented_title_towards_its_own_product() -> None:
     draw = random.Random(3)
     titles = [FULL(title) for title in products().titles]
-    queries = [noised(title, draw) for title in titles]
+    queries = [augment_title(title, draw) for title in titles]
     scores = []
     for steps in (0, 40):
         model = train_catalogue_encoder(products(), settings_of(f"steps={steps}"), FULL, 7)
@@ -100,7 +104,7 @@ def test_training_pulls_a_noised_title_towards_its_own_product() -> None:
 
 
 def invented(count: int = 150) -> Products:
-    """Products of invented names, spelt alike in threes, with doses, forms and a description in another script."""
+    """Products of invented names, in threes with similar spelling, with doses, forms and a Latin description."""
     draw = random.Random(5)
     syllables = [consonant + vowel for consonant in "بتجدرزسفكلمن" for vowel in "اوي"]
     names: dict[str, None] = {}
@@ -114,12 +118,19 @@ def invented(count: int = 150) -> Products:
     latin = str.maketrans("بتجدرزسفكلمناوي", "btjdrzsfklmnaoi")
     empty = [""] * len(titles)
     return Products(
-        titles, titles, [f"{title.split()[0].translate(latin)} tablets, ships in a carton box" for title in titles],
-        empty, empty, [None] * len(titles), empty, [True] * len(titles), [()] * len(titles),
-    )  # fmt: skip
+        titles,
+        titles,
+        [f"{title.split()[0].translate(latin)} tablets, ships in a carton box" for title in titles],
+        empty,
+        empty,
+        [None] * len(titles),
+        empty,
+        [True] * len(titles),
+        [()] * len(titles),
+    )
 
 
-# what sellers do to a title, applied to all of it
+# What sellers do to a title, each applied to all titles.
 SPELLINGS = {
     "a letter left out": lambda name, rest: f"{name[:2]}{name[3:]} {rest}",
     "two letters swapped": lambda name, rest: f"{name[:2]}{name[3]}{name[2]}{name[4:]} {rest}",
@@ -145,13 +156,13 @@ def test_a_noisy_title_finds_its_own_product(robust: SentenceTransformer, kind: 
         assert (found == np.arange(len(queries))).mean() >= 0.95
 
 
-def test_words_that_no_product_has_hardly_move_a_text(robust: SentenceTransformer) -> None:
+def test_words_that_no_product_has_change_a_vector_little(robust: SentenceTransformer) -> None:
     title = invented().titles[0]
     assert cosine(robust, title, f"{title} žqwx") > 0.9
 
 
-def test_batches_bring_along_what_is_spelt_alike() -> None:
-    # two directions, two products each: whichever is drawn, its neighbour comes with it
+def test_batches_contain_the_nearest_neighbours_in_spelling() -> None:
+    # Two directions with two products each: a drawn product brings its neighbour.
     vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.9, 0.1], [0.1, 0.9]])
     batches = _Batches(vectors, settings_of("batch_size=2", "batch_group=2"), random.Random(1))
     assert {frozenset(batches.rows()) for _ in range(30)} == {frozenset({0, 2}), frozenset({1, 3})}
@@ -168,7 +179,7 @@ def test_the_same_seed_gives_the_same_encoder() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_catalogue_of_hardly_any_products_has_an_encoder(count: int) -> None:
+def test_a_catalogue_of_one_or_two_products_has_an_encoder(count: int) -> None:
     model = train_catalogue_encoder(products(count), settings_of("steps=2"), FULL, 7)
     assert np.isfinite(model.encode(["خاتم ذهب"])).all()
 
@@ -189,16 +200,16 @@ def test_padding_has_the_zero_vector(trained: SentenceTransformer) -> None:
     st.lists(st.text(st.characters(exclude_characters=" \t\n"), min_size=1, max_size=8), max_size=6), st.integers(0, 99)
 )
 @settings(max_examples=200, deadline=None)
-def test_noising_never_raises_and_never_empties_a_text(words: list[str], seed: int) -> None:
+def test_augmentation_never_raises_and_never_empties_a_text(words: list[str], seed: int) -> None:
     text = FULL(" ".join(words))
-    made = noised(text, random.Random(seed))
+    made = augment_title(text, random.Random(seed))
     assert bool(made.strip()) or not text
 
 
-def test_noising_changes_texts_but_keeps_their_numbers() -> None:
+def test_augmentation_changes_texts_but_keeps_their_numbers() -> None:
     draw = random.Random(1)
     text = "زيت محرك تخليقي 4000 كامل 5"
-    made = [noised(text, draw) for _ in range(200)]
+    made = [augment_title(text, draw) for _ in range(200)]
     assert sum(one != text for one in made) > 150
     assert sum("4000" in one for one in made) > 150
 
@@ -220,8 +231,8 @@ def test_the_catalogue_encoder_is_trained_once_for_a_catalogue(
     assert len(logged.messages) == 4
 
 
-def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways_out(tmp_path: Path) -> None:
-    # a process of its own: the address of the hub is read once. Nothing listens on it, and nothing is cached
+def test_an_unreachable_encoder_is_an_error_within_seconds_that_names_both_solutions(tmp_path: Path) -> None:
+    # In a new process, because the hub's address is read once. Nothing listens on it, and nothing is cached.
     name = "paraphrase-multilingual-MiniLM-L12-v2"
     command = f"from trainer.text.encoders import load_pretrained; load_pretrained({name!r}, 128)"
     environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
@@ -233,7 +244,7 @@ def test_an_encoder_out_of_reach_is_an_error_within_seconds_that_names_both_ways
     assert "--config trainer/config/offline.yaml" in message and "--set encoder.name=PATH" in message
 
 
-def test_a_folder_that_is_no_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_a_folder_without_an_encoder_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "modules.json").write_text("[]x")
     with pytest.raises(EncoderError, match=f"{tmp_path}.* cannot be loaded"):
         load_pretrained(str(tmp_path), 128)

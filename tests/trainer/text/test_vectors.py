@@ -41,7 +41,7 @@ def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
     assert encode("e1", "ccc") == ([3], 0)
 
 
-def test_old_and_new_texts_are_told_apart_across_chunks(tmp_path: Path) -> None:
+def test_old_and_new_texts_are_distinguished_across_chunks(tmp_path: Path) -> None:
     encoder = Counting()
 
     def encode(*texts: str) -> tuple[list[float], int]:
@@ -68,7 +68,7 @@ def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("left", [0, 100])
-def test_a_damaged_cache_is_made_again(tmp_path: Path, left: int) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path, left: int) -> None:
     encoder = Counting()
     encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
     (path,) = tmp_path.glob("*.npy")

@@ -195,7 +195,7 @@ def test_a_version_is_published_only_where_current_is_what_was_expected(artifact
     made_of = read_pointer(layout.current)
     build_version(artifacts, "b", seed=1)
     build_version(artifacts, "c", seed=2, publish=False)
-    with pytest.raises(Overtaken, match=r"CURRENT names b by now, not a, .* run it again"):
+    with pytest.raises(Overtaken, match=r"CURRENT names b by now, not a: c is a refresh of a .* run it again"):
         publish(layout, "c", expected=made_of)
     assert (name_in(layout.current), name_in(layout.previous)) == ("b", "a")
     verify(open_version(layout, "c"))

@@ -22,8 +22,8 @@ class LinearHyperparameters(NamedTuple):
 
 def choose_hyperparameters(config: Linear, score: Callable[[LinearHyperparameters], float]) -> LinearHyperparameters:
     """Maximises `score` over one hyperparameter after another: half-life, trend, trust. The first of equals wins."""
-    trust = config.trusts[0]
+    trust = config.cold_lengths[0]
     half_life = max(config.half_lives_days, key=lambda days: score(LinearHyperparameters(days, 0.0, trust)))
-    trend = max(config.trends, key=lambda weight: score(LinearHyperparameters(half_life, weight, trust)))
-    trust = max(config.trusts, key=lambda length: score(LinearHyperparameters(half_life, trend, length)))
+    trend = max(config.trend_weights, key=lambda weight: score(LinearHyperparameters(half_life, weight, trust)))
+    trust = max(config.cold_lengths, key=lambda length: score(LinearHyperparameters(half_life, trend, length)))
     return LinearHyperparameters(half_life, trend, trust)

@@ -111,7 +111,7 @@ def test_tilts_grow_with_the_trend_up_to_a_bound() -> None:
 
 
 def test_the_best_hyperparameters_are_chosen_and_the_first_of_equals() -> None:
-    settings = settings_of("half_lives_days=[0, 90, 45]", "trends=[0, 1]", "trusts=[0.5, 0.8]")
+    settings = settings_of("half_lives_days=[0, 90, 45]", "trend_weights=[0, 1]", "cold_lengths=[0.5, 0.8]")
     best = choose_hyperparameters(settings, lambda one: one.half_life_days / 100 + one.trend + one.trust)
     assert best == LinearHyperparameters(90.0, 1.0, 0.8)
     assert choose_hyperparameters(settings, lambda one: 0.5) == LinearHyperparameters(0.0, 0.0, 0.5)

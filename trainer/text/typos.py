@@ -1,20 +1,23 @@
-"""Misspellings and slips that the catalogue encoder learns to read."""
+"""Typo augmentation: variants of titles that the catalogue encoder learns to read."""
 
 from __future__ import annotations
 
 import random
 
 
-def noised(text: str, draw: random.Random) -> str:
-    """A shopper's or seller's version of a title: words dropped or moved, spaces lost, characters changed, a price."""
+def augment_title(text: str, draw: random.Random) -> str:
+    """A title as a shopper or seller might write it.
+
+    Words are dropped, moved, misspelled or joined, and a number (a price) is added, each with its own probability.
+    """
     words = text.split()
     if len(words) > 2 and draw.random() < 0.3:
-        # sizes and doses tell products apart: numbers stay
+        # Numbers stay: sizes and doses distinguish products.
         words = [word for word in words if word[0].isdigit() or draw.random() > 0.2] or words
     if len(words) > 1 and draw.random() < 0.2:
         place = draw.randrange(len(words))
         words.insert(draw.randrange(len(words)), words.pop(place))
-    words = [_misspelt(word, draw) if draw.random() < 0.2 else word for word in words]
+    words = [_misspell(word, draw) if draw.random() < 0.2 else word for word in words]
     if len(words) > 1 and draw.random() < 0.3:
         place = draw.randrange(len(words) - 1)
         words[place : place + 2] = [words[place] + words[place + 1]]
@@ -23,12 +26,12 @@ def noised(text: str, draw: random.Random) -> str:
     return " ".join(words)
 
 
-def _misspelt(word: str, draw: random.Random) -> str:
-    return slipped(word, draw) if len(word) > 2 else word
+def _misspell(word: str, draw: random.Random) -> str:
+    return add_typo(word, draw) if len(word) > 2 else word
 
 
-def slipped(text: str, draw: random.Random) -> str:
-    """`text` with one of its letters or digits left out (most often), swapped with the next, written for or twice."""
+def add_typo(text: str, draw: random.Random) -> str:
+    """`text` with one typo in a letter or digit: deleted (most often), transposed, substituted or repeated."""
     places = [place for place, character in enumerate(text) if character.isalnum()]
     if not places:
         return text
