@@ -216,7 +216,7 @@ def _train(run: Any, fitter: Any, model: Any, sampler: Any, steps: int, now: Cal
     """Makes the first steps of an epoch as `fit_softmax` does; returns the seconds they take."""
     import torch
 
-    from trainer.fit.step_loss import TrainingInputs, step_loss
+    from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
 
     settings = run.config.training
     optimiser = torch.optim.AdamW(

@@ -46,8 +46,8 @@ from trainer.evaluate import ranking
 from trainer.evaluate.baselines import Scorer
 from trainer.fit.selection import select_model
 from trainer.fit.served_weights import serve_softmax
-from trainer.fit.softmax import fit_softmax
-from trainer.fit.step_loss import TrainingInputs
+from trainer.fit.softmax.step_loss import TrainingInputs
+from trainer.fit.softmax.training import fit_softmax
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
 from trainer.model.towers import TwoTower, load_towers

@@ -16,8 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import Data
-from trainer.data.files import find_files, read_tables
 from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
+from trainer.data.tables.files import find_files, read_tables
 from trainer.errors import DataError
 from twotower.events import AROUND_ID
 from twotower.text.normalise import NUMERALS

@@ -13,8 +13,8 @@ import numpy as np
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
 from trainer.data.events import Events, read_events, sort_events, tie_hash
-from trainer.data.files import find_files
 from trainer.data.rejects import RowChecks, Summary, open_rejects
+from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import Data
-from trainer.data.files import find_files, read_tables
 from trainer.data.rejects import REJECT_COLUMNS, Check, Reject, RowChecks, first_problem, id_checks, open_rejects
+from trainer.data.tables.files import find_files, read_tables
 from trainer.data.times import is_date_in_digits, time_ms
 from twotower.events import AROUND_ID, BLANK, DATE_IN_DIGITS_PROBLEM, DAY_MS
 

@@ -16,9 +16,9 @@ from trainer.fit.linear.placement import Placement
 from trainer.fit.linear.spectral import item_vectors
 from trainer.fit.linear.towers import write_linear_model
 from trainer.fit.linear.trend import BIASES, trends
-from trainer.fit.sampler import Sampler, SamplerSettings
-from trainer.fit.softmax import FittedSoftmax, fit_softmax
-from trainer.fit.step_loss import TrainingInputs
+from trainer.fit.softmax.sampler import Sampler, SamplerSettings
+from trainer.fit.softmax.step_loss import TrainingInputs
+from trainer.fit.softmax.training import FittedSoftmax, fit_softmax
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower

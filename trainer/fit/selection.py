@@ -23,7 +23,7 @@ from trainer.fit.linear.cold import ColdStart
 from trainer.fit.linear.hyperparameters import LinearHyperparameters, choose_hyperparameters
 from trainer.fit.linear.placement import Placement
 from trainer.fit.served_weights import serve_linear, serve_softmax
-from trainer.fit.softmax import FittedSoftmax
+from trainer.fit.softmax.training import FittedSoftmax
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation, mean
 from trainer.model.towers import TwoTower, Weights, load_towers

@@ -16,9 +16,9 @@ from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.events import Events, tie_hash
-from trainer.data.files import find_files
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.split import Split, draw_hidden, hide, split_events
+from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
 from trainer.release.locks import work_folder

@@ -19,7 +19,7 @@ from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
 from trainer.evaluate import baselines, ranking
 from trainer.fit.fitter import Fitter
-from trainer.fit.softmax import pick_device
+from trainer.fit.softmax.training import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from polars import selectors
 
-from trainer.data.columns import check_columns, first_line, with_source
+from trainer.data.tables.columns import check_columns, first_line, with_source
 from trainer.errors import DataError
 
 _BATCH_ROWS = 250_000

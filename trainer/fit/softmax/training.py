@@ -14,9 +14,9 @@ import torch
 
 from trainer.config.schema import Training
 from trainer.errors import DataError
-from trainer.fit.sampler import Batch, Sampler
-from trainer.fit.step_loss import TrainingInputs, step_loss
-from trainer.fit.training_state import TrainingState
+from trainer.fit.softmax.sampler import Batch, Sampler
+from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
+from trainer.fit.softmax.training_state import TrainingState
 from trainer.model.towers import TwoTower, Weights
 from trainer.progress import track
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainer.fit.checkpoint import Checkpoints, Progress
+from trainer.fit.softmax.checkpoint import Checkpoints, Progress
 from trainer.model.towers import TwoTower, Weights
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.config.schema import Config
-from trainer.fit.loss import Targets, bfloat16_is_fast, category_alignment, inclusion_probabilities, info_nce
-from trainer.fit.sampler import Batch, Sampler
+from trainer.fit.softmax.loss import Targets, bfloat16_is_fast, category_alignment, inclusion_probabilities, info_nce
+from trainer.fit.softmax.sampler import Batch, Sampler
 from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import TwoTower
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from trainer.data.csv_file import read_csv
-from trainer.data.parquet_file import read_parquet
+from trainer.data.tables.csv_file import read_csv
+from trainer.data.tables.parquet_file import read_parquet
 from trainer.errors import DataError
 
 

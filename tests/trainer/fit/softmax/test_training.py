@@ -17,11 +17,11 @@ from trainer.data.events import Events
 from trainer.data.split import Split, leave_last_out
 from trainer.errors import DataError
 from trainer.evaluate.ranking import metrics, model_scorer, rank_targets
-from trainer.fit.checkpoint import Checkpoints
-from trainer.fit.loss import category_alignment
-from trainer.fit.sampler import Sampler, SamplerSettings
-from trainer.fit.softmax import FittedSoftmax, fit_softmax, learning_rate, pick_device, planned_epochs
-from trainer.fit.step_loss import TrainingInputs, step_loss
+from trainer.fit.softmax.checkpoint import Checkpoints
+from trainer.fit.softmax.loss import category_alignment
+from trainer.fit.softmax.sampler import Sampler, SamplerSettings
+from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
+from trainer.fit.softmax.training import FittedSoftmax, fit_softmax, learning_rate, pick_device, planned_epochs
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
@@ -29,7 +29,11 @@ from twotower.arrays import Int64
 from twotower.events import DAY_MS, EventSchema
 
 PRODUCTS, BUYERS, LENGTH, TEXT = 24, 60, 8, 6
+
+
 WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
+
+
 SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
 
 
@@ -70,7 +74,11 @@ def shop() -> Events:
 
 
 EVENTS = shop()
+
+
 SPLIT: Split = leave_last_out(EVENTS, "")
+
+
 FEATURES = ItemFeatures(
     torch.randn(PRODUCTS, TEXT, generator=torch.Generator().manual_seed(0)),
     torch.arange(PRODUCTS) % 3,
@@ -78,6 +86,8 @@ FEATURES = ItemFeatures(
     torch.arange(1, PRODUCTS + 1),
     torch.arange(PRODUCTS)[:, None] % 3,
 )
+
+
 TIES = np.random.default_rng(0).permutation(PRODUCTS).astype(np.uint64)
 
 

@@ -10,13 +10,17 @@ from typing import NamedTuple
 
 import polars as pl
 
-from trainer.data.columns import check_columns, first_line, with_source
-from trainer.data.csv_blocks import BLOCK_BYTES, Block, read_blocks
+from trainer.data.tables.columns import check_columns, first_line, with_source
+from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
 from trainer.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
+
+
 # An unclosed quote makes one field of the rest of a block: the error must name the quote, not the size of the field.
 _LONGEST_FIELD = 1 << 30
+
+
 _QUOTES = "a field that holds quotation marks must stand in quotes itself, with each of them doubled"
 
 

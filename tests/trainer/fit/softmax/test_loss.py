@@ -10,14 +10,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.fit.loss import Targets, category_alignment, inclusion_probabilities, info_nce
+from trainer.fit.softmax.loss import Targets, category_alignment, inclusion_probabilities, info_nce
 
 # cosines of two buyers with three candidates, as rows of logits at temperature 1
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+
 CANDIDATES = torch.tensor([[0.6, 0.8], [1.0, 0.0], [0.0, -1.0]])
+
+
 # row 0: 0.6, 1.0, 0.0; row 1: 0.8, 0.0, -1.0
 TARGET = torch.tensor([1, 0])
+
+
 FIRST = -math.log(math.e**1.0 / (math.e**0.6 + math.e**1.0 + math.e**0.0))
+
+
 SECOND = -math.log(math.e**0.8 / (math.e**0.8 + math.e**0.0 + math.e**-1.0))
 
 

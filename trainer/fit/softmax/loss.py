@@ -10,6 +10,8 @@ from torch.nn import functional
 
 # pairs whose logits are computed at once on a CPU: so few that they stay in its cache; and logits at once on a GPU
 _CPU_PAIRS, _GPU_LOGITS = 256, 256_000_000
+
+
 # has no share in a softmax of cosines over a temperature of at least .01
 _MASKED_LOGIT = -1e4
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.data.events import Events
-from trainer.fit.sampler import Batch, Sampler, SamplerSettings
+from trainer.fit.softmax.sampler import Batch, Sampler, SamplerSettings
 from trainer.fit.training_set import TrainingSet
 from twotower.events import DAY_MS
 
@@ -26,7 +26,11 @@ def log(buyers: int = 30, length: int = 6) -> list[Row]:
 
 
 PRODUCTS = 8
+
+
 WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
+
+
 Row = tuple[int, int, int, int]  # (buyer, product, kind, day)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.helpers.processes import process
 from tests.helpers.small_shop import run_arguments, trainer, write_shop
-from trainer.fit.checkpoint import Checkpoints, Progress
+from trainer.fit.softmax.checkpoint import Checkpoints, Progress
 
 
 def pair(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trainer.data import csv_blocks
-from trainer.data.csv_file import read_csv
-from trainer.data.files import find_files, read_tables
 from trainer.data.fingerprint import fingerprint
+from trainer.data.tables import csv_blocks
+from trainer.data.tables.csv_file import read_csv
+from trainer.data.tables.files import find_files, read_tables
 from trainer.errors import DataError
 
 Row = tuple[int, str | None, str | None]
+
+
 COLUMNS = {"id": "a", "text": "b"}
 
 

@@ -14,8 +14,12 @@ from trainer.errors import DataError
 from trainer.progress import track
 
 BLOCK_BYTES = 8 << 20
+
+
 # A longer record is one whose quote is never closed: reading on would hold the rest of the file in memory.
 _MAX_RECORD_BYTES = 64 << 20
+
+
 # The first bytes of files that are not text.
 _SIGNATURES = {
     b"\x1f\x8b": "a .gz file: give it a name that ends in .gz",

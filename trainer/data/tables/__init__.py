@@ -1,0 +1,1 @@
+"""Tables on disk: CSV and Parquet files, each read once, in batches of text columns."""

@@ -1,0 +1,1 @@
+"""The softmax model: batches, loss, training loop and checkpoints."""
