@@ -1,1 +1,1 @@
-"""Fitting: sampler, loss, softmax, linear model, blend, selection on validation."""
+"""Fits softmax and linear models, gives their weights the form that services use, and selects one on validation."""

@@ -409,9 +409,8 @@ async def test_docs_describe_what_readyz_answers_ready_or_not(system: Stack) -> 
     responses = described["paths"]["/readyz"]["get"]["responses"]
     wanted = {"application/json": {"schema": {"$ref": "#/components/schemas/ReadyAnswer"}}}
     assert [responses[status]["content"] for status in ("200", "503")] == [wanted, wanted]
-    assert set(described["components"]["schemas"]["ReadyAnswer"]["properties"]) == {
-        "status", "dependencies", "degraded",
-    }  # fmt: skip
+    properties = set(described["components"]["schemas"]["ReadyAnswer"]["properties"])
+    assert properties == {"status", "dependencies", "degraded"}
     ReadyAnswer.model_validate((await system.get("/readyz")).json(), strict=True)
 
 
