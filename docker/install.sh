@@ -16,6 +16,10 @@ if [ "$1" != trainer ]; then
   # a service never opens tests, stubs and headers of libraries
   find "$venv" -type d \( -name tests -o -name include \) -prune -exec rm -rf {} +
   find "$venv" -name '*.pyi' -delete
+  # nor the parts of ONNX Runtime that make and change graphs
+  for part in quantization tools transformers; do
+    rm -rf "$venv"/lib/python*/site-packages/onnxruntime/"$part"
+  done
 fi
 # services run on a read-only file system and cannot write bytecode, so it is compiled here; `|| true`: a few files of
 # torch need a later Python and do not compile
