@@ -35,9 +35,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
+
+from twotower.arrays import Float32, Int64
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
@@ -49,7 +50,7 @@ _FOLD = str.maketrans(
 )
 _ARABIC_DIGITS = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 _ASCII_DIGITS = str.maketrans("٠١٢٣٤٥٦٧٨٩", "0123456789")
-Ranks = NDArray[np.int64]
+Ranks = Int64
 
 
 class Catalogue(NamedTuple):
@@ -197,7 +198,7 @@ def measure_changes(folder: Path, titles: int, threads: int, tfidf: dict[str, An
     return {"seconds": seconds, "kinds": result}
 
 
-def product_forms(model: SentenceTransformer, catalogue: Catalogue) -> dict[str, NDArray[np.float32]]:
+def product_forms(model: SentenceTransformer, catalogue: Catalogue) -> dict[str, Float32]:
     """Returns the three forms of the products as unit vectors [N, E]."""
     titles, texts = _encode(model, catalogue.titles)[0], _encode(model, catalogue.texts)[0]
     both = titles + texts
@@ -219,7 +220,7 @@ def recalls(ranks: Ranks) -> dict[str, float]:
     return {f"recall@{k}": float((ranks < k).mean()) for k in (1, 10)}
 
 
-def _encode(model: SentenceTransformer, texts: list[str]) -> tuple[NDArray[np.float32], float]:
+def _encode(model: SentenceTransformer, texts: list[str]) -> tuple[Float32, float]:
     started = time.perf_counter()
     vectors = model.encode(texts, batch_size=256)
     return np.asarray(vectors), len(texts) / (time.perf_counter() - started)

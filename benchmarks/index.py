@@ -28,12 +28,11 @@ from typing import Any, NamedTuple
 import faiss
 import hnswlib
 import numpy as np
-from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
 from trainer.config.loading import load_config
 from trainer.index.build import Queries, build, describe, train_index
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64, Mask
 from twotower.search.vector_index import VectorIndex
 
 K = 100
@@ -41,7 +40,7 @@ EFS = (100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400)
 SHARES = (0.01, 0.1, 0.5)
 FLAT = "flat (FAISS, exact)"
 NONE = np.empty(0, np.int64)
-Search = Callable[[Float32], NDArray[np.int64]]
+Search = Callable[[Float32], Int64]
 
 
 class Candidate(NamedTuple):
@@ -51,7 +50,7 @@ class Candidate(NamedTuple):
     build_seconds: float
     bytes_per_vector: float
     curve: list[tuple[float, float]]
-    filtered: Callable[[Float32, NDArray[np.bool_]], NDArray[np.int64]] | None = None
+    filtered: Callable[[Float32, Mask], Int64] | None = None
     note: str = ""
 
 
@@ -123,10 +122,10 @@ def _flat(vectors: Float32) -> Candidate:
     index.add(vectors)
     seconds = time.process_time() - started
 
-    def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def filtered(query: Float32, mask: Mask) -> Int64:
         chosen = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[call-arg, arg-type]
         settings = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-        rows: NDArray[np.int64] = index.search(query[None], K, params=settings)[1][0]
+        rows: Int64 = index.search(query[None], K, params=settings)[1][0]
         return rows
 
     return Candidate(lambda query: index.search(query[None], K)[1][0], seconds, 4 * vectors.shape[1], [], filtered)
@@ -140,7 +139,7 @@ def _ours(kind: str, vectors: Float32, queries: Float32, recall: float) -> dict[
     print(f"ours, {kind}: {note}; exact scan up to {spec.exact_rows:,} allowed rows", flush=True)
     curve = [(one.recall, 1e6 / one.microseconds) for one in spec.curve if one.depth == K]
 
-    def search(query: Float32, mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    def search(query: Float32, mask: Mask | None = None) -> Int64:
         return searcher.search(query[None], [K], [NONE], mask)[0].rows
 
     started = time.process_time()
@@ -158,10 +157,10 @@ def _hnswlib(vectors: Float32, queries: Float32, last: Float32, recall: float) -
     index.add_items(vectors, num_threads=1)
     seconds = time.process_time() - started
 
-    def search(query: Float32) -> NDArray[np.int64]:
+    def search(query: Float32) -> Int64:
         return index.knn_query(query, K, num_threads=1)[0][0].astype(np.int64)
 
-    def filtered(query: Float32, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def filtered(query: Float32, mask: Mask) -> Int64:
         try:
             rows = index.knn_query(query, K, num_threads=1, filter=lambda row: bool(mask[row]))[0][0]
         except RuntimeError:  # hnswlib has found fewer than 100
@@ -180,8 +179,8 @@ def _usearch(vectors: Float32, queries: Float32, last: Float32, recall: float) -
     index.add(np.arange(len(vectors)), vectors, threads=1)
     seconds = time.process_time() - started
 
-    def search(query: Float32) -> NDArray[np.int64]:
-        rows: NDArray[np.int64] = index.search(query, K, threads=1).keys.astype(np.int64)
+    def search(query: Float32) -> Int64:
+        rows: Int64 = index.search(query, K, threads=1).keys.astype(np.int64)
         return rows
 
     def set_ef(ef: int) -> None:
@@ -263,9 +262,7 @@ def _measure(
     return rows
 
 
-def _filtered(
-    candidate: Candidate, vectors: Float32, queries: Float32, mask: NDArray[np.bool_]
-) -> dict[str, float] | None:
+def _filtered(candidate: Candidate, vectors: Float32, queries: Float32, mask: Mask) -> dict[str, float] | None:
     """Returns recall and time of a search among the rows of `mask`."""
     search = candidate.filtered
     if search is None:

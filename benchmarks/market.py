@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
@@ -21,6 +20,7 @@ from trainer.index.build import BuiltIndex, is_small
 from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower
+from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import SCHEMA, IndexSpec, IndexStep, Manifest, TextSearch
@@ -109,7 +109,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     )
 
 
-def _index(vectors: NDArray[np.float32], factory: str, path: Path) -> IndexSpec:
+def _index(vectors: Float32, factory: str, path: Path) -> IndexSpec:
     import faiss
 
     index: Any = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
@@ -129,7 +129,7 @@ def _index(vectors: NDArray[np.float32], factory: str, path: Path) -> IndexSpec:
     return spec
 
 
-def _vectors(centre_of: NDArray[np.int64], dimension: int, generator: np.random.Generator) -> NDArray[np.float32]:
+def _vectors(centre_of: Int64, dimension: int, generator: np.random.Generator) -> Float32:
     """Unit vectors [N, D]; two vectors around one centre have a cosine of about .5."""
     centres = generator.normal(size=(centre_of.max() + 1, dimension)).astype(np.float32)
     vectors = generator.normal(size=(len(centre_of), dimension)).astype(np.float32)
@@ -156,9 +156,7 @@ def _products(count: int) -> list[Product]:
     ]
 
 
-def _histories(
-    centre_of: NDArray[np.int64], size: Size, generator: np.random.Generator
-) -> list[tuple[str, list[Interaction]]]:
+def _histories(centre_of: Int64, size: Size, generator: np.random.Generator) -> list[tuple[str, list[Interaction]]]:
     """Histories of buyers, each around three centres, as shoppers' histories are."""
     rows_of = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
     names = list(DEFAULT_WEIGHTS)

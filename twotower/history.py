@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twotower.arrays import Float32, Int64, Mask
 from twotower.errors import CorruptArtifact
 from twotower.events import DAY_MS, EventSchema, Interaction
 
@@ -19,19 +19,19 @@ from twotower.events import DAY_MS, EventSchema, Interaction
 class BuyerInputs(NamedTuple):
     """Arrays [B, T], oldest interaction first, padded at the end. An age is days before the row's newest event."""
 
-    rows: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    types: NDArray[np.int64]
-    ages: NDArray[np.float32]
-    mask: NDArray[np.bool_]
+    rows: Int64
+    weights: Float32
+    types: Int64
+    ages: Float32
+    mask: Mask
 
 
 class BuyerSequence(NamedTuple):
     """One buyer's interactions, oldest first: rows of the products, event codes, times in milliseconds."""
 
-    rows: Sequence[int] | NDArray[np.int64]
-    types: Sequence[int] | NDArray[np.int64]
-    times: Sequence[int] | NDArray[np.int64]
+    rows: Sequence[int] | Int64
+    types: Sequence[int] | Int64
+    times: Sequence[int] | Int64
 
 
 def latest(interactions: Sequence[Interaction], limit: int) -> list[Interaction]:
@@ -64,13 +64,13 @@ def to_inputs(sequences: Sequence[BuyerSequence], schema: EventSchema) -> BuyerI
     return BuyerInputs(rows, weight_of[types], types, ages, mask)
 
 
-def weights_by_code(schema: EventSchema) -> NDArray[np.float32]:
+def weights_by_code(schema: EventSchema) -> Float32:
     """The weight of each event code, read-only; code 0 is padding and weighs 0."""
     return _by_code(tuple(schema.weights.values()))
 
 
 @lru_cache(maxsize=64)
-def _by_code(weights: tuple[float, ...]) -> NDArray[np.float32]:
+def _by_code(weights: tuple[float, ...]) -> Float32:
     found = np.array([0.0, *weights], np.float32)
     found.flags.writeable = False
     return found

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from benchmarks.monolith.inputs import KEY_PREFIX, open_published
+from twotower.arrays import Float32
 from twotower.artifact.version import Version
 from twotower.events import DAY_MS
 
@@ -45,7 +46,7 @@ class Tower:
             for code, (name, weight) in enumerate(version.manifest.event_weights.items(), start=1)
         }
 
-    def encode(self, items: NDArray[np.float32], event_terms: Sequence[Any], times: Sequence[int]) -> NDArray[Any]:
+    def encode(self, items: Float32, event_terms: Sequence[Any], times: Sequence[int]) -> NDArray[Any]:
         """The buyer's vector [D] from item vectors [T, D], oldest first, with their event terms and times in ms."""
         ages = ((times[-1] - np.array(times)) / DAY_MS)[:, None]  # [T, 1], in days
         logits = items @ self._query + np.array(event_terms) + self._place_bias[len(items) - 1 :: -1]  # [T, H]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from demo.market.stock import PRICE_LEVELS, WEEKS, Assortment, Bools, Floats, Ints, Shelf, cumulative, draw
+from demo.market.stock import PRICE_LEVELS, WEEKS, Assortment, Shelf, cumulative, draw
+from twotower.arrays import Float64, Int64, Mask
 
 _INTERESTS = 4
 FAVOURITES = 3
@@ -18,7 +19,7 @@ COMPANIONS = 4
 class _Aisle:
     """Products sorted by group, with their popularity in each week: a group is one range to draw from."""
 
-    def __init__(self, group: Ints, groups: int, weekly: Floats) -> None:
+    def __init__(self, group: Int64, groups: int, weekly: Float64) -> None:
         self._order = np.argsort(group, kind="stable")
         self._edges = np.searchsorted(group[self._order], np.arange(groups + 1))
         sums = np.zeros((WEEKS, len(group) + 1))
@@ -28,25 +29,25 @@ class _Aisle:
         self._sums = sums + np.arange(WEEKS)[:, None] * self._stride
         self._flat = self._sums.ravel()
 
-    def pick(self, rng: np.random.Generator, week: Ints, low: Ints, high: Ints) -> Ints:
+    def pick(self, rng: np.random.Generator, week: Int64, low: Int64, high: Int64) -> Int64:
         """A product number from groups `low` up to but not including `high`, for each entry; -1 if none is on sale."""
         first, last = self._edges[low], self._edges[high]
         bottom, top = self._sums[week, first], self._sums[week, last]
         place = np.searchsorted(self._flat, bottom + rng.random(len(week)) * (top - bottom), side="right") - 1
         place = np.clip(place - week * self._sums.shape[1], first, np.maximum(last - 1, first))
-        product: Ints = self._order[np.minimum(place, len(self._order) - 1)]
+        product: Int64 = self._order[np.minimum(place, len(self._order) - 1)]
         return np.where(top - bottom > 1e-9, product, -1)
 
 
 class _Taste(NamedTuple):
     """The wanted type, brand, style and price level; -1 in `brand` means no preference."""
 
-    kind: Ints
-    brand: Ints
-    style: Ints
-    price_level: Ints
+    kind: Int64
+    brand: Int64
+    style: Int64
+    price_level: Int64
 
-    def take(self, rows: Bools | Ints) -> _Taste:
+    def take(self, rows: Mask | Int64) -> _Taste:
         """The tastes of some rows."""
         return _Taste(self.kind[rows], self.brand[rows], self.style[rows], self.price_level[rows])
 
@@ -62,11 +63,11 @@ class Market:
     shelf: Shelf
     by_brand: _Aisle
     by_style: _Aisle
-    stocked: Ints
-    link_shares: Floats
-    link_targets: Ints
-    complements: Ints
-    look_alikes: Ints
+    stocked: Int64
+    link_shares: Float64
+    link_targets: Int64
+    complements: Int64
+    look_alikes: Int64
 
     @classmethod
     def build(cls, shelf: Shelf, rng: np.random.Generator) -> Market:
@@ -97,7 +98,7 @@ class Market:
         )
         return cls(**{**market.__dict__, **market._companions(rng)})
 
-    def _companions(self, rng: np.random.Generator) -> dict[str, Ints]:
+    def _companions(self, rng: np.random.Generator) -> dict[str, Int64]:
         shelf, category_of = self.shelf, self.shelf.assortment.category_of
         week = np.full(len(shelf.kind), WEEKS - 1)
         own = _Taste(shelf.kind, shelf.brand, shelf.style, shelf.price_level)
@@ -110,13 +111,13 @@ class Market:
             look_alikes.append(self.pick(rng, week, own))
         return {"complements": np.stack(complements, axis=1), "look_alikes": np.stack(look_alikes, axis=1)}
 
-    def linked(self, rng: np.random.Generator, kind: Ints) -> Ints:
+    def linked(self, rng: np.random.Generator, kind: Int64) -> Int64:
         """A linked type of each given type, one that has products."""
         column = draw(rng, self.link_shares, kind)
-        target: Ints = self.stocked[self.link_targets[kind, column]]
+        target: Int64 = self.stocked[self.link_targets[kind, column]]
         return target
 
-    def pick(self, rng: np.random.Generator, week: Ints, taste: _Taste) -> Ints:
+    def pick(self, rng: np.random.Generator, week: Int64, taste: _Taste) -> Int64:
         """A product of the wanted type on sale in that week, mostly of the wanted brand, style or price level."""
         kind = taste.kind
         brands, styles = self.shelf.assortment.most_brands, self.shelf.assortment.most_styles
@@ -138,22 +139,22 @@ class Market:
         return np.where(product >= 0, product, any_of_type)
 
 
-def _stocked_types(assortment: Assortment, kind: Ints) -> Ints:
+def _stocked_types(assortment: Assortment, kind: Int64) -> Int64:
     """Each type itself, or the type of its category with the most products if it has none."""
     counts = np.bincount(kind, minlength=len(assortment.types))
     best = [int(first + np.argmax(counts[first:last])) for first, last in pairwise(assortment.first_type.tolist())]
-    stocked: Ints = np.where(counts > 0, np.arange(len(counts)), np.array(best)[assortment.category_of])
+    stocked: Int64 = np.where(counts > 0, np.arange(len(counts)), np.array(best)[assortment.category_of])
     return stocked
 
 
-def _affinity(assortment: Assortment) -> Floats:
+def _affinity(assortment: Assortment) -> Float64:
     """How strongly an interest in one category comes with an interest in another, as logarithms."""
     keys = list(assortment.catalogue.categories)
     table = np.tile(assortment.category_weights, (len(keys), 1))
     for number, category in enumerate(assortment.categories):
         table[number, [keys.index(name) for name in category.near]] *= 7.0
         table[number, number] = 1e-12
-    logs: Floats = np.log(table)
+    logs: Float64 = np.log(table)
     return logs
 
 
@@ -166,16 +167,16 @@ class Buyers:
     """
 
     assortment: Assortment
-    category: Ints
-    favourites: Ints
-    brand: Ints
-    style: Ints
-    price_level: Ints
-    base: Floats
-    swing: Floats
-    period: Floats
-    phase: Floats
-    cart_share: Floats
+    category: Int64
+    favourites: Int64
+    brand: Int64
+    style: Int64
+    price_level: Int64
+    base: Float64
+    swing: Float64
+    period: Float64
+    phase: Float64
+    cart_share: Float64
 
     @classmethod
     def invite(cls, market: Market, rng: np.random.Generator, count: int) -> Buyers:
@@ -204,14 +205,14 @@ class Buyers:
             cart_share=rng.beta(4.0, 16.0, count),
         )
 
-    def interest(self, rng: np.random.Generator, buyer: Ints, day: Floats) -> Ints:
+    def interest(self, rng: np.random.Generator, buyer: Int64, day: Float64) -> Int64:
         """The interest that drives each visit; the mixture changes slowly over the weeks."""
         angle = 2 * np.pi * day[:, None] / self.period[buyer] + self.phase[buyer]
         score = self.base[buyer] + self.swing[buyer] * np.sin(angle) + rng.gumbel(size=(len(buyer), _INTERESTS))
-        picked: Ints = np.argmax(score, axis=1)
+        picked: Int64 = np.argmax(score, axis=1)
         return picked
 
-    def taste(self, rng: np.random.Generator, buyer: Ints, kind: Ints) -> _Taste:
+    def taste(self, rng: np.random.Generator, buyer: Int64, kind: Int64) -> _Taste:
         """Each buyer's taste for a type. Outside the buyer's interests only the price level is the buyer's own."""
         style_shares = self.assortment.style_shares
         category = self.assortment.category_of[kind]
@@ -224,7 +225,7 @@ class Buyers:
         return _Taste(kind, np.where(known, self.brand[buyer, slot], -1), style, self.price_level[buyer, slot])
 
 
-def _favourite_types(market: Market, rng: np.random.Generator, category: Ints) -> Ints:
+def _favourite_types(market: Market, rng: np.random.Generator, category: Int64) -> Int64:
     """Three favourite types [N, 3] for each category: one, a complement of it, and often the first again."""
     assortment = market.shelf.assortment
     first = market.stocked[assortment.draw_types(rng, category)]

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from demo.market.buyers import COMPANIONS, FAVOURITES, Buyers, Market
-from demo.market.stock import DAY_SECONDS, DAYS, Bools, Floats, Ints
+from demo.market.stock import DAY_SECONDS, DAYS
+from twotower.arrays import Float64, Int64, Mask
 
 _BLOCK_EVENTS = 400_000
 _LOCAL_OFFSET = 3 * 3_600
@@ -27,7 +28,7 @@ class Log(NamedTuple):
     buyer: npt.NDArray[np.int32]
     product: npt.NDArray[np.int32]
     kind: npt.NDArray[np.int8]
-    second: Ints
+    second: Int64
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,23 @@ class _Looks:
     marks the first look of a session.
     """
 
-    buyer: Ints
-    session: Ints
-    actions: Ints
-    opens: Bools
+    buyer: Int64
+    session: Int64
+    actions: Int64
+    opens: Mask
 
 
-def _activity(rng: np.random.Generator, buyers: int, events: int) -> Ints:
+def _activity(rng: np.random.Generator, buyers: int, events: int) -> Int64:
     """Number of events of each buyer: heavy-tailed, at least three, `events` in total."""
     raw = rng.lognormal(0.0, 0.95, buyers)
     raw = np.minimum(raw, 30.0 * raw.mean())
     edges = np.floor(np.cumsum(raw) / raw.sum() * (events - 3 * buyers) + 1e-6)
     edges[-1] = events - 3 * buyers
-    counts: Ints = 3 + np.diff(edges, prepend=0.0).astype(np.int64)
+    counts: Int64 = 3 + np.diff(edges, prepend=0.0).astype(np.int64)
     return counts
 
 
-def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _Looks:
+def _plan_looks(rng: np.random.Generator, counts: Int64, cart_share: Float64) -> _Looks:
     """Decides how far each look goes down the funnel and where sessions end. Buyer `b` gets `counts[b]` events."""
     buyer = np.repeat(np.arange(len(counts)), counts)
     cart = rng.random(len(buyer)) < cart_share[buyer]
@@ -72,7 +73,7 @@ def _plan_looks(rng: np.random.Generator, counts: Ints, cart_share: Floats) -> _
     return _Looks(buyer, np.cumsum(opens) - 1, actions, opens)
 
 
-def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
+def _session_starts(rng: np.random.Generator, buyer: Int64, buyers: int) -> Int64:
     """Start second of each session, ascending for each buyer; `buyer` is the buyer of each session, ascending.
 
     Gaps are bursty: a buyer returns the same evening, then stays away for days. Buyers join and leave in the period.
@@ -90,11 +91,11 @@ def _session_starts(rng: np.random.Generator, buyer: Ints, buyers: int) -> Ints:
     second = np.floor(day).astype(np.int64) * DAY_SECONDS + clock
     span = 2 * DAYS * DAY_SECONDS
     # Sessions carry no content yet, so sorting their times for each buyer loses nothing.
-    ordered: Ints = np.sort(buyer * span + second + DAY_SECONDS) - buyer * span - DAY_SECONDS
+    ordered: Int64 = np.sort(buyer * span + second + DAY_SECONDS) - buyer * span - DAY_SECONDS
     return ordered
 
 
-def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
+def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Int64:
     """Second of each event, strictly ascending for each buyer, at most `limit`."""
     events_before = np.cumsum(looks.actions) - looks.actions
     event_look = np.repeat(np.arange(len(looks.buyer)), looks.actions)
@@ -119,11 +120,11 @@ def _event_seconds(rng: np.random.Generator, looks: _Looks, limit: int) -> Ints:
     second = start[session] + elapsed
     final_second = second[np.append(np.flatnonzero(np.diff(session_buyer[session])), len(second) - 1)]
     over = np.where(final_second > limit, final_second - limit + rng.integers(0, 6 * 3_600, buyers), 0)
-    shifted: Ints = second - over[session_buyer[session]]
+    shifted: Int64 = second - over[session_buyer[session]]
     return shifted
 
 
-def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Looks, second: Ints) -> Ints:
+def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Looks, second: Int64) -> Int64:
     """The product of each look. All sessions advance together, one look at a time."""
     first = np.flatnonzero(looks.opens)
     length = np.diff(np.append(first, len(looks.buyer)))
@@ -145,7 +146,7 @@ def _browse(market: Market, people: Buyers, rng: np.random.Generator, looks: _Lo
     return product
 
 
-def _opening_type(market: Market, people: Buyers, rng: np.random.Generator, buyer: Ints, slot: Ints) -> Ints:
+def _opening_type(market: Market, people: Buyers, rng: np.random.Generator, buyer: Int64, slot: Int64) -> Int64:
     """The type that a visit starts with: mostly a favourite, sometimes any type of the category or of the shop."""
     count = len(buyer)
     assortment = market.shelf.assortment
@@ -160,10 +161,10 @@ def _next_product(
     market: Market,
     people: Buyers,
     rng: np.random.Generator,
-    visit: tuple[Ints, Floats, Ints],
-    slot: Ints,
-    current: Ints,
-) -> Ints:
+    visit: tuple[Int64, Float64, Int64],
+    slot: Int64,
+    current: Int64,
+) -> Int64:
     """The next product of a visit: a companion of the current one, one of the same or a linked type, or any other."""
     buyer, day, week = visit
     count = len(buyer)
@@ -189,7 +190,7 @@ def _next_product(
     return product
 
 
-def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: Ints, product: Ints) -> None:
+def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: Int64, product: Int64) -> None:
     """Turns later looks into repeats of an earlier purchase, for types that run out. Changes `product` in place."""
     days = np.array([kind.restock_days for kind in market.shelf.assortment.types])[market.shelf.kind[product]]
     lane = looks.buyer * (1 << 40) + second
@@ -234,7 +235,7 @@ def simulate(market: Market, buyers: int, events: int, seed: int, newest: dateti
     return Log(buyer[order], product[order], kind[order], second)
 
 
-def _blocks(counts: Ints) -> Iterator[tuple[int, int]]:
+def _blocks(counts: Int64) -> Iterator[tuple[int, int]]:
     """Ranges of buyers, each with about `_BLOCK_EVENTS` events."""
     totals = np.cumsum(counts)
     low = 0

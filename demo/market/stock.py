@@ -9,10 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from demo.market.catalogue import Catalogue, Category, ProductType
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+from twotower.arrays import Float64, Int64, Mask
 
 DAYS = 120
 DAY_SECONDS = 86_400
@@ -37,14 +34,14 @@ class Assortment:
     categories: tuple[Category, ...]
     types: tuple[ProductType, ...]
     type_number: dict[str, int]
-    category_of: Ints
-    first_type: Ints
+    category_of: Int64
+    first_type: Int64
     most_brands: int
     most_styles: int
-    category_weights: Floats
-    type_shares: Floats
-    brand_shares: Floats
-    style_shares: Floats
+    category_weights: Float64
+    type_shares: Float64
+    brand_shares: Float64
+    style_shares: Float64
 
     @classmethod
     def of(cls, catalogue: Catalogue) -> Assortment:
@@ -67,11 +64,11 @@ class Assortment:
             style_shares=cumulative([category.style_weights for category in categories]),
         )
 
-    def draw_categories(self, rng: np.random.Generator, count: int) -> Ints:
+    def draw_categories(self, rng: np.random.Generator, count: int) -> Int64:
         """Categories [count], by weight."""
         return rng.choice(len(self.categories), count, p=self.category_weights / self.category_weights.sum())
 
-    def draw_types(self, rng: np.random.Generator, category: Ints) -> Ints:
+    def draw_types(self, rng: np.random.Generator, category: Int64) -> Int64:
         """A type of each given category, by weight; it may have no products."""
         return self.first_type[category] + draw(rng, self.type_shares, category)
 
@@ -81,17 +78,17 @@ class Shelf:
     """Attributes of all products, one array entry for each; `launch_week` 0 means on sale from the first day."""
 
     assortment: Assortment
-    kind: Ints
-    brand: Ints
-    style: Ints
-    price_level: Ints
-    price: Floats
-    in_stock: Bools
-    weight: Floats
-    launch_week: Ints
+    kind: Int64
+    brand: Int64
+    style: Int64
+    price_level: Int64
+    price: Float64
+    in_stock: Mask
+    weight: Float64
+    launch_week: Int64
 
 
-def cumulative(rows: Sequence[Sequence[float]]) -> Floats:
+def cumulative(rows: Sequence[Sequence[float]]) -> Float64:
     """Rows of weights as cumulative shares, padded with ones to a rectangle."""
     table = np.ones((len(rows), max(len(row) for row in rows)))
     for number, row in enumerate(rows):
@@ -100,9 +97,9 @@ def cumulative(rows: Sequence[Sequence[float]]) -> Floats:
     return table
 
 
-def draw(rng: np.random.Generator, table: Floats, row: Ints) -> Ints:
+def draw(rng: np.random.Generator, table: Float64, row: Int64) -> Int64:
     """One column for each entry of `row`, by the cumulative shares in that row of `table`."""
-    picked: Ints = (table[row] <= rng.random(len(row))[:, None]).sum(axis=1)
+    picked: Int64 = (table[row] <= rng.random(len(row))[:, None]).sum(axis=1)
     return picked
 
 
@@ -135,7 +132,7 @@ def stock(assortment: Assortment, rng: np.random.Generator, products: int) -> Sh
     )
 
 
-def _rank_inside(group: Ints, score: Floats) -> Ints:
+def _rank_inside(group: Int64, score: Float64) -> Int64:
     """Position of each entry inside its group, by score, from 0."""
     order = np.lexsort((score, group))
     ordered = group[order]
@@ -144,8 +141,8 @@ def _rank_inside(group: Ints, score: Floats) -> Ints:
     return rank
 
 
-def _shop_price(raw: Floats) -> Floats:
+def _shop_price(raw: Float64) -> Float64:
     """Prices as shops write them: 17.5, 49, 185, 1250."""
     steps = np.select([raw < 30, raw < 100, raw < 1000], [0.5, 1.0, 5.0], 50.0)
-    rounded: Floats = np.maximum(np.round(raw / steps) * steps, 4.0)
+    rounded: Float64 = np.maximum(np.round(raw / steps) * steps, 4.0)
     return rounded

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
 from gateway.clients.streams import StreamedCalls
+from twotower.arrays import Float32
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
 from twotower.pb import (
     buyer_pb2,
@@ -35,7 +35,7 @@ class Vector(NamedTuple):
     dimension: int
     version: str
 
-    def floats(self) -> NDArray[np.float32]:
+    def floats(self) -> Float32:
         """The vector [D]."""
         return np.frombuffer(self.data, dtype="<f4")
 
@@ -55,7 +55,7 @@ class Hits(NamedTuple):
     """
 
     packed_ids: str
-    scores: NDArray[np.float32]
+    scores: Float32
     version: str
     unknown_filter_values: list[str]
     is_below_noise: bool = False

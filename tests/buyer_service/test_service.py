@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from buyer_service.encoder import Columns, load
 from buyer_service.servicer import is_short
@@ -15,6 +14,7 @@ from buyer_service.settings import BuyerSettings
 from tests.helpers.services import check_process, check_wrong_setting, running
 from tests.helpers.tiny_version import HALF_LIFE_DAYS, build_version
 from twotower import errors
+from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
@@ -33,7 +33,7 @@ def opened(artifacts: Path, name: str = "tiny-a") -> Version:
 
 
 @pytest.fixture
-def stored(tiny: Path) -> NDArray[np.float32]:
+def stored(tiny: Path) -> Float32:
     return np.load(opened(tiny).layout.embeddings)
 
 
@@ -60,13 +60,13 @@ async def encode(stub: Stub, *histories: buyer_pb2.History, version: str = "") -
     return await call(stub.Encode, request, 30, "buyer service")
 
 
-def expected(stored: NDArray[np.float32], events: Sequence[tuple[int, str, float]]) -> NDArray[np.float32]:
+def expected(stored: Float32, events: Sequence[tuple[int, str, float]]) -> Float32:
     """The tiny buyer tower by hand: (row, event, age in days) weighted by event weight x 2^(-age / half-life)."""
     total = sum(stored[row] * WEIGHTS[kind] * 2 ** (-age / HALF_LIFE_DAYS) for row, kind, age in events)
     return np.asarray(total / np.linalg.norm(total))
 
 
-async def test_a_history_is_the_weighted_mean_of_its_items(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_a_history_is_the_weighted_mean_of_its_items(stub: Stub, stored: Float32) -> None:
     answer = await encode(
         stub,
         history(("p3", "View", 40 * DAY_MS), ("p4", "Purchase", 10 * DAY_MS), ("p5", "AddToCart", 25 * DAY_MS)),
@@ -124,9 +124,7 @@ async def test_events_of_one_moment_are_ordered_as_in_redis(stub: Stub) -> None:
     np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
-async def test_a_history_of_unknown_products_is_an_error_of_its_row_alone(
-    stub: Stub, stored: NDArray[np.float32]
-) -> None:
+async def test_a_history_of_unknown_products_is_an_error_of_its_row_alone(stub: Stub, stored: Float32) -> None:
     answer = await encode(stub, history(("p0", "View", 0)), history(("x", "View", 0), ("y", "View", 1)))
     error = answer.buyers[1].error
     assert (error.kind, error.field) == ("NotFound", "product_id")
@@ -174,13 +172,13 @@ async def test_a_batch_without_one_good_history_is_answered(stub: Stub) -> None:
     assert not wire.unpack(answer.vectors).any()
 
 
-async def test_a_time_far_ahead_is_accepted(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_a_time_far_ahead_is_accepted(stub: Stub, stored: Float32) -> None:
     answer = await encode(stub, history(("p0", "View", 0), ("p1", "View", 2**63 - 1)))
     vector = wire.unpack(answer.vectors)[0]
     np.testing.assert_allclose(vector, stored[1], atol=1e-6)  # the older event has decayed to nothing
 
 
-async def test_rows_keep_their_order_over_more_than_one_chunk(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_rows_keep_their_order_over_more_than_one_chunk(stub: Stub, stored: Float32) -> None:
     histories = [
         history(*[(f"p{place % 40}", "View", step * DAY_MS) for step in range(1 + (place * 7) % 5)])
         for place in range(300)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from twotower.arrays import Float32
 
 
-def rank_by_marginal_relevance(
-    scores: Sequence[float], vectors: NDArray[np.float32], k: int, diversity: float
-) -> list[int]:
+def rank_by_marginal_relevance(scores: Sequence[float], vectors: Float32, k: int, diversity: float) -> list[int]:
     """Indices of the `k` chosen products, in the order of choice: follows the definition one pair at a time."""
     left, chosen = list(range(len(scores))), list[int]()
     while left and len(chosen) < k:

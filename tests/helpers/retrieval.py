@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_service.index import Filter
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, catalogue
+from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version, open_version
@@ -32,7 +32,7 @@ def query(k: int = 10, excluded: Iterable[str] = (), **wanted: Any) -> retrieval
 
 
 async def search(
-    stub: Stub, vectors: NDArray[np.float32], *queries: retrieval_pb2.Query, version: str = "tiny-a"
+    stub: Stub, vectors: Float32, *queries: retrieval_pb2.Query, version: str = "tiny-a"
 ) -> Sequence[retrieval_pb2.Hits]:
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(vectors, version), queries=queries)
     answer = await call(stub.Search, request, 30, "retrieval service")
@@ -44,7 +44,7 @@ async def popular(stub: Stub, *queries: retrieval_pb2.Query) -> Sequence[retriev
     return (await call(stub.Popular, retrieval_pb2.PopularRequest(queries=queries), 30, "retrieval service")).hits
 
 
-def ranked(stored: NDArray[np.float32], vector: NDArray[np.float32], allowed: Iterable[Product], k: int) -> list[str]:
+def ranked(stored: Float32, vector: Float32, allowed: Iterable[Product], k: int) -> list[str]:
     scores = stored.astype(np.float64) @ vector
     return [one.id for one in sorted(allowed, key=lambda one: (-scores[one.row], one.row))][:k]
 

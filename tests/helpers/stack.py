@@ -19,6 +19,7 @@ from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import running, until
 from tests.helpers.tiny_version import HALF_LIFE_DAYS, NOON
+from twotower.arrays import Float32, Float64
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
@@ -89,15 +90,15 @@ class Reference:
 
     def __init__(self, artifacts: Path, name: str) -> None:
         files = open_version(Layout(artifacts), name).layout
-        self.vectors: NDArray[np.float32] = np.load(files.embeddings)  # [N, D]
-        self.texts: NDArray[np.float32] = np.load(files.text_embeddings)  # [N, E]
+        self.vectors: Float32 = np.load(files.embeddings)  # [N, D]
+        self.texts: Float32 = np.load(files.text_embeddings)  # [N, E]
         self.ids: list[str] = np.load(files.ids).tolist()
         self.row = {one: row for row, one in enumerate(self.ids)}
         self.products: dict[str, Product] = {
             one.id: one for one in Catalogue(files.products).lookup(self.ids) if one is not None
         }
 
-    def buyer(self, interactions: Sequence[Interaction]) -> NDArray[np.float64]:
+    def buyer(self, interactions: Sequence[Interaction]) -> Float64:
         """The tiny buyer tower: the mean weighted by event and by half-life, L2-normalised [D]."""
         known = [one for one in interactions if one.product_id in self.row]
         newest = max(one.timestamp_ms for one in known)

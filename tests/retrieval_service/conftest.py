@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tests.helpers.retrieval import (
     Stub,
     opened,
 )
 from tests.helpers.services import running
+from twotower.arrays import Float32
 from twotower.serving.client import connect
 
 
 @pytest.fixture
-def stored(tiny: Path) -> NDArray[np.float32]:
+def stored(tiny: Path) -> Float32:
     return np.load(opened(tiny).layout.embeddings)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from retrieval_service.index import Filter, ProductIndex, Query, Texts
 from tests.helpers.retrieval import (
@@ -25,6 +24,7 @@ from tests.helpers.retrieval import (
 )
 from trainer.config.schema import Index
 from trainer.index.build import build, item_queries
+from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
 from twotower.search.vector_index import VectorIndex
 
@@ -32,7 +32,7 @@ from twotower.search.vector_index import VectorIndex
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
 @pytest.mark.parametrize("k", [1, 3, 1000])
 async def test_a_filtered_search_is_exact_and_gives_as_many_as_there_are(
-    stub: Stub, stored: NDArray[np.float32], wanted: Filter, k: int
+    stub: Stub, stored: Float32, wanted: Filter, k: int
 ) -> None:
     allowed = [one for one in PRODUCTS if passes(one, wanted) and one.id != "p6"]
     (hits,) = await search(stub, stored[[6]], query(k, ["p6"], **wanted._asdict()))
@@ -41,9 +41,7 @@ async def test_a_filtered_search_is_exact_and_gives_as_many_as_there_are(
 
 
 @pytest.mark.parametrize("exact_rows", [0, 40])
-def test_an_index_of_codes_answers_filters_as_a_scan_does(
-    tiny: Path, stored: NDArray[np.float32], exact_rows: int
-) -> None:
+def test_an_index_of_codes_answers_filters_as_a_scan_does(tiny: Path, stored: Float32, exact_rows: int) -> None:
     config = Index(kind="compact", target_recall=0.9)
     made = build(stored, item_queries(stored, 7), config, 7, 1)
     spec = made.spec.model_copy(update={"exact_rows": exact_rows})
@@ -57,7 +55,7 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(
         assert answers[place].product_ids == ranked(stored, stored[place], allowed, k)
 
 
-async def test_each_row_of_a_batch_has_its_own_filter(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_each_row_of_a_batch_has_its_own_filter(stub: Stub, stored: Float32) -> None:
     queries = [query(4, **wanted._asdict()) for wanted in FILTERS] + [query(4)]
     hits = await search(stub, stored[: len(queries)], *queries)
     for place, wanted in enumerate([*FILTERS, Filter()]):
@@ -65,7 +63,7 @@ async def test_each_row_of_a_batch_has_its_own_filter(stub: Stub, stored: NDArra
         assert list(hits[place].product_ids) == ranked(stored, stored[place], allowed, 4)
 
 
-async def test_another_spelling_of_a_filter_value_is_understood(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_another_spelling_of_a_filter_value_is_understood(stub: Stub, stored: Float32) -> None:
     exact, spelt, shaped = await search(
         stub,
         stored[[0, 0, 0]],
@@ -77,9 +75,7 @@ async def test_another_spelling_of_a_filter_value_is_understood(stub: Stub, stor
     assert len(exact.product_ids) == 5
 
 
-async def test_unknown_filter_values_are_named_and_the_known_ones_count(
-    stub: Stub, stored: NDArray[np.float32]
-) -> None:
+async def test_unknown_filter_values_are_named_and_the_known_ones_count(stub: Stub, stored: Float32) -> None:
     hits = await search(
         stub,
         stored[[0, 0, 0]],
@@ -96,7 +92,7 @@ async def test_unknown_filter_values_are_named_and_the_known_ones_count(
 
 
 @pytest.fixture(scope="module")
-def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, NDArray[np.float32], list[Product]]:
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, Float32, list[Product]]:
     """2,000 products, many of them with equal vectors, in categories that hold 0.05 % to 60 % of them."""
     generator = np.random.default_rng(3)
     vectors = generator.integers(-2, 3, size=(2000, 4)).astype(np.float32)
@@ -126,7 +122,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, ND
     in_stock=st.sampled_from([None, True, False]),
 )
 def test_any_filter_gives_what_brute_force_gives(
-    thousand: tuple[ProductIndex, NDArray[np.float32], list[Product]],
+    thousand: tuple[ProductIndex, Float32, list[Product]],
     seed: int,
     k: int,
     excluded: list[int],

@@ -8,7 +8,6 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from retrieval_service.index import Filter
 from retrieval_service.servicer import is_short
@@ -28,15 +27,14 @@ from tests.helpers.retrieval import (
 from tests.helpers.services import check_process, check_wrong_setting, running
 from tests.helpers.tiny_version import build_version
 from twotower import errors
+from twotower.arrays import Float32
 from twotower.pb import common_pb2, retrieval_pb2
 from twotower.search.vector_index import VectorIndex
 from twotower.serving import telemetry, wire
 from twotower.serving.client import call, connect
 
 
-async def test_search_gives_the_exact_nearest_with_their_inner_products(
-    stub: Stub, stored: NDArray[np.float32]
-) -> None:
+async def test_search_gives_the_exact_nearest_with_their_inner_products(stub: Stub, stored: Float32) -> None:
     hits = await search(stub, stored[[4, 9]], query(5), query(1000))
     assert list(hits[0].product_ids) == ranked(stored, stored[4], PRODUCTS, 5)
     assert hits[0].product_ids[0] == "p4"
@@ -45,7 +43,7 @@ async def test_search_gives_the_exact_nearest_with_their_inner_products(
     assert list(hits[1].product_ids) == ranked(stored, stored[9], PRODUCTS, 1000)  # k beyond the corpus: all 40
 
 
-async def test_ids_travel_as_one_text_if_the_caller_wants_that(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_ids_travel_as_one_text_if_the_caller_wants_that(stub: Stub, stored: Float32) -> None:
     nothing = query(3, [one.id for one in PRODUCTS])
     asked = [query(3), nothing]
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(stored[[4, 4]], "tiny-a"), queries=asked, packed=True)
@@ -62,9 +60,7 @@ async def test_ids_travel_as_one_text_if_the_caller_wants_that(stub: Stub, store
     assert not popular[True].product_ids and not popular[False].packed_product_ids
 
 
-async def test_excluded_products_are_left_out_and_unknown_ones_are_harmless(
-    stub: Stub, stored: NDArray[np.float32]
-) -> None:
+async def test_excluded_products_are_left_out_and_unknown_ones_are_harmless(stub: Stub, stored: Float32) -> None:
     everything = [one.id for one in PRODUCTS]
     hits = await search(stub, stored[[4, 4]], query(5, ["p4", "p4", "nobody", "p8"]), query(5, everything))
     assert list(hits[0].product_ids) == ranked(
@@ -74,9 +70,7 @@ async def test_excluded_products_are_left_out_and_unknown_ones_are_harmless(
 
 
 @pytest.mark.parametrize("wanted", [Filter(), FILTERS[0]])
-async def test_each_row_of_a_batch_has_its_own_diversity(
-    stub: Stub, stored: NDArray[np.float32], wanted: Filter
-) -> None:
+async def test_each_row_of_a_batch_has_its_own_diversity(stub: Stub, stored: Float32, wanted: Filter) -> None:
     """Of 40 products 4 x 5 are candidates, less those that are excluded or not allowed."""
     strengths = [0.0, 0.3, 1.0]
     filters = wanted._asdict() if wanted != Filter() else {}
@@ -97,16 +91,14 @@ async def test_each_row_of_a_batch_has_its_own_diversity(
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), float("inf")])
 @pytest.mark.parametrize("method", [search, popular])
-async def test_a_diversity_out_of_range_is_refused(
-    stub: Stub, stored: NDArray[np.float32], method: Any, value: float
-) -> None:
+async def test_a_diversity_out_of_range_is_refused(stub: Stub, stored: Float32, method: Any, value: float) -> None:
     asked = retrieval_pb2.Query(k=3, diversity=value)
     with pytest.raises(errors.InvalidInput, match=r"diversity.*must be from 0 to 1"):
         await (method(stub, stored[:1], asked) if method is search else method(stub, asked))
 
 
 @pytest.mark.parametrize("k", [0, 1001, 2**32 - 1])
-async def test_a_k_out_of_range_is_refused(stub: Stub, stored: NDArray[np.float32], k: int) -> None:
+async def test_a_k_out_of_range_is_refused(stub: Stub, stored: Float32, k: int) -> None:
     for asked in (search(stub, stored[:2], query(1), query(k)), popular(stub, query(1), query(k))):
         with pytest.raises(errors.InvalidInput, match=f"k {k}: must be 1 to 1000") as caught:
             await asked
@@ -114,7 +106,7 @@ async def test_a_k_out_of_range_is_refused(stub: Stub, stored: NDArray[np.float3
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
-async def test_numbers_that_are_not_usable_are_refused(stub: Stub, stored: NDArray[np.float32], value: float) -> None:
+async def test_numbers_that_are_not_usable_are_refused(stub: Stub, stored: Float32, value: float) -> None:
     vectors = stored[:2].copy()
     vectors[1, 3] = value
     with pytest.raises(errors.InvalidInput, match="vector 1") as caught:
@@ -122,7 +114,7 @@ async def test_numbers_that_are_not_usable_are_refused(stub: Stub, stored: NDArr
     assert caught.value.field == "vectors.data"
 
 
-async def test_vectors_that_do_not_fit_are_refused(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_vectors_that_do_not_fit_are_refused(stub: Stub, stored: Float32) -> None:
     with pytest.raises(errors.InvalidInput, match="7: the index has 8 dimensions") as caught:
         await search(stub, stored[:1, :7], query())
     assert caught.value.field == "vectors.dimension"
@@ -138,19 +130,19 @@ async def test_vectors_that_do_not_fit_are_refused(stub: Stub, stored: NDArray[n
         assert caught.value.field == field
 
 
-async def test_a_vector_without_a_version_cannot_be_placed(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_a_vector_without_a_version_cannot_be_placed(stub: Stub, stored: Float32) -> None:
     with pytest.raises(errors.InvalidInput) as caught:
         await search(stub, stored[:1], query(), version="")
     assert caught.value.field == "vectors.model_version"
 
 
-async def test_a_vector_of_a_version_not_held_is_refused(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_a_vector_of_a_version_not_held_is_refused(stub: Stub, stored: Float32) -> None:
     with pytest.raises(errors.VersionNotHeld) as caught:
         await search(stub, stored[:1], query(), version="tiny-b")
     assert caught.value.held == ["tiny-a"]
 
 
-async def test_no_queries_and_too_many_are_refused(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_no_queries_and_too_many_are_refused(stub: Stub, stored: Float32) -> None:
     for count in (0, 51):
         for asked in (
             search(stub, np.repeat(stored[:1], count, axis=0), *[query()] * count),
@@ -174,7 +166,7 @@ async def test_lookup_tells_what_is_known_in_the_order_asked_for(stub: Stub) -> 
     assert answer.model_version == "tiny-a"
 
 
-async def test_vectors_are_the_stored_ones(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_vectors_are_the_stored_ones(stub: Stub, stored: Float32) -> None:
     request = retrieval_pb2.VectorsRequest(product_ids=["p9", "x", "p0", "y", "x"])
     answer = await call(stub.Vectors, request, 30, "retrieval service")
     vectors = wire.unpack(answer.vectors)
@@ -221,7 +213,7 @@ async def test_every_call_takes_the_version_that_it_names(artifacts: Path) -> No
             assert caught.value.held == ["b", "a"]
 
 
-async def test_rows_are_counted_by_method(stub: Stub, stored: NDArray[np.float32]) -> None:
+async def test_rows_are_counted_by_method(stub: Stub, stored: Float32) -> None:
     before = telemetry.CALL_ROWS.labels("Search")._value.get()
     await search(stub, stored[:3], query(), query(), query())
     assert telemetry.CALL_ROWS.labels("Search")._value.get() == before + 3
@@ -258,7 +250,7 @@ def test_an_exact_search_is_estimated_by_the_floats_that_it_reads() -> None:
     assert VectorIndex(index, vectors).milliseconds(11) == 6
 
 
-async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path, stored: NDArray[np.float32]) -> None:
+async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path, stored: Float32) -> None:
     vectors = np.tile(stored, (25, 1))
     queries = [query(40, [f"p{row % 40}"], categories=[JEWELLERY], in_stock=True) for row in range(1000)]
     request = retrieval_pb2.SearchRequest(vectors=wire.pack(vectors, "tiny-a"), queries=queries)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from trainer.config.data import Data
 from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
 from trainer.data.tables.files import find_files, read_tables
 from trainer.errors import DataError
+from twotower.arrays import Int64
 from twotower.events import AROUND_ID
 from twotower.text.normalise import NUMERALS
 
@@ -60,7 +60,7 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Pr
     return catalogue, Summary(product_rows=checks.rows, rejected_products=dict(checks.rejected))
 
 
-def attribute_codes(attributes: Sequence[Sequence[str]]) -> NDArray[np.int64]:
+def attribute_codes(attributes: Sequence[Sequence[str]]) -> Int64:
     """Codes [N, A] of each product's attributes, in no meaningful order, 0 = none; at most 32 per product.
 
     An attribute that only one product has gets no code: the product's own vector can learn as much.

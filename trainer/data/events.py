@@ -17,6 +17,7 @@ from trainer.config.data import Data
 from trainer.data.rejects import REJECT_COLUMNS, Check, Reject, RowChecks, first_problem, id_checks, open_rejects
 from trainer.data.tables.files import find_files, read_tables
 from trainer.data.times import is_date_in_digits, time_ms
+from twotower.arrays import Int64, UInt64
 from twotower.events import AROUND_ID, BLANK, DATE_IN_DIGITS_PROBLEM, DAY_MS
 
 
@@ -30,11 +31,11 @@ class Events(NamedTuple):
     buyer: NDArray[np.int32]
     product: NDArray[np.int32]
     kind: NDArray[np.int8]
-    time: NDArray[np.int64]
-    start: NDArray[np.int64]
+    time: Int64
+    start: Int64
 
 
-def tie_hash(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
     """A seeded hash of each product id [N]: it orders events of one moment, whatever the order of rows and ids."""
     key = seed.to_bytes(8, "little")
     digests = b"".join(hashlib.blake2b(one.encode(), digest_size=8, key=key).digest() for one in ids)
@@ -116,7 +117,7 @@ def load_history(
 
 
 def sort_events(
-    accepted: pl.DataFrame, tie: NDArray[np.uint64], kind_order: Sequence[int] | None = None
+    accepted: pl.DataFrame, tie: UInt64, kind_order: Sequence[int] | None = None
 ) -> tuple[list[str], Events]:
     """Codes buyers in the order of their ids, and sorts events by buyer, time, the product's `tie` [N] and kind."""
     buyers = accepted["buyer"].unique().sort()

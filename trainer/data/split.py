@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainer.config.schema import Evaluation
 from trainer.data.events import Events
-from twotower.arrays import Int64
+from twotower.arrays import Int64, Mask
 from twotower.events import DAY_MS
 
 
@@ -107,7 +106,7 @@ def everything(events: Events) -> Int64:
     return events.start[1:].copy()
 
 
-def draw_hidden(products: int, share: float, seed: int) -> NDArray[np.bool_]:
+def draw_hidden(products: int, share: float, seed: int) -> Mask:
     """True [N] for a random `share` of the products."""
     hidden = np.zeros(products, np.bool_)
     count = round(products * share)
@@ -115,7 +114,7 @@ def draw_hidden(products: int, share: float, seed: int) -> NDArray[np.bool_]:
     return hidden
 
 
-def hide(events: Events, split: Split, hidden: NDArray[np.bool_], exclude_seen: bool) -> tuple[Events, Split]:
+def hide(events: Events, split: Split, hidden: Mask, exclude_seen: bool) -> tuple[Events, Split]:
     """Makes the `hidden` [N] products cold: removes their events from training, validation and every history.
 
     Their events stay as test targets; with `exclude_seen`, only if the buyer had no removed event with the product.
@@ -149,7 +148,7 @@ def _move(cases: Cases, new_place: Int64) -> Cases:
     return Cases(cases.buyer[usable], start[usable], cut[usable], stop[usable])
 
 
-def trained_products(events: Events, train_stop: Int64, products: int, min_events: int = 1) -> NDArray[np.bool_]:
+def trained_products(events: Events, train_stop: Int64, products: int, min_events: int = 1) -> Mask:
     """True [N] for products with a training event of a buyer who has at least `min_events` (2 make a pair)."""
     return training_counts(events, train_stop, products, min_events) > 0
 

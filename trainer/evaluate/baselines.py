@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import lapack
 
@@ -22,7 +21,7 @@ Scorer = Callable[[Cases], Float32]
 _LAST, _DECAY = 50, 0.8
 
 
-def popularity(events: Events, train_stop: Int64, products: int, weights: NDArray[np.float32]) -> Float32:
+def popularity(events: Events, train_stop: Int64, products: int, weights: Float32) -> Float32:
     """Returns each product's share [N] of the total weight of the training events."""
     chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
     counts = np.bincount(events.product[chosen], weights[events.kind[chosen]], minlength=products)

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trainer.data.events import Events
 from trainer.data.split import Cases
@@ -14,7 +13,7 @@ from trainer.evaluate.baselines import Scorer
 from trainer.model.inputs import History, ItemFeatures
 from trainer.model.towers import TwoTower
 from trainer.progress import track
-from twotower.arrays import Float32, Float64, Int64
+from twotower.arrays import Float32, Float64, Int64, UInt64
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 
@@ -36,7 +35,7 @@ def rank_targets(
     scorer: Scorer,
     events: Events,
     cases: Cases,
-    ties: NDArray[np.uint64],
+    ties: UInt64,
     exclude_seen: bool,
     name: str = "evaluating",
     *,

@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from twotower.arrays import Float32
+
 # unsigned activations around 128 and signed weights: x86 and Arm have dot products for this pair
 _ACTIVATION_ZERO = 128
 _STEPS = 127
@@ -44,7 +46,7 @@ def quantise_graph(source: Path, target: Path) -> int:
     return count
 
 
-def quantise_weight(weight: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantise_weight(weight: Float32) -> tuple[NDArray[np.int8], Float32]:
     """Quantises [K, N] to int8 [K, N], symmetric around zero, and returns it with the scale [N] of each column.
 
     x86 processors without VNNI add the products of two neighbouring rows in 16 bits, and overflow silently. The scale

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trainer.export.graph import check_parity, export_graph
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.history import BuyerInputs
 
@@ -42,7 +40,7 @@ def export_buyer_tower(model: TwoTower, path: Path) -> None:
 
 
 def check_item_parity(
-    model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: NDArray[np.int64], tolerance: float
+    model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: Int64, tolerance: float
 ) -> float:
     """Returns the largest difference between torch and the item graph on real rows.
 

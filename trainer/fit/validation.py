@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.data.split import Cases, sample
 from trainer.evaluate import ranking
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
-from twotower.arrays import Float64
+from twotower.arrays import Float64, UInt64
 from twotower.events import EventSchema
 
 
@@ -24,7 +21,7 @@ class Validation:
     config: Config
     features: ItemFeatures
     schema: EventSchema
-    ties: NDArray[np.uint64]
+    ties: UInt64
     events: Events
     cases: Cases
 

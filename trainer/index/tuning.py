@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Mask
 from twotower.artifact.manifest import IndexStep
 from twotower.search.vector_index import VectorIndex
 
@@ -103,7 +102,7 @@ def exact_rows(searcher: VectorIndex, queries: Float32, seed: int) -> int:
     return 0
 
 
-def _filtered(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_], exact_rows: int) -> float:
+def _filtered(searcher: VectorIndex, queries: Float32, allowed: Mask, exact_rows: int) -> float:
     """Returns the microseconds of a query for the best 100 allowed rows, the lowest of three means.
 
     Up to `exact_rows` allowed rows are scanned.

@@ -17,9 +17,8 @@ import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from twotower.arrays import Float32, Float64
+from twotower.arrays import Float32, Float64, Int64
 
 # inches, at 72 points each: a phone shows this width unscaled, so a point of the drawing is a pixel
 _WIDTH = 330 / 72
@@ -173,7 +172,7 @@ def project(vectors: Float32, seed: int) -> Float64:
     return points.astype(np.float64)
 
 
-def item_map(vectors: Float32, group: NDArray[np.int64], titles: Sequence[str], seed: int) -> Markup:
+def item_map(vectors: Float32, group: Int64, titles: Sequence[str], seed: int) -> Markup:
     """Draws the vectors [N, D] on a plane, coloured by `group` [N] (0 to MAP_GROUPS - 1, -1 = the rest).
 
     Each point has its title as a tooltip. Empty if there are fewer than 10 products, or all vectors are equal.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trainer.data.dataset import data_facts
 from trainer.data.split import Cases, training_counts
@@ -24,6 +23,7 @@ from trainer.stages.workspace import (
     require,
     sampled_test_cases,
 )
+from twotower.arrays import Float32
 from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
@@ -98,7 +98,7 @@ def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
     """The cosines of the configured pairs of titles, encoded as an item service encodes an unknown product."""
     graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
 
-    def encode(titles: list[str]) -> NDArray[np.float32]:
+    def encode(titles: list[str]) -> Float32:
         texts = graph.encode([item_text(title, "") for title in titles])
         return ranking.item_vectors(model, text_alone(torch.from_numpy(texts).to(run.features.text.device)))
 

@@ -8,9 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
@@ -27,6 +25,7 @@ from trainer.stages.features import item_features, text_vectors
 from trainer.stages.workspace import Run, open_workspace
 from trainer.text import encoders as text_encoder
 from trainer.text.vectors import texts_of
+from twotower.arrays import Mask
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
@@ -115,7 +114,7 @@ def _export_encoder(config: Config, layout: Layout, products: Products) -> tuple
     return name, encoder_export.export_encoder(model, name, config.encoder, texts, layout, config.thread_count)
 
 
-def _split(config: Config, data: Dataset) -> tuple[Events, Split, NDArray[np.bool_]]:
+def _split(config: Config, data: Dataset) -> tuple[Events, Split, Mask]:
     """The events that the tested model may see, their split, and the hidden products [N]."""
     events, split = data.events, split_events(data.events, config.evaluation)
     hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)

@@ -19,6 +19,7 @@ from trainer.data.split import Cases
 from trainer.errors import DataError
 from trainer.evaluate.ranking import history_inputs
 from trainer.progress import track
+from twotower.arrays import Int64
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
@@ -74,7 +75,7 @@ class _Recommender:
             BuyerTower(files.buyer_tower, threads),
         )
 
-    def lists(self, history: Events, codes: NDArray[np.int64], options: ListOptions) -> list[Hits]:
+    def lists(self, history: Events, codes: Int64, options: ListOptions) -> list[Hits]:
         """The lists of some buyers, given by their codes in `history`."""
         start, stop = history.start[codes], history.start[codes + 1]
         manifest = self.version.manifest

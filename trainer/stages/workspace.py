@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from trainer.config.schema import Config
@@ -23,6 +22,7 @@ from trainer.fit.softmax.training import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
+from twotower.arrays import Mask, UInt64
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.vocab import Vocab
@@ -72,8 +72,8 @@ class Run:
     encoder_digest: str
     events: Events
     split: Split
-    hidden: NDArray[np.bool_]
-    ties: NDArray[np.uint64]
+    hidden: Mask
+    ties: UInt64
     served: str
 
 

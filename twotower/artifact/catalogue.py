@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.arrays import Float64, Mask
 from twotower.errors import CorruptArtifact
 
 _COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity"
@@ -55,8 +56,8 @@ class Columns(NamedTuple):
     categories: list[str]
     brand: NDArray[np.int32]
     category: NDArray[np.int32]
-    in_stock: NDArray[np.bool_]
-    popularity: NDArray[np.float64]
+    in_stock: Mask
+    popularity: Float64
 
 
 def write_catalogue(path: Path, products: Iterable[Product]) -> None:

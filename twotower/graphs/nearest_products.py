@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.errors import CorruptArtifact
 from twotower.graphs.graph import Graph
 
@@ -26,7 +25,7 @@ class NearestProducts:
         if shape != f"{count} x {dimension}":
             raise CorruptArtifact(f"{path} is of {shape} vectors, wanted {count} x {dimension}")
 
-    def search(self, queries: Float32, k: int) -> tuple[Float32, NDArray[np.int64]]:
+    def search(self, queries: Float32, k: int) -> tuple[Float32, Int64]:
         scores, rows = self._graph.run({"queries": queries, "k": np.array([k], np.int64)})
         # numpy has two 64-bit integer types, and FAISS takes only one of them
         return scores, rows.view(np.int64)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.graphs.graph import VectorGraph
 from twotower.history import BuyerInputs
 
@@ -19,9 +18,7 @@ class ItemTower:
     def __init__(self, path: Path, threads: int) -> None:
         self._graph = VectorGraph(path, {"text": 2, "brand": 1, "category": 1, "product": 1}, "vector", threads)
 
-    def encode(
-        self, text: Float32, brand: NDArray[np.int64], category: NDArray[np.int64], product: NDArray[np.int64]
-    ) -> Float32:
+    def encode(self, text: Float32, brand: Int64, category: Int64, product: Int64) -> Float32:
         return self._graph.vectors({"text": text, "brand": brand, "category": category, "product": product})
 
 

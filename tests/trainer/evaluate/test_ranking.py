@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
@@ -27,6 +26,7 @@ from trainer.evaluate.ranking import (
 )
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
+from twotower.arrays import Float32, UInt64
 from twotower.events import DAY_MS, EventSchema
 
 SCHEMA = EventSchema({"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0})
@@ -52,13 +52,11 @@ def cases_of(events: Events, cuts: list[int]) -> Cases:
     return Cases(np.arange(len(cuts)), start, start + np.array(cuts), stop)
 
 
-def fixed(scores: NDArray[np.float32]) -> Scorer:
+def fixed(scores: Float32) -> Scorer:
     return lambda cases: scores[cases.buyer]
 
 
-def slow(
-    scores: NDArray[np.float32], buyers: list[list[int]], cuts: list[int], ties: NDArray[np.uint64], exclude: bool
-) -> dict[str, float]:
+def slow(scores: Float32, buyers: list[list[int]], cuts: list[int], ties: UInt64, exclude: bool) -> dict[str, float]:
     """Every metric again, from sorted lists."""
     kept: dict[str, list[float]] = {}
     shown: set[int] = set()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from tests.trainer.fit.test_selection import BUYERS, EVENTS, SCHEMA, SPLIT, fitter, selected
 from trainer.data.split import Cases
@@ -23,13 +22,14 @@ from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
 from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower, load_towers
+from twotower.arrays import Float32
 
 # vectors of 12 numbers in three heads of 4: eight are the linear model's
 BLENDED = ("model.dimension=12", "model.heads=3", "linear.trend_weights=[0.0, 1.0]")
 DATA = TrainingSet(EVENTS, SPLIT.test_stop)
 
 
-def vectors(model: TwoTower, made: Fitter, cases: Cases) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def vectors(model: TwoTower, made: Fitter, cases: Cases) -> tuple[Float32, Float32]:
     items = ranking.item_vectors(model, made.features)
     return items, ranking.buyer_vectors(model, items, EVENTS, cases, SCHEMA, 6)
 

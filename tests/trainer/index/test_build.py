@@ -8,12 +8,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index import build, tuning
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Mask
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
 from twotower.search.vector_index import VectorIndex
@@ -160,7 +159,7 @@ def test_queries_of_a_shop_without_buyers_lie_around_its_products() -> None:
 def test_a_filter_is_scanned_exactly_unless_the_index_is_clearly_faster(
     index_time: float, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def microseconds(searcher: VectorIndex, queries: Float32, allowed: NDArray[np.bool_], exact_rows: int) -> float:
+    def microseconds(searcher: VectorIndex, queries: Float32, allowed: Mask, exact_rows: int) -> float:
         return 100.0 if exact_rows else 100.0 * index_time
 
     monkeypatch.setattr(tuning, "_filtered", microseconds)

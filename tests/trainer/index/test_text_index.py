@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
 from trainer.index.text_index import write_text_search
+from twotower.arrays import Float32
 from twotower.artifact.layout import VersionLayout
 from twotower.search.vector_index import VectorIndex, unit_rows
 
@@ -20,13 +20,13 @@ from twotower.search.vector_index import VectorIndex, unit_rows
 class ByText:
     """A text encoder that gives each text a vector of its own, 3 long."""
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str]) -> Float32:
         seeds = (int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little") for text in texts)
         rows = np.array([np.random.default_rng(seed).normal(size=32) for seed in seeds], np.float32)
         return 3 * rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def written(tmp_path: Path, titles: list[str], texts: NDArray[np.float32], **index: Any) -> tuple[Any, VersionLayout]:
+def written(tmp_path: Path, titles: list[str], texts: Float32, **index: Any) -> tuple[Any, VersionLayout]:
     folder = VersionLayout(tmp_path)
     config = load_config([], [f"index.{name}={value}" for name, value in index.items()])
     encoder: Any = ByText()

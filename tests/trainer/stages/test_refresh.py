@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 import trainer.stages.refresh
 from tests.helpers.small_shop import (
@@ -27,6 +26,7 @@ from tests.helpers.small_shop import (
     write_shop,
 )
 from trainer.__main__ import main
+from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
@@ -49,7 +49,7 @@ def refresh(artifacts: Path, rows: Rows, *extra: str) -> int:
     return main(["refresh", "--products", str(path), "--artifacts", str(artifacts), *extra])
 
 
-def vectors(version: Version) -> dict[str, NDArray[np.float32]]:
+def vectors(version: Version) -> dict[str, Float32]:
     made = np.load(version.layout.embeddings, allow_pickle=False)
     return dict(zip(np.load(version.layout.ids, allow_pickle=False).tolist(), made, strict=True))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from tests.helpers.small_shop import (
@@ -30,6 +29,7 @@ from tests.helpers.small_shop import (
 from trainer.__main__ import main
 from trainer.data.split import draw_hidden
 from trainer.index import tuning
+from twotower.arrays import Float32, Mask
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
@@ -221,16 +221,14 @@ def test_the_tested_model_learned_from_all_but_what_the_test_asks_for(version: V
     assert facts["newest_event_ms"] == version.manifest.newest_event_ms == newest
 
 
-def half_of_the_nearest(
-    version: Version, table: NDArray[np.float32], known: NDArray[np.bool_], product: int
-) -> NDArray[np.float32]:
+def half_of_the_nearest(version: Version, table: Float32, known: Mask, product: int) -> Float32:
     """Half of the weighted mean of the rows of the thirty known products whose texts are nearest to a product's."""
     texts = TextEncoder.load(version.encoder, 1).encode([item_text(row[1], row[2]) for row in product_rows()])
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     cosines = texts @ texts[product]
     nearest = [one for one in np.argsort(-cosines, kind="stable") if known[one]][:30]
     weights = np.exp(8 * (cosines[nearest] - 1))
-    half: NDArray[np.float32] = 0.5 * weights @ table[1:][nearest] / weights.sum()
+    half: Float32 = 0.5 * weights @ table[1:][nearest] / weights.sum()
     return half
 
 

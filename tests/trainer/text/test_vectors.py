@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from trainer.text.vectors import encode_cached
+from twotower.arrays import Float32
 from twotower.graphs.text_encoder import EncoderSpec
 
 
@@ -19,7 +19,7 @@ class Counting:
         self.asked: list[str] = []
         self.spec = EncoderSpec(kind="ngrams", name="x", dimension=2, normaliser={}, max_length=9)
 
-    def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+    def encode(self, texts: list[str], batch_size: int) -> Float32:
         self.asked += texts
         return np.array([[len(text), 1] for text in texts], np.float32).reshape(-1, 2)
 
@@ -55,7 +55,7 @@ def test_old_and_new_texts_are_distinguished_across_chunks(tmp_path: Path) -> No
 
 def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     class Failing(Counting):
-        def encode(self, texts: list[str], batch_size: int) -> NDArray[np.float32]:
+        def encode(self, texts: list[str], batch_size: int) -> Float32:
             if "ccc" in texts:
                 raise KeyboardInterrupt
             return super().encode(texts, batch_size)

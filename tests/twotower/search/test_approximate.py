@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.helpers.vectors import NONE, brute_force, unit
 from trainer.config.schema import Index
 from trainer.index.build import build, item_queries
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.search.vector_index import VectorIndex
 
@@ -22,12 +21,12 @@ from twotower.search.vector_index import VectorIndex
 class Lossy:
     """As an index of lists that probes too few of them: it knows some rows alone, and ranks those by their number."""
 
-    def __init__(self, vectors: Float32, known: NDArray[np.int64]) -> None:
+    def __init__(self, vectors: Float32, known: Int64) -> None:
         self.ntotal, self.d = vectors.shape
         self.known = known
         self.asked: list[int] = []
 
-    def search(self, queries: Float32, k: int, params: object) -> tuple[Float32, NDArray[np.int64]]:
+    def search(self, queries: Float32, k: int, params: object) -> tuple[Float32, Int64]:
         self.asked.append(k)
         rows = np.full(k, -1, np.int64)
         found = self.known[:k]

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
+from twotower.arrays import Float32
 from twotower.errors import InvalidInput
 from twotower.search.diversity import candidates, check_diversity, diversify
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
 
 
-def flat(vectors: NDArray[np.float32]) -> VectorIndex:
+def flat(vectors: Float32) -> VectorIndex:
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     return VectorIndex(index, vectors)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from trainer.config.loading import load_config
 from trainer.data.events import Events
@@ -22,7 +21,7 @@ from trainer.fit.normalise import normalise_rows
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import History, ItemFeatures, Sizes, text_alone
 from trainer.model.towers import TwoTower
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Float64, Int64
 from twotower.events import DAY_MS
 
 TEXT = 5
@@ -48,7 +47,7 @@ def settings_of(*changes: str) -> Any:
 BASKETS = [[0, 1, 2], [0, 1], [1, 2, 3], [4, 5], [4, 5, 0], [2, 3], [3, 1], [5, 4, 3]]
 
 
-def reference(baskets: list[list[int]], chosen: list[int], l2: float, wanted: int) -> NDArray[np.float64]:
+def reference(baskets: list[list[int]], chosen: list[int], l2: float, wanted: int) -> Float64:
     """Unit rows of the leading eigenvectors of the partial correlations, one product at a time."""
     taken = np.array([[one in basket for one in chosen] for basket in baskets], float)
     inverse = np.linalg.inv(taken.T @ taken + l2 * np.eye(len(chosen)))
@@ -201,7 +200,7 @@ def test_a_new_product_has_its_direction_its_trend_and_the_length_one() -> None:
     np.testing.assert_allclose(steep[0], [0.48 * across, 0.64 * across, 0.6 * across, -0.35], atol=1e-6)
 
 
-def families(count: int = 40, size: int = 15) -> tuple[ItemFeatures, Float32, NDArray[np.float32], NDArray[np.int64]]:
+def families(count: int = 40, size: int = 15) -> tuple[ItemFeatures, Float32, Float32, Int64]:
     """Products of more families than a text vector has numbers; the last of each family is new."""
     draw = np.random.default_rng(11)
     family = np.repeat(np.arange(count), size)
