@@ -136,6 +136,23 @@ class Linear(Section):
     validation_buyers: Count
 
 
+class Neighbours(Section):
+    steps: Count
+    step_weight: Annotated[float, Field(gt=0, le=1)]
+    reverse: Annotated[float, Field(ge=0, le=1)]
+    source_power: Annotated[float, Field(ge=0, le=1)]
+    target_power: Annotated[float, Field(ge=0, le=1)]
+    max_gap_days: Annotated[float, Field(ge=0)]
+    keep: Annotated[int, Field(ge=1, le=1000)]
+    history_steps: Annotated[int, Field(ge=1, le=1000)]
+    history_decays: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+    weights: list[Positive]
+
+
+class Prior(Section):
+    weights: list[Positive]
+
+
 class TextPair(Section):
     """Two titles and the bounds for the cosine of their vectors."""
 
@@ -185,6 +202,8 @@ class Config(Section):
     model: Model
     training: Training
     linear: Linear
+    neighbours: Neighbours
+    prior: Prior
     evaluation: Evaluation
     index: Index
     publish: Publish

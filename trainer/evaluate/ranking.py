@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from trainer.data.events import Events
+from trainer.data.matrix import history_matrix
 from trainer.data.split import Cases
 from trainer.evaluate.baselines import Scorer
 from trainer.model.inputs import History, ItemFeatures
+from trainer.model.terms import Terms
 from trainer.model.towers import TwoTower
 from trainer.progress import track
 from twotower.arrays import Float32, Float64, Int64, UInt64
@@ -108,11 +110,36 @@ def list_metrics(ranks: Ranks, counts: Int64) -> dict[str, Float64]:
 
 
 def model_scorer(model: TwoTower, features: ItemFeatures, events: Events, schema: EventSchema, longest: int) -> Scorer:
-    """Scores [B, N] of a trained model: buyer vectors of the histories x all item vectors."""
+    """Scores [B, N] of a trained model's vectors: buyer vectors of the histories x all item vectors."""
     items = item_vectors(model, features)
 
     def score(cases: Cases) -> Float32:
         return buyer_vectors(model, items, events, cases, schema, longest) @ items.T
+
+    return score
+
+
+def known_scorer(buyers: Float32, cases: Cases, items: Float32) -> Scorer:
+    """Scores [B, N] of buyer vectors [C, D] that are known for all `cases` [C] that it will be asked for."""
+    return lambda asked: buyers[np.searchsorted(cases.cut, asked.cut)] @ items.T
+
+
+def fused_scorer(vectors: Scorer, terms: Terms, events: Events, products: int) -> Scorer:
+    """Scores [B, N] as they are served: the weighted scores of the vectors, plus neighbours and prior."""
+    fusion = terms.fusion
+    table = None if terms.neighbours is None else terms.neighbours * np.float32(fusion.neighbour_weight)
+
+    def score(cases: Cases) -> Float32:
+        if fusion.vector_weight:
+            scores = vectors(cases) * np.float32(fusion.vector_weight)
+        else:
+            scores = np.zeros((len(cases), products), np.float32)
+        if table is not None:
+            histories = history_matrix(events, cases, products, fusion.steps, fusion.decay)
+            scores += (histories @ table).toarray()
+        if terms.prior is not None:
+            scores += terms.prior * np.float32(fusion.prior_weight)
+        return scores
 
     return score
 

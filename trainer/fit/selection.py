@@ -1,9 +1,10 @@
-"""Model selection: fits the linear model, the softmax and a blend of both, and chooses one on the validation set.
+"""Model selection: fits vectors and terms, and chooses one mixture of them on the validation set.
 
-If buyers take few products each, a softmax over the catalogue is best. If they take many and come again, it overfits,
-and a linear autoencoder in closed form is better. The linear model is chosen unless another gains more than one
-standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3): it is simpler, it is not the best of
-several epochs, and it places cold products better.
+Vectors are those of the linear model, of the softmax, or of a blend of both. If buyers take few products each, a
+softmax over the catalogue is best. If they take many and come again, it overfits, and a linear autoencoder in closed
+form is better. Each is mixed with the terms that it gains by: neighbours of the last products, and popularity. The
+simple baselines are corners of the same mixture, without vectors. The simplest model is chosen to which the best one
+gains no more than one standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from trainer.config.schema import Config
 from trainer.data.matrix import MOST_PAIRS, item_pairs
@@ -24,23 +23,37 @@ from trainer.fit.linear.hyperparameters import LinearHyperparameters, choose_hyp
 from trainer.fit.linear.placement import Placement
 from trainer.fit.served_weights import serve_linear, serve_softmax
 from trainer.fit.softmax.training import FittedSoftmax
+from trainer.fit.terms import TermFitter, TermSearch, gains
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation, mean
+from trainer.model.terms import TermChoice, Terms
 from trainer.model.towers import TwoTower, Weights, load_towers
 from twotower.arrays import Float64
 
 log = logging.getLogger(__name__)
 
 
-class Candidate(NamedTuple):
-    """A fitted model: its weights as services use them, and the validation metric of each case.
+# all kinds of model, the simplest first
+KINDS = ("popularity", "recent_popularity", "item_knn", "transitions", "linear", "softmax", "blend")
 
-    `cold_start` is that of its linear part, if it has one.
+
+class Candidate(NamedTuple):
+    """Fitted vectors: the weights as services use them, and the validation metric of each case without terms.
+
+    `cold_start` is that of the linear part, if there is one.
     """
 
     weights: Weights
     values: Float64
     cold_start: ColdStart | None = None
+
+
+class Mixture(NamedTuple):
+    """The terms, and the metric of each validation case [C]; `vectors` is the kind of the vectors in the version."""
+
+    vectors: str
+    choice: TermChoice
+    values: Float64
 
 
 class LinearCandidate(NamedTuple):
@@ -52,14 +65,18 @@ class LinearCandidate(NamedTuple):
 
 
 class SelectedModel(NamedTuple):
-    """The chosen kind of model, its weights as services use them, and what a refit needs.
+    """The chosen kind of model, its weights as services use them, its terms, and what a refit needs.
 
+    A `kind` without vectors still has some, of the kind `vectors`: services encode buyers and products with them.
     `epochs` are the softmax's, `linear` and `cold_start` the linear model's, `share` is its weight in a blend; `pairs`
     are the softmax's training pairs; `facts` go into training.json.
     """
 
     kind: str
+    vectors: str
     weights: Weights
+    choice: TermChoice
+    terms: Terms
     pairs: int
     epochs: int
     linear: LinearHyperparameters | None
@@ -72,6 +89,7 @@ class RefittedModel(NamedTuple):
     """The chosen kind fitted to other events: weights as services use them, the training curve, and the cold start."""
 
     weights: Weights
+    terms: Terms
     curve: list[dict[str, float]]
     cold_start: ColdStart | None
 
@@ -93,18 +111,28 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
     if linear and softmax and config.can_blend:
         head = _serve_softmax(fitter, last_head(softmax.weights), data)
         share, candidates["blend"] = _blend_candidate(fitter, linear, head, validation)
-    kind = start if start != "auto" else best_kind({name: one.values for name, one in candidates.items()})
+    term_fitter = TermFitter(config, data, fitter.sizes.products)
+    mixtures = _mix(fitter, term_fitter, candidates, validation)
+    allowed = mixtures if start == "auto" else {start: mixtures[start]}
+    kind = best_kind({name: one.values for name, one in allowed.items()})
+    vectors, choice = mixtures[kind].vectors, mixtures[kind].choice
     hyperparameters, epochs = linear.hyperparameters if linear else None, softmax.best_epoch if softmax else 0
     facts = {
         "kind": kind,
-        "candidates": {name: mean(one.values) for name, one in candidates.items()} if validation.cases else {},
+        "vectors": vectors,
+        "terms": choice._asdict(),
+        "candidates": {name: mean(one.values) for name, one in mixtures.items()} if validation.cases else {},
+        "vectors_alone": {name: mean(one.values) for name, one in candidates.items()} if validation.cases else {},
         "curve": softmax.curve if softmax else [],
         "best_epoch": epochs,
         "linear": hyperparameters._asdict() if hyperparameters else None,
         "share": share,
     }
-    best, pairs = candidates[kind], fitter.sampler(data).pairs
-    return SelectedModel(kind, best.weights, pairs, epochs, hyperparameters, best.cold_start, share, facts)
+    best, pairs = candidates[vectors], fitter.sampler(data).pairs
+    terms = term_fitter.fit(choice)
+    return SelectedModel(
+        kind, vectors, best.weights, choice, terms, pairs, epochs, hyperparameters, best.cold_start, share, facts
+    )
 
 
 def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
@@ -112,31 +140,61 @@ def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: Traini
 
     `name` separates the checkpoints of two refits in one folder.
     """
-    if selected.kind == "softmax":
+    terms = TermFitter(fitter.config, data, fitter.sizes.products).fit(selected.choice)
+    if selected.vectors == "softmax":
         softmax = fitter.refit_softmax(data, folder, name, selected.epochs)
-        return RefittedModel(_serve_softmax(fitter, softmax.weights, data), softmax.curve, None)
+        return RefittedModel(_serve_softmax(fitter, softmax.weights, data), terms, softmax.curve, None)
     assert selected.linear is not None
     placement = fitter.place(data)
-    if selected.kind == "linear":
+    if selected.vectors == "linear":
         weights = _serve_linear(fitter, placement, selected.linear)
-        return RefittedModel(weights, [], placement.cold_start)
+        return RefittedModel(weights, terms, [], placement.cold_start)
     softmax = fitter.refit_softmax(data, folder, name, selected.epochs, one_head=True)
     head = _serve_softmax(fitter, softmax.weights, data)
     narrow = fitter.place_beside_softmax(placement)
     weights = blend(_serve_linear(fitter, narrow, selected.linear), head, selected.share)
-    return RefittedModel(weights, softmax.curve, narrow.cold_start)
+    return RefittedModel(weights, terms, softmax.curve, narrow.cold_start)
 
 
 def best_kind(values: Mapping[str, Float64]) -> str:
-    """Chooses by the metric of each case [C]: linear, unless the best other gains more than one standard error."""
-    rival = max((name for name in values if name != "linear"), key=lambda name: mean(values[name]), default="")
-    if "linear" not in values or not rival:
-        return rival or "linear"
-    gains = values[rival] - values["linear"]
-    gain, error = mean(gains), float(gains.std(ddof=1) / np.sqrt(len(gains))) if len(gains) > 1 else 0.0
-    kind = "linear" if gain <= error else rival
-    log.info(f"chose {kind}: {rival} gains {gain:.4f} over linear, one standard error is {error:.4f}")
+    """Chooses by the metric of each case [C]: the simplest to which the best gains no more than one standard error."""
+    best = max(values, key=lambda name: mean(values[name]))
+    kind = next(name for name in KINDS if name in values and not gains(values[best], values[name]))
+    log.info(f"chose {kind}: {mean(values[kind]):.4f}, the best is {best} with {mean(values[best]):.4f}")
     return kind
+
+
+def _mix(
+    fitter: Fitter, terms: TermFitter, candidates: Mapping[str, Candidate], validation: Validation
+) -> dict[str, Mixture]:
+    """Every candidate with the terms that it gains by, and the corners without vectors; without validation, no terms.
+
+    Terms are chosen on a sample of the buyers, and each mixture is scored on all of them.
+    """
+    if not validation.cases:
+        return {name: Mixture(name, TermChoice(), one.values) for name, one in candidates.items()}
+    some, mixtures = validation.sample(fitter.config.linear.validation_buyers), dict[str, Mixture]()
+    best = max(candidates, key=lambda name: mean(candidates[name].values))
+    for name, candidate in candidates.items():
+        model = load_towers(candidate.weights, fitter.config.model)
+        search = TermSearch(terms, fitter.config, some.measure_terms(model, terms.fit))
+        found = {name: (name, search.beside_vectors())}
+        if name == best:
+            found |= {corner: (best, chosen) for corner, chosen in search.alone()}
+        for kind, (vectors, chosen) in found.items():
+            values = validation.values(model, terms.fit(chosen.choice))
+            mixtures[kind] = Mixture(vectors, chosen.choice, values)
+            log.info(
+                f"{kind}: validation {fitter.config.evaluation.metric} {mean(values):.4f}, {_named(chosen.choice)}"
+            )
+    return mixtures
+
+
+def _named(choice: TermChoice) -> str:
+    """The terms of a choice in words."""
+    parts = [f"{choice.table} x {choice.table_weight:g} (decay {choice.decay:g})"] if choice.table else []
+    parts += [f"{choice.prior} x {choice.prior_weight:g}"] if choice.prior else []
+    return " + ".join((["vectors"] if choice.vector_weight else []) + parts)
 
 
 def _is_affordable(fitter: Fitter, data: TrainingSet) -> bool:

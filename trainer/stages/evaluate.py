@@ -19,6 +19,7 @@ from trainer.report.page import library_versions
 from trainer.stages.workspace import (
     Run,
     load_model,
+    load_terms,
     rank,
     require,
     sampled_test_cases,
@@ -35,10 +36,10 @@ def evaluate_run(run: Run) -> None:
     """Ranks the test targets with the model and the baselines; writes metrics.json and per_case.npz."""
     workspace, settings, data = run.workspace, run.config.evaluation, run.data
     seed, products = run.config.seed, len(run.data.products)
-    require(workspace.tested_weights, "train")
+    require(workspace.tested.weights, "train")
     stop = run.split.test_stop if run.config.training.refit else run.split.train_stop
     cases = sampled_test_cases(run)
-    model = load_model(run, workspace.tested_weights)
+    model = load_model(run, workspace.tested.weights)
     scorers = {"model": _scorer(run, model)} | comparison.fit_baselines(run.events, stop, products, settings)
     ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
     counts = training_counts(run.events, stop, products)
@@ -109,4 +110,6 @@ def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
 
 
 def _scorer(run: Run, model: TwoTower) -> baselines.Scorer:
-    return ranking.model_scorer(model, run.features, run.events, run.schema, run.config.model.max_history)
+    vectors = ranking.model_scorer(model, run.features, run.events, run.schema, run.config.model.max_history)
+    terms = load_terms(run.workspace.tested, run.workspace.tested_fusion)
+    return ranking.fused_scorer(vectors, terms, run.events, len(run.data.products))

@@ -59,7 +59,9 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
-    settings = config.digest("seed", "data", "encoder", "model", "training", "linear", "evaluation", "index")
+    settings = config.digest(
+        "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "evaluation", "index"
+    )
     return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
 
 

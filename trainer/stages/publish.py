@@ -20,7 +20,7 @@ from trainer.stages.gate import judge_run
 from trainer.stages.reuse import unpublished
 from trainer.stages.workspace import Run, require
 from twotower.artifact.layout import VersionLayout
-from twotower.artifact.manifest import SCHEMA, IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.retention import prune
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version
@@ -130,6 +130,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         gate=metrics["gate"]["verdict"],
         newest_event_ms=metrics["training"]["newest_event_ms"],
         index=IndexSpec.model_validate_json(workspace.index_spec.read_bytes()),
+        fusion=Fusion.model_validate_json(workspace.fusion.read_bytes()),
         text_search=TextSearch.model_validate_json(workspace.text_search.read_bytes()),
         files={},
         encoder_files=checked_encoder_files(run.layout, run.encoder_digest),

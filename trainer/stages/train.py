@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from trainer.data.split import everything, sample
-from trainer.fit.selection import refit_model, select_model
+from trainer.fit.selection import RefittedModel, refit_model, select_model
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
 from trainer.stages.workspace import Run, fitter_of, save_weights
 from twotower.artifact.fsync import write_json
+from twotower.artifact.layout import VersionLayout
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +33,29 @@ def train(run: Run) -> None:
     facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
     for note in facts["notes"]:
         log.warning(note)
-    tested = final = chosen.weights
-    cold_start = chosen.cold_start
+    tested = final = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
     if config.training.refit:
         log.info("refitting on all events but the test targets, for the test")
         tested_data = TrainingSet(run.events, split.test_stop)
-        tested, facts["tested_curve"], _ = refit_model(
-            fitter, chosen, "tested", tested_data, workspace.tested_checkpoints
-        )
+        tested = refit_model(fitter, chosen, "tested", tested_data, workspace.tested_checkpoints)
+        facts["tested_curve"] = tested.curve
         log.info("refitting on all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
-        final, facts["refit_curve"], cold_start = refit_model(
-            fitter, chosen, "refit", final_data, workspace.refit_checkpoints
-        )
-    save_weights(tested, workspace.tested_weights)
-    save_weights(final, workspace.version.weights)
+        final = refit_model(fitter, chosen, "refit", final_data, workspace.refit_checkpoints)
+        facts["refit_curve"] = final.curve
+    _save(tested, workspace.tested, workspace.tested_fusion)
+    _save(final, workspace.version, workspace.fusion)
     facts["newest_event_ms"] = _newest(final_data)
     # a refresh places new products with it
-    facts["cold_start"] = cold_start._asdict() if cold_start else None
+    facts["cold_start"] = final.cold_start._asdict() if final.cold_start else None
     write_json(workspace.training, facts)
+
+
+def _save(model: RefittedModel, files: VersionLayout, fusion: Path) -> None:
+    files.root.mkdir(exist_ok=True)
+    model.terms.save(files)
+    write_json(fusion, model.terms.fusion.model_dump())
+    save_weights(model.weights, files.weights)
 
 
 def _newest(data: TrainingSet) -> int | None:

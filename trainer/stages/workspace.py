@@ -20,11 +20,13 @@ from trainer.evaluate import baselines, ranking
 from trainer.fit.fitter import Fitter
 from trainer.fit.softmax.training import pick_device
 from trainer.model.inputs import ItemFeatures, Sizes
+from trainer.model.terms import Terms, read_terms
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
 from twotower.arrays import Mask, UInt64
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.vocab import Vocab
 from twotower.events import EventSchema
 from twotower.history import BuyerInputs
@@ -41,10 +43,16 @@ class Workspace:
         """The files that become part of a version, under the names that they have there."""
         return VersionLayout(self.root / "version")
 
+    @property
+    def tested(self) -> VersionLayout:
+        """Weights and terms of the tested model, under the names that they have in a version."""
+        return VersionLayout(self.root / "tested")
+
     checkpoints = property(lambda self: self.root / "checkpoints")
     tested_checkpoints = property(lambda self: self.root / "refit-tested")
     refit_checkpoints = property(lambda self: self.root / "refit")
-    tested_weights = property(lambda self: self.root / "tested.safetensors")
+    tested_fusion = property(lambda self: self.root / "tested_fusion.json")
+    fusion = property(lambda self: self.root / "fusion.json")
     training = property(lambda self: self.root / "training.json")
     per_case = property(lambda self: self.root / "per_case.npz")
     index_spec = property(lambda self: self.root / "index.json")
@@ -106,6 +114,11 @@ def fitter_of(run: Run) -> Fitter:
 def load_model(run: Run, weights: Path) -> TwoTower:
     """Loads a fitted model for inference on the CPU from a file of weights that `train` wrote."""
     return load_towers(load_file(weights), run.config.model)
+
+
+def load_terms(files: VersionLayout, fusion: Path) -> Terms:
+    """Loads the terms that `train` wrote beside the weights."""
+    return read_terms(files, Fusion.model_validate_json(fusion.read_bytes()))
 
 
 def save_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -60,6 +60,11 @@ class VersionLayout:
     text_index = property(lambda self: self.root / "text_index.faiss")
     # only with a flat index of a small catalogue; it reads its vectors from `embeddings`
     nearest = property(lambda self: self.root / "nearest_products.onnx")
+    # the neighbours of each product as a sparse matrix, and what a product has for all buyers; only with a weight
+    neighbour_offsets = property(lambda self: self.root / "neighbour_offsets.npy")
+    neighbour_rows = property(lambda self: self.root / "neighbour_rows.npy")
+    neighbour_scores = property(lambda self: self.root / "neighbour_scores.npy")
+    prior = property(lambda self: self.root / "prior.npy")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     vocab = property(lambda self: self.root / "vocab.json")

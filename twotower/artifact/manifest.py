@@ -72,6 +72,21 @@ class TextSearch(BaseModel):
     noise: float
 
 
+class Fusion(BaseModel):
+    """The weights of a score's parts: the vectors' inner product, the neighbours of the history, and the prior.
+
+    `steps`: newest interactions whose neighbours count. `decay`: weight of one relative to the next newer one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vector_weight: float = 1.0
+    neighbour_weight: float = 0.0
+    steps: int = 10
+    decay: float = 0.5
+    prior_weight: float = 0.0
+
+
 class Manifest(BaseModel):
     """What a version is. Services read it before any other file of the version."""
 
@@ -102,6 +117,7 @@ class Manifest(BaseModel):
     # the newest event that the published model was trained on; None if it was trained on none
     newest_event_ms: int | None
     index: IndexSpec
+    fusion: Fusion
     text_search: TextSearch
     files: dict[str, FileEntry]
     encoder_files: dict[str, FileEntry]

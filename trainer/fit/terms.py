@@ -1,0 +1,184 @@
+"""The terms of a score: fits the table of neighbours and the prior, and chooses their weights on validation.
+
+A term is added only if validation gains more than one standard error by it (Breiman et al., Classification and
+Regression Trees, 1984, 3.4.3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from trainer.config.schema import Config
+from trainer.data.matrix import MOST_PAIRS, history_matrix, item_pairs, item_similarities, keep_largest
+from trainer.data.popularity import buyer_counts, recent_counts
+from trainer.data.split import Cases
+from trainer.data.transitions import TransitionSettings, transition_matrix
+from trainer.fit.training_set import TrainingSet
+from trainer.fit.validation import mean
+from trainer.model.terms import TermChoice, Terms
+from twotower.arrays import Float32, Float64
+from twotower.artifact.manifest import Fusion
+
+log = logging.getLogger(__name__)
+
+PRIORS = ("popularity", "recent_popularity")
+# buyers whose histories give a table its scale
+_SCALED_ON = 2000
+
+
+class TermFitter:
+    """Fits the terms of one training set; each table and each prior is fitted once."""
+
+    def __init__(self, config: Config, data: TrainingSet, products: int) -> None:
+        self._config, self._data, self._products = config, data, products
+        self._tables: dict[tuple[str, float], sparse.csr_matrix | None] = {}
+        self._matrices: dict[str, Any] = {}
+        self._priors: dict[str, Float32 | None] = {}
+
+    def fit(self, choice: TermChoice) -> Terms:
+        """The terms of a choice; a table without entries and a prior without events are left out."""
+        table = self._table(choice.table, choice.decay) if choice.table_weight else None
+        prior = self._prior(choice.prior) if choice.prior_weight else None
+        return Terms(
+            Fusion(
+                vector_weight=choice.vector_weight,
+                neighbour_weight=choice.table_weight if table is not None else 0.0,
+                steps=self._config.neighbours.history_steps,
+                decay=choice.decay,
+                prior_weight=choice.prior_weight if prior is not None else 0.0,
+            ),
+            table,
+            prior,
+        )
+
+    def tables(self) -> Iterator[str]:
+        """The kinds of table that this training set can have."""
+        if len(self._data.events.buyer):
+            yield "transitions"
+            pairs = item_pairs(self._data.events, self._data.stop, self._products)
+            if pairs <= MOST_PAIRS:
+                yield "item_knn"
+            else:
+                log.info(f"no table of item-kNN: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
+
+    def _table(self, name: str, decay: float) -> sparse.csr_matrix | None:
+        """Scaled so that the best neighbour's score is 1 for the median history."""
+        if (name, decay) not in self._tables:
+            matrix = self._matrix(name)
+            histories = self._histories(decay)
+            best = np.asarray((histories @ matrix).max(axis=1).todense()).ravel() if matrix.nnz else np.zeros(1)
+            best = best[best > 0]
+            self._tables[name, decay] = matrix * np.float32(1 / np.median(best)) if len(best) else None
+        return self._tables[name, decay]
+
+    def _matrix(self, name: str) -> Any:
+        if name not in self._matrices:
+            events, stop, settings = self._data.events, self._data.stop, self._config.neighbours
+            if name == "transitions":
+                asked = TransitionSettings(
+                    steps=settings.steps,
+                    decay=settings.step_weight,
+                    reverse=settings.reverse,
+                    source_power=settings.source_power,
+                    target_power=settings.target_power,
+                    max_gap_days=settings.max_gap_days or None,
+                    kind_power=0.0,
+                    keep=settings.keep,
+                    repeats=False,
+                )
+                self._matrices[name] = transition_matrix(events, stop, self._products, asked)
+            else:
+                similar = item_similarities(events, stop, self._products)
+                self._matrices[name] = keep_largest(similar, settings.keep)
+        return self._matrices[name]
+
+    def _histories(self, decay: float) -> Any:
+        """Weights [B, N] of the products in the histories of some buyers."""
+        start, stop = self._data.events.start[:-1], self._data.stop
+        buyers = np.flatnonzero(stop > start)
+        if len(buyers) > _SCALED_ON:
+            draw = np.random.default_rng(self._config.seed)
+            buyers = np.sort(draw.choice(buyers, _SCALED_ON, replace=False))
+        cases = Cases(buyers, start[buyers], stop[buyers], stop[buyers])
+        steps = self._config.neighbours.history_steps
+        return history_matrix(self._data.events, cases, self._products, steps, decay)
+
+    def _prior(self, name: str) -> Float32 | None:
+        """The square root of a product's popularity, as a share of the most popular one's [N]."""
+        if name not in self._priors:
+            events, stop = self._data.events, self._data.stop
+            half_life = self._config.linear.trend_half_life_days
+            counts = (
+                buyer_counts(events, stop, self._products)
+                if name == "popularity"
+                else recent_counts(events, stop, self._products, half_life)
+            )
+            most = float(counts.max()) if len(counts) else 0.0
+            self._priors[name] = np.sqrt(counts / most).astype(np.float32) if most > 0 else None
+        return self._priors[name]
+
+
+class ChosenTerms(NamedTuple):
+    """A choice, and the metric of each validation case with it [C]."""
+
+    choice: TermChoice
+    values: Float64
+
+
+class TermSearch:
+    """Searches the terms for one model's scores: one setting after another, by the metric on some validation buyers."""
+
+    def __init__(self, fitter: TermFitter, config: Config, measure: Callable[[TermChoice], Float64]) -> None:
+        """`measure` gives the metric of each case [C] with these terms."""
+        self._fitter, self._measure = fitter, measure
+        self._neighbours, self._prior_weights = config.neighbours, config.prior.weights
+
+    def beside_vectors(self) -> ChosenTerms:
+        """The terms to add to the cosines; none that gains no more than one standard error."""
+        chosen = self._best([TermChoice()])
+        tables = [self._table_beside(name) for name in self._fitter.tables()]
+        return self._with_prior(_more_than_an_error([chosen, *tables]))
+
+    def alone(self) -> list[tuple[str, ChosenTerms]]:
+        """The corners without vectors, simplest first: each prior by itself, and each table with the prior it needs."""
+        corners = [(name, self._best([TermChoice(vector_weight=0.0, prior=name, prior_weight=1.0)])) for name in PRIORS]
+        for name in self._fitter.tables():
+            plain = TermChoice(vector_weight=0.0, table=name, table_weight=1.0)
+            best = self._best(plain._replace(decay=decay) for decay in self._neighbours.history_decays)
+            corners.append((name, self._with_prior(best)))
+        return corners
+
+    def _table_beside(self, name: str) -> ChosenTerms:
+        decays = self._neighbours.history_decays
+        weighted = (TermChoice(table=name, table_weight=weight, decay=decays[0]) for weight in self._neighbours.weights)
+        best = self._best(weighted)
+        return self._best(best.choice._replace(decay=decay) for decay in decays)
+
+    def _with_prior(self, chosen: ChosenTerms) -> ChosenTerms:
+        options = [
+            self._best(chosen.choice._replace(prior=name, prior_weight=weight) for weight in self._prior_weights)
+            for name in PRIORS
+            if self._prior_weights
+        ]
+        return _more_than_an_error([chosen, *options])
+
+    def _best(self, choices: Iterable[TermChoice]) -> ChosenTerms:
+        return max((ChosenTerms(one, self._measure(one)) for one in choices), key=lambda one: mean(one.values))
+
+
+def gains(better: Float64, worse: Float64) -> bool:
+    """True if the metric of the cases [C] rises by more than one standard error of its mean difference."""
+    differences = better - worse
+    error = float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
+    return mean(differences) > error
+
+
+def _more_than_an_error(options: list[ChosenTerms]) -> ChosenTerms:
+    """The best of the options, or the first, which is the simplest, if the best gains too little over it."""
+    best = max(options, key=lambda one: mean(one.values))
+    return best if gains(best.values, options[0].values) else options[0]

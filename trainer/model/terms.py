@@ -1,0 +1,63 @@
+"""What a model adds to the cosines of its vectors: a table of neighbours and a prior."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from twotower.arrays import Float32
+from twotower.artifact.layout import VersionLayout
+from twotower.artifact.manifest import Fusion
+from twotower.search.neighbours import NeighbourTable
+
+
+class TermChoice(NamedTuple):
+    """Which terms a score has, and their weights; an empty name stands for no term.
+
+    `table` and `prior` name the kind; `decay` is the weight of an interaction relative to the next newer one.
+    """
+
+    vector_weight: float = 1.0
+    table: str = ""
+    table_weight: float = 0.0
+    decay: float = 0.0
+    prior: str = ""
+    prior_weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The weights of the score's parts, the `neighbours` [N, N] and the `prior` [N]; None for a part without weight."""
+
+    fusion: Fusion
+    neighbours: sparse.csr_matrix | None = None
+    prior: Float32 | None = None
+
+    def save(self, files: VersionLayout) -> None:
+        """Writes the arrays that the terms have, and removes those of an earlier fit."""
+        for path in (files.neighbour_offsets, files.neighbour_rows, files.neighbour_scores, files.prior):
+            path.unlink(missing_ok=True)
+        if self.neighbours is not None:
+            matrix = self.neighbours.sorted_indices()
+            offsets, rows = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+            NeighbourTable(offsets, rows, matrix.data.astype(np.float32)).save(files)
+        if self.prior is not None:
+            np.save(files.prior, self.prior, allow_pickle=False)
+
+
+def read_terms(files: VersionLayout, fusion: Fusion) -> Terms:
+    """Reads the arrays of the parts that have a weight."""
+    neighbours = prior = None
+    if fusion.neighbour_weight:
+        table = NeighbourTable.load(files)
+        size = len(table.offsets) - 1
+        neighbours = sparse.csr_matrix((table.scores, table.rows, table.offsets), shape=(size, size))
+    if fusion.prior_weight:
+        prior = np.load(files.prior, allow_pickle=False)
+    return Terms(fusion, neighbours, prior)
+
+
+NO_TERMS = Terms(Fusion())
