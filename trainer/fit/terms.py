@@ -27,6 +27,8 @@ from twotower.artifact.manifest import Fusion
 log = logging.getLogger(__name__)
 
 PRIORS = ("popularity", "recent_popularity")
+# weight of the cosine where it only orders what the table leaves equal
+_TIE_BREAK = 0.02
 # buyers whose histories give a table its scale
 _SCALED_ON = 2000
 
@@ -141,14 +143,17 @@ class TermSearch:
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
         chosen = self._best([TermChoice()])
-        tables = [self._table_beside(name) for name in self._fitter.tables()]
+        tables = [self._table_beside(name) for name in self._fitter.tables()] if self._neighbours.weights else []
         return self._with_prior(_more_than_an_error([chosen, *tables]))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
-        """The corners without vectors, simplest first: each prior by itself, and each table with the prior it needs."""
+        """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.
+
+        A table leaves the products without a neighbour's score to the vectors.
+        """
         corners = [(name, self._best([TermChoice(vector_weight=0.0, prior=name, prior_weight=1.0)])) for name in PRIORS]
         for name in self._fitter.tables():
-            plain = TermChoice(vector_weight=0.0, table=name, table_weight=1.0)
+            plain = TermChoice(vector_weight=_TIE_BREAK, table=name, table_weight=1.0)
             best = self._best(plain._replace(decay=decay) for decay in self._neighbours.history_decays)
             corners.append((name, self._with_prior(best)))
         return corners

@@ -98,18 +98,19 @@ def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
 def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]")
-    # the linear model's, the softmax's, then those of the two shares
-    values = iter([level * (1.0 + np.arange(BUYERS)) for level in (0.1, 0.2, 0.3, 0.25)])
+    made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]", "neighbours.weights=[]", "prior.weights=[]")
+    # the linear model's, the softmax's, those of the two shares, then the mixtures': three vectors and four corners
+    levels = (0.1, 0.2, 0.3, 0.25, 0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0)
+    values = iter([level * (1.0 + np.arange(BUYERS)) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))
     chosen = selected(made, tmp_path)
     assert (chosen.kind, chosen.share) == ("blend", 0.6)
-    assert list(chosen.facts["candidates"]) == ["linear", "softmax", "blend"]
+    assert list(chosen.facts["vectors_alone"]) == ["linear", "softmax", "blend"]
     assert chosen.facts["share"] == 0.6
-    assert any("blend gains" in line for line in logged.messages)
+    assert any("chose blend" in line for line in logged.messages)
     assert chosen.linear is not None
-    weights, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
+    weights, _, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
     assert len(curve) == chosen.epochs
     # a loaded model is ready for inference, without a call of eval()
     items = load_towers(weights, made.config.model).items(made.features).detach().numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from trainer.data.split import Cases, leave_last_out
 from trainer.evaluate import ranking
 from trainer.fit import selection
 from trainer.fit.fitter import Fitter
-from trainer.fit.selection import SelectedModel, refit_model, select_model
+from trainer.fit.selection import KINDS, SelectedModel, best_kind, refit_model, select_model
 from trainer.fit.served_weights import fold_attributes, reset_untrained_rows, serve_linear, serve_softmax
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
@@ -91,12 +90,10 @@ def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptur
     made = fitter(f"model.buyer_tower={tower}")
     chosen = selected(made, tmp_path)
     scores = chosen.facts["candidates"]
-    assert set(scores) == {"linear", "softmax"}
+    assert set(scores) == set(KINDS) - {"blend"}
     (verdict,) = (line for line in logged.messages if line.startswith("chose "))
-    gain, error = map(float, re.findall(r"(-?\d\.\d{4})", verdict))
-    assert verdict.startswith(f"chose {chosen.kind}: softmax gains")
-    assert gain == pytest.approx(scores["softmax"] - scores["linear"], abs=1e-4)
-    assert (chosen.kind == "linear") == (gain <= error)
+    assert verdict.startswith(f"chose {chosen.kind}: {scores[chosen.kind]:.4f}")
+    assert f"{max(scores.values()):.4f}" in verdict
     # eight products could come next, and the history holds six of them
     assert scores["linear"] > 0.5
 
@@ -106,24 +103,29 @@ def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptur
     # means of .1 with errors of .1 and .13, .15 with .05, and -.15
     [([0.0, 0.2], "linear"), ([0.0, 0.1, 0.2, 0.5, -0.3], "linear"), ([0.1, 0.2], "softmax"), ([-0.1, -0.2], "linear")],
 )
-def test_the_linear_model_is_chosen_unless_the_softmax_gains_more_than_a_standard_error(
-    gains: list[float], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_simplest_kind_is_chosen_unless_another_gains_more_than_a_standard_error(
+    gains: list[float], kind: str
 ) -> None:
-    made = fitter()
-    values = iter([np.full(len(gains), 0.5), 0.5 + np.array(gains)])
-    monkeypatch.setattr(Validation, "values", lambda *_: next(values))
-    monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
-    assert selected(made, tmp_path).kind == kind
+    linear = np.full(len(gains), 0.5)
+    values = {"softmax": linear + np.array(gains), "linear": linear, "transitions": linear - 0.2}
+    assert best_kind(values) == kind
 
 
-def test_a_model_that_validates_better_by_far_is_chosen(tmp_path: Path) -> None:
+def test_popularity_is_chosen_if_nothing_beats_it() -> None:
+    level = np.array([0.1, 0.3, 0.2])
+    values = {"softmax": level, "popularity": level, "linear": level - 0.05, "item_knn": level}
+    assert best_kind(values) == "popularity"
+
+
+def test_vectors_that_validate_better_by_far_are_chosen(tmp_path: Path) -> None:
     made = fitter("training.learning_rate=1e-9")
     chosen = selected(made, tmp_path)
-    assert chosen.kind == "linear"
+    assert chosen.vectors == "linear"
     assert chosen.linear is not None and chosen.facts["linear"] == chosen.linear._asdict()
-    weights, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
-    assert curve == []
-    assert all(torch.equal(weights[name], value) for name, value in chosen.weights.items())
+    refitted = refit_model(made, chosen, "refit", DATA, tmp_path)
+    assert refitted.curve == []
+    assert refitted.terms.fusion == chosen.terms.fusion
+    assert all(torch.equal(refitted.weights[name], value) for name, value in chosen.weights.items())
 
 
 def test_one_kind_alone_is_fitted_if_the_settings_say_so(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_a_log_too_large_for_the_linear_model_is_logged(
     monkeypatch.setattr(selection, "MOST_PAIRS", 10)
     made = fitter()
     chosen = selected(made, tmp_path)
-    assert chosen.kind == "softmax"
+    assert chosen.vectors == "softmax"
     assert any(line.startswith("no linear model") and "limit is 10" in line for line in logged.messages)
 
 
