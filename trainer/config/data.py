@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.config.base import Positive, Section
+from trainer.config.base import Count, Positive, Section
 
 
 class EventColumns(Section):
@@ -39,6 +39,7 @@ class Data(Section):
     attribute_paths: list[Annotated[str, Field(min_length=1)]]
     event_names: dict[str, str]
     event_weights: Annotated[dict[str, Positive], Field(min_length=1)]
+    max_buyer_events: Count
     max_reject_share: Annotated[float, Field(ge=0, le=1)]
 
     @field_validator("delimiter", mode="before")

@@ -12,7 +12,7 @@ import numpy as np
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
-from trainer.data.events import Events, read_events, sort_events, tie_hash
+from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
 from trainer.data.rejects import RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
@@ -49,11 +49,19 @@ def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, s
     if accepted.is_empty():
         raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects.path}")
     buyers, coded = sort_events(accepted, tie_hash(catalogue.ids, seed))
+    longest = int(np.diff(coded.start).max())
+    coded = keep_newest(coded, config.max_buyer_events)
+    if older := accepted.height - len(coded.buyer):
+        log.warning(
+            f"{older:,} older events are left out: a buyer counts with the newest {config.max_buyer_events:,} "
+            f"(data.max_buyer_events), one has {longest:,}"
+        )
     summary = Summary(
         event_rows=event_checks.rows,
         product_rows=product_checks.rows,
         rejected_events=dict(event_checks.rejected),
         rejected_products=dict(product_checks.rejected),
+        older_events=older,
     )
     return Dataset(catalogue, buyers, coded, list(config.event_weights), summary)
 

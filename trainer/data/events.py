@@ -99,6 +99,15 @@ def _drop_duplicates(
     return accepted.filter(first).select("buyer", "row", "kind", "ms")
 
 
+def keep_newest(events: Events, limit: int) -> Events:
+    """The newest `limit` events of each buyer."""
+    sizes = np.diff(events.start)
+    place = np.arange(len(events.buyer)) - events.start[events.buyer]
+    kept = place >= (sizes - limit)[events.buyer]
+    start = np.concatenate(([0], np.cumsum(np.minimum(sizes, limit))))
+    return Events(events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], start)
+
+
 def load_history(
     events: Sequence[str], product_ids: Sequence[str], config: Data, rejects_path: Path
 ) -> tuple[list[str], Events, Counter[str]]:

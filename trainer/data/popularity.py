@@ -29,4 +29,20 @@ def recent_counts(events: Events, train_stop: Int64, products: int, half_life_da
     newest = chosen[::-1][last]
     ages = (events.time[chosen].max() - events.time[newest]) / DAY_MS
     counts = np.bincount(events.product[newest], 0.5 ** (ages / half_life_days), minlength=products)
-    return counts.astype(np.float32)
+    recent: Float32 = counts.astype(np.float32)
+    return recent
+
+
+def popularity_shares(events: Events, train_stop: Int64, products: int, weights: Float32) -> Float32:
+    """Returns each product's share [N] of the weight of the training events; `weights` are those of the kinds by code.
+
+    A buyer counts once for a product, with the heaviest event.
+    """
+    chosen = np.flatnonzero(np.arange(len(events.buyer)) < train_stop[events.buyer])
+    pair = events.buyer[chosen].astype(np.int64) * products + events.product[chosen]
+    order = np.lexsort((-weights[events.kind[chosen]], pair))
+    _, first = np.unique(pair[order], return_index=True)
+    heaviest = chosen[order[first]]
+    counts = np.bincount(events.product[heaviest], weights[events.kind[heaviest]], minlength=products)
+    shares: Float32 = (counts / max(counts.sum(), 1e-12)).astype(np.float32)
+    return shares

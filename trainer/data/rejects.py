@@ -20,12 +20,13 @@ REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
 
 @dataclass(frozen=True)
 class Summary:
-    """What was read: rows per table, and rejected or repaired rows by reason."""
+    """What was read: rows per table, rejected or repaired rows by reason, and events too old to count."""
 
     event_rows: int = 0
     product_rows: int = 0
     rejected_events: dict[str, int] = field(default_factory=dict)
     rejected_products: dict[str, int] = field(default_factory=dict)
+    older_events: int = 0
 
 
 class Reject(NamedTuple):

@@ -9,7 +9,7 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from trainer.data.events import Events
-from trainer.data.matrix import training_matrix
+from trainer.data.matrix import item_similarities, training_matrix
 from trainer.data.split import Cases
 from trainer.errors import DataError
 from twotower.arrays import Float32, Int64
@@ -19,20 +19,6 @@ Scorer = Callable[[Cases], Float32]
 
 # item-kNN reads this many latest interactions and multiplies the weight by this factor at each step back
 _LAST, _DECAY = 50, 0.8
-
-
-def popularity(events: Events, train_stop: Int64, products: int, weights: Float32) -> Float32:
-    """Returns each product's share [N] of the total weight of the training events."""
-    chosen = np.arange(len(events.buyer)) < train_stop[events.buyer]
-    counts = np.bincount(events.product[chosen], weights[events.kind[chosen]], minlength=products)
-    share: Float32 = (counts / max(counts.sum(), 1e-12)).astype(np.float32)
-    return share
-
-
-def buyer_counts(events: Events, train_stop: Int64, products: int) -> Float32:
-    """Returns how many buyers have a training event with each product [N]: a stronger baseline than counting events."""
-    counts: Float32 = np.asarray(training_matrix(events, train_stop, products).sum(axis=0), np.float32).ravel()
-    return counts
 
 
 def popularity_scorer(share: Float32) -> Scorer:
@@ -45,11 +31,7 @@ def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
 
     Each interaction weighs 0.8 of the next newer one.
     """
-    matrix = training_matrix(events, train_stop, products)
-    norms = np.sqrt(np.asarray(matrix.sum(axis=0)).ravel())
-    scaled = matrix @ sparse.diags(1 / np.maximum(norms, 1e-12))
-    similar = (scaled.T @ scaled).tocsr()
-    similar.setdiag(0)
+    similar = item_similarities(events, train_stop, products)
 
     def score(cases: Cases) -> Float32:
         rows, columns, values = [], [], []

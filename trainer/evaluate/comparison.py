@@ -12,6 +12,7 @@ import numpy as np
 from trainer.config.schema import Evaluation
 from trainer.data.events import Events
 from trainer.data.matrix import MOST_PAIRS, item_pairs
+from trainer.data.popularity import buyer_counts
 from trainer.evaluate import baselines
 from trainer.evaluate.bootstrap import interval, resampled_means
 from trainer.evaluate.ranking import Ranks, case_metrics, list_metrics, metrics
@@ -29,7 +30,7 @@ def fit_baselines(events: Events, stop: Int64, products: int, config: Evaluation
 
     Leaves out a baseline that is too large for this catalogue, and logs it.
     """
-    scorers = {"popularity": baselines.popularity_scorer(baselines.buyer_counts(events, stop, products))}
+    scorers = {"popularity": baselines.popularity_scorer(buyer_counts(events, stop, products))}
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
         scorers["item_knn"] = baselines.item_knn_scorer(events, stop, products)
     else:

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from trainer.data.popularity import popularity_shares
 from trainer.data.split import everything
-from trainer.evaluate import baselines, similarity
+from trainer.evaluate import similarity
 from trainer.evaluate.gate import Verdict
 from trainer.export.text_encoder import checked_encoder_files
 from trainer.release.assemble import Description, product_records, write_release
@@ -138,9 +139,9 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
 
 
 def _popularity(run: Run) -> list[float]:
-    """Each product's share of the weight of all events."""
+    """Each product's share of the weight of all events, a buyer counted once for a product."""
     events, count = run.data.events, len(run.data.products)
-    shares: list[float] = baselines.popularity(events, everything(events), count, weights_by_code(run.schema)).tolist()
+    shares: list[float] = popularity_shares(events, everything(events), count, weights_by_code(run.schema)).tolist()
     return shares
 
 

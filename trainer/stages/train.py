@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from trainer.data.split import everything, sample
-from trainer.fit.selection import RefittedModel, refit_model, select_model
+from trainer.fit.selection import RefittedModel, SelectedModel, refit_model, select_model
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
 from trainer.stages.workspace import Run, fitter_of, save_weights
@@ -30,7 +30,7 @@ def train(run: Run) -> None:
     validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
     final_data = TrainingSet(run.events, split.train_stop)
     chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
-    facts = chosen.facts | {"refit": config.training.refit, "notes": _thin(chosen.pairs, len(cases))}
+    facts = chosen.facts | {"refit": config.training.refit, "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)]}
     for note in facts["notes"]:
         log.warning(note)
     tested = final = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
@@ -73,3 +73,10 @@ def _thin(pairs: int, validation: int) -> list[str]:
         ran = ": training ran for training.max_epochs" if pairs else ""
         notes.append(f"no buyer has enough events to validate on{ran}")
     return notes
+
+
+def _plain(chosen: SelectedModel) -> list[str]:
+    """A note for the manifest if nothing beat popularity."""
+    if chosen.choice.vector_weight or chosen.choice.table:
+        return []
+    return [f"nothing gains over {chosen.kind}: every buyer gets the same products, those of the histories excluded"]

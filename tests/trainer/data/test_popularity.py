@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.data.events import Events
-from trainer.data.popularity import buyer_counts, recent_counts
+from trainer.data.popularity import buyer_counts, popularity_shares, recent_counts
 from twotower.events import DAY_MS
 
 
@@ -31,3 +31,13 @@ def test_recent_counts_halve_with_each_half_life_before_the_newest_training_even
 
 def test_without_training_events_every_count_is_zero() -> None:
     np.testing.assert_array_equal(recent_counts(ROWS, ROWS.start[:-1], 4, 10.0), np.zeros(4))
+
+
+def test_shares_count_a_buyer_once_for_a_product_with_the_heaviest_event() -> None:
+    rows = events((0, 0, 0), (0, 1, 1), (0, 1, 2), (1, 1, 0), (1, 2, 1))._replace(
+        kind=np.array([1, 2, 1, 3, 3], np.int8)
+    )
+    weights = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
+    # product 0 was viewed (1), product 1 was in a cart (5, the later view adds nothing) and bought by another (10)
+    shares = popularity_shares(rows, np.array([3, 4]), 4, weights)
+    np.testing.assert_allclose(shares, [1 / 16, 15 / 16, 0, 0])
