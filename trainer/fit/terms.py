@@ -7,7 +7,7 @@ Regression Trees, 1984, 3.4.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,6 +139,7 @@ class TermSearch:
         """`measure` gives the metric of each case [C] with these terms."""
         self._fitter, self._measure = fitter, measure
         self._neighbours, self._prior_weights = config.neighbours, config.prior.weights
+        self._known: dict[TermChoice, Float64] = {}
 
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
@@ -160,9 +161,21 @@ class TermSearch:
 
     def _table_beside(self, name: str) -> ChosenTerms:
         decays = self._neighbours.history_decays
-        weighted = (TermChoice(table=name, table_weight=weight, decay=decays[0]) for weight in self._neighbours.weights)
-        best = self._best(weighted)
+        plain = TermChoice(table=name, decay=decays[0])
+        best = self._climb([plain._replace(table_weight=weight) for weight in sorted(self._neighbours.weights)])
         return self._best(best.choice._replace(decay=decay) for decay in decays)
+
+    def _climb(self, choices: Sequence[TermChoice]) -> ChosenTerms:
+        """The best of choices in a row, if one peak is between falling sides: measures from the middle upwards."""
+        place = len(choices) // 2
+        here = self._measured(choices[place])
+        for step in (-1, 1):
+            while 0 <= place + step < len(choices):
+                there = self._measured(choices[place + step])
+                if mean(there.values) <= mean(here.values):
+                    break
+                place, here = place + step, there
+        return here
 
     def _with_prior(self, chosen: ChosenTerms) -> ChosenTerms:
         options = [
@@ -173,7 +186,12 @@ class TermSearch:
         return _more_than_an_error([chosen, *options])
 
     def _best(self, choices: Iterable[TermChoice]) -> ChosenTerms:
-        return max((ChosenTerms(one, self._measure(one)) for one in choices), key=lambda one: mean(one.values))
+        return max(map(self._measured, choices), key=lambda one: mean(one.values))
+
+    def _measured(self, choice: TermChoice) -> ChosenTerms:
+        if choice not in self._known:
+            self._known[choice] = self._measure(choice)
+        return ChosenTerms(choice, self._known[choice])
 
 
 def gains(better: Float64, worse: Float64) -> bool:
