@@ -9,8 +9,10 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from trainer.data.events import Events
-from trainer.data.matrix import item_similarities, training_matrix
+from trainer.data.matrix import history_matrix, item_similarities, training_matrix
+from trainer.data.popularity import recent_counts
 from trainer.data.split import Cases
+from trainer.data.transitions import TransitionSettings, transition_matrix
 from trainer.errors import DataError
 from twotower.arrays import Float32, Int64
 
@@ -19,11 +21,31 @@ Scorer = Callable[[Cases], Float32]
 
 # item-kNN reads this many latest interactions and multiplies the weight by this factor at each step back
 _LAST, _DECAY = 50, 0.8
+# the same for transitions
+_LAST_TRANSITIONS, _TRANSITION_DECAY = 10, 0.5
+_TRANSITIONS = TransitionSettings(
+    steps=10,
+    decay=0.8,
+    reverse=0.2,
+    source_power=0.5,
+    target_power=0.3,
+    max_gap_days=None,
+    kind_power=0.0,
+    keep=100,
+    repeats=False,
+)
+# half-life of recent popularity
+_RECENT_DAYS = 15.0
 
 
 def popularity_scorer(share: Float32) -> Scorer:
     """Gives every buyer the same scores."""
     return lambda cases: np.broadcast_to(share, (len(cases), len(share)))
+
+
+def recent_popularity_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
+    """Popularity of late: a buyer counts once for each product, half as much for each 15 days since."""
+    return popularity_scorer(recent_counts(events, train_stop, products, _RECENT_DAYS))
 
 
 def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
@@ -34,14 +56,23 @@ def item_knn_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
     similar = item_similarities(events, train_stop, products)
 
     def score(cases: Cases) -> Float32:
-        rows, columns, values = [], [], []
-        for row, (start, cut) in enumerate(zip(cases.start, cases.cut, strict=True)):
-            last = events.product[max(start, cut - _LAST) : cut][::-1]
-            rows += [row] * len(last)
-            columns += last.tolist()
-            values += (_DECAY ** np.arange(len(last))).tolist()
-        histories = sparse.csr_matrix((values, (rows, columns)), shape=(len(cases), products))
-        return np.asarray((histories @ similar).todense(), np.float32)
+        scores: Float32 = (history_matrix(events, cases, products, _LAST, _DECAY) @ similar).toarray()
+        return scores
+
+    return score
+
+
+def transitions_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
+    """How often other buyers took a product after those of this history, summed over the last 10 interactions.
+
+    Each interaction weighs half of the next newer one. Knows the 100 best followers of each product.
+    """
+    table = transition_matrix(events, train_stop, products, _TRANSITIONS)
+
+    def score(cases: Cases) -> Float32:
+        histories = history_matrix(events, cases, products, _LAST_TRANSITIONS, _TRANSITION_DECAY)
+        scores: Float32 = (histories @ table).toarray()
+        return scores
 
     return score
 

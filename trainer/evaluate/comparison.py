@@ -30,7 +30,11 @@ def fit_baselines(events: Events, stop: Int64, products: int, config: Evaluation
 
     Leaves out a baseline that is too large for this catalogue, and logs it.
     """
-    scorers = {"popularity": baselines.popularity_scorer(buyer_counts(events, stop, products))}
+    scorers = {
+        "popularity": baselines.popularity_scorer(buyer_counts(events, stop, products)),
+        "recent_popularity": baselines.recent_popularity_scorer(events, stop, products),
+        "transitions": baselines.transitions_scorer(events, stop, products),
+    }
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
         scorers["item_knn"] = baselines.item_knn_scorer(events, stop, products)
     else:

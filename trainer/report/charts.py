@@ -38,8 +38,10 @@ class System(NamedTuple):
 
 SYSTEMS = {
     "model": System("This model", "model", "o"),
+    "transitions": System("Transitions", "transitions", "v"),
     "item_knn": System("Item-kNN", "item-knn", "^"),
     "ease": System("EASE", "ease", "D"),
+    "recent_popularity": System("Recent popularity", "recent-popularity", "P"),
     "popularity": System("Popularity", "popularity", "s"),
 }
 

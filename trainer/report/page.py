@@ -71,6 +71,7 @@ def _results(metrics: dict[str, Any]) -> dict[str, Any]:
         "metric": metric,
         "systems": {name: system for name, system in charts.SYSTEMS.items() if name in test},
         "headline": wording.headline(comparisons),
+        "gate_baselines": wording.gate_baselines(test),
         "comparisons": comparisons,
         "curves": charts.curves(training["curve"], training["candidates"], metric, training["best_epoch"]),
         "intervals": charts.intervals(test, metrics["intervals"], _CHART_METRICS),

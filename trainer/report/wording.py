@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import UTC, datetime
 
+from trainer.evaluate.gate import GATE_BASELINES
 from trainer.evaluate.slices import script
 from trainer.report import charts
 from trainer.report.tables import BaselineComparison
@@ -36,8 +37,13 @@ def prose_name(system: str) -> str:
     return name if name.isupper() else name[0].lower() + name[1:]
 
 
-def _enumerate(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def gate_baselines(test: Container[str]) -> str:
+    """Names the tested baselines that the gate compares with: `popularity, item-kNN or transitions`."""
+    return _enumerate([prose_name(name) for name in GATE_BASELINES if name in test], "or")
+
+
+def _enumerate(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def percent(value: float, digits: int = 1) -> str:

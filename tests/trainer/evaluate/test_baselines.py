@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from trainer.data.events import Events
 from trainer.data.matrix import training_matrix
 from trainer.data.split import Cases
-from trainer.evaluate.baselines import ease_scorer, item_knn_scorer, popularity_scorer
+from trainer.evaluate.baselines import (
+    ease_scorer,
+    item_knn_scorer,
+    popularity_scorer,
+    recent_popularity_scorer,
+    transitions_scorer,
+)
+from twotower.events import DAY_MS
 
 WEIGHTS = np.array([0.0, 1.0, 5.0, 10.0], np.float32)
 PRODUCTS = 6
@@ -103,3 +110,30 @@ def test_ease_is_the_least_squares_solution_without_a_diagonal_whatever_the_bloc
     inverse = np.linalg.inv(taken.T @ taken + 5.0 * np.eye(1100))
     asked = training_matrix(events, events.start[1:] - 1, 1100).toarray()
     np.testing.assert_allclose(found, asked @ (np.eye(1100) - inverse / np.diag(inverse)), atol=1e-4)
+
+
+def test_transitions_score_what_others_took_after_the_newest_interactions() -> None:
+    # after 0 comes 1, twice; after 2 comes 3, once
+    events = events_of([[0, 1], [0, 1], [2, 3], [2, 0, 5], [4, 5]])
+    found = transitions_scorer(events, np.array([2, 4, 6, 7, 10]), PRODUCTS)(everyone(events))
+    # rows sum to 2 (0), .4 (1), 1 (2), .2 (3); products 1 and 0 have two buyers, product 3 one
+    after_0 = [0, 2 / 2**0.5 / 2**0.3, 0, 0, 0, 0]
+    after_2 = [0, 0, 0, 1, 0, 0]
+    assert found[0].tolist() == pytest.approx(after_0)
+    # half of what the older interaction says
+    assert found[3].tolist() == pytest.approx([one + two / 2 for one, two in zip(after_0, after_2, strict=True)])
+
+
+def test_transitions_read_only_the_last_ten_interactions() -> None:
+    events = events_of([[0, 1], [0, *[2] * 10, 3], [0, *[2] * 9, 3]])
+    found = transitions_scorer(events, np.array([2, 2, 14]), PRODUCTS)(everyone(events))
+    assert found[1, 1] == 0
+    assert found[2, 1] > 0
+
+
+def test_recent_popularity_halves_a_buyer_every_fifteen_days() -> None:
+    events = events_of([[0, 1, 1], [1, 2, 3]])._replace(time=np.array([0, 15, 30, 30, 60, 60]) * DAY_MS)
+    scores = recent_popularity_scorer(events, np.array([3, 5]), PRODUCTS)(everyone(events))
+    # the newest training event is of day 60; buyer 0's newer event with product 1 counts alone
+    wanted = [1 / 16, 1 / 4 + 1 / 4, 1, 0, 0, 0]
+    assert scores.tolist() == [pytest.approx(wanted)] * 2

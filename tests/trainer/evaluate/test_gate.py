@@ -55,6 +55,12 @@ def beside(difference: float, low: float, high: float, served: float = 0.2) -> d
         # clearly worse than a baseline
         ({"popularity": spread(0.1), "item_knn": spread(0.4)}, None, "warned", ["of item_knn, difference -0.1000"]),
         ({"popularity": spread(0.5)}, {"version": "old", "compared_cases": 0}, "refused", ["of popularity"]),
+        (
+            {"recent_popularity": spread(0.5), "transitions": spread(0.4)},
+            None,
+            "warned",
+            ["of recent_popularity, difference -0.2000", "of transitions, difference -0.1000"],
+        ),
         # worse, but within what chance does
         ({"item_knn": noisy(0.31)}, None, "passed", []),
         # EASE keeps nothing back

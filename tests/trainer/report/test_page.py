@@ -18,7 +18,7 @@ from trainer.errors import ReportError
 from trainer.report import charts
 from trainer.report.page import library_versions, render, write_report
 from trainer.report.tables import BaselineComparison, compare_with_baselines
-from trainer.report.wording import direction, headline, shown_metric, shown_value
+from trainer.report.wording import direction, gate_baselines, headline, shown_metric, shown_value
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch
@@ -114,7 +114,7 @@ def test_every_table_says_what_its_columns_are(page: Page) -> None:
 
 def test_the_page_shows_the_metrics_of_the_run(page: Page, version: Version) -> None:
     found, text = metrics_of(version), page.text()
-    for system in ("model", "popularity", "item_knn", "ease"):
+    for system in ("model", "popularity", "recent_popularity", "item_knn", "transitions", "ease"):
         low, high = found["intervals"][system]["ndcg@20"]
         assert f"{found['test'][system]['ndcg@20']:.3f} {low:.3f}–{high:.3f}" in text
     assert f"{found['similarity']['auc'] * 100:.1f} %" in text
@@ -292,6 +292,12 @@ def comparison(name: str, low: float, high: float) -> BaselineComparison:
 )
 def test_the_headline_answers_the_question(comparisons: list[BaselineComparison], line: str) -> None:
     assert headline(comparisons) == line
+
+
+def test_the_gates_baselines_are_named_as_far_as_they_were_tested() -> None:
+    tested = ["model", "popularity", "recent_popularity", "item_knn", "transitions", "ease"]
+    assert gate_baselines(tested) == "popularity, recent popularity, item-kNN or transitions"
+    assert gate_baselines(["model", "popularity", "ease"]) == "popularity"
 
 
 def test_baselines_are_compared_on_the_configured_metric_the_strongest_first() -> None:
