@@ -159,7 +159,8 @@ def _configuration(options: argparse.Namespace) -> Any:
     from trainer.config.loading import load_config
 
     settings = [f"threads={options.threads}", "evaluation.split=leave_last_out", "training.start=softmax"]
-    settings += [f"evaluation.max_buyers={options.asked}", "training.refit=false", *options.set]
+    settings += [f"evaluation.max_buyers={options.asked}", f"evaluation.validation_buyers={options.asked}"]
+    settings += ["training.refit=false", *options.set]
     return load_config([ROOT / "trainer/config/offline.yaml"], settings)
 
 

@@ -227,7 +227,7 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
     check_writable(layout)
     run = prepare(config, layout, [str(files[0])], [str(files[1])])
     seconds = clock.seconds
-    cases = sample(run.split.validation, config.evaluation.max_buyers, config.seed)
+    cases = sample(run.split.validation, config.evaluation.validation_buyers, config.seed)
     return Task(run, cases, device, options.minutes * 60, now, seconds)
 
 

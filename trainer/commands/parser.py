@@ -22,7 +22,7 @@ continues the work of the stages before it on the same files and configuration. 
 last checkpoint.
 
 exit codes: 0 done; 1 the machine failed (disk, memory); 2 the input, the configuration or the command is wrong;
-3 the publish gate kept the new version back because it clearly loses to popularity, item-kNN or the served version:
+3 the publish gate kept the new version back because it clearly loses to a baseline or the served version:
 CURRENT stays as it was, and `publish VERSION --force` publishes the version anyway.
 """
 

@@ -166,7 +166,9 @@ class Evaluation(Section):
     split: Literal["auto", "leave_last_out", "global_time"]
     test_days: Positive
     min_test_buyers: Count
-    max_buyers: Count
+    protocol: Literal["published", "refit"]
+    max_buyers: Annotated[int, Field(ge=0)]
+    validation_buyers: Count
     exclude_seen: bool
     metric: Literal["ndcg@10", "recall@10"]
     hidden_products: Share
@@ -216,6 +218,15 @@ class Config(Section):
             raise ValueError(
                 f"evaluation.hidden_products={share} with training.refit=false would publish a model "
                 "that has never seen those products: set training.refit=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Config:
+        if self.evaluation.protocol == "refit" and not self.training.refit:
+            raise ValueError(
+                "evaluation.protocol=refit with training.refit=false would test a refitted model and publish another: "
+                "set training.refit=true or evaluation.protocol=published"
             )
         return self
 

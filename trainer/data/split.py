@@ -25,10 +25,10 @@ class Cases(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Training events of the validated and of the tested model, and the cases of both evaluations.
+    """Where training stops, and the cases of validation and test.
 
-    The validated model trains on each buyer's events start..`train_stop` [buyers]. The tested model and the baselines
-    train on start..`test_stop` [buyers]: all events but the targets of the test. `note` says why this method was used.
+    The validated model trains on each buyer's events start..`train_stop` [buyers]. Events start..`test_stop` [buyers]
+    are all but the targets of the test. `note` says why this method was used.
     """
 
     method: str
@@ -161,8 +161,8 @@ def training_counts(events: Events, train_stop: Int64, products: int, min_events
 
 
 def sample(cases: Cases, limit: int, seed: int) -> Cases:
-    """At most `limit` cases, drawn at random and kept in order."""
-    if len(cases) <= limit:
+    """At most `limit` cases, drawn at random and kept in order; 0 = all."""
+    if not limit or len(cases) <= limit:
         return cases
     chosen = np.sort(np.random.default_rng(seed).choice(len(cases), limit, replace=False))
     return Cases(*(column[chosen] for column in cases))

@@ -37,7 +37,7 @@ def evaluate_run(run: Run) -> None:
     workspace, settings, data = run.workspace, run.config.evaluation, run.data
     seed, products = run.config.seed, len(run.data.products)
     require(workspace.tested.weights, "train")
-    stop = run.split.test_stop if run.config.training.refit else run.split.train_stop
+    stop = run.tested_stop
     cases = sampled_test_cases(run)
     model = load_model(run, workspace.tested.weights)
     scorers = {"model": _scorer(run, model)} | comparison.fit_baselines(run.events, stop, products, settings)
@@ -68,7 +68,9 @@ def evaluate_run(run: Run) -> None:
 def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
     """How the figures were measured, for the reader of the report."""
     config = run.config
+    is_refitted = config.evaluation.protocol == "refit"
     return {
+        "protocol": config.evaluation.protocol,
         "split": run.split.method,
         "reason": run.split.note,
         "test_days": config.evaluation.test_days if run.split.method == "global_time" else None,
@@ -77,10 +79,10 @@ def _protocol(run: Run, cases: Cases) -> dict[str, Any]:
         "ties": "seeded hash of the product id",
         "test_buyers": len(cases),
         "tested_model": "refitted on every event that the test does not ask for"
-        if config.training.refit
-        else "trained without the validation events",
+        if is_refitted
+        else "trained once, without the events of validation and test",
         "baselines": "fitted on the same events as the tested model",
-        "published_model": "refitted on all events" if config.training.refit else "the evaluated one",
+        "published_model": "refitted on all events" if config.training.refit else "the tested one",
         "hidden_products": int(run.hidden.sum()),
         "intervals": f"95 %, bootstrap over buyers, {config.evaluation.resamples} resamples",
         "seed": config.seed,

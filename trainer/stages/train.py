@@ -20,12 +20,14 @@ _FEW_PAIRS = 1000
 
 
 def train(run: Run) -> None:
-    """Selects a model on the validation set; with `refit` fits it again, once for the test and once on all events."""
+    """Selects a model on the validation set. With `training.refit` fits it again on all events, for publishing; with
+    `evaluation.protocol` refit once more, on all events but the targets of the test.
+    """
     config, split, workspace = run.config, run.split, run.workspace
     log.info(
         f"split {split.method} ({split.note}): {len(split.validation):,} validation, {len(split.test):,} test buyers"
     )
-    cases = sample(split.validation, config.evaluation.max_buyers, config.seed)
+    cases = sample(split.validation, config.evaluation.validation_buyers, config.seed)
     fitter = fitter_of(run)
     validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
     final_data = TrainingSet(run.events, split.train_stop)
@@ -34,11 +36,12 @@ def train(run: Run) -> None:
     for note in facts["notes"]:
         log.warning(note)
     tested = final = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
-    if config.training.refit:
+    if config.evaluation.protocol == "refit":
         log.info("refitting on all events but the test targets, for the test")
-        tested_data = TrainingSet(run.events, split.test_stop)
+        tested_data = TrainingSet(run.events, run.tested_stop)
         tested = refit_model(fitter, chosen, "tested", tested_data, workspace.tested_checkpoints)
         facts["tested_curve"] = tested.curve
+    if config.training.refit:
         log.info("refitting on all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
         final = refit_model(fitter, chosen, "refit", final_data, workspace.refit_checkpoints)

@@ -23,7 +23,7 @@ from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.terms import Terms, read_terms
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
-from twotower.arrays import Mask, UInt64
+from twotower.arrays import Int64, Mask, UInt64
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import Fusion
@@ -83,6 +83,11 @@ class Run:
     hidden: Mask
     ties: UInt64
     served: str
+
+    @property
+    def tested_stop(self) -> Int64:
+        """The tested model and the baselines train on each buyer's events before this index [buyers]."""
+        return self.split.train_stop if self.config.evaluation.protocol == "published" else self.split.test_stop
 
 
 def forget(config: Config, layout: Layout, name: str) -> None:

@@ -143,9 +143,9 @@ def test_configured_pairs_of_titles_are_as_similar_as_the_exported_graphs_say(un
 
 def test_without_refit_the_tested_model_is_published(unrefitted: Version) -> None:
     (run,) = (unrefitted.layout.root.parents[1] / "work" / "runs").iterdir()
-    assert unrefitted.layout.weights.read_bytes() == (run / "tested.safetensors").read_bytes()
+    assert unrefitted.layout.weights.read_bytes() == (run / "tested" / "model.safetensors").read_bytes()
     report = json.loads(unrefitted.layout.metrics.read_text())
-    assert report["protocol"]["published_model"] == "the evaluated one"
+    assert report["protocol"]["published_model"] == "the tested one"
 
 
 def test_products_are_stored_raw_with_their_share_of_all_events(version: Version) -> None:
@@ -187,7 +187,8 @@ def test_metrics_compare_the_model_with_baselines_and_name_the_protocol(version:
         assert {"recall@10", "recall@20", "ndcg@10", "mrr@10", "coverage@10"} <= set(report["test"][name])
     assert {"popularity@10", "new@10", "cases"} <= set(report["test"]["ease"])
     assert report["protocol"]["split"] == "leave_last_out"
-    assert report["protocol"]["tested_model"] == "refitted on every event that the test does not ask for"
+    assert report["protocol"]["protocol"] == "published"
+    assert report["protocol"]["tested_model"] == "trained once, without the events of validation and test"
     assert report["protocol"]["published_model"] == "refitted on all events"
     assert report["data"]["event_rows"] == 900 and report["data"]["buyers"] == 80
 
@@ -214,13 +215,28 @@ def test_metrics_hold_intervals_slices_similarity_and_the_gate(version: Version)
     assert version.manifest.gate == "off"
 
 
-def test_the_tested_model_learned_from_all_but_what_the_test_asks_for(version: Version) -> None:
+def test_the_published_model_learned_from_all_events(version: Version) -> None:
     (run,) = (small_run()[1] / "work" / "runs").iterdir()
     facts = json.loads((run / "training.json").read_text())
-    # 900 events of 80 buyers, each with three and more: one is asked for in the test, two while validating
-    assert len(facts["tested_curve"]) == len(facts["refit_curve"]) == facts["best_epoch"]
+    assert len(facts["refit_curve"]) == facts["best_epoch"] and "tested_curve" not in facts
     newest = max(int(row[3]) for row in event_rows()) * 1000
     assert facts["newest_event_ms"] == version.manifest.newest_event_ms == newest
+
+
+def test_the_protocol_refit_tests_a_model_that_learned_from_all_but_what_the_test_asks_for(version: Version) -> None:
+    artifacts = small_run("evaluation.protocol=refit")[1]
+    refitted = current(artifacts)
+    (run,) = (artifacts / "work" / "runs").iterdir()
+    facts = json.loads((run / "training.json").read_text())
+    assert len(facts["tested_curve"]) == len(facts["refit_curve"]) == facts["best_epoch"]
+    report, published = (json.loads(one.layout.metrics.read_text()) for one in (refitted, version))
+    assert report["protocol"]["tested_model"] == "refitted on every event that the test does not ask for"
+    # 80 buyers, each with three and more events: the baselines know one more of each
+    assert report["test"]["popularity"] != published["test"]["popularity"]
+    assert report["test"]["popularity"]["cases"] == published["test"]["popularity"]["cases"]
+    # validation and the model for all events are the same
+    assert report["training"]["candidates"] == published["training"]["candidates"]
+    assert refitted.layout.weights.read_bytes() == version.layout.weights.read_bytes()
 
 
 def half_of_the_nearest(version: Version, table: Float32, known: Mask, product: int) -> Float32:
@@ -265,8 +281,8 @@ def test_hidden_products_are_tested_as_new_ones_and_published_as_known(tmp_path:
     assert hidden["model"]["recall@100"] == 1.0 and hidden["item_knn"]["recall@10"] < warm["item_knn"]["recall@10"]
     (run,) = (tmp_path / "artifacts" / "work" / "runs").iterdir()
     drawn = draw_hidden(60, 0.1, seed=7)
-    for name, own in (("tested", False), ("version/model", True)):
-        table = load_file(run / f"{name}.safetensors")["item.product.weight"]
+    for name, own in (("tested", False), ("version", True)):
+        table = load_file(run / name / "model.safetensors")["item.product.weight"]
         for product in np.flatnonzero(drawn):
             expected = half_of_the_nearest(version, table, ~drawn, product)
             assert np.allclose(table[1 + product], expected, atol=1e-4) != own, (name, product)
@@ -278,10 +294,16 @@ def test_hidden_products_need_a_refit(tmp_path: Path, capsys: Capture) -> None:
     assert "evaluation.hidden_products=0.1 with training.refit=false" in capsys.readouterr().err
 
 
+def test_the_protocol_refit_needs_a_refit(tmp_path: Path, capsys: Capture) -> None:
+    settings = ["evaluation.protocol=refit", "training.refit=false"]
+    assert main(run_arguments(small_run()[0], tmp_path, settings=settings)) == 2
+    assert "evaluation.protocol=refit with training.refit=false" in capsys.readouterr().err
+
+
 def test_the_published_weights_are_the_refitted_ones(version: Version) -> None:
     (run,) = (small_run()[1] / "work" / "runs").iterdir()
     assert version.layout.weights.read_bytes() == (run / "version" / "model.safetensors").read_bytes()
-    evaluated, final = load_file(run / "tested.safetensors"), load_file(run / "version" / "model.safetensors")
+    evaluated, final = load_file(run / "tested" / "model.safetensors"), load_file(run / "version" / "model.safetensors")
     assert any(not np.array_equal(evaluated[name], final[name]) for name in final)
 
 
@@ -407,12 +429,7 @@ def test_buyers_of_one_event_each_teach_nothing_and_a_version_is_published_all_t
     assert main(run_arguments(shop, artifacts, settings=["training.min_steps=20"])) == 0
     version = current(artifacts)
     training = json.loads(version.layout.metrics.read_text())["training"]
-    assert (training["best_epoch"], training["curve"], training["tested_curve"], training["refit_curve"]) == (
-        0,
-        [],
-        [],
-        [],
-    )
+    assert (training["best_epoch"], training["curve"], training["refit_curve"]) == (0, [], [])
     assert version.manifest.notes[:2] == [
         "only 0 training pairs: the vectors depend on the texts, and hardly on what buyers did",
         "no buyer has enough events to validate on",
@@ -428,7 +445,7 @@ def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> Non
     assert (training["kind"], training["share"]) == ("blend", 0.7)
     assert set(training["candidates"]) == {"linear", "softmax", "blend"}
     # one head is refitted, for as many epochs as were best of two
-    assert len(training["tested_curve"]) == len(training["refit_curve"]) == training["best_epoch"] > 0
+    assert len(training["refit_curve"]) == training["best_epoch"] > 0
     vectors = np.load(version.layout.embeddings, allow_pickle=False)
     assert vectors.shape == (60, 16)
     # seven tenths of a product of vectors are the linear model's, in the first of two heads
