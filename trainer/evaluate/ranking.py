@@ -21,7 +21,7 @@ from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 
 CUTS = (10, 20, 100)
 # scores held in memory at once: cases x products
-_SCORES = 32_000_000
+_SCORES = 8_000_000
 
 
 class Ranks(NamedTuple):
@@ -48,25 +48,23 @@ def rank_targets(
     With `exclude_seen`, products of the history are ranked last, and targets among them are left out. Without `lists`,
     `top` is empty, which halves the time.
     """
-    # columns are in the order of `ties`: of two equal scores the left one wins
-    order = np.argsort(ties, kind="stable")
     place = np.empty(len(ties), np.int64)
-    place[order] = np.arange(len(ties))
+    place[np.argsort(ties, kind="stable")] = np.arange(len(ties))
     k = min(CUTS[0], len(ties)) if lists else 0
     chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
     parts = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
     for first in track(range(0, len(cases), chunk), name, unit="chunk"):
         part = Cases(*(column[first : first + chunk] for column in cases))
-        scores = np.asarray(scorer(part), np.float32)[:, order]  # [b, N], a copy
+        scores = np.array(scorer(part), np.float32)  # [b, N], a copy: the scorer may keep its own
         row, product = _targets(events, part)
         if exclude_seen:
             seen_row, seen_product = _seen(events, part)
-            scores[seen_row, place[seen_product]] = -np.inf
+            scores[seen_row, seen_product] = -np.inf
             # not by score: a scorer gives minus infinity to products that it does not know
             fresh = ~np.isin(row * len(ties) + product, seen_row * len(ties) + seen_product)
             row, product = row[fresh], product[fresh]
-        ranks = _ranks(scores, row, place[product])
-        parts.append(Ranks(row + first, ranks, order[_top(scores, k)], product))
+        ranks = _ranks(scores, place, row, product)
+        parts.append(Ranks(row + first, ranks, _top(scores, place, k), product))
     return Ranks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -194,29 +192,29 @@ def _seen(events: Events, cases: Cases) -> tuple[Int64, Int64]:
     return rows, np.concatenate(products)
 
 
-def _ranks(scores: Float32, row: Int64, column: Int64) -> Int64:
-    """Counts the products that rank above each target [P]; of equal scores the left column ranks first."""
+def _ranks(scores: Float32, place: Int64, row: Int64, product: Int64) -> Int64:
+    """Counts the products that rank above each target [P]; of equal scores the smaller `place` [N] ranks first."""
     ranks = np.empty(len(row), np.int64)
-    step = max(1, _SCORES // max(scores.shape[1], 1))
-    for start in range(0, len(row), step):
-        part = slice(start, start + step)
-        every, own = scores[row[part]], scores[row[part], column[part]][:, None]
-        level = (every == own) & (np.arange(scores.shape[1]) < column[part][:, None])
-        ranks[part] = ((every > own) | level).sum(axis=1)
+    # one row at a time stays in the processor's cache
+    for target, (case, own) in enumerate(zip(row.tolist(), product.tolist(), strict=True)):
+        every = scores[case]
+        ranks[target] = np.count_nonzero(every > every[own])
+        level = np.flatnonzero(every == every[own])
+        if len(level) > 1:
+            ranks[target] += np.count_nonzero(place[level] < place[own])
     return ranks
 
 
-def _top(scores: Float32, k: int) -> Int64:
-    """Returns the columns of the best `k` scores [B, k], best first; of equal scores the left column is first."""
+def _top(scores: Float32, place: Int64, k: int) -> Int64:
+    """Returns the best `k` products [B, k], best first; of equal scores the smaller `place` [N] is first."""
+    top = np.empty((len(scores), k), np.int64)
     if not k:
-        return np.empty((len(scores), 0), np.int64)
-    lowest = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k][:, None]  # the k-th best of each row
-    better, level = scores > lowest, scores == lowest
-    wanted = k - better.sum(axis=1, keepdims=True)
-    chosen = better | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= wanted))
-    columns = np.nonzero(chosen)[1].reshape(len(scores), k)
-    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(columns, order, axis=1)
+        return top
+    lowest = torch.topk(torch.from_numpy(scores), k, dim=1, sorted=False).values.numpy().min(axis=1)
+    for case, limit in enumerate(lowest):
+        chosen = np.flatnonzero(scores[case] >= limit)  # more than k if scores are equal to the k-th best
+        top[case] = chosen[np.lexsort((place[chosen], -scores[case, chosen]))[:k]]
+    return top
 
 
 def describe(means: dict[str, Any]) -> str:
