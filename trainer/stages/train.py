@@ -32,7 +32,10 @@ def train(run: Run) -> None:
     validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
     final_data = TrainingSet(run.events, split.train_stop)
     chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
-    facts = chosen.facts | {"refit": config.training.refit, "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)]}
+    facts = chosen.facts | {
+        "refit": config.training.refit,
+        "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)],
+    }
     for note in facts["notes"]:
         log.warning(note)
     tested = final = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
