@@ -33,6 +33,10 @@ from twotower.arrays import Float64
 log = logging.getLogger(__name__)
 
 
+# buyers who decide after which epoch the softmax is best
+_EPOCH_BUYERS = 5000
+# a blend is fitted unless one of its parts has less than this share of the other's metric
+_WORTH_BLENDING = 0.6
 # all kinds of model, the simplest first
 KINDS = ("popularity", "recent_popularity", "item_knn", "transitions", "linear", "softmax", "blend")
 
@@ -100,18 +104,17 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
     start = config.training.start
     linear: LinearCandidate | None = None
     softmax: FittedSoftmax | None = None
-    share = 0.0
+    share, term_fitter = 0.0, TermFitter(config, data, fitter.sizes.products)
     if start in ("linear", "blend") or (start == "auto" and validation.cases and _is_affordable(fitter, data)):
         linear = _linear_candidate(fitter, data, validation)
         candidates["linear"] = linear.candidate
     if start != "linear":
-        softmax = _fit_softmax(fitter, data, validation, folder)
+        softmax = _fit_softmax(fitter, term_fitter, data, validation, folder)
         weights = _serve_softmax(fitter, softmax.weights, data)
         candidates["softmax"] = Candidate(weights, validation.values(load_towers(weights, config.model)))
-    if linear and softmax and config.can_blend:
+    if linear and softmax and config.can_blend and (start == "blend" or _is_worth_blending(candidates)):
         head = _serve_softmax(fitter, last_head(softmax.weights), data)
         share, candidates["blend"] = _blend_candidate(fitter, linear, head, validation)
-    term_fitter = TermFitter(config, data, fitter.sizes.products)
     mixtures = _mix(fitter, term_fitter, candidates, validation)
     allowed = mixtures if start == "auto" else {start: mixtures[start]}
     kind = best_kind({name: one.values for name, one in allowed.items()})
@@ -197,6 +200,14 @@ def _named(choice: TermChoice) -> str:
     return " + ".join((["vectors"] if choice.vector_weight else []) + parts)
 
 
+def _is_worth_blending(candidates: Mapping[str, Candidate]) -> bool:
+    scores = [mean(one.values) for one in candidates.values()]
+    if min(scores) < _WORTH_BLENDING * max(scores):
+        log.info(f"no blend: one of its parts has {min(scores):.4f}, the other {max(scores):.4f}")
+        return False
+    return True
+
+
 def _is_affordable(fitter: Fitter, data: TrainingSet) -> bool:
     pairs = item_pairs(data.events, data.stop, fitter.sizes.products)
     if pairs > MOST_PAIRS:
@@ -233,12 +244,19 @@ def _linear_settings(config: Config) -> Any:
     return config.linear
 
 
-def _fit_softmax(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> FittedSoftmax:
-    """Trains the softmax; each epoch is validated as it would be served."""
+def _fit_softmax(
+    fitter: Fitter, terms: TermFitter, data: TrainingSet, validation: Validation, folder: Path
+) -> FittedSoftmax:
+    """Trains the softmax; each epoch is validated as it would be served: with the transitions that help it most."""
+    weights = (0.0, *fitter.config.neighbours.weights[1::2])
+    some = validation.sample(_EPOCH_BUYERS)
 
     def validate(model: TwoTower) -> float:
         served = _serve_softmax(fitter, model.state_dict(), data)
-        return validation.score(load_towers(served, fitter.config.model))
+        measure = some.measure_terms(load_towers(served, fitter.config.model), terms.fit)
+        decay = fitter.config.neighbours.history_decays[0]
+        choices = (TermChoice(table="transitions", table_weight=weight, decay=decay) for weight in weights)
+        return max(mean(measure(choice)) for choice in choices)
 
     return fitter.fit_softmax(data, folder, validate=validate if validation.cases else None)
 

@@ -100,7 +100,7 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
 ) -> None:
     made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]", "neighbours.weights=[]", "prior.weights=[]")
     # the linear model's, the softmax's, those of the two shares, then the mixtures': three vectors and four corners
-    levels = (0.1, 0.2, 0.3, 0.25, 0.1, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0)
+    levels = (0.15, 0.2, 0.3, 0.25, 0.15, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0)
     values = iter([level * (1.0 + np.arange(BUYERS)) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))
@@ -118,6 +118,17 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     linear_items, _ = vectors(closed, made, SPLIT.test)
     np.testing.assert_allclose(items[:, :8], linear_items * 0.6**0.5, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(items[:, 8:], axis=1), 0.4**0.5, atol=1e-6)
+
+
+def test_a_blend_is_not_fitted_if_one_part_is_far_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
+) -> None:
+    values = iter([np.full(BUYERS, level) for level in (0.1, 0.2, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0)])
+    monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
+    monkeypatch.setattr(Validation, "values", lambda *_: next(values))
+    chosen = selected(fitter(*BLENDED), tmp_path)
+    assert list(chosen.facts["vectors_alone"]) == ["linear", "softmax"]
+    assert "no blend: one of its parts has 0.1000, the other 0.2000" in logged.messages
 
 
 @pytest.mark.parametrize(
