@@ -96,7 +96,7 @@ SLOW = [
 
 def final(artifacts: Path) -> dict[str, bytes]:
     (run,) = (artifacts / "work" / "runs").iterdir()
-    return {name: (run / name).read_bytes() for name in ("tested" / "model.safetensors", "version/model.safetensors")}
+    return {name: (run / name).read_bytes() for name in ("tested/model.safetensors", "version/model.safetensors")}
 
 
 def run_and_kill(command: list[str], artifacts: Path, folder: str, after: int) -> list[str]:
