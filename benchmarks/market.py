@@ -23,7 +23,7 @@ from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import SCHEMA, IndexSpec, IndexStep, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, Fusion, IndexSpec, IndexStep, Manifest, TextSearch
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, open_version
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
@@ -103,6 +103,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         gate="off",
         newest_event_ms=None,
         index=spec,
+        fusion=Fusion(),
         text_search=TextSearch(index=text_spec, titles=0, found_first=0.0, found_in_ten=0.0, noise=0.0),
         files={},
         encoder_files={},

@@ -18,7 +18,7 @@ from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout as EncoderFiles
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import SCHEMA, FileEntry, IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
@@ -124,6 +124,7 @@ def build_version(
             gate="off",
             newest_event_ms=None,
             index=IndexSpec(),
+            fusion=Fusion(),
             text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
             files={},
             encoder_files=entries(encoder.root),
