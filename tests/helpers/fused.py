@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.arrays import Float32, Float64
+from twotower.artifact.catalogue import Product
 from twotower.artifact.manifest import Fusion
 from twotower.search.neighbours import NeighbourTable
 
@@ -29,6 +30,15 @@ def sparse(following: Float32) -> NeighbourTable:
     products, rows = np.nonzero(following)
     offsets = np.searchsorted(products, np.arange(len(following) + 1))
     return NeighbourTable(offsets, rows.astype(np.int32), following[products, rows])
+
+
+def tiny_parts(fusion: Fusion, products: Sequence[Product], seed: int = 0) -> Parts:
+    """The parts of the tiny versions: each product but every fifth is followed by some four others."""
+    draw, size = np.random.default_rng([seed, 9]), len(products)
+    following = draw.random((size, size), np.float32) * (draw.random((size, size)) < 4 / size)
+    following[::5] = 0
+    shares = np.array([one.popularity for one in products])
+    return Parts(fusion, following, np.sqrt(shares / shares.max()).astype(np.float32))
 
 
 def fused_scores(parts: Parts, vectors: Float32, query: Float32, history: Sequence[int]) -> Float64:

@@ -18,12 +18,14 @@ from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.fused_score import FusedScore
 from twotower.search.neighbours import History, SparseScores
 from twotower.search.ranking import Hits, best_first, inner_products, outside
-from twotower.search.vector_index import VectorIndex
+from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
 # what is added to the scores is kept for so many products x queries at a time
 _ADDED = 8_000_000
 # with a prior, the lists are read to this many times k at first, and to this many times more in each further round
 _FIRST, _FURTHER = 2, 4
+# the time of adding one entry of the table of neighbours to a score
+_ENTRY_MS = 1e-5
 
 
 class _Lists(NamedTuple):
@@ -55,6 +57,19 @@ class FusedSearch:
         self._score = score
         # all rows, best prior first
         self._by_prior: Int64 = np.arange(index.size) if score.base is None else np.argsort(-score.base, kind="stable")
+
+    def milliseconds(self, queries: int) -> float:
+        """About how long an unfiltered search for so many queries takes."""
+        entries = self._score.entries_per_history
+        each = entries * _ENTRY_MS
+        if not self._score.vector_weight:
+            return queries * each
+        if self._index.is_exact:
+            return self._index.milliseconds(queries) + queries * each
+        # a prior mostly takes a second round; the neighbours' vectors are read
+        rounds = 1 if self._score.base is None else 2
+        reading = entries * self._index.dimension / FLOATS_IN_A_MILLISECOND
+        return rounds * (self._index.milliseconds(queries) + queries * (each + reading))
 
     def search(
         self,

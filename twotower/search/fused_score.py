@@ -17,12 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int32
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
 from twotower.search.neighbours import History, NeighbourTable, SparseScores, step_weights, sum_rows
+
+_NOBODY = np.empty(0, np.int32)
 
 
 class FusedScore:
@@ -34,15 +36,11 @@ class FusedScore:
     def __init__(self, fusion: Fusion, size: int, neighbours: NeighbourTable | None, prior: Float32 | None) -> None:
         """`size` is N; `prior` [N]. A part without weight is not computed and may be None.
 
-        Raises CorruptArtifact if a part with a weight is missing or does not fit.
+        Raises CorruptArtifact if a part with a weight is missing or is of another number of products.
         """
-        if fusion.neighbour_weight:
-            if neighbours is None:
-                raise CorruptArtifact(f"no neighbours are there, their weight is {fusion.neighbour_weight}")
-            neighbours.check(size)
         self.size = size
         self.vector_weight = np.float32(fusion.vector_weight)
-        self.neighbours = neighbours if fusion.neighbour_weight else None
+        self.neighbours = _fitting(neighbours, fusion.neighbour_weight, size) if fusion.neighbour_weight else None
         self.base = _weighted(prior, fusion.prior_weight, size) if fusion.prior_weight else None
         self.steps = fusion.steps
         self._weights = step_weights(fusion.steps, fusion.decay, fusion.neighbour_weight)
@@ -50,15 +48,28 @@ class FusedScore:
     @classmethod
     def load(cls, version: Version) -> FusedScore:
         """Maps the files of a version's score; they must be verified. Raises CorruptArtifact if one does not fit."""
-        files, fusion = version.layout, version.manifest.fusion
-        neighbours = NeighbourTable.load(files) if fusion.neighbour_weight else None
-        prior = _load_prior(files.prior) if fusion.prior_weight else None
-        return cls(fusion, version.manifest.products, neighbours, prior)
+        files, fusion, size = version.layout, version.manifest.fusion, version.manifest.products
+        neighbours = prior = None
+        if fusion.neighbour_weight:
+            neighbours = NeighbourTable.load(files)
+            neighbours.check(size)
+        if fusion.prior_weight:
+            prior = load_prior(files)
+        return cls(fusion, size, neighbours, prior)
 
     @property
     def is_plain(self) -> bool:
         """True if the score is the weighted inner product alone."""
-        return self.neighbours is None and self.base is None
+        return self.neighbours is None and self.base is None and bool(self.vector_weight > 0)
+
+    @property
+    def entries_per_history(self) -> float:
+        """How many entries of the table of neighbours a long history adds up, on average."""
+        return 0.0 if self.neighbours is None else self.steps * len(self.neighbours.rows) / max(self.size, 1)
+
+    def followers(self, product: int) -> Int32:
+        """The rows of the products that are known to follow one, rising."""
+        return _NOBODY if self.neighbours is None else self.neighbours.following(product)
 
     def added(self, histories: Sequence[History]) -> Float32:
         """What the scores of all products hold beside the weighted inner products, for each history [B, N]."""
@@ -84,12 +95,21 @@ def fused_files(files: VersionLayout, fusion: Fusion) -> list[Path]:
     return (table if fusion.neighbour_weight else []) + ([files.prior] if fusion.prior_weight else [])
 
 
-def _load_prior(path: Path) -> Float32:
+def load_prior(files: VersionLayout) -> Float32:
+    """Reads a version's prior [N]; the file must be verified. Raises CorruptArtifact if it cannot be read."""
     try:
-        prior: Float32 = np.load(path, allow_pickle=False)
+        prior: Float32 = np.load(files.prior, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise CorruptArtifact(f"{path} cannot be read: {error}") from error
+        raise CorruptArtifact(f"{files.prior} cannot be read: {error}") from error
     return prior
+
+
+def _fitting(neighbours: NeighbourTable | None, weight: float, size: int) -> NeighbourTable:
+    if neighbours is None:
+        raise CorruptArtifact(f"no neighbours are there, their weight is {weight}")
+    if len(neighbours.offsets) != size + 1:
+        raise CorruptArtifact(f"neighbour_offsets holds {len(neighbours.offsets)} numbers for {size} products")
+    return neighbours
 
 
 def _weighted(prior: Float32 | None, weight: float, size: int) -> Float32:

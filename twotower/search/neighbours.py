@@ -89,6 +89,10 @@ class NeighbourTable:
             self.scores, ~((self.scores > 0) & (self.scores < np.inf)), "neighbour_scores", "no finite number above 0"
         )
 
+    def following(self, product: int) -> Int32:
+        """The rows of a product's neighbours, rising."""
+        return self.rows[self.offsets[product] : self.offsets[product + 1]]
+
     def score_history(self, history: History, steps: int, decay: float) -> SparseScores:
         """The sums of `decay`^i x the scores of the neighbours of product i, for i = 0 (newest) to `steps` - 1."""
         return sum_rows(self.entries([history], step_weights(steps, decay)))

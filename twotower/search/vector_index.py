@@ -22,7 +22,7 @@ from twotower.search.ranking import Hits, inner_products
 
 # how many floats of vectors an exact search for one query reads in a millisecond, and the share of its time that each
 # further query of a batch takes
-_FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
+FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
 FLAT = IndexSpec()
 
 
@@ -108,7 +108,7 @@ class VectorIndex:
         """About how long an unfiltered search for so many queries takes."""
         if not self.is_exact:
             return float(queries)
-        one = self.vectors.size / _FLOATS_IN_A_MILLISECOND
+        one = self.vectors.size / FLOATS_IN_A_MILLISECOND
         return one * (1 + (queries - 1) * _FURTHER_QUERY)
 
     def search(
