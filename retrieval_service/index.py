@@ -10,13 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.settings import RetrievalSettings
-from twotower.arrays import Float32, Int64, Mask
+from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.events import Interaction
 from twotower.search.diversity import candidates, check_diversity, diversify
+from twotower.search.fused import FusedSearch
+from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.vector_index import VectorIndex, unit_rows
+from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
 
 MAX_K = 1000
@@ -36,26 +41,31 @@ class Filter(NamedTuple):
 class Query(NamedTuple):
     """What a caller asks for: `k` products, 1 to 1,000, none of them excluded, all of them passing the filter.
 
-    `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect.
+    `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect. `history` is packed
+    (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
+    `follows` names a product instead: those that buyers take after it come first.
     """
 
     k: int
     excluded_ids: Sequence[str] = ()
     filter: Filter = Filter()
     diversity: float = 0.0
+    history: str = ""
+    follows: str = ""
 
 
 class Answer(NamedTuple):
     """min(k, allowed) products, best first (with diversity, in the order chosen), and their scores [K].
 
     `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best score is no
-    higher than random letters reach.
+    higher than random letters reach. `followers`: how many of the products are neighbours of the one in `follows`.
     """
 
     product_ids: list[str]
     scores: Float32
     unknown_filter_values: list[str]
     is_below_noise: bool = False
+    followers: int = 0
 
 
 NO_FILTER = Filter()
@@ -116,7 +126,10 @@ class ProductIndex:
     Every method takes a whole batch, blocks, and may be called from several threads.
     """
 
-    def __init__(self, index: VectorIndex, texts: Texts, rows: Mapping[str, int], catalogue: Catalogue) -> None:
+    def __init__(
+        self, index: VectorIndex, score: FusedScore, texts: Texts, rows: Mapping[str, int], catalogue: Catalogue
+    ) -> None:
+        """Raises CorruptArtifact if they are of different numbers of products."""
         columns = catalogue.columns()
         if not index.size == len(rows) == len(columns.popularity):
             raise CorruptArtifact(
@@ -127,6 +140,7 @@ class ProductIndex:
             raise CorruptArtifact(f"the index holds {index.size} products, the text index {texts.vectors.size}")
         fold = Normaliser.profile("full")
         self._index = index
+        self._rankings = Rankings(index, score, rows)
         self._texts = texts
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
@@ -139,36 +153,59 @@ class ProductIndex:
 
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
-        return self._index.milliseconds(queries)
+        return self._rankings.fused.milliseconds(queries)
 
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
-        """The nearest products to each of `vectors` [B, D] by inner product; one answer per query, in order.
+        """The best products for each of `vectors` [B, D]; one answer per query, in order.
 
-        Queries with equal filters are searched together. Raises InvalidInput if the numbers of vectors and queries
-        differ, and for a wrong dimension, k or diversity, or a number that is not finite.
+        Queries that rank alike under equal filters are searched together. Raises InvalidInput if the numbers of vectors
+        and queries differ, and for a wrong dimension, k, diversity or history, or a number that is not finite.
         """
-        return self._search(self._index, vectors, queries, -math.inf)
+        _check(self._index, vectors, queries)
+        rankings = [
+            self._rankings.read(one.history, one.follows, f"queries[{place}]") for place, one in enumerate(queries)
+        ]
+        return self._search(self._index, vectors, queries, rankings, -math.inf)
 
     def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
-        """Like `search`, by the cosines of text vectors [B, E] with the text vectors of the products."""
-        return self._search(self._texts.vectors, unit_rows(vectors), queries, self._texts.noise)
+        """Like `search`, by the cosines of text vectors [B, E] with the text vectors of the products.
 
-    def _search(self, index: VectorIndex, vectors: Float32, queries: Sequence[Query], noise: float) -> list[Answer]:
-        _check(index, vectors, queries)
-        by_filter: dict[Filter, list[int]] = defaultdict(list)
+        Raises InvalidInput for a query with a history, too: it would have no effect.
+        """
+        _check(self._texts.vectors, vectors, queries)
         for place, query in enumerate(queries):
-            by_filter[query.filter].append(place)
+            for field, value in (("history", query.history), ("follows", query.follows)):
+                if value:
+                    raise InvalidInput(f"queries[{place}].{field}", value, "has no effect on a search by text")
+        rankings = [BY_VECTOR] * len(queries)
+        return self._search(self._texts.vectors, unit_rows(vectors), queries, rankings, self._texts.noise)
+
+    def _search(
+        self,
+        index: VectorIndex,
+        vectors: Float32,
+        queries: Sequence[Query],
+        rankings: Sequence[Ranking],
+        noise: float,
+    ) -> list[Answer]:
+        together: dict[tuple[Filter, FusedSearch | None], list[int]] = defaultdict(list)
+        for place, query in enumerate(queries):
+            together[query.filter, rankings[place].fused].append(place)
         answers: dict[int, Answer] = {}
-        for wanted, places in by_filter.items():
+        for (wanted, fused), places in together.items():
             allowed = self._filter(wanted)
             here = [queries[place] for place in places]
-            asked = vectors if len(by_filter) == 1 else vectors[places]
+            asked = vectors if len(together) == 1 else vectors[places]
             ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
-            found = index.search(asked, ks, excluded, allowed.mask)
+            if fused is None:
+                found = index.search(asked, ks, excluded, allowed.mask)
+            else:
+                found = fused.search(asked, [rankings[place].history for place in places], ks, excluded, allowed.mask)
             for place, query, hits in zip(places, here, found, strict=True):
                 chosen = diversify(hits, index, query.k, query.diversity)
                 below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below)
+                followers = _count(chosen.rows, rankings[place].followers)
+                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -222,8 +259,15 @@ class ProductIndex:
             return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
-    def _answer(self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False) -> Answer:
-        return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise)
+    def _answer(
+        self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False, followers: int = 0
+    ) -> Answer:
+        return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise, followers)
+
+
+def _count(rows: Int64, wanted: Int32) -> int:
+    # most queries follow no product, and even an empty `np.isin` costs some microseconds
+    return int(np.isin(rows, wanted).sum()) if len(wanted) else 0
 
 
 def _check(index: VectorIndex, vectors: Float32, queries: Sequence[Query]) -> None:
@@ -253,16 +297,17 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
     Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
-    version.check(
-        files.index, files.embeddings, files.ids, files.products, *([version.nearest] if version.nearest else [])
-    )
+    version.check(files.index, files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
+    if version.nearest:
+        version.check(version.nearest)
     index = VectorIndex.load(files.index, files.embeddings, manifest.index, nearest=version.nearest)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    products = ProductIndex(index, _texts(version), read_product_rows(files.ids), Catalogue(files.products))
+    rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
+    products = ProductIndex(index, FusedScore.load(version), _texts(version), rows, catalogue)
     _warm(version, products, np.array(index.vectors[:1]))
     return products
 
@@ -281,9 +326,11 @@ def _texts(version: Version) -> Texts:
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:
     """Runs one search of each kind, and checks that the catalogue knows the most popular product."""
     plain, filtered = Query(10), Query(10, filter=Filter(in_stock=True))
-    products.search(vectors, [plain])
-    products.search(vectors.repeat(2, axis=0), [plain, plain])
-    products.search(vectors, [filtered])
     first = products.popular([plain])[0].product_ids[:1]
+    event = next(iter(version.manifest.event_weights))
+    history = Query(10, history=pack_history([Interaction(one, event, 0) for one in first]))
+    for query in (plain, filtered, history):
+        products.search(vectors, [query])
+        products.search(vectors.repeat(2, axis=0), [query, query])
     if any(product is None for product in products.lookup(first)):
         raise CorruptArtifact(f"{version.layout.products} lacks {first[0]!r}, which product_ids.npy lists")

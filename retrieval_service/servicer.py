@@ -19,8 +19,9 @@ from twotower.serving.server import GrpcService
 from twotower.serving.telemetry import CALL_ROWS
 from twotower.serving.workers import Workers
 
-# a short request: at most this many products wanted and excluded by a query, and this many queries
-_FEW, _FEW_QUERIES = 200, 64
+# a short request: at most this many products wanted and excluded by a query, this many queries, and this many
+# characters of histories, which take 4 ms if most of their products are unknown
+_FEW, _FEW_QUERIES, _FEW_CHARACTERS = 200, 64, 512 << 10
 # milliseconds that a search may take on the event loop
 _SHORT_MS = 8
 
@@ -89,11 +90,13 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
 
 
 def is_short(request: retrieval_pb2.SearchRequest) -> bool:
-    """True for few queries without filter and diversity, each for few products.
+    """True for few queries without filter and diversity, each for few products, and no long histories.
 
     For more products, an approximate index may have to scan all of them.
     """
-    return len(request.queries) <= _FEW_QUERIES and all(
+    if len(request.queries) > _FEW_QUERIES or sum(len(one.history) for one in request.queries) > _FEW_CHARACTERS:
+        return False
+    return all(
         one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER and not one.diversity
         for one in request.queries
     )
@@ -129,7 +132,7 @@ def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRe
 
 
 def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
-    return [Query(one.k, one.excluded_ids, _filter(one), one.diversity) for one in messages]
+    return [Query(one.k, one.excluded_ids, _filter(one), one.diversity, one.history, one.follows) for one in messages]
 
 
 def _filter(query: retrieval_pb2.Query) -> Filter:
@@ -147,6 +150,7 @@ def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
         scores=wire.pack_scores(answer.scores),
         unknown_filter_values=answer.unknown_filter_values,
         is_below_noise=answer.is_below_noise,
+        followers=answer.followers,
     )
 
 

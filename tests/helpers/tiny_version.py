@@ -12,13 +12,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.helpers.fused import tiny_parts
 from trainer.index.nearest_graph import write_nearest
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout as EncoderFiles
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import SCHEMA, FileEntry, IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
@@ -30,6 +31,7 @@ from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
 TEXT_DIMENSION = 12
+VECTORS_ALONE = Fusion()
 NGRAMS = NgramSpec(minimum=2, maximum=4, buckets=512, length=256)
 HALF_LIFE_DAYS = 30.0
 # in twelve random dimensions a cosine by chance is not small
@@ -89,11 +91,13 @@ def build_version(
     publish: bool = True,
     noise: float = NOISE,
     blank: bool = False,
+    fusion: Fusion = VECTORS_ALONE,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
-    the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0".
+    the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
+    those of `tests.helpers.fused`.
     """
     layout = Layout(artifacts)
     items = catalogue(products)
@@ -105,6 +109,11 @@ def build_version(
             vectors = np.load(files.embeddings)
             vectors[0] = 0
             np.save(files.embeddings, vectors)
+        parts = tiny_parts(fusion, items, seed)
+        if fusion.neighbour_weight:
+            parts.table.save(files)
+        if fusion.prior_weight:
+            np.save(files.prior, parts.prior)
         return Manifest(
             schema_version=SCHEMA,
             version=name,
@@ -124,6 +133,7 @@ def build_version(
             gate="off",
             newest_event_ms=None,
             index=IndexSpec(),
+            fusion=fusion,
             text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
             files={},
             encoder_files=entries(encoder.root),

@@ -26,6 +26,8 @@ from trainer.config.schema import Index
 from trainer.index.build import build, item_queries
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
+from twotower.artifact.manifest import Fusion
+from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
 
 
@@ -47,7 +49,9 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(tiny: Path, stored: Fl
     spec = made.spec.model_copy(update={"exact_rows": exact_rows})
     files = opened(tiny).layout
     index, rows = VectorIndex(made.index, stored, spec), {one.id: one.row for one in PRODUCTS}
-    products = ProductIndex(index, Texts(index, 0.0), rows, Catalogue(files.products))
+    products = ProductIndex(
+        index, FusedScore(Fusion(), index.size, None, None), Texts(index, 0.0), rows, Catalogue(files.products)
+    )
     asked = [(wanted, k) for wanted in (*FILTERS, Filter()) for k in (3, 1000)]
     answers = products.search(stored[: len(asked)], [Query(k, ["p6"], wanted) for wanted, k in asked])
     for place, (wanted, k) in enumerate(asked):
@@ -109,7 +113,11 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, Fl
     index = faiss.IndexFlatIP(4)
     index.add(vectors)
     rows, flat = {one.id: one.row for one in products}, VectorIndex(index, vectors)
-    return ProductIndex(flat, Texts(flat, 0.0), rows, Catalogue(path)), vectors, products
+    return (
+        ProductIndex(flat, FusedScore(Fusion(), flat.size, None, None), Texts(flat, 0.0), rows, Catalogue(path)),
+        vectors,
+        products,
+    )
 
 
 @settings(max_examples=100, deadline=None)

@@ -17,8 +17,10 @@ from tests.helpers.retrieval import (
 )
 from tests.helpers.tiny_version import build_version
 from twotower.artifact.catalogue import Catalogue, write_catalogue
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
+from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
 
 OPENED = [
@@ -76,4 +78,6 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
     index.add(vectors)
     rows, flat = {one.id: one.row for one in PRODUCTS}, VectorIndex(index, vectors)
     with pytest.raises(CorruptArtifact, match=r"index holds 40 products, the list of ids 40, products\.sqlite 39"):
-        ProductIndex(flat, Texts(flat, 0.0), rows, Catalogue(tmp_path / "p.sqlite"))
+        ProductIndex(
+            flat, FusedScore(Fusion(), flat.size, None, None), Texts(flat, 0.0), rows, Catalogue(tmp_path / "p.sqlite")
+        )

@@ -11,6 +11,8 @@ from onnx import TensorProto, helper
 def write_nearest(embeddings: Path, path: Path) -> None:
     """Writes a graph from queries [B, D] and k [1] to the scores and rows [B, k] of the nearest products, best first.
 
+    A score is the inner product plus its number in `added` [B, N], or [1, 1] for the same number everywhere.
+
     The graph has no vectors of its own: it reads the file `embeddings` [N, D], which must be in the same folder.
     """
     vectors = np.load(embeddings, mmap_mode="r", allow_pickle=False)
@@ -26,13 +28,14 @@ def write_nearest(embeddings: Path, path: Path) -> None:
         table.external_data.add(key=key, value=str(value))
     graph = helper.make_graph(
         [
-            helper.make_node("Gemm", ["queries", "vectors"], ["all_scores"], transB=1),  # [B, N]
+            helper.make_node("Gemm", ["queries", "vectors", "added"], ["all_scores"], transB=1),  # [B, N]
             helper.make_node("TopK", ["all_scores", "k"], ["scores", "rows"]),
         ],
         "nearest_products",
         [
             helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["batch", vectors.shape[1]]),
             helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
+            helper.make_tensor_value_info("added", TensorProto.FLOAT, ["added_rows", "added_columns"]),
         ],
         [
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", "k"]),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA = 1
 
@@ -73,18 +73,19 @@ class TextSearch(BaseModel):
 
 
 class Fusion(BaseModel):
-    """The weights of a score's parts: the vectors' inner product, the neighbours of the history, and the prior.
+    """How the parts of a score are weighted: inner product of the vectors, neighbours of the history, and prior.
 
-    `steps`: newest interactions whose neighbours count. `decay`: weight of one relative to the next newer one.
+    `steps`: newest interactions whose neighbours count. `decay`: weight of one relative to the next newer one. A part
+    whose weight is 0 has no files. `twotower.search.fused_score` computes the score.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    vector_weight: float = 1.0
-    neighbour_weight: float = 0.0
-    steps: int = 10
-    decay: float = 0.5
-    prior_weight: float = 0.0
+    vector_weight: Annotated[float, Field(ge=0)] = 1.0
+    neighbour_weight: Annotated[float, Field(ge=0)] = 0.0
+    steps: Annotated[int, Field(ge=1)] = 10
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5
+    prior_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Manifest(BaseModel):

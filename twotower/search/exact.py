@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ _TOGETHER = 64
 _NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
+class _Rough(NamedTuple):
+    """Fetched rows [B, F], best first, and their scores; `final`: as `inner_products` sums them, to the last bit."""
+
+    rows: Int64
+    scores: Float32
+    final: bool
+
+
 class ExactSearch:
     """Finds the true best rows of vectors [N, D]; `nearest` is the graph of a small catalogue, if there is one."""
 
@@ -33,14 +42,14 @@ class ExactSearch:
         self._nearest = nearest
         faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
 
-    def search(self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64]) -> dict[int, Hits]:
+    def search(
+        self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], added: Float32 | None = None
+    ) -> dict[int, Hits]:
         """The best `k` rows of each query [B, D], none of them excluded (sorted rows).
 
-        A query has no answer here, and needs a scan, if it excludes too many rows or if rounding might decide which
-        row is the k-th.
+        `added` [B, N] is added to the inner products. A query has no answer here, and needs a scan, if it excludes too
+        many rows or if rounding might decide which row is the k-th.
         """
-        import faiss
-
         size = len(self._vectors)
         fetch = [min(k + len(rows) + SPARE, size) for k, rows in zip(ks, excluded, strict=True)]
         narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
@@ -48,19 +57,17 @@ class ExactSearch:
             return {}
         if len(narrow) < len(fetch):
             queries, ks, excluded = queries[narrow], [ks[row] for row in narrow], [excluded[row] for row in narrow]
+            added = None if added is None else added[narrow]
         count = max(fetch[row] for row in narrow)
-        if self._nearest is not None and 1 < len(queries) <= _TOGETHER:
-            scores, rows = self._nearest.search(queries, count)
-            final = False
-        else:
-            scores, rows = faiss.knn(queries, self._vectors, count, faiss.METRIC_INNER_PRODUCT)
-            # without BLAS, FAISS sums each product by itself, as `inner_products` does
-            final = queries.size < _BLAS_FROM
-        found = self._settle(queries, rows, scores, ks, excluded, final)
+        rough = self._find(queries, count, added)
+        found = self._settle(queries, rough, ks, excluded, added)
         return {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
 
-    def scan(self, query: Float32, allowed: Int64, k: int, excluded: Int64) -> Hits:
-        """The best `k` of the `allowed` rows for one query [D]; reads no other row. `excluded` is sorted."""
+    def scan(self, query: Float32, allowed: Int64, k: int, excluded: Int64, added: Float32 | None = None) -> Hits:
+        """The best `k` of the `allowed` rows for one query [D]; reads no other row. `excluded` is sorted.
+
+        `added` [N] is added to the inner products.
+        """
         if len(excluded):
             allowed = allowed[outside(allowed, excluded)]
         if not len(allowed) or k <= 0:
@@ -68,26 +75,63 @@ class ExactSearch:
         if k < len(allowed) == len(self._vectors):
             # BLAS is twice as fast over all rows, but its last digits depend on how many rows there are
             rough = self._vectors @ query
+            if added is not None:
+                rough += added
             kth = np.partition(rough, len(rough) - k)[len(rough) - k]
-            allowed = allowed[rough >= kth - _ROUNDING * float(np.linalg.norm(query))]
+            spare = _ROUNDING * float(np.linalg.norm(query))
+            if added is not None:
+                spare = 2 * spare + _ROUNDING * abs(float(kth))
+            allowed = allowed[rough >= kth - spare]
         scores = inner_products(self._vectors, query[None], allowed[None])[0]
+        if added is not None:
+            scores += added[allowed]
         if 2 * k < len(allowed):
             kept = np.flatnonzero(scores >= np.partition(scores, len(allowed) - k)[len(allowed) - k])
             allowed, scores = allowed[kept], scores[kept]
         rows, scores = best_first(allowed[None], scores[None])
         return Hits(rows[0, :k], scores[0, :k])
 
+    def _find(self, queries: Float32, count: int, added: Float32 | None) -> _Rough:
+        """The best `count` rows of each query [B, D]."""
+        import faiss
+
+        # FAISS can add nothing
+        if self._nearest is not None and (1 if added is None else 0) < len(queries) <= _TOGETHER:
+            scores, rows = self._nearest.search(queries, count, added)
+        elif added is not None:
+            every, scores = np.arange(len(queries))[:, None], queries @ self._vectors.T
+            scores += added
+            rows = np.argpartition(scores, -count, axis=1)[:, -count:]
+            # best first, as the others answer
+            rows = rows[every, np.argsort(-scores[every, rows], axis=1)]
+            scores = scores[every, rows]
+        else:
+            scores, rows = faiss.knn(queries, self._vectors, count, faiss.METRIC_INNER_PRODUCT)
+            # without BLAS, FAISS sums each product by itself, as `inner_products` does
+            return _Rough(rows, scores, final=queries.size < _BLAS_FROM)
+        return _Rough(rows, scores, final=False)
+
     def _settle(
-        self, queries: Float32, rows: Int64, scores: Float32, ks: Sequence[int], excluded: Sequence[Int64], final: bool
+        self,
+        queries: Float32,
+        rough: _Rough,
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        added: Float32 | None,
     ) -> list[Hits | None]:
         """The best `k` of each query's fetched rows [B, F]; None if a row that was not fetched might belong to them.
 
-        `final`: the scores are those of `inner_products` to the last bit. The common case has a short way, because
-        each numpy call costs ten microseconds in a process that has just slept.
+        The common case has a short way, because each numpy call costs ten microseconds in a process that has just
+        slept.
         """
+        rows, scores, final = rough
         size, width = len(self._vectors), rows.shape[1]
         spare = 0.0 if final else _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
         exact = scores if final else inner_products(self._vectors, queries, rows)
+        if added is not None:
+            exact += added[np.arange(len(rows))[:, None], rows]
+            # rounding grows with the sums too, and none is above the first
+            spare = 2 * spare + _ROUNDING * np.abs(scores[:, 0])
         counts: Sequence[int] = ks
         if min(ks) == max(ks) < width and not any(map(len, excluded)) and (rows[:, -1] >= 0).all():
             settled = (scores[:, ks[0] - 1] - scores[:, -1] > spare) | (width >= size)

@@ -22,7 +22,7 @@ from twotower.search.ranking import Hits, inner_products
 
 # how many floats of vectors an exact search for one query reads in a millisecond, and the share of its time that each
 # further query of a batch takes
-_FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
+FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
 FLAT = IndexSpec()
 
 
@@ -95,11 +95,20 @@ class VectorIndex:
         """True if every answer is the true best."""
         return self._approximate is None
 
+    @property
+    def deepest(self) -> int:
+        """How many of the best rows can be searched for without a scan."""
+        return self.spec.steps[-1].depth if self.spec.steps else 0
+
+    def scans(self, allowed: Mask | None) -> bool:
+        """True if a search under this filter [N] reads every allowed vector."""
+        return self.is_exact or (allowed is not None and int(np.count_nonzero(allowed)) <= self.spec.exact_rows)
+
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         if not self.is_exact:
             return float(queries)
-        one = self.vectors.size / _FLOATS_IN_A_MILLISECOND
+        one = self.vectors.size / FLOATS_IN_A_MILLISECOND
         return one * (1 + (queries - 1) * _FURTHER_QUERY)
 
     def search(
@@ -109,19 +118,52 @@ class VectorIndex:
 
         `allowed` [N] is true for the rows that may be found; None allows all.
         """
+        if self._approximate is None:
+            return self.search_exactly(queries, ks, excluded, allowed)
+        queries, excluded = self._prepare(queries, excluded)
+        results = self._approximate.search(queries, ks, excluded, allowed)
+        return self._scan_rest(results, queries, ks, excluded, allowed, None)
+
+    def search_exactly(
+        self,
+        queries: Float32,
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        allowed: Mask | None = None,
+        added: Float32 | None = None,
+    ) -> list[Hits]:
+        """Like `search`, but finds the true best rows with every kind of index: it reads all allowed vectors.
+
+        `added` [B, N] is added to the inner products.
+        """
+        queries, excluded = self._prepare(queries, excluded)
+        is_whole = allowed is None and self.is_exact
+        results = self._exact.search(queries, ks, excluded, added) if is_whole else {}
+        return self._scan_rest(results, queries, ks, excluded, allowed, added)
+
+    def _prepare(self, queries: Float32, excluded: Sequence[Int64]) -> tuple[Float32, list[Int64]]:
         if queries.shape[1] != self.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {self.dimension} dimensions")
         self._limit_threads()
-        queries = np.ascontiguousarray(queries, np.float32)
-        excluded = [np.unique(rows) if len(rows) else rows for rows in excluded]
-        if self._approximate is not None:
-            results = self._approximate.search(queries, ks, excluded, allowed)
-        else:
-            results = self._exact.search(queries, ks, excluded) if allowed is None else {}
+        sorted_rows = [np.unique(rows) if len(rows) else rows for rows in excluded]
+        return np.ascontiguousarray(queries, np.float32), sorted_rows
+
+    def _scan_rest(
+        self,
+        results: dict[int, Hits],
+        queries: Float32,
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        allowed: Mask | None,
+        added: Float32 | None,
+    ) -> list[Hits]:
+        """All results: those that are there, and scans for the other queries."""
         rest = [row for row in range(len(queries)) if row not in results]
         if rest:
             rows = np.arange(self.size) if allowed is None else np.flatnonzero(allowed)
-            results |= {row: self._exact.scan(queries[row], rows, ks[row], excluded[row]) for row in rest}
+            for row in rest:
+                own = None if added is None else added[row]
+                results[row] = self._exact.scan(queries[row], rows, ks[row], excluded[row], own)
         return [results[row] for row in range(len(queries))]
 
     def scores(self, queries: Float32, rows: Int64) -> Float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Sequence
 
@@ -102,3 +103,27 @@ def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:
     if 3 * len(times) != len(parts):
         raise InvalidInput("packed", text[:200], "is not a packed history")
     return parts[0::3], parts[1::3], times
+
+
+def newest_products(text: str, count: int, field: str) -> list[str]:
+    """Products of the newest `count` interactions of a packed history, newest first; reads no others.
+
+    The interactions must be in the order of `twotower.history.latest`. Raises InvalidInput for `field` if those that
+    are read are not, or if the text is no packed history.
+    """
+    if not text:
+        return []
+    newest = text.rsplit(SEPARATOR, count)[-count:]
+    parts = "\0".join(newest).split("\0")
+    products, events = parts[0::3], parts[1::3]
+    try:
+        times = list(map(int, parts[2::3]))
+    except ValueError:
+        times = []
+    if 3 * len(times) != len(parts) or text.count("\0") != 2 * text.count(SEPARATOR) + 2:
+        raise InvalidInput(field, text[:200], "is not a packed history")
+    if any(map(operator.ge, times, times[1:])):
+        ordered = list(zip(times, products, events, strict=True))
+        if ordered != sorted(ordered):
+            raise InvalidInput(field, text[:200], "does not hold its interactions in their order, oldest first")
+    return products[::-1]

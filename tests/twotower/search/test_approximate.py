@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -10,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.tuned_index import tuned
 from tests.helpers.vectors import NONE, brute_force, unit
-from trainer.config.schema import Index
-from trainer.index.build import build, item_queries
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.search.vector_index import VectorIndex
@@ -92,17 +90,6 @@ def test_few_allowed_rows_are_scanned_alone() -> None:
     assert inner.asked == []
     index.search(vectors[:1], [7], [NONE], third)
     assert inner.asked == [1000]
-
-
-@lru_cache(maxsize=2)
-def tuned(kind: Literal["ivf", "hnsw"] = "ivf") -> VectorIndex:
-    """20,000 products in lists of codes or in a graph, tuned by the trainer to .98."""
-    draw = np.random.default_rng(5)
-    vectors = draw.normal(size=(20_000, 16)) + draw.normal(size=(100, 16))[draw.integers(0, 100, 20_000)]
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    config = Index(kind=kind, target_recall=0.98)
-    made = build(vectors, item_queries(vectors, 3, 100), config, 7, 1)
-    return VectorIndex(made.index, vectors, made.spec)
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.01, 0.1, 0.5, 1.0])

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from tests.helpers.histories import unpack_history
 from twotower.errors import InvalidInput, NotFound
 from twotower.events import Interaction
+from twotower.history import latest
 from twotower.pb import common_pb2
 from twotower.serving import wire
 
@@ -97,3 +98,30 @@ def test_what_is_no_packed_history_is_refused(text: str) -> None:
     assert not wire.is_history(text)
     with pytest.raises(InvalidInput, match="packed"):
         wire.unpack_columns(text)
+
+
+@given(st.lists(st.builds(Interaction, NAMES, NAMES, st.integers(0, 10**15)), max_size=5), st.integers(1, 7))
+def test_the_newest_products_of_an_ordered_history_come_first(history: list[Interaction], count: int) -> None:
+    ordered = latest(history, len(history))
+    found = wire.newest_products(wire.pack_history(ordered), count, "history")
+    assert found == [one.product_id for one in ordered[::-1]][:count]
+
+
+@pytest.mark.parametrize(
+    "text", ["p", "p\0View", "p\0View\0soon", "p\0View\x001\x1e", "a\x1e" + 2 * "p\0View\x001\x1e"]
+)
+@pytest.mark.parametrize("count", [1, 9])
+def test_newest_products_of_no_packed_history_are_refused(text: str, count: int) -> None:
+    with pytest.raises(InvalidInput, match="is not a packed history") as caught:
+        wire.newest_products(text, count, "queries[3].history")
+    assert (caught.value.field, caught.value.value) == ("queries[3].history", repr(text))
+
+
+def test_newest_products_out_of_order_are_refused() -> None:
+    out_of_time = [Interaction("p", "View", 1), Interaction("p", "View", 9), Interaction("p", "View", 8)]
+    out_of_name = [Interaction("p", "View", 1), Interaction("p", "AddToCart", 1)]
+    for history in (out_of_time, out_of_name):
+        with pytest.raises(InvalidInput, match="does not hold its interactions in their order"):
+            wire.newest_products(wire.pack_history(history), 2, "history")
+    # those that are not read may be in any order
+    assert wire.newest_products(wire.pack_history(out_of_time[::-1][:2]), 1, "history") == ["p"]

@@ -1,0 +1,193 @@
+"""Finds the products of highest fused score, see `fused_score`.
+
+A flat index reads every vector anyway, and adds the other parts of the score to every inner product. Another kind finds
+candidates in three lists: the best by vector, the best by prior, and all products with a neighbours' score. It reads
+deeper into the first two until no product outside of them can be better: the threshold algorithm (Fagin, Lotem and
+Naor, Optimal aggregation algorithms for middleware, 2003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from twotower.arrays import Float32, Int64, Mask
+from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.search.fused_score import FusedScore
+from twotower.search.neighbours import History, SparseScores
+from twotower.search.ranking import Hits, best_first, inner_products, outside
+from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
+
+# what is added to the scores is kept for so many products x queries at a time
+_ADDED = 8_000_000
+# with a prior, the lists are read to this many times k at first, and to this many times more in each further round
+_FIRST, _FURTHER = 2, 4
+# the time of adding one entry of the table of neighbours to a score
+_ENTRY_MS = 1e-5
+
+
+class _Lists(NamedTuple):
+    """Where the best rows of one `query` [D] lie: by vector (None if vectors have no weight), by prior, and neighbours.
+
+    `by_prior` holds all allowed rows, `excluded` rows (sorted) too; the other two hold none of these.
+    """
+
+    query: Float32
+    by_vector: Hits | None
+    by_prior: Int64
+    neighbours: SparseScores
+    excluded: Int64
+
+
+class FusedSearch:
+    """The products of highest fused score in an index, for a buyer's vector and history.
+
+    It promises what `VectorIndex` promises: scores are exact, equal ones come in the order of the rows, an answer does
+    not depend on its batch, and there are min(k, allowed) rows. Over a flat index they are the true best. Over another
+    kind, it misses a product of high inner product as rarely as the index does, and no other.
+    """
+
+    def __init__(self, index: VectorIndex, score: FusedScore) -> None:
+        """Raises CorruptArtifact if the two are of different numbers of products."""
+        if index.size != score.size:
+            raise CorruptArtifact(f"the index holds {index.size} products, the fused score {score.size}")
+        self._index = index
+        self._score = score
+        # all rows, best prior first
+        self._by_prior: Int64 = np.arange(index.size) if score.base is None else np.argsort(-score.base, kind="stable")
+
+    def milliseconds(self, queries: int) -> float:
+        """About how long an unfiltered search for so many queries takes."""
+        entries = self._score.entries_per_history
+        each = entries * _ENTRY_MS
+        if not self._score.vector_weight:
+            return queries * each
+        if self._index.is_exact:
+            return self._index.milliseconds(queries) + queries * each
+        # a prior mostly takes a second round; the neighbours' vectors are read
+        rounds = 1 if self._score.base is None else 2
+        reading = entries * self._index.dimension / FLOATS_IN_A_MILLISECOND
+        return rounds * (self._index.milliseconds(queries) + queries * (each + reading))
+
+    def search(
+        self,
+        queries: Float32,
+        histories: Sequence[History],
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        allowed: Mask | None = None,
+    ) -> list[Hits]:
+        """The min(k, allowed) rows of highest score for each query [B, D] and its history, without its excluded rows.
+
+        `allowed` [N] is true for the rows that may be found; None allows all.
+        """
+        index, score = self._index, self._score
+        if queries.shape[1] != index.dimension:
+            raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {index.dimension} dimensions")
+        queries = np.ascontiguousarray(queries * score.vector_weight, np.float32)
+        if score.is_plain:
+            return index.search(queries, ks, excluded, allowed)
+        if score.vector_weight and index.scans(allowed):
+            return self._scan(queries, histories, ks, excluded, allowed)
+        return self._merge_lists(queries, histories, ks, [np.unique(rows) for rows in excluded], allowed)
+
+    def _scan(
+        self,
+        queries: Float32,
+        histories: Sequence[History],
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        allowed: Mask | None,
+    ) -> list[Hits]:
+        """Adds the other parts to the inner products of all allowed products."""
+        found, block = list[Hits](), max(1, _ADDED // self._index.size)
+        for start in range(0, len(queries), block):
+            part = slice(start, start + block)
+            added = self._score.added(histories[part])
+            found += self._index.search_exactly(queries[part], ks[part], excluded[part], allowed, added)
+        return found
+
+    def _merge_lists(
+        self,
+        queries: Float32,
+        histories: Sequence[History],
+        ks: Sequence[int],
+        excluded: Sequence[Int64],
+        allowed: Mask | None,
+    ) -> list[Hits]:
+        by_prior = self._by_prior if allowed is None else self._by_prior[allowed[self._by_prior]]
+        depths = [self._depths(k) for k in ks]
+        by_vector = self._first_by_vector(queries, depths, excluded, allowed)
+        results = []
+        for place, history in enumerate(histories):
+            near = self._allowed_neighbours(history, excluded[place], allowed)
+            lists, hits = _Lists(queries[place], by_vector[place], by_prior, near, excluded[place]), None
+            for depth in depths[place]:
+                if depth != depths[place][0]:
+                    (deeper,) = self._index.search(queries[place][None], [depth], [excluded[place]], allowed)
+                    lists = lists._replace(by_vector=deeper)
+                hits = self._best(lists, ks[place], depth)
+                if hits is not None:
+                    break
+            if hits is None:
+                one = slice(place, place + 1)
+                (hits,) = self._scan(queries[one], histories[one], ks[one], excluded[one], allowed)
+            results.append(hits)
+        return results
+
+    def _first_by_vector(
+        self, queries: Float32, depths: Sequence[Sequence[int]], excluded: Sequence[Int64], allowed: Mask | None
+    ) -> list[Hits | None]:
+        """The best rows of each query by vector, to its first depth; None without one, or without a vector weight."""
+        found: list[Hits | None] = [None] * len(queries)
+        asked = [place for place, rounds in enumerate(depths) if rounds] if self._score.vector_weight else []
+        if asked:
+            first, without = [depths[place][0] for place in asked], [excluded[place] for place in asked]
+            for place, hits in zip(asked, self._index.search(queries[asked], first, without, allowed), strict=True):
+                found[place] = hits
+        return found
+
+    def _best(self, lists: _Lists, k: int, depth: int) -> Hits | None:
+        """The best `k` rows of the lists, read to `depth`; None if a row outside of them might be better."""
+        base, by_vector = self._score.base, lists.by_vector
+        by_prior = lists.by_prior[: 0 if base is None and by_vector else depth + len(lists.excluded)]
+        if len(lists.excluded):
+            by_prior = by_prior[outside(by_prior, lists.excluded)]
+        by_prior = by_prior[:depth]
+        found = () if by_vector is None else (by_vector.rows,)
+        rows = np.unique(np.concatenate((*found, by_prior, lists.neighbours.rows)))
+        scores = np.zeros(len(rows), np.float32) if base is None else base[rows]
+        scores[rows.searchsorted(lists.neighbours.rows)] = lists.neighbours.scores
+        if by_vector is not None:
+            scores += inner_products(self._index.vectors, lists.query[None], rows[None])[0]
+        ordered, falling = best_first(rows[None], scores[None])
+        best = Hits(ordered[0, :k], falling[0, :k])
+        if base is None or by_vector is None or min(len(by_prior), len(by_vector.rows)) < depth:
+            return best
+        # a row outside of the lists has at most the last inner product of one and the last prior of the other
+        limit = by_vector.scores[-1] + base[by_prior[-1]]
+        return best if len(best.rows) == k and best.scores[-1] > limit else None
+
+    def _allowed_neighbours(self, history: History, excluded: Int64, allowed: Mask | None) -> SparseScores:
+        rows, scores = self._score.added_to_neighbours(history)
+        keep = np.ones(len(rows), np.bool_) if allowed is None else allowed[rows]
+        if len(excluded):
+            keep &= outside(rows, excluded)
+        return SparseScores(rows[keep], scores[keep])
+
+    def _depths(self, k: int) -> list[int]:
+        """How deep to read the lists, one round after another; no rounds if the index would scan."""
+        if not self._score.vector_weight:
+            return [k]
+        deepest = self._index.deepest
+        if k > deepest:
+            return []
+        # without a prior, only the best k by vector can be better than all that is in no list
+        if self._score.base is None:
+            return [k]
+        depths = [k * _FIRST]
+        while depths[-1] < deepest:
+            depths.append(depths[-1] * _FURTHER)
+        return [*depths[:-1], deepest]

@@ -1,0 +1,124 @@
+"""The fused score: inner product of the vectors, plus the neighbours of a buyer's last products, plus a prior.
+
+A product p has, for a buyer's vector u and history h_1 (newest), h_2, ..., the score
+
+    vector_weight x <u, v_p>
+    + neighbour_weight x the sum of decay^(i - 1) x T[h_i, p] for i = 1 to steps
+    + prior_weight x prior[p]
+
+The weights are the manifest's `fusion`; T is the table of neighbours. The services, `recommend` and the publish gate
+compute it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from twotower.arrays import Float32, Int32
+from twotower.artifact.layout import VersionLayout
+from twotower.artifact.manifest import Fusion
+from twotower.artifact.version import Version
+from twotower.errors import CorruptArtifact
+from twotower.search.neighbours import History, NeighbourTable, SparseScores, step_weights, sum_rows
+
+_NOBODY = np.empty(0, np.int32)
+
+
+class FusedScore:
+    """The weighted parts of one version's score over N products.
+
+    `base` [N] is the weighted prior, None without one; `steps` newest products of a history count.
+    """
+
+    def __init__(self, fusion: Fusion, size: int, neighbours: NeighbourTable | None, prior: Float32 | None) -> None:
+        """`size` is N; `prior` [N]. A part without weight is not computed and may be None.
+
+        Raises CorruptArtifact if a part with a weight is missing or is of another number of products.
+        """
+        self.size = size
+        self.vector_weight = np.float32(fusion.vector_weight)
+        self.neighbours = _fitting(neighbours, fusion.neighbour_weight, size) if fusion.neighbour_weight else None
+        self.base = _weighted(prior, fusion.prior_weight, size) if fusion.prior_weight else None
+        self.steps = fusion.steps
+        self._weights = step_weights(fusion.steps, fusion.decay, fusion.neighbour_weight)
+
+    @classmethod
+    def load(cls, version: Version) -> FusedScore:
+        """Maps the files of a version's score; they must be verified. Raises CorruptArtifact if one does not fit."""
+        files, fusion, size = version.layout, version.manifest.fusion, version.manifest.products
+        neighbours = prior = None
+        if fusion.neighbour_weight:
+            neighbours = NeighbourTable.load(files)
+            neighbours.check(size)
+        if fusion.prior_weight:
+            prior = load_prior(files)
+        return cls(fusion, size, neighbours, prior)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if the score is the weighted inner product alone."""
+        return self.neighbours is None and self.base is None and bool(self.vector_weight > 0)
+
+    @property
+    def entries_per_history(self) -> float:
+        """How many entries of the table of neighbours a long history adds up, on average."""
+        return 0.0 if self.neighbours is None else self.steps * len(self.neighbours.rows) / max(self.size, 1)
+
+    def followers(self, product: int) -> Int32:
+        """The rows of the products that are known to follow one, rising."""
+        return _NOBODY if self.neighbours is None else self.neighbours.following(product)
+
+    def added(self, histories: Sequence[History]) -> Float32:
+        """What the scores of all products hold beside the weighted inner products, for each history [B, N]."""
+        if self.base is None:
+            added = np.zeros((len(histories), self.size), np.float32)
+        else:
+            added = np.tile(self.base, (len(histories), 1))
+        if self.neighbours is not None:
+            places, rows, scores = self.neighbours.entries(histories, self._weights)
+            np.add.at(added.reshape(-1), places * self.size + rows, scores)
+        return added
+
+    def added_to_neighbours(self, history: History) -> SparseScores:
+        """The same numbers, to the last bit, for the products with a neighbours' score."""
+        if self.neighbours is None:
+            return SparseScores(np.empty(0, np.int64), np.empty(0, np.float32))
+        return sum_rows(self.neighbours.entries([history], self._weights), self.base)
+
+
+def fused_files(files: VersionLayout, fusion: Fusion) -> list[Path]:
+    """The files of a version's score, to be verified before it is loaded: none for a part without weight."""
+    table = [files.neighbour_offsets, files.neighbour_rows, files.neighbour_scores]
+    return (table if fusion.neighbour_weight else []) + ([files.prior] if fusion.prior_weight else [])
+
+
+def load_prior(files: VersionLayout) -> Float32:
+    """Reads a version's prior [N]; the file must be verified. Raises CorruptArtifact if it cannot be read."""
+    try:
+        prior: Float32 = np.load(files.prior, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptArtifact(f"{files.prior} cannot be read: {error}") from error
+    return prior
+
+
+def _fitting(neighbours: NeighbourTable | None, weight: float, size: int) -> NeighbourTable:
+    if neighbours is None:
+        raise CorruptArtifact(f"no neighbours are there, their weight is {weight}")
+    if len(neighbours.offsets) != size + 1:
+        raise CorruptArtifact(f"neighbour_offsets holds {len(neighbours.offsets)} numbers for {size} products")
+    return neighbours
+
+
+def _weighted(prior: Float32 | None, weight: float, size: int) -> Float32:
+    """The weighted prior [N]. Raises CorruptArtifact if it does not fit."""
+    if prior is None:
+        raise CorruptArtifact(f"no prior is there, its weight is {weight}")
+    if prior.dtype != np.float32 or prior.shape != (size,):
+        raise CorruptArtifact(f"the prior is {prior.dtype} {list(prior.shape)}, wanted float32 [{size}]")
+    wrong = np.flatnonzero(~((prior >= 0) & (prior <= 1)))
+    if len(wrong):
+        raise CorruptArtifact(f"the prior of row {wrong[0]} is {prior[wrong[0]]}, it must be from 0 to 1")
+    return prior * np.float32(weight)
