@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from twotower.arrays import Float32, Float64
 from twotower.artifact.catalogue import Product
-from twotower.artifact.manifest import Fusion
+from twotower.artifact.layout import Layout, VersionLayout
+from twotower.artifact.manifest import Fusion, Manifest
+from twotower.artifact.pointer import read_pointer
+from twotower.artifact.store import publish, write_version
+from twotower.artifact.version import Version, open_version
 from twotower.search.neighbours import NeighbourTable
 
 
@@ -24,12 +30,36 @@ class Parts(NamedTuple):
     def table(self) -> NeighbourTable:
         return sparse(self.following)
 
+    def save(self, files: VersionLayout) -> None:
+        """Writes the files of the parts that have a weight."""
+        if self.fusion.neighbour_weight:
+            self.table.save(files)
+        if self.fusion.prior_weight:
+            np.save(files.prior, self.prior)
+
 
 def sparse(following: Float32) -> NeighbourTable:
     """The table of the numbers above 0 in a matrix [N, N]."""
     products, rows = np.nonzero(following)
     offsets = np.searchsorted(products, np.arange(len(following) + 1))
     return NeighbourTable(offsets, rows.astype(np.int32), following[products, rows])
+
+
+def publish_fused(artifacts: Path, name: str, parts: Parts) -> Version:
+    """Publishes the version that CURRENT names once more, as `name`, with these parts of a score."""
+    layout, pointer = Layout(artifacts), read_pointer(Layout(artifacts).current)
+    assert pointer is not None
+    version = open_version(layout, pointer.version)
+
+    def fill(files: VersionLayout) -> Manifest:
+        for listed in version.manifest.files:
+            shutil.copyfile(version.layout.root / listed, files.root / listed)
+        parts.save(files)
+        return version.manifest.model_copy(update={"version": name, "fusion": parts.fusion})
+
+    made = write_version(layout, name, fill)
+    publish(layout, name)
+    return made
 
 
 def tiny_parts(fusion: Fusion, products: Sequence[Product], seed: int = 0) -> Parts:

@@ -109,11 +109,7 @@ def build_version(
             vectors = np.load(files.embeddings)
             vectors[0] = 0
             np.save(files.embeddings, vectors)
-        parts = tiny_parts(fusion, items, seed)
-        if fusion.neighbour_weight:
-            parts.table.save(files)
-        if fusion.prior_weight:
-            np.save(files.prior, parts.prior)
+        tiny_parts(fusion, items, seed).save(files)
         return Manifest(
             schema_version=SCHEMA,
             version=name,

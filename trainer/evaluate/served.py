@@ -20,6 +20,7 @@ from twotower.errors import CorruptArtifact, NotFound
 from twotower.events import EventSchema
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, to_inputs
+from twotower.search.fused_score import FusedScore, fused_files
 
 # ranks cases with a scorer; returns the places [C] of the cases that have a target, and the metric [C] of each
 Measure = Callable[[Scorer, Cases], tuple[Int64, Float64]]
@@ -46,7 +47,8 @@ def find_served(layout: Layout) -> Served | None:
         return None
     try:
         version = open_version(layout, pointer.version, pointer.manifest_sha256)
-        version.check(version.layout.embeddings, version.layout.ids, version.layout.buyer_tower)
+        files = version.layout
+        version.check(files.embeddings, files.ids, files.buyer_tower, *fused_files(files, version.manifest.fusion))
     except (CorruptArtifact, NotFound) as error:
         return Served(pointer.version, None, str(error))
     return Served(pointer.version, version, "")
@@ -94,6 +96,7 @@ def served_scorer(version: Version, codes: ServedCodes, events: Events, threads:
     Skips the events of a history that it cannot read. Gives minus infinity to products that it lacks.
     """
     vectors = np.load(version.layout.embeddings, allow_pickle=False)
+    fused = FusedScore.load(version)
     tower = BuyerTower(version.layout.buyer_tower, threads)
     schema = EventSchema(version.manifest.event_weights)
     readable = codes.readable(events)
@@ -101,14 +104,17 @@ def served_scorer(version: Version, codes: ServedCodes, events: Events, threads:
     items = vectors[codes.rows[known]].T
 
     def sequence(start: int, cut: int) -> BuyerSequence:
-        places = (start + np.flatnonzero(readable[start:cut]))[-version.manifest.max_history :]
+        places = start + np.flatnonzero(readable[start:cut])
         rows, kinds = codes.rows[events.product[places]], codes.kinds[events.kind[places]]
         return BuyerSequence(rows, kinds, events.time[places])
 
     def score(cases: Cases) -> Float32:
-        batch = to_inputs([sequence(*bounds) for bounds in zip(cases.start, cases.cut, strict=True)], schema)
+        whole = [sequence(*bounds) for bounds in zip(cases.start, cases.cut, strict=True)]
+        newest = slice(-version.manifest.max_history, None)
+        batch = to_inputs([BuyerSequence(*(column[newest] for column in one)) for one in whole], schema)
         scores = np.full((len(cases), len(codes.rows)), -np.inf, np.float32)
-        scores[:, known] = tower.encode(vectors[batch.rows], batch) @ items
+        by_vector = (tower.encode(vectors[batch.rows], batch) * fused.vector_weight) @ items
+        scores[:, known] = by_vector + fused.added([one.rows[::-1] for one in whole])[:, codes.rows[known]]
         return scores
 
     return score

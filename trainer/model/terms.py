@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Fusion
 from twotower.search.neighbours import NeighbourTable
@@ -46,6 +46,22 @@ class Terms:
             NeighbourTable(offsets, rows, matrix.data.astype(np.float32)).save(files)
         if self.prior is not None:
             np.save(files.prior, self.prior, allow_pickle=False)
+
+    def moved(self, known: Int64) -> Terms:
+        """The terms of another catalogue [M]; `known` [M] is a product's row in this one, -1 if it is new.
+
+        Products that are gone follow none and are followed by none; new ones have neither neighbours nor a prior.
+        """
+        neighbours = prior = None
+        kept = np.flatnonzero(known >= 0)
+        if self.neighbours is not None:
+            places = (np.ones(len(kept), np.float32), (kept, known[kept]))
+            move = sparse.csr_matrix(places, shape=(len(known), self.neighbours.shape[0]))
+            neighbours = (move @ self.neighbours @ move.T).tocsr()
+        if self.prior is not None:
+            prior = np.zeros(len(known), np.float32)
+            prior[kept] = self.prior[known[kept]]
+        return Terms(self.fusion, neighbours, prior)
 
 
 def read_terms(files: VersionLayout, fusion: Fusion) -> Terms:

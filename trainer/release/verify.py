@@ -10,6 +10,8 @@ from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerTower, ItemTower
+from twotower.search.fused import FusedSearch
+from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
 
 # products whose own vectors must find them
@@ -26,6 +28,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
     files = version.layout
     opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
+    FusedSearch(opened, FusedScore.load(version))
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])

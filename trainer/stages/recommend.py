@@ -27,6 +27,8 @@ from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema
 from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
+from twotower.search.fused import FusedSearch
+from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
 
@@ -57,10 +59,11 @@ class Recommended(NamedTuple):
 
 @dataclass(frozen=True)
 class _Recommender:
-    """A version's files as the services use them: index, product ids and buyer tower."""
+    """A version's files as the services use them: index, fused score, product ids and buyer tower."""
 
     version: Version
     index: VectorIndex
+    search: FusedSearch
     ids: NDArray[np.str_]
     tower: BuyerTower
 
@@ -68,9 +71,12 @@ class _Recommender:
     def load(cls, version: Version, threads: int) -> _Recommender:
         files = version.layout
         version.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
+        version.check(*fused_files(files, version.manifest.fusion))
+        index = VectorIndex.load(files.index, files.embeddings, version.manifest.index, threads)
         return cls(
             version,
-            VectorIndex.load(files.index, files.embeddings, version.manifest.index, threads),
+            index,
+            FusedSearch(index, FusedScore.load(version)),
             np.load(files.ids, allow_pickle=False),
             BuyerTower(files.buyer_tower, threads),
         )
@@ -86,7 +92,8 @@ class _Recommender:
         if options.exclude_seen:
             excluded = [np.unique(history.product[a:b]).astype(np.int64) for a, b in zip(start, stop, strict=True)]
         count = candidates(options.k, options.diversity)
-        hits = self.index.search(vectors, [count] * len(codes), excluded)
+        newest_first = [history.product[a:b][::-1] for a, b in zip(start, stop, strict=True)]
+        hits = self.search.search(vectors, newest_first, [count] * len(codes), excluded)
         return [diversify(one, self.index, options.k, options.diversity) for one in hits]
 
 

@@ -1,7 +1,7 @@
 """The command `refresh`: publishes the served model with today's products, without training.
 
-The towers stay as they are; the buyer tower's file is copied. Vectors, database, indexes and the item tower's table of
-products are written again, into a version of their own.
+The towers stay as they are; the buyer tower's file is copied. Vectors, database, indexes, the item tower's table of
+products, the table of neighbours and the prior are written again, into a version of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
+from trainer.model.terms import read_terms
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.assemble import Description, write_release
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
@@ -168,6 +169,7 @@ def _write(layout: Layout, today: _Refresh) -> str:
             shutil.copyfile(path, target.root / path.name)
         shutil.copyfile(today.rejects, target.rejects)
         save_weights(weights, target.weights)
+        read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
         spec, text_search = _write_indexes(today, features, vectors, target)

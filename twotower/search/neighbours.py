@@ -17,7 +17,7 @@ from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
 
 # rows of the products in a history, newest first
-History = Sequence[int] | Int64
+History = Sequence[int] | Int32 | Int64
 
 
 class SparseScores(NamedTuple):

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.helpers.fused import Parts, fused_scores, publish_fused
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
 from trainer.__main__ import main
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema, Interaction
@@ -39,8 +41,11 @@ def current(artifacts: Path) -> Version:
     return open_version(Layout(artifacts), pointer.version)
 
 
-def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool) -> Table:
-    """Every product scored for every buyer, the way the services would: latest events, buyer graph, inner products."""
+def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool, parts: Parts | None = None) -> Table:
+    """Every product scored for every buyer, the way the services would: latest events, buyer graph, inner products.
+
+    With `parts`, by the fused score.
+    """
     version = current(artifacts)
     ids = np.load(version.layout.ids).tolist()
     items = np.load(version.layout.embeddings)
@@ -60,7 +65,11 @@ def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool) -
             np.array([one.timestamp_ms for one in kept]),
         )
         batch = to_inputs([sequence], schema)
-        scores = items @ tower.encode(items[batch.rows], batch)[0]
+        vector = tower.encode(items[batch.rows], batch)[0]
+        scores = items @ vector
+        if parts is not None:
+            newest_first = [row_of[one.product_id] for one in latest(events, len(events))[::-1]]
+            scores = fused_scores(parts, items, vector, newest_first)
         if exclude:
             scores[[row_of[one.product_id] for one in events]] = -np.inf
         best = [row for row in np.argsort(-scores, kind="stable")[:k] if np.isfinite(scores[row])]
@@ -98,6 +107,27 @@ def test_the_top_products_equal_brute_force(
     assert main([*command, "--k", "7", "--threads", "1"]) == 0
     check(recommended(out), brute_force(artifacts, history[1], 7, seen == "--exclude-seen"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", out.name]
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        Fusion(neighbour_weight=0.5, steps=3, decay=0.7, prior_weight=0.2),
+        # more steps than the tower reads
+        Fusion(vector_weight=0.02, neighbour_weight=1, steps=60, decay=1),
+        Fusion(vector_weight=0, prior_weight=1),
+    ],
+    ids=str,
+)
+def test_lists_follow_the_fused_score(tmp_path: Path, history: tuple[Path, list[list[str]]], fusion: Fusion) -> None:
+    artifacts, draw = copy_artifacts(small_run()[1], tmp_path / "artifacts"), np.random.default_rng(0)
+    following = draw.random((60, 60), np.float32) * (draw.random((60, 60)) < 0.1)
+    parts = Parts(fusion, following, draw.random(60, np.float32))
+    publish_fused(artifacts, "fused", parts)
+    out = tmp_path / "out.csv"
+    command = ["recommend", "--artifacts", str(artifacts), "--events", str(history[0]), "--out", str(out)]
+    assert main([*command, "--k", "7"]) == 0
+    check(recommended(out), brute_force(artifacts, history[1], 7, True, parts))
 
 
 def test_a_diverse_list_is_the_one_that_services_give(tmp_path: Path, history: tuple[Path, list[list[str]]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import trainer.stages.refresh
+from tests.helpers.fused import Parts, publish_fused
 from tests.helpers.small_shop import (
     PRODUCT_COLUMNS,
     Shop,
@@ -29,12 +30,14 @@ from trainer.__main__ import main
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
+from twotower.search.neighbours import NeighbourTable
 from twotower.search.vector_index import VectorIndex
 from twotower.text.normalise import item_text
 
@@ -145,6 +148,40 @@ def test_a_catalogue_row_is_what_the_item_service_computes(artifacts: Path) -> N
         np.array([row_of[row[0]] + 1 for row in rows]),
     )
     np.testing.assert_allclose(made, list(vectors(after).values()), atol=1e-4)
+
+
+def test_neighbours_and_prior_move_to_todays_rows(artifacts: Path) -> None:
+    following, prior = np.zeros((60, 60), np.float32), np.arange(60, dtype=np.float32) / 60
+    # p10 is followed by p3, which goes, by itself, p12 and p59; p3 by p10; p59 by p3 alone; p20 by p58
+    following[10, [3, 10, 12, 59]] = [1.0, 2.0, 0.5, 0.25]
+    following[3, 10], following[59, 3], following[20, 58] = 3.0, 4.0, 5.0
+    fusion = Fusion(neighbour_weight=0.5, steps=4, decay=0.3, prior_weight=0.1)
+    publish_fused(artifacts, "20990101T000000Z-fused", Parts(fusion, following, prior))
+    rows = product_rows(61)
+    # p60 is new and comes first, then p59 to p10
+    assert refresh(artifacts, [rows[60], *rows[10:60][::-1]]) == 0
+    after = current(artifacts)
+    assert after.manifest.fusion == fusion
+    table = NeighbourTable.load(after.layout)
+    table.check(51)
+    # p10 is row 50, p12 row 48, p59 row 1, p20 row 40, p58 row 2
+    assert np.diff(table.offsets).nonzero()[0].tolist() == [40, 50]
+    assert (table.following(40).tolist(), table.following(50).tolist()) == ([2], [1, 48, 50])
+    assert table.scores.tolist() == [5.0, 0.25, 0.5, 2.0]
+    moved = np.load(after.layout.prior)
+    np.testing.assert_array_equal(moved, np.concatenate(([0], prior[10:][::-1])))
+    # nobody that is left has a neighbour
+    assert refresh(artifacts, [*rows[:10], *rows[22:58]], "--set", "publish.max_missing_share=0.9") == 0
+    NeighbourTable.load(current(artifacts).layout).check(46)
+    assert np.load(current(artifacts).layout.prior).tolist() == [*prior[:10], *prior[22:58]]
+
+
+def test_a_version_without_neighbours_and_prior_is_refreshed_without(artifacts: Path) -> None:
+    publish_fused(artifacts, "plain", Parts(Fusion(), np.zeros((60, 60), np.float32), np.zeros(60, np.float32)))
+    assert refresh(artifacts, product_rows(61)) == 0
+    after = current(artifacts)
+    assert after.manifest.fusion == Fusion()
+    assert not after.layout.prior.exists() and not after.layout.neighbour_rows.exists()
 
 
 @pytest.mark.parametrize(("kind", "least"), [("softmax", 0.9999), ("linear", 0.9), ("blend", 0.9)])
