@@ -97,38 +97,36 @@ class Pipeline:
         return await self.history.add(additions, deadline)
 
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
-        """The products nearest to a buyer's stored history, or the popular ones if no history can be used."""
+        """The best products for a buyer's stored history, or the popular ones if no history can be used."""
         known = await self._read(query.buyer_id, deadline)
         seen = set(wire.unpack_columns(known.history)[0]) if query.exclude_seen else set()
-        ask = _query(query, seen)
 
         async def attempt(version: str) -> ProductList:
             vector, reason = await self._buyer_vector(query, known, version, deadline)
             if vector is None:
-                hits = await self.retrieval.popular(ask, version, deadline)
+                hits = await self.retrieval.popular(_query(query, seen), version, deadline)
                 if query.diversity:
                     reason = [*reason, "diversity has no effect on popular products"]
                 return await self._list(query, hits, "popular", reason, deadline)
-            hits = await self.retrieval.search(vector, ask, deadline)
+            # the service reads as many of the newest interactions as its version counts
+            hits = await self.retrieval.search(vector, _query(query, seen, history=known.history), deadline)
             return await self._list(query, hits, "model", reason, deadline)
 
         return await on_one_version(attempt)
 
     async def similar(self, query: SimilarQuery, deadline: Deadline) -> ProductList:
-        """The products nearest to a product, without itself. Raises NotFound if the model does not know it."""
+        """The products nearest to a product, or those that buyers take after it; never itself.
+
+        Raises NotFound if the model does not know it.
+        """
+        follows = query.product_id if query.by == "sequence" else ""
 
         async def attempt(version: str) -> ProductList:
             vector = await self.retrieval.vector(query.product_id, version, deadline)
             if vector is None:
                 raise NotFound(f"product {query.product_id!r} is not known", field="product_id")
-            # a product without text, brand, category and events has a vector of zeros
-            blank = (
-                []
-                if vector.floats().any()
-                else [f"product {query.product_id!r} has no content and no events to compare"]
-            )
-            hits = await self.retrieval.search(vector, _query(query, {query.product_id}), deadline)
-            return await self._list(query, hits, "model", blank, deadline)
+            hits = await self.retrieval.search(vector, _query(query, {query.product_id}, follows=follows), deadline)
+            return await self._list(query, hits, "model", _doubts(query, vector, hits), deadline)
 
         return await on_one_version(attempt)
 
@@ -216,8 +214,26 @@ def _of_row(error: InvalidInput, given: Sequence[Interaction]) -> InvalidInput:
     return error
 
 
-def _query(query: ListQuery, seen: set[str]) -> retrieval_pb2.Query:
-    asked = retrieval_pb2.Query(k=query.k, excluded_ids=[*query.exclude, *sorted(seen)], diversity=query.diversity)
+def _doubts(query: SimilarQuery, vector: Vector, hits: Hits) -> list[str]:
+    """Why a list is not what was asked for: products without a sequence, or without a vector."""
+    count, warnings = len(hits.scores), []
+    if query.by == "sequence" and hits.followers < count:
+        known = f"only {hits.followers} of these products are" if hits.followers else "none of these products is"
+        warnings.append(f"{known} known to follow {query.product_id!r}; the nearest by vector fill the list")
+    # a product without text, brand, category and events has a vector of zeros
+    if not vector.floats().any() and (query.by == "vector" or hits.followers < count):
+        warnings.append(f"product {query.product_id!r} has no content and no events to compare")
+    return warnings
+
+
+def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "") -> retrieval_pb2.Query:
+    asked = retrieval_pb2.Query(
+        k=query.k,
+        excluded_ids=[*query.exclude, *sorted(seen)],
+        diversity=query.diversity,
+        history=history,
+        follows=follows,
+    )
     if query.category or query.brand or query.in_stock is not None:
         asked.filter.categories.extend(query.category)
         asked.filter.brands.extend(query.brand)

@@ -51,7 +51,8 @@ class EncodedBuyer(NamedTuple):
 class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
-    `is_below_noise`: a search by text whose best score is no higher than random letters reach.
+    `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
+    products follow the one that the query names in `follows`.
     """
 
     packed_ids: str
@@ -59,6 +60,7 @@ class Hits(NamedTuple):
     version: str
     unknown_filter_values: list[str]
     is_below_noise: bool = False
+    followers: int = 0
 
 
 class BuyerClient:
@@ -141,7 +143,7 @@ class RetrievalClient:
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
-        """The nearest products to a vector, in the vector's own version."""
+        """The best products for a vector, and for the query's history if it has one, in the vector's own version."""
         return await self._searches.call((vector, query), deadline, vector.version)
 
     async def search_texts(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
@@ -227,7 +229,7 @@ def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
 
 def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
     scores, unknown = wire.unpack_scores(hits.scores), list(hits.unknown_filter_values)
-    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise)
+    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise, hits.followers)
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:

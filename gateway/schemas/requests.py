@@ -94,6 +94,9 @@ class SimilarQuery(ListQuery):
     """GET /similar."""
 
     product_id: Id
+    by: Literal["vector", "sequence"] = Field(
+        "vector", description="vector: products like this one; sequence: products that buyers take after this one"
+    )
 
 
 class SearchQuery(ListQuery):

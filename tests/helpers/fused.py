@@ -45,6 +45,18 @@ def sparse(following: Float32) -> NeighbourTable:
     return NeighbourTable(offsets, rows.astype(np.int32), following[products, rows])
 
 
+def stored_parts(version: Version) -> Parts:
+    """The parts of a version's score, from its files."""
+    files, fusion, size = version.layout, version.manifest.fusion, version.manifest.products
+    following, prior = np.zeros((size, size), np.float32), np.zeros(size, np.float32)
+    if fusion.neighbour_weight:
+        table = NeighbourTable.load(files)
+        following[np.repeat(np.arange(size), np.diff(table.offsets)), table.rows] = table.scores
+    if fusion.prior_weight:
+        prior = np.load(files.prior)
+    return Parts(fusion, following, prior)
+
+
 def publish_fused(artifacts: Path, name: str, parts: Parts) -> Version:
     """Publishes the version that CURRENT names once more, as `name`, with these parts of a score."""
     layout, pointer = Layout(artifacts), read_pointer(Layout(artifacts).current)

@@ -33,10 +33,10 @@ class LinearPart(NamedTuple):
 
 def linear_part(model: TwoTower, training: Mapping[str, Any]) -> LinearPart | None:
     """The linear part of a model, from the record of its training in metrics.json; None for a softmax."""
-    if training["kind"] == "softmax":
+    if training["vectors"] == "softmax":
         return None
     dimension, heads = model.item.projection.out_features, model.item.normalise.count
-    width = dimension if training["kind"] == "linear" else dimension - dimension // heads
+    width = dimension if training["vectors"] == "linear" else dimension - dimension // heads
     return LinearPart(width, LinearHyperparameters(**training["linear"]), ColdStart(**training["cold_start"]))
 
 

@@ -15,6 +15,7 @@ from trainer.errors import DataError
 from trainer.release.locks import alone_in_cache, working_alone
 from trainer.release.verify import load_as_services_do
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version, describe
 from twotower.errors import CorruptArtifact
 
@@ -47,6 +48,26 @@ def test_a_version_with_numbers_that_are_not_finite_is_refused(tmp_path: Path, k
 def test_products_with_vectors_of_zeros_need_not_be_found_by_them(tmp_path: Path) -> None:
     version = build_version(tmp_path, "a")
     load_as_services_do(rewritten(version, version.layout.embeddings, version.layout.index, 3, 0.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("neighbour_rows.npy", np.array([40], np.int32), "there are 1 rows and"),
+        ("neighbour_scores.npy", None, "neighbour_scores holds nan"),
+        ("prior.npy", np.full(40, 2, np.float32), r"the prior of row 0 is 2\.0"),
+    ],
+)
+def test_a_version_whose_score_does_not_fit_is_refused(
+    tmp_path: Path, name: str, value: np.ndarray | None, problem: str
+) -> None:
+    version = build_version(tmp_path, "a", fusion=Fusion(neighbour_weight=1, prior_weight=1))
+    load_as_services_do(version, 1)
+    path = version.layout.root / name
+    np.save(path, np.load(path) * np.float32(np.nan) if value is None else value)
+    manifest = version.manifest.model_copy(update={"files": version.manifest.files | {name: describe(path)}})
+    with pytest.raises(CorruptArtifact, match=problem):
+        load_as_services_do(Version(manifest, version.layout, version.encoder), 1)
 
 
 def sharing(cache: Path) -> Config:

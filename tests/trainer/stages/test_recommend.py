@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.helpers.fused import Parts, fused_scores, publish_fused
+from tests.helpers.fused import Parts, fused_scores, publish_fused, stored_parts
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
 from trainer.__main__ import main
@@ -41,12 +41,10 @@ def current(artifacts: Path) -> Version:
     return open_version(Layout(artifacts), pointer.version)
 
 
-def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool, parts: Parts | None = None) -> Table:
-    """Every product scored for every buyer, the way the services would: latest events, buyer graph, inner products.
-
-    With `parts`, by the fused score.
-    """
+def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool) -> Table:
+    """Every product scored for every buyer, the way the services would: latest events, buyer graph, fused score."""
     version = current(artifacts)
+    parts = stored_parts(version)
     ids = np.load(version.layout.ids).tolist()
     items = np.load(version.layout.embeddings)
     row_of = {product: row for row, product in enumerate(ids)}
@@ -66,10 +64,8 @@ def brute_force(artifacts: Path, rows: list[list[str]], k: int, exclude: bool, p
         )
         batch = to_inputs([sequence], schema)
         vector = tower.encode(items[batch.rows], batch)[0]
-        scores = items @ vector
-        if parts is not None:
-            newest_first = [row_of[one.product_id] for one in latest(events, len(events))[::-1]]
-            scores = fused_scores(parts, items, vector, newest_first)
+        newest_first = [row_of[one.product_id] for one in latest(events, len(events))[::-1]]
+        scores = fused_scores(parts, items, vector, newest_first)
         if exclude:
             scores[[row_of[one.product_id] for one in events]] = -np.inf
         best = [row for row in np.argsort(-scores, kind="stable")[:k] if np.isfinite(scores[row])]
@@ -122,12 +118,11 @@ def test_the_top_products_equal_brute_force(
 def test_lists_follow_the_fused_score(tmp_path: Path, history: tuple[Path, list[list[str]]], fusion: Fusion) -> None:
     artifacts, draw = copy_artifacts(small_run()[1], tmp_path / "artifacts"), np.random.default_rng(0)
     following = draw.random((60, 60), np.float32) * (draw.random((60, 60)) < 0.1)
-    parts = Parts(fusion, following, draw.random(60, np.float32))
-    publish_fused(artifacts, "fused", parts)
+    publish_fused(artifacts, "fused", Parts(fusion, following, draw.random(60, np.float32)))
     out = tmp_path / "out.csv"
     command = ["recommend", "--artifacts", str(artifacts), "--events", str(history[0]), "--out", str(out)]
     assert main([*command, "--k", "7"]) == 0
-    check(recommended(out), brute_force(artifacts, history[1], 7, True, parts))
+    check(recommended(out), brute_force(artifacts, history[1], 7, True))
 
 
 def test_a_diverse_list_is_the_one_that_services_give(tmp_path: Path, history: tuple[Path, list[list[str]]]) -> None:
