@@ -91,5 +91,7 @@ def fused_scores(parts: Parts, vectors: Float32, query: Float32, history: Sequen
         scores[product] = fusion.vector_weight * float(vector.astype(np.float64) @ query)
         for back, row in enumerate(history[: fusion.steps]):
             scores[product] += fusion.neighbour_weight * fusion.decay**back * float(parts.following[row, product])
+        for back, row in enumerate(history[: fusion.own_steps]):
+            scores[product] += fusion.own_weight * fusion.own_decay**back * (row == product)
         scores[product] += fusion.prior_weight * float(parts.prior[product])
     return scores

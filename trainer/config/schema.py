@@ -153,6 +153,11 @@ class Prior(Section):
     weights: list[Positive]
 
 
+class Own(Section):
+    weights: list[Positive]
+    decays: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
+
+
 class TextPair(Section):
     """Two titles and the bounds for the cosine of their vectors."""
 
@@ -206,6 +211,7 @@ class Config(Section):
     linear: Linear
     neighbours: Neighbours
     prior: Prior
+    own: Own
     evaluation: Evaluation
     index: Index
     publish: Publish

@@ -135,6 +135,9 @@ def fused_scorer(vectors: Scorer, terms: Terms, events: Events, products: int) -
         if table is not None:
             histories = history_matrix(events, cases, products, fusion.steps, fusion.decay)
             scores += (histories @ table).toarray()
+        if fusion.own_weight:
+            own = history_matrix(events, cases, products, fusion.own_steps, fusion.own_decay)
+            scores += (own * np.float32(fusion.own_weight)).toarray()
         if terms.prior is not None:
             scores += terms.prior * np.float32(fusion.prior_weight)
         return scores

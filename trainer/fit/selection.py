@@ -4,7 +4,8 @@ Vectors are those of the linear model, of the softmax, or of a blend of both. If
 softmax over the catalogue is best. If they take many and come again, it overfits, and a linear autoencoder in closed
 form is better. Each is mixed with the terms that it gains by: neighbours of the last products, and popularity. The
 simple baselines are corners of the same mixture, without vectors. The simplest model is chosen to which the best one
-gains no more than one standard error (Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+gains no more than one standard error, neither in the metric nor in recall@100 (Breiman et al., Classification and
+Regression Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from trainer.fit.linear.hyperparameters import LinearHyperparameters, choose_hyp
 from trainer.fit.linear.placement import Placement
 from trainer.fit.served_weights import serve_linear, serve_softmax
 from trainer.fit.softmax.training import FittedSoftmax
-from trainer.fit.terms import TermFitter, TermSearch, gains
+from trainer.fit.terms import TermFitter, TermSearch
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import Validation, mean
+from trainer.fit.validation import CaseValues, Validation, is_clearly_better, mean
 from trainer.model.terms import TermChoice, Terms
 from trainer.model.towers import TwoTower, Weights, load_towers
-from twotower.arrays import Float64
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
     """
 
     weights: Weights
-    values: Float64
+    values: CaseValues
     cold_start: ColdStart | None = None
 
 
@@ -57,7 +57,7 @@ class Mixture(NamedTuple):
 
     vectors: str
     choice: TermChoice
-    values: Float64
+    values: CaseValues
 
 
 class LinearCandidate(NamedTuple):
@@ -109,7 +109,7 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
         linear = _linear_candidate(fitter, data, validation)
         candidates["linear"] = linear.candidate
     if start != "linear":
-        softmax = _fit_softmax(fitter, term_fitter, data, validation, folder)
+        softmax = _fit_softmax(fitter, data, validation, folder)
         weights = _serve_softmax(fitter, softmax.weights, data)
         candidates["softmax"] = Candidate(weights, validation.values(load_towers(weights, config.model)))
     if linear and softmax and config.can_blend and (start == "blend" or _is_worth_blending(candidates)):
@@ -124,8 +124,10 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
         "kind": kind,
         "vectors": vectors,
         "terms": choice._asdict(),
-        "candidates": {name: mean(one.values) for name, one in mixtures.items()} if validation.cases else {},
-        "vectors_alone": {name: mean(one.values) for name, one in candidates.items()} if validation.cases else {},
+        "candidates": {name: mean(one.values.metric) for name, one in mixtures.items()} if validation.cases else {},
+        "vectors_alone": {name: mean(one.values.metric) for name, one in candidates.items()}
+        if validation.cases
+        else {},
         "curve": softmax.curve if softmax else [],
         "best_epoch": epochs,
         "linear": hyperparameters._asdict() if hyperparameters else None,
@@ -159,11 +161,14 @@ def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: Traini
     return RefittedModel(weights, terms, softmax.curve, narrow.cold_start)
 
 
-def best_kind(values: Mapping[str, Float64]) -> str:
-    """Chooses by the metric of each case [C]: the simplest to which the best gains no more than one standard error."""
-    best = max(values, key=lambda name: mean(values[name]))
-    kind = next(name for name in KINDS if name in values and not gains(values[best], values[name]))
-    log.info(f"chose {kind}: {mean(values[kind]):.4f}, the best is {best} with {mean(values[best]):.4f}")
+def best_kind(values: Mapping[str, CaseValues]) -> str:
+    """Chooses the simplest kind to which the best, by the metric, gains no more than one standard error.
+
+    Nor may the best gain so much in recall@100.
+    """
+    best = max(values, key=lambda name: mean(values[name].metric))
+    kind = next(name for name in KINDS if name in values and not is_clearly_better(values[best], values[name]))
+    log.info(f"chose {kind}: {mean(values[kind].metric):.4f}, the best is {best} with {mean(values[best].metric):.4f}")
     return kind
 
 
@@ -177,7 +182,7 @@ def _mix(
     if not validation.cases:
         return {name: Mixture(name, TermChoice(), one.values) for name, one in candidates.items()}
     some, mixtures = validation.sample(fitter.config.linear.validation_buyers), dict[str, Mixture]()
-    best = max(candidates, key=lambda name: mean(candidates[name].values))
+    best = max(candidates, key=lambda name: mean(candidates[name].values.metric))
     for name, candidate in candidates.items():
         model = load_towers(candidate.weights, fitter.config.model)
         search = TermSearch(terms, fitter.config, some.measure_terms(model, terms.fit))
@@ -187,9 +192,8 @@ def _mix(
         for kind, (vectors, chosen) in found.items():
             values = validation.values(model, terms.fit(chosen.choice))
             mixtures[kind] = Mixture(vectors, chosen.choice, values)
-            log.info(
-                f"{kind}: validation {fitter.config.evaluation.metric} {mean(values):.4f}, {_named(chosen.choice)}"
-            )
+            score = f"{fitter.config.evaluation.metric} {mean(values.metric):.4f}"
+            log.info(f"{kind}: validation {score}, {_named(chosen.choice)}")
     return mixtures
 
 
@@ -201,7 +205,7 @@ def _named(choice: TermChoice) -> str:
 
 
 def _is_worth_blending(candidates: Mapping[str, Candidate]) -> bool:
-    scores = [mean(one.values) for one in candidates.values()]
+    scores = [mean(one.values.metric) for one in candidates.values()]
     if min(scores) < _WORTH_BLENDING * max(scores):
         log.info(f"no blend: one of its parts has {min(scores):.4f}, the other {max(scores):.4f}")
         return False
@@ -230,7 +234,7 @@ def _linear_candidate(fitter: Fitter, data: TrainingSet, validation: Validation)
     model = fitter.fit_linear(placement, chosen)
     values = validation.values(model)
     log.info(
-        f"linear: validation {config.evaluation.metric} {mean(values):.4f}, half-life "
+        f"linear: validation {config.evaluation.metric} {mean(values.metric):.4f}, half-life "
         f"{chosen.half_life_days:g} days, trend {chosen.trend:g}, trust in content {chosen.trust:g}"
     )
     weights = serve_linear(model.state_dict(), fitter.features)
@@ -244,19 +248,13 @@ def _linear_settings(config: Config) -> Any:
     return config.linear
 
 
-def _fit_softmax(
-    fitter: Fitter, terms: TermFitter, data: TrainingSet, validation: Validation, folder: Path
-) -> FittedSoftmax:
-    """Trains the softmax; each epoch is validated as it would be served: with the transitions that help it most."""
-    weights = (0.0, *fitter.config.neighbours.weights[1::2])
+def _fit_softmax(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> FittedSoftmax:
+    """Trains the softmax; each epoch is validated as it would be served, without terms."""
     some = validation.sample(_EPOCH_BUYERS)
 
     def validate(model: TwoTower) -> float:
         served = _serve_softmax(fitter, model.state_dict(), data)
-        measure = some.measure_terms(load_towers(served, fitter.config.model), terms.fit)
-        decay = fitter.config.neighbours.history_decays[0]
-        choices = (TermChoice(table="transitions", table_weight=weight, decay=decay) for weight in weights)
-        return max(mean(measure(choice)) for choice in choices)
+        return some.score(load_towers(served, fitter.config.model))
 
     return fitter.fit_softmax(data, folder, validate=validate if validation.cases else None)
 
@@ -272,8 +270,8 @@ def _blend_candidate(
         blended = blend(weights, head, share)
         values = validation.values(load_towers(blended, fitter.config.model))
         candidates[share] = Candidate(blended, values, narrow.cold_start)
-    share = max(candidates, key=lambda one: mean(candidates[one].values))
-    metric, score = fitter.config.evaluation.metric, mean(candidates[share].values)
+    share = max(candidates, key=lambda one: mean(candidates[one].values.metric))
+    metric, score = fitter.config.evaluation.metric, mean(candidates[share].values.metric)
     log.info(f"blend: validation {metric} {score:.4f}, {share:g} of it is the linear model")
     return share, candidates[share]
 

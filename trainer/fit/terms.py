@@ -19,9 +19,9 @@ from trainer.data.popularity import buyer_counts, recent_counts
 from trainer.data.split import Cases
 from trainer.data.transitions import TransitionSettings, transition_matrix
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import mean
+from trainer.fit.validation import CaseValues, gains, mean
 from trainer.model.terms import TermChoice, Terms
-from twotower.arrays import Float32, Float64
+from twotower.arrays import Float32
 from twotower.artifact.manifest import Fusion
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,9 @@ class TermFitter:
                 steps=self._config.neighbours.history_steps,
                 decay=choice.decay,
                 prior_weight=choice.prior_weight if prior is not None else 0.0,
+                own_weight=choice.own_weight,
+                own_steps=self._config.model.max_history,
+                own_decay=choice.own_decay,
             ),
             table,
             prior,
@@ -126,26 +129,27 @@ class TermFitter:
 
 
 class ChosenTerms(NamedTuple):
-    """A choice, and the metric of each validation case with it [C]."""
+    """A choice, and how well each validation case is ranked with it."""
 
     choice: TermChoice
-    values: Float64
+    values: CaseValues
 
 
 class TermSearch:
     """Searches the terms for one model's scores: one setting after another, by the metric on some validation buyers."""
 
-    def __init__(self, fitter: TermFitter, config: Config, measure: Callable[[TermChoice], Float64]) -> None:
-        """`measure` gives the metric of each case [C] with these terms."""
+    def __init__(self, fitter: TermFitter, config: Config, measure: Callable[[TermChoice], CaseValues]) -> None:
+        """`measure` gives the values of the validation cases with these terms."""
         self._fitter, self._measure = fitter, measure
         self._neighbours, self._prior_weights = config.neighbours, config.prior.weights
-        self._known: dict[TermChoice, Float64] = {}
+        self._own, self._excludes_seen = config.own, config.evaluation.exclude_seen
+        self._known: dict[TermChoice, CaseValues] = {}
 
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
         chosen = self._best([TermChoice()])
         tables = [self._table_beside(name) for name in self._fitter.tables()] if self._neighbours.weights else []
-        return self._with_prior(_more_than_an_error([chosen, *tables]))
+        return self._with_prior(self._with_own(_more_than_an_error([chosen, *tables])))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
         """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.
@@ -156,7 +160,7 @@ class TermSearch:
         for name in self._fitter.tables():
             plain = TermChoice(vector_weight=_TIE_BREAK, table=name, table_weight=1.0)
             best = self._best(plain._replace(decay=decay) for decay in self._neighbours.history_decays)
-            corners.append((name, self._with_prior(best)))
+            corners.append((name, self._with_prior(self._with_own(best))))
         return corners
 
     def _table_beside(self, name: str) -> ChosenTerms:
@@ -172,10 +176,20 @@ class TermSearch:
         for step in (-1, 1):
             while 0 <= place + step < len(choices):
                 there = self._measured(choices[place + step])
-                if mean(there.values) <= mean(here.values):
+                if mean(there.values.metric) <= mean(here.values.metric):
                     break
                 place, here = place + step, there
         return here
+
+    def _with_own(self, chosen: ChosenTerms) -> ChosenTerms:
+        """Adds the history's own products; to no use if they are excluded."""
+        settings = self._own
+        if self._excludes_seen or not settings.weights:
+            return chosen
+        plain = chosen.choice._replace(own_decay=settings.decays[0])
+        best = self._climb([plain._replace(own_weight=weight) for weight in sorted(settings.weights)])
+        options = [self._best(best.choice._replace(own_decay=decay) for decay in settings.decays)]
+        return _more_than_an_error([chosen, *options])
 
     def _with_prior(self, chosen: ChosenTerms) -> ChosenTerms:
         options = [
@@ -186,7 +200,7 @@ class TermSearch:
         return _more_than_an_error([chosen, *options])
 
     def _best(self, choices: Iterable[TermChoice]) -> ChosenTerms:
-        return max(map(self._measured, choices), key=lambda one: mean(one.values))
+        return max(map(self._measured, choices), key=lambda one: mean(one.values.metric))
 
     def _measured(self, choice: TermChoice) -> ChosenTerms:
         if choice not in self._known:
@@ -194,14 +208,12 @@ class TermSearch:
         return ChosenTerms(choice, self._known[choice])
 
 
-def gains(better: Float64, worse: Float64) -> bool:
-    """True if the metric of the cases [C] rises by more than one standard error of its mean difference."""
-    differences = better - worse
-    error = float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
-    return mean(differences) > error
-
-
 def _more_than_an_error(options: list[ChosenTerms]) -> ChosenTerms:
-    """The best of the options, or the first, which is the simplest, if the best gains too little over it."""
-    best = max(options, key=lambda one: mean(one.values))
-    return best if gains(best.values, options[0].values) else options[0]
+    """The best of the options, or the first, which is the simplest, if the best gains too little over it.
+
+    Only options that keep the first one's recall@100 are compared.
+    """
+    simplest = options[0]
+    keeping = [one for one in options if not gains(simplest.values.recall, one.values.recall)]
+    best = max(keeping, key=lambda one: mean(one.values.metric))
+    return best if gains(best.values.metric, simplest.values.metric) else simplest

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
 
 from trainer.config.schema import Config
 from trainer.data.events import Events
@@ -17,6 +20,13 @@ from twotower.arrays import Float64, UInt64
 from twotower.events import EventSchema
 
 
+class CaseValues(NamedTuple):
+    """The configured metric, and recall@100, of each case that has a target [C]."""
+
+    metric: Float64
+    recall: Float64
+
+
 @dataclass(frozen=True)
 class Validation:
     """The cases that candidates compete on; `ties` [N] orders products of equal scores."""
@@ -28,29 +38,30 @@ class Validation:
     events: Events
     cases: Cases
 
-    def values(self, model: TwoTower, terms: Terms = NO_TERMS) -> Float64:
-        """The configured metric of each case that has a target [C]."""
+    def values(self, model: TwoTower, terms: Terms = NO_TERMS) -> CaseValues:
+        """How well the model ranks each case with these terms."""
         vectors = ranking.model_scorer(model, self.features, self.events, self.schema, self.config.model.max_history)
         return self._measure(ranking.fused_scorer(vectors, terms, self.events, len(self.ties)))
 
     def score(self, model: TwoTower) -> float:
-        """The mean of `values`."""
-        return mean(self.values(model))
+        """The mean of the configured metric."""
+        return mean(self.values(model).metric)
 
-    def measure_terms(self, model: TwoTower, fit: Callable[[TermChoice], Terms]) -> Callable[[TermChoice], Float64]:
-        """A function from a choice of terms to the metric of each case [C]: encodes the buyers once for all choices."""
+    def measure_terms(self, model: TwoTower, fit: Callable[[TermChoice], Terms]) -> Callable[[TermChoice], CaseValues]:
+        """A function from a choice of terms to `values` with them: encodes the buyers once for all choices."""
         items = ranking.item_vectors(model, self.features)
         longest = self.config.model.max_history
         buyers = ranking.buyer_vectors(model, items, self.events, self.cases, self.schema, longest)
         vectors = ranking.known_scorer(buyers, self.cases, items)
         return lambda choice: self._measure(ranking.fused_scorer(vectors, fit(choice), self.events, len(self.ties)))
 
-    def _measure(self, scorer: Scorer) -> Float64:
+    def _measure(self, scorer: Scorer) -> CaseValues:
         settings = self.config.evaluation
         ranks = ranking.rank_targets(
             scorer, self.events, self.cases, self.ties, settings.exclude_seen, "validating", lists=False
         )
-        return ranking.case_metrics(ranks)[settings.metric]
+        values = ranking.case_metrics(ranks)
+        return CaseValues(values[settings.metric], values["recall@100"])
 
     def sample(self, buyers: int) -> Validation:
         """At most so many of the buyers, drawn at random."""
@@ -60,3 +71,15 @@ class Validation:
 def mean(values: Float64) -> float:
     """0 without cases."""
     return float(values.mean()) if len(values) else 0.0
+
+
+def gains(better: Float64, worse: Float64) -> bool:
+    """True if the metric of the cases [C] rises by more than one standard error of its mean difference."""
+    differences = better - worse
+    error = float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
+    return mean(differences) > error
+
+
+def is_clearly_better(one: CaseValues, other: CaseValues) -> bool:
+    """True if `one` gains over `other` in the metric or in recall@100."""
+    return gains(one.metric, other.metric) or gains(one.recall, other.recall)

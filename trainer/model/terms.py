@@ -18,6 +18,7 @@ class TermChoice(NamedTuple):
     """Which terms a score has, and their weights; an empty name stands for no term.
 
     `table` and `prior` name the kind; `decay` is the weight of an interaction relative to the next newer one.
+    `own_weight` and `own_decay` are those of the history's own products.
     """
 
     vector_weight: float = 1.0
@@ -26,6 +27,8 @@ class TermChoice(NamedTuple):
     decay: float = 0.0
     prior: str = ""
     prior_weight: float = 0.0
+    own_weight: float = 0.0
+    own_decay: float = 0.0
 
 
 @dataclass(frozen=True)

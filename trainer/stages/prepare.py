@@ -60,7 +60,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     """
     files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
     settings = config.digest(
-        "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "evaluation", "index"
+        "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation", "index"
     )
     return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
 

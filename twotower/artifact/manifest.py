@@ -73,10 +73,12 @@ class TextSearch(BaseModel):
 
 
 class Fusion(BaseModel):
-    """How the parts of a score are weighted: inner product of the vectors, neighbours of the history, and prior.
+    """How the parts of a score are weighted: inner product of the vectors, neighbours of the history, prior, and the
+    history's own products.
 
-    `steps`: newest interactions whose neighbours count. `decay`: weight of one relative to the next newer one. A part
-    whose weight is 0 has no files. `twotower.search.fused_score` computes the score.
+    `steps`: newest interactions whose neighbours count. `decay`: weight of one relative to the next newer one. The same
+    for the own products: `own_steps` and `own_decay`. A part whose weight is 0 has no files.
+    `twotower.search.fused_score` computes the score.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -86,6 +88,9 @@ class Fusion(BaseModel):
     steps: Annotated[int, Field(ge=1)] = 10
     decay: Annotated[float, Field(ge=0, le=1)] = 0.5
     prior_weight: Annotated[float, Field(ge=0)] = 0.0
+    own_weight: Annotated[float, Field(ge=0)] = 0.0
+    own_steps: Annotated[int, Field(ge=1)] = 50
+    own_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
 class Manifest(BaseModel):

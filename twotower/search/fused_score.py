@@ -5,6 +5,7 @@ A product p has, for a buyer's vector u and history h_1 (newest), h_2, ..., the 
     vector_weight x <u, v_p>
     + neighbour_weight x the sum of decay^(i - 1) x T[h_i, p] for i = 1 to steps
     + prior_weight x prior[p]
+    + own_weight x the sum of own_decay^(i - 1) over the i <= own_steps with h_i = p
 
 The weights are the manifest's `fusion`; T is the table of neighbours. The services, `recommend` and the publish gate
 compute it here.
@@ -22,7 +23,15 @@ from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
-from twotower.search.neighbours import History, NeighbourTable, SparseScores, step_weights, sum_rows
+from twotower.search.neighbours import (
+    Entries,
+    History,
+    NeighbourTable,
+    SparseScores,
+    own_entries,
+    step_weights,
+    sum_rows,
+)
 
 _NOBODY = np.empty(0, np.int32)
 
@@ -30,7 +39,7 @@ _NOBODY = np.empty(0, np.int32)
 class FusedScore:
     """The weighted parts of one version's score over N products.
 
-    `base` [N] is the weighted prior, None without one; `steps` newest products of a history count.
+    `base` [N] is the weighted prior, None without one; the newest `steps` products of a history count.
     """
 
     def __init__(self, fusion: Fusion, size: int, neighbours: NeighbourTable | None, prior: Float32 | None) -> None:
@@ -42,8 +51,10 @@ class FusedScore:
         self.vector_weight = np.float32(fusion.vector_weight)
         self.neighbours = _fitting(neighbours, fusion.neighbour_weight, size) if fusion.neighbour_weight else None
         self.base = _weighted(prior, fusion.prior_weight, size) if fusion.prior_weight else None
-        self.steps = fusion.steps
         self._weights = step_weights(fusion.steps, fusion.decay, fusion.neighbour_weight)
+        own_steps = fusion.own_steps if fusion.own_weight else 0
+        self._own_weights = step_weights(own_steps, fusion.own_decay, fusion.own_weight)
+        self.steps = max(fusion.steps, own_steps)
 
     @classmethod
     def load(cls, version: Version) -> FusedScore:
@@ -60,12 +71,19 @@ class FusedScore:
     @property
     def is_plain(self) -> bool:
         """True if the score is the weighted inner product alone."""
-        return self.neighbours is None and self.base is None and bool(self.vector_weight > 0)
+        return not self._reads_history and self.base is None and bool(self.vector_weight > 0)
 
     @property
     def entries_per_history(self) -> float:
-        """How many entries of the table of neighbours a long history adds up, on average."""
-        return 0.0 if self.neighbours is None else self.steps * len(self.neighbours.rows) / max(self.size, 1)
+        """How many numbers a long history adds up, on average."""
+        own = float(len(self._own_weights))
+        if self.neighbours is None:
+            return own
+        return own + len(self._weights) * len(self.neighbours.rows) / max(self.size, 1)
+
+    @property
+    def _reads_history(self) -> bool:
+        return self.neighbours is not None or len(self._own_weights) > 0
 
     def followers(self, product: int) -> Int32:
         """The rows of the products that are known to follow one, rising."""
@@ -77,16 +95,30 @@ class FusedScore:
             added = np.zeros((len(histories), self.size), np.float32)
         else:
             added = np.tile(self.base, (len(histories), 1))
-        if self.neighbours is not None:
-            places, rows, scores = self.neighbours.entries(histories, self._weights)
+        if self._reads_history:
+            places, rows, scores = self._entries(histories)
             np.add.at(added.reshape(-1), places * self.size + rows, scores)
         return added
 
     def added_to_neighbours(self, history: History) -> SparseScores:
-        """The same numbers, to the last bit, for the products with a neighbours' score."""
-        if self.neighbours is None:
+        """The same numbers, to the last bit, for the products to which the history adds something."""
+        if not self._reads_history:
             return SparseScores(np.empty(0, np.int64), np.empty(0, np.float32))
-        return sum_rows(self.neighbours.entries([history], self._weights), self.base)
+        return sum_rows(self._entries([history]), self.base)
+
+    def _entries(self, histories: Sequence[History]) -> Entries:
+        """What the products of each history add to the scores, as neighbours and as themselves."""
+        parts = [] if self.neighbours is None else [self.neighbours.entries(histories, self._weights)]
+        if len(self._own_weights):
+            parts.append(own_entries(histories, self._own_weights))
+        if len(parts) == 1:
+            return parts[0]
+        places = np.concatenate([one.places for one in parts])
+        order = np.argsort(places, kind="stable")
+        rows, scores = (
+            np.concatenate(column) for column in zip(*((one.rows, one.scores) for one in parts), strict=True)
+        )
+        return Entries(places[order], rows[order], scores[order])
 
 
 def fused_files(files: VersionLayout, fusion: Fusion) -> list[Path]:

@@ -30,7 +30,7 @@ class SparseScores(NamedTuple):
 class Entries(NamedTuple):
     """The table's entries for a batch of histories: place of the history, row, weighted score, each [E].
 
-    The entries of one history come in its order. A row occurs once for each product of the history that it follows.
+    The entries of one history come in its order. A row may occur several times.
     """
 
     places: Int64
@@ -109,6 +109,15 @@ class NeighbourTable:
         where = np.arange(ends[-1] if len(ends) else 0) + (starts - ends + counts).repeat(counts)
         places = np.arange(len(lengths)).repeat(lengths).repeat(counts)
         return Entries(places, self.rows[where], self.scores[where] * weight.repeat(counts))
+
+
+def own_entries(histories: Sequence[History], weights: Float32) -> Entries:
+    """Entries for the products of the histories themselves; the i-th newest is weighted by `weights[i]`."""
+    newest = [history[: len(weights)] for history in histories]
+    lengths = [len(history) for history in newest]
+    rows = np.array(list(chain.from_iterable(newest)), np.int32)
+    scores = np.concatenate([weights[:length] for length in lengths]) if lengths else weights[:0]
+    return Entries(np.arange(len(lengths)).repeat(lengths), rows, scores)
 
 
 def sum_rows(entries: Entries, base: Float32 | None = None) -> SparseScores:

@@ -19,7 +19,7 @@ from trainer.fit.linear.spectral import item_vectors
 from trainer.fit.linear.trend import trends
 from trainer.fit.selection import refit_model
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import Validation
+from trainer.fit.validation import CaseValues, Validation
 from trainer.model.heads import Heads
 from trainer.model.towers import TwoTower, load_towers
 from twotower.arrays import Float32
@@ -101,7 +101,7 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]", "neighbours.weights=[]", "prior.weights=[]")
     # the linear model's, the softmax's, those of the two shares, then the mixtures': three vectors and four corners
     levels = (0.15, 0.2, 0.3, 0.25, 0.15, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0)
-    values = iter([level * (1.0 + np.arange(BUYERS)) for level in levels])
+    values = iter([CaseValues(*[level * (1.0 + np.arange(BUYERS))] * 2) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))
     chosen = selected(made, tmp_path)
@@ -123,7 +123,8 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
 def test_a_blend_is_not_fitted_if_one_part_is_far_worse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    values = iter([np.full(BUYERS, level) for level in (0.1, 0.2, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0)])
+    levels = (0.1, 0.2, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0)
+    values = iter([CaseValues(*[np.full(BUYERS, level)] * 2) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))
     chosen = selected(fitter(*BLENDED), tmp_path)

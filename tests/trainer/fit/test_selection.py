@@ -17,7 +17,7 @@ from trainer.fit.fitter import Fitter
 from trainer.fit.selection import KINDS, SelectedModel, best_kind, refit_model, select_model
 from trainer.fit.served_weights import fold_attributes, reset_untrained_rows, serve_linear, serve_softmax
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import Validation
+from trainer.fit.validation import CaseValues, Validation
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import Weights, load_towers
 from twotower.events import DAY_MS, EventSchema
@@ -108,13 +108,19 @@ def test_the_simplest_kind_is_chosen_unless_another_gains_more_than_a_standard_e
 ) -> None:
     linear = np.full(len(gains), 0.5)
     values = {"softmax": linear + np.array(gains), "linear": linear, "transitions": linear - 0.2}
-    assert best_kind(values) == kind
+    assert best_kind({name: CaseValues(metric, linear) for name, metric in values.items()}) == kind
+
+
+def test_a_simpler_kind_with_clearly_less_recall_at_100_is_not_chosen() -> None:
+    level = np.array([0.1, 0.3, 0.2])
+    values = {"softmax": CaseValues(level, level), "linear": CaseValues(level, level - 0.05)}
+    assert best_kind(values) == "softmax"
 
 
 def test_popularity_is_chosen_if_nothing_beats_it() -> None:
     level = np.array([0.1, 0.3, 0.2])
     values = {"softmax": level, "popularity": level, "linear": level - 0.05, "item_knn": level}
-    assert best_kind(values) == "popularity"
+    assert best_kind({name: CaseValues(metric, level) for name, metric in values.items()}) == "popularity"
 
 
 def test_vectors_that_validate_better_by_far_are_chosen(tmp_path: Path) -> None:

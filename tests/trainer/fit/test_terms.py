@@ -10,9 +10,9 @@ import pytest
 from tests.trainer.fit.test_selection import DATA, EVENTS, PRODUCTS, SPLIT, fitter
 from trainer.data.split import Cases
 from trainer.evaluate.ranking import fused_scorer
-from trainer.fit.terms import TermFitter, TermSearch, gains
+from trainer.fit.terms import TermFitter, TermSearch
+from trainer.fit.validation import CaseValues, gains
 from trainer.model.terms import NO_TERMS, TermChoice, Terms
-from twotower.arrays import Float64
 from twotower.artifact.manifest import Fusion
 
 CONFIG = fitter("neighbours.weights=[0.1, 1.0]", "neighbours.history_decays=[0.5, 0.2]", "prior.weights=[0.1]").config
@@ -65,11 +65,17 @@ def test_no_terms_leave_the_cosines_as_they_are() -> None:
     assert Terms(Fusion()) == NO_TERMS
 
 
-def measure(gain: Callable[[TermChoice], float]) -> Callable[[TermChoice], Float64]:
+def measure(
+    gain: Callable[[TermChoice], float], recall: Callable[[TermChoice], float] = lambda _: 0.0
+) -> Callable[[TermChoice], CaseValues]:
     """Values of a hundred cases: those without terms, plus the gain of the choice, .01 more or less by turns."""
     base = np.random.default_rng(2).random(100)
     by_turns = 0.01 * (-1.0) ** np.arange(100)
-    return lambda choice: base + gain(choice) + (by_turns if gain(choice) else 0.0)
+
+    def values(choice: TermChoice) -> CaseValues:
+        return CaseValues(*(base + gained(choice) + (by_turns if gained(choice) else 0.0) for gained in (gain, recall)))
+
+    return values
 
 
 def search(gain: Callable[[TermChoice], float]) -> TermChoice:
@@ -83,6 +89,11 @@ def test_a_term_is_added_only_if_it_gains_more_than_a_standard_error() -> None:
     assert (found.table, found.table_weight, found.prior) == ("item_knn", 1.0, "")
     found = search(lambda choice: 0.01 * (choice.prior == "recent_popularity"))
     assert (found.table, found.prior, found.prior_weight) == ("", "recent_popularity", 0.1)
+
+
+def test_a_term_that_costs_recall_at_100_is_not_added() -> None:
+    costly = measure(lambda choice: 0.01 * bool(choice.table), lambda choice: -0.005 * bool(choice.table))
+    assert TermSearch(terms_fitter(), CONFIG, costly).beside_vectors().choice == TermChoice()
 
 
 def test_the_best_decay_of_a_history_is_found() -> None:

@@ -101,6 +101,8 @@ def check(hits: Hits, scores: Sequence[float], allowed: Sequence[int], k: int, a
         # and .25 x (.5, 1) if 0 is one step further back, with 2 x .5 for what follows 3
         (Fusion(neighbour_weight=0.5), [3, 0], {2: 1.6, 0: 1.0, 1: 0.125, 3: -0.75}),
         (Fusion(neighbour_weight=0.5, steps=1), [3, 0], {2: 1.6, 0: 1.0, 1: 0.0, 3: -1.0}),
+        (Fusion(own_weight=0.5, own_decay=0.5), [3, 0, 3], {0: 1.25, 2: 0.6, 1: 0.0, 3: -0.375}),
+        (Fusion(own_weight=0.5, own_steps=2), [3, 0, 0], {0: 1.5, 2: 0.6, 1: 0.0, 3: -0.5}),
         (Fusion(prior_weight=0.5), [0], {0: 1.0, 2: 0.725, 1: 0.5, 3: -0.75}),
         (Fusion(neighbour_weight=4, prior_weight=2), [0], {1: 4.0, 3: 4.0, 2: 1.1, 0: 1.0}),
         # without vectors: neighbours, then the order of the rows
@@ -169,7 +171,12 @@ def random_parts(draw: np.random.Generator, size: int, fusion: Fusion) -> tuple[
     seed=st.integers(0, 100_000),
     kind=st.sampled_from(["flat", "approximate", "shallow", "filtered"]),
     size=st.integers(1, 60),
-    weights=st.tuples(st.sampled_from([0.0, 0.25, 1.0]), st.sampled_from([0.0, 0.5, 2.0]), st.sampled_from([0, 1.0])),
+    weights=st.tuples(
+        st.sampled_from([0.0, 0.25, 1.0]),
+        st.sampled_from([0.0, 0.5, 2.0]),
+        st.sampled_from([0, 1.0]),
+        st.sampled_from([0.0, 0.0, 0.5]),
+    ),
     steps=st.integers(1, 4),
     ks=st.lists(st.integers(1, 70), min_size=1, max_size=4),
     share=st.sampled_from([0.2, 0.7, 1.0]),
@@ -178,14 +185,21 @@ def test_any_search_gives_what_the_definition_gives(
     seed: int,
     kind: str,
     size: int,
-    weights: tuple[float, float, float],
+    weights: tuple[float, float, float, float],
     steps: int,
     ks: list[int],
     share: float,
 ) -> None:
     draw = np.random.default_rng(seed)
     fusion = Fusion(
-        vector_weight=weights[0], neighbour_weight=weights[1], prior_weight=weights[2], steps=steps, decay=0.5
+        vector_weight=weights[0],
+        neighbour_weight=weights[1],
+        prior_weight=weights[2],
+        steps=steps,
+        decay=0.5,
+        own_weight=weights[3],
+        own_steps=3,
+        own_decay=0.5,
     )
     parts, vectors = random_parts(draw, size, fusion)
     index = {
