@@ -30,7 +30,7 @@ class Validation:
         settings = self.config.evaluation
         scorer = ranking.model_scorer(model, self.features, self.events, self.schema, self.config.model.max_history)
         ranks = ranking.rank_targets(
-            scorer, self.events, self.cases, self.ties, settings.exclude_seen, "validating", lists=False
+            scorer, self.events, self.cases, self.ties, settings.excludes_seen, "validating", lists=False
         )
         return ranking.case_metrics(ranks)[settings.metric]
 
