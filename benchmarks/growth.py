@@ -208,7 +208,7 @@ def _measure_events(options: argparse.Namespace) -> list[Stage]:
     watch.done(TRAIN, seconds / made * (steps - made))
     cases = sample(run.split.validation, options.asked, run.config.seed)
     scorer = ranking.model_scorer(model, fitter.features, run.events, run.schema, run.config.model.max_history)
-    ranking.rank_targets(scorer, run.events, cases, run.ties, run.config.evaluation.exclude_seen)
+    ranking.rank_targets(scorer, run.events, cases, run.ties, run.config.evaluation.excludes_seen)
     watch.done(VALIDATE)
     return watch.stages
 

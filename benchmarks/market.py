@@ -97,6 +97,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         events=size.buyers * size.history,
         event_weights=dict(DEFAULT_WEIGHTS),
         max_history=size.history,
+        exclude_seen=True,
         configuration={"synthetic": True, **size._asdict()},
         metrics={},
         notes=[],

@@ -123,6 +123,7 @@ def build_version(
             events=buyers * 4,
             event_weights=dict(DEFAULT_WEIGHTS),
             max_history=max_history,
+            exclude_seen=True,
             configuration={"seed": seed},
             metrics={"recall@10": 0.5},
             notes=[],

@@ -104,10 +104,12 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "--exclude-seen",
         dest="exclude",
         action="store_true",
-        default=True,
-        help="exclude products of the history (default)",
+        default=None,
+        help="exclude products of the history (default: as the version was evaluated)",
     )
-    seen.add_argument("--keep-seen", dest="exclude", action="store_false", help="allow products of the history")
+    seen.add_argument(
+        "--keep-seen", dest="exclude", action="store_false", default=None, help="allow products of the history"
+    )
     recommend.set_defaults(run=run_recommend)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from twotower.errors import SettingsError
 
@@ -15,10 +15,31 @@ Count = Annotated[int, Field(ge=1)]
 Several = Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
 
 
+def _read_auto(value: Any) -> Any:
+    """A value of --set is text where the default is the text `auto`."""
+    known = {"true": True, "false": False, "auto": "auto"}
+    if isinstance(value, str) and value in known:
+        return known[value]
+    if not isinstance(value, bool):
+        raise ValueError("must be auto, true or false")
+    return value
+
+
+# `auto`: the run finds the value in the data, and `Config.settle_repeats` replaces it
+Auto = Annotated[bool | Literal["auto"], BeforeValidator(_read_auto)]
+
+
 class Section(BaseModel):
     """A section of the configuration. Its fields have no defaults: these are all in config.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def settled(value: bool | Literal["auto"], name: str) -> bool:
+    """The value that the run found; ValueError if it is still to be found."""
+    if value == "auto":
+        raise ValueError(f"{name}=auto is read before the run has settled it")
+    return value
 
 
 def cores() -> int:

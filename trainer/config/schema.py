@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from trainer.config.base import Count, Positive, Section, Several, Share, usable_threads
+from trainer.config.base import Auto, Count, Positive, Section, Several, Share, settled, usable_threads
 from trainer.config.data import Data
 
 
@@ -120,9 +120,13 @@ class Training(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     mask_positives: bool
     event_weight_power: Annotated[float, Field(ge=0, le=2)]
-    repeat_targets: bool
+    repeat_targets: Auto
     checkpoint_steps: Count
     refit: bool
+
+    @property
+    def trains_on_repeats(self) -> bool:
+        return settled(self.repeat_targets, "training.repeat_targets")
 
 
 class Linear(Section):
@@ -174,13 +178,17 @@ class Evaluation(Section):
     protocol: Literal["published", "refit"]
     max_buyers: Annotated[int, Field(ge=0)]
     validation_buyers: Count
-    exclude_seen: bool
+    exclude_seen: Auto
     metric: Literal["ndcg@10", "recall@10"]
     hidden_products: Share
     ease_max_products: Annotated[int, Field(ge=0)]
     ease_l2: Positive
     resamples: Annotated[int, Field(ge=100)]
     text_pairs: list[TextPair]
+
+    @property
+    def excludes_seen(self) -> bool:
+        return settled(self.exclude_seen, "evaluation.exclude_seen")
 
 
 class Index(Section):
@@ -254,6 +262,15 @@ class Config(Section):
     @property
     def thread_count(self) -> int:
         return usable_threads(self.threads, "threads")
+
+    def settle_repeats(self, are_common: bool) -> Config:
+        """Replaces `auto`: products of a history are recommended if repeats are common, and targets if recommended."""
+        evaluation, training = self.evaluation, self.training
+        if evaluation.exclude_seen == "auto":
+            evaluation = evaluation.model_copy(update={"exclude_seen": not are_common})
+        if training.repeat_targets == "auto":
+            training = training.model_copy(update={"repeat_targets": not evaluation.exclude_seen})
+        return self.model_copy(update={"evaluation": evaluation, "training": training})
 
     def digest(self, *sections: str) -> str:
         """sha256 over the named sections, or over all if none is named."""

@@ -66,7 +66,7 @@ class Fitter:
             random_negatives=settings.random_negatives,
             full_softmax=settings.full_softmax,
             weight_power=settings.event_weight_power,
-            repeat_targets=settings.repeat_targets,
+            repeat_targets=settings.trains_on_repeats,
             seed=self.config.seed,
         )
         return Sampler(data, self.sizes.products, weights_by_code(self.schema), sampler_settings)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from trainer.config.schema import Config
+from trainer.config.schema import Config, Neighbours
 from trainer.data.matrix import MOST_PAIRS, history_matrix, item_pairs, item_similarities, keep_largest
 from trainer.data.popularity import buyer_counts, recent_counts
 from trainer.data.split import Cases
@@ -29,8 +29,30 @@ log = logging.getLogger(__name__)
 PRIORS = ("popularity", "recent_popularity")
 # weight of the cosine where it only orders what the table leaves equal
 _TIE_BREAK = 0.02
+# products near one another in any order, weighted as by STAN (Garg et al., SIGIR 2019): exp(-distance / 5)
+_PROXIMITY = TransitionSettings(
+    steps=20,
+    decay=float(np.exp(-1 / 5)),
+    reverse=1.0,
+    source_power=0.5,
+    target_power=0.0,
+    max_gap_days=None,
+    kind_power=0.0,
+    keep=100,
+    repeats=False,
+)
 # buyers whose histories give a table its scale
 _SCALED_ON = 2000
+
+
+def _transition_settings(settings: Neighbours) -> TransitionSettings:
+    return _PROXIMITY._replace(
+        steps=settings.steps,
+        decay=settings.step_weight,
+        reverse=settings.reverse,
+        source_power=settings.source_power,
+        target_power=settings.target_power,
+    )
 
 
 class TermFitter:
@@ -65,6 +87,7 @@ class TermFitter:
         """The kinds of table that this training set can have."""
         if len(self._data.events.buyer):
             yield "transitions"
+            yield "proximity"
             pairs = item_pairs(self._data.events, self._data.stop, self._products)
             if pairs <= MOST_PAIRS:
                 yield "item_knn"
@@ -84,22 +107,13 @@ class TermFitter:
     def _matrix(self, name: str) -> Any:
         if name not in self._matrices:
             events, stop, settings = self._data.events, self._data.stop, self._config.neighbours
-            if name == "transitions":
-                asked = TransitionSettings(
-                    steps=settings.steps,
-                    decay=settings.step_weight,
-                    reverse=settings.reverse,
-                    source_power=settings.source_power,
-                    target_power=settings.target_power,
-                    max_gap_days=settings.max_gap_days or None,
-                    kind_power=0.0,
-                    keep=settings.keep,
-                    repeats=False,
-                )
-                self._matrices[name] = transition_matrix(events, stop, self._products, asked)
-            else:
+            if name == "item_knn":
                 similar = item_similarities(events, stop, self._products)
                 self._matrices[name] = keep_largest(similar, settings.keep)
+            else:
+                asked = _transition_settings(settings) if name == "transitions" else _PROXIMITY
+                asked = asked._replace(keep=settings.keep, max_gap_days=settings.max_gap_days or None)
+                self._matrices[name] = transition_matrix(events, stop, self._products, asked)
         return self._matrices[name]
 
     def _histories(self, decay: float) -> Any:
@@ -142,7 +156,7 @@ class TermSearch:
         """`measure` gives the values of the validation cases with these terms."""
         self._fitter, self._measure = fitter, measure
         self._neighbours, self._prior_weights = config.neighbours, config.prior.weights
-        self._own, self._excludes_seen = config.own, config.evaluation.exclude_seen
+        self._own, self._excludes_seen = config.own, config.evaluation.excludes_seen
         self._known: dict[TermChoice, CaseValues] = {}
 
     def beside_vectors(self) -> ChosenTerms:

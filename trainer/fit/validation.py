@@ -58,7 +58,7 @@ class Validation:
     def _measure(self, scorer: Scorer) -> CaseValues:
         settings = self.config.evaluation
         ranks = ranking.rank_targets(
-            scorer, self.events, self.cases, self.ties, settings.exclude_seen, "validating", lists=False
+            scorer, self.events, self.cases, self.ties, settings.excludes_seen, "validating", lists=False
         )
         values = ranking.case_metrics(ranks)
         return CaseValues(values[settings.metric], values["recall@100"])

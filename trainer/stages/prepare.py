@@ -15,6 +15,7 @@ from trainer.data.catalogue import Products, attribute_codes
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.events import Events, tie_hash
 from trainer.data.fingerprint import code_digest, fingerprint
+from trainer.data.repeats import REPEAT_BOUND, Repeats, measure_repeats
 from trainer.data.split import Split, draw_hidden, hide, split_events
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
@@ -80,14 +81,18 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     vocab = Vocab.build(data.products.brands, data.products.categories)
     vectors = text_vectors(data.products, layout.encoder(digest), config, len(vocab.category), work / "text_vectors")
     attributes = torch.from_numpy(attribute_codes(data.products.attributes))
-    known, split, hidden = _split(config, data)
+    schema = EventSchema(config.data.event_weights)
+    split = split_events(data.events, config.evaluation)
+    repeats = measure_repeats(data.events, split.train_stop, schema)
+    config = _settle(config, repeats)
+    known, split, hidden = _hide(config, data, split)
     return Run(
         config=config,
         layout=layout,
         workspace=workspace,
         fingerprint=name,
         data=data,
-        schema=EventSchema(config.data.event_weights),
+        schema=schema,
         vocab=vocab,
         features=item_features(data.products, vectors.texts, vocab, attributes),
         titles=vectors.titles,
@@ -96,6 +101,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         events=known,
         split=split,
         hidden=hidden,
+        repeats=repeats,
         ties=tie_hash(data.products.ids, config.seed),
         served=served,
     )
@@ -116,14 +122,24 @@ def _export_encoder(config: Config, layout: Layout, products: Products) -> tuple
     return name, encoder_export.export_encoder(model, name, config.encoder, texts, layout, config.thread_count)
 
 
-def _split(config: Config, data: Dataset) -> tuple[Events, Split, Mask]:
+def _settle(config: Config, repeats: Repeats) -> Config:
+    """Settles whether products of a history are recommended, and logs why."""
+    settled = config.settle_repeats(repeats.are_common)
+    share = (
+        f"{repeats.share:.1%} of {repeats.events:,} events of the kind {repeats.kind}" if repeats.kind else "no kind"
+    )
+    seen = "excluded" if settled.evaluation.excludes_seen else "recommended"
+    log.info(f"products of a history are {seen}: {share} repeat an earlier one (auto: {REPEAT_BOUND:.0%} or more)")
+    return settled
+
+
+def _hide(config: Config, data: Dataset, split: Split) -> tuple[Events, Split, Mask]:
     """The events that the tested model may see, their split, and the hidden products [N]."""
-    events, split = data.events, split_events(data.events, config.evaluation)
     hidden = draw_hidden(len(data.products), config.evaluation.hidden_products, config.seed)
-    if hidden.any():
-        events, split = hide(events, split, hidden, config.evaluation.exclude_seen)
-        log.info(f"{hidden.sum():,} products are hidden from the tested model")
-    return events, split, hidden
+    if not hidden.any():
+        return data.events, split, hidden
+    log.info(f"{hidden.sum():,} products are hidden from the tested model")
+    return *hide(data.events, split, hidden, config.evaluation.excludes_seen), hidden
 
 
 def _check_learnable(data: Dataset) -> None:

@@ -121,6 +121,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         events=len(data.events.buyer),
         event_weights=run.config.data.event_weights,
         max_history=run.config.model.max_history,
+        exclude_seen=run.config.evaluation.excludes_seen,
         configuration={"fingerprint": run.fingerprint} | run.config.model_dump(),
         metrics=metrics["test"],
         notes=[

@@ -41,11 +41,11 @@ _COLUMNS = {"buyer_id": pl.String, "rank": pl.Int64, "product_id": pl.String, "s
 class ListOptions(NamedTuple):
     """The list of one buyer: `k` products (1 to 1,000), with or without products that the buyer has seen.
 
-    `diversity` is 0 to 1, see `twotower.search.diversity`.
+    `exclude_seen` None takes the version's own default. `diversity` is 0 to 1, see `twotower.search.diversity`.
     """
 
     k: int
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
     diversity: float = 0.0
 
 
@@ -111,6 +111,8 @@ def recommend(
     recommender = _Recommender.load(open_version(layout, version or _current(layout)), threads)
     buyers, history = _read_history(recommender, events, out.with_name(f"{out.name}.rejects.csv"))
     name = recommender.version.name
+    if options.exclude_seen is None:
+        options = options._replace(exclude_seen=recommender.version.manifest.exclude_seen)
     seen = "excluded" if options.exclude_seen else "kept"
     log.info(f"version {name}: {len(buyers):,} buyers, products in their history {seen}")
     names = np.array(buyers, dtype=object)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from trainer.config.schema import Config
 from trainer.data.dataset import Dataset
 from trainer.data.events import Events
+from trainer.data.repeats import Repeats
 from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
 from trainer.evaluate import baselines, ranking
@@ -64,7 +65,8 @@ class Run:
     """The data of one run, checked and with text vectors, its configuration and its workspace.
 
     `events`: the events that the validated and the tested model may see (those of `data`, the past of the `hidden` [N]
-    products removed); `split` refers to them. `served`: the version that CURRENT named at the start.
+    products removed); `split` refers to them. `repeats`: what settled the configuration's `auto` for seen products.
+    `served`: the version that CURRENT named at the start.
     """
 
     config: Config
@@ -81,6 +83,7 @@ class Run:
     events: Events
     split: Split
     hidden: Mask
+    repeats: Repeats
     ties: UInt64
     served: str
 
@@ -148,7 +151,7 @@ def sampled_test_cases(run: Run) -> Cases:
 
 def rank(run: Run, scorer: baselines.Scorer, cases: Cases, name: str, lists: bool = True) -> ranking.Ranks:
     """Ranks the targets of the cases; `name` is shown as progress."""
-    exclude_seen = run.config.evaluation.exclude_seen
+    exclude_seen = run.config.evaluation.excludes_seen
     return ranking.rank_targets(scorer, run.events, cases, run.ties, exclude_seen, name, lists=lists)
 
 

@@ -113,6 +113,8 @@ class Manifest(BaseModel):
     # event name -> weight, in the order of their integer codes (1, 2, ...)
     event_weights: dict[str, float]
     max_history: int
+    # whether lists leave out the products of a buyer's history, unless a caller says otherwise
+    exclude_seen: bool
     # the settings of the training, with the fingerprint of data and code
     configuration: dict[str, Any]
     metrics: dict[str, Any]

@@ -51,6 +51,14 @@ def test_floats_in_lists_and_mappings_are_read_as_floats_are() -> None:
     assert [(one.above, one.below) for one in config.evaluation.text_pairs] == [(0.1, None), (None, 1.0)]
 
 
+def test_a_setting_that_the_run_may_find_is_auto_or_a_boolean() -> None:
+    assert load_config().evaluation.exclude_seen == "auto"
+    assert load_config([], ["evaluation.exclude_seen=true"]).evaluation.exclude_seen is True
+    assert load_config([], ["training.repeat_targets=false"]).training.repeat_targets is False
+    message = refused("evaluation.exclude_seen=maybe")
+    assert message == "evaluation.exclude_seen='maybe': Value error, must be auto, true or false"
+
+
 def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     assert load_config([], ["threads=16"]).thread_count == 16

@@ -99,8 +99,8 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
     made = fitter(*BLENDED, "linear.blend_weights=[0.6, 0.8]", "neighbours.weights=[]", "prior.weights=[]")
-    # the linear model's, the softmax's, those of the two shares, then the mixtures': three vectors and four corners
-    levels = (0.15, 0.2, 0.3, 0.25, 0.15, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0)
+    # the linear model's, the softmax's, those of the two shares, then the mixtures': three vectors and five corners
+    levels = (0.15, 0.2, 0.3, 0.25, 0.15, 0.2, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
     values = iter([CaseValues(*[level * (1.0 + np.arange(BUYERS))] * 2) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))
@@ -123,7 +123,7 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
 def test_a_blend_is_not_fitted_if_one_part_is_far_worse(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: pytest.LogCaptureFixture
 ) -> None:
-    levels = (0.1, 0.2, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0)
+    levels = (0.1, 0.2, 0.1, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0)
     values = iter([CaseValues(*[np.full(BUYERS, level)] * 2) for level in levels])
     monkeypatch.setattr(Validation, "score", lambda *_: 0.5)
     monkeypatch.setattr(Validation, "values", lambda *_: next(values))

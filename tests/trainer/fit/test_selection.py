@@ -61,6 +61,8 @@ def fitter(*assignments: str) -> Fitter:
             "training.max_epochs=2",
             "training.min_steps=1",
             "linear.l2=2",
+            "evaluation.exclude_seen=true",
+            "training.repeat_targets=false",
             *assignments,
         ],
     )

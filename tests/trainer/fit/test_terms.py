@@ -102,7 +102,7 @@ def test_the_best_decay_of_a_history_is_found() -> None:
 
 def test_the_corners_are_the_baselines_and_a_table_keeps_the_vectors_as_a_tie_break() -> None:
     corners = dict(TermSearch(terms_fitter(), CONFIG, measure(lambda _: 0.0)).alone())
-    assert list(corners) == ["popularity", "recent_popularity", "transitions", "item_knn"]
+    assert list(corners) == ["popularity", "recent_popularity", "transitions", "proximity", "item_knn"]
     assert corners["popularity"].choice == TermChoice(vector_weight=0.0, prior="popularity", prior_weight=1.0)
     assert 0 < corners["transitions"].choice.vector_weight < 0.05
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,16 @@ import pytest
 
 from tests.helpers.fused import Parts, fused_scores, publish_fused, stored_parts
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
-from tests.helpers.small_shop import EVENT_COLUMNS, copy_artifacts, event_rows, small_run, write_csv
+from tests.helpers.small_shop import (
+    DAY,
+    EVENT_COLUMNS,
+    copy_artifacts,
+    event_rows,
+    run_arguments,
+    small_run,
+    write_csv,
+    write_shop,
+)
 from trainer.__main__ import main
 from twotower.artifact.layout import Layout
 from twotower.artifact.manifest import Fusion
@@ -162,6 +172,29 @@ def test_seen_products_are_left_out_unless_kept(tmp_path: Path, history: tuple[P
         assert main([*command, *([option] if option else [])]) == 0
         shown = any(product in seen[buyer] for buyer, rows in recommended(out).items() for _, product, _ in rows)
         assert shown == allowed
+
+
+def test_where_buyers_come_back_seen_products_are_kept(
+    tmp_path: Path, history: tuple[Path, list[list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # each event is a purchase, and is made again a day later
+    rows = [[buyer, product, "Purchase", time] for buyer, product, _, time in event_rows(buyers=40, events=240)]
+    again = [[*row[:3], str(int(row[3]) + DAY)] for row in rows]
+    shop = write_shop(tmp_path / "shop")
+    write_csv(shop.events, EVENT_COLUMNS, rows + again)
+    artifacts = tmp_path / "artifacts"
+    assert main(run_arguments(shop, artifacts, settings=["evaluation.split=leave_last_out"])) == 0
+    version = current(artifacts)
+    protocol = json.loads(version.layout.metrics.read_text(encoding="utf-8"))["protocol"]
+    assert not protocol["exclude_seen"]
+    assert protocol["repeats"]["kind"] == "Purchase"
+    assert protocol["repeats"]["share"] > 0.3
+    assert not version.manifest.exclude_seen
+    assert version.manifest.configuration["training"]["repeat_targets"] is True
+    command = ["recommend", "--artifacts", str(artifacts), "--events", str(history[0])]
+    for option, kept in ((None, "kept"), ("--exclude-seen", "excluded")):
+        assert main([*command, "--out", str(tmp_path / "out.csv"), *([option] if option else [])]) == 0
+        assert f"products in their history {kept}" in capsys.readouterr().out
 
 
 def test_k_above_the_catalogue_gives_what_there_is(tmp_path: Path, history: tuple[Path, list[list[str]]]) -> None:

@@ -87,6 +87,7 @@ def test_the_manifest_says_what_the_version_is(version: Version) -> None:
     manifest = version.manifest
     assert (manifest.products, manifest.buyers, manifest.events) == (60, 80, 900)
     assert (manifest.dimension, manifest.text_dimension, manifest.max_history) == (16, 32, 50)
+    assert manifest.exclude_seen is True
     assert manifest.encoder == "catalogue"
     assert manifest.event_weights == {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
     assert 0 <= manifest.metrics["model"]["recall@10"] <= 1

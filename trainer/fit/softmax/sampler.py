@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.events import Events
+from trainer.data.moments import first_of_moment
 from trainer.fit.training_set import TrainingSet
 from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.events import DAY_MS
@@ -75,7 +76,7 @@ class Sampler:
         is_first = _first_of_buyer(events, products)
         is_training = data.is_training
         self._is_target = is_training & (np.ones_like(is_first) if settings.repeat_targets else is_first)
-        self._before = _first_of_moment(events)
+        self._before = first_of_moment(events)
         windows = _windows(events.start[:-1], data.stop, settings.max_history)
         self._is_target &= self._before > _window_starts(windows, len(events.buyer))
         targets_before = np.concatenate(([0], np.cumsum(self._is_target)))
@@ -164,14 +165,6 @@ def _ranges(start: Int64, stop: Int64) -> tuple[Int64, Int64]:
     row = np.repeat(np.arange(len(start)), sizes)
     inside = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return row, start[row] + inside
-
-
-def _first_of_moment(events: Events) -> Int64:
-    """For each event [M], the first event of the same buyer at the same time."""
-    new = np.ones(len(events.buyer), np.bool_)
-    new[1:] = (np.diff(events.buyer) != 0) | (np.diff(events.time) != 0)
-    places = np.where(new, np.arange(len(new)), 0)
-    return np.maximum.accumulate(places) if len(places) else places
 
 
 def _windows(start: Int64, stop: Int64, max_history: int) -> Int64:
