@@ -193,15 +193,8 @@ def _mix(
             values = validation.values(model, terms.fit(chosen.choice))
             mixtures[kind] = Mixture(vectors, chosen.choice, values)
             score = f"{fitter.config.evaluation.metric} {mean(values.metric):.4f}"
-            log.info(f"{kind}: validation {score}, {_named(chosen.choice)}")
+            log.info(f"{kind}: validation {score}, {chosen.choice.describe()}")
     return mixtures
-
-
-def _named(choice: TermChoice) -> str:
-    """The terms of a choice in words."""
-    parts = [f"{choice.table} x {choice.table_weight:g} (decay {choice.decay:g})"] if choice.table else []
-    parts += [f"{choice.prior} x {choice.prior_weight:g}"] if choice.prior else []
-    return " + ".join((["vectors"] if choice.vector_weight else []) + parts)
 
 
 def _is_worth_blending(candidates: Mapping[str, Candidate]) -> bool:

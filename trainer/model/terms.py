@@ -30,6 +30,15 @@ class TermChoice(NamedTuple):
     own_weight: float = 0.0
     own_decay: float = 0.0
 
+    def describe(self) -> str:
+        """The parts of the score in words, e.g. `vectors + transitions x 0.1 (decay 0.4)`."""
+        parts = [f"vectors x {self.vector_weight:g}" if self.vector_weight != 1 else "vectors"]
+        parts = parts if self.vector_weight else []
+        parts += [f"{self.table} x {self.table_weight:g} (decay {self.decay:g})"] if self.table else []
+        parts += [f"own products x {self.own_weight:g} (decay {self.own_decay:g})"] if self.own_weight else []
+        parts += [f"{self.prior} x {self.prior_weight:g}"] if self.prior else []
+        return " + ".join(parts)
+
 
 @dataclass(frozen=True)
 class Terms:

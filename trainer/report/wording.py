@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from trainer.evaluate.gate import GATE_BASELINES
 from trainer.evaluate.slices import script
+from trainer.model.terms import TermChoice
 from trainer.report import charts
 from trainer.report.tables import BaselineComparison
 
@@ -76,6 +77,7 @@ def template_filters() -> dict[str, Callable[..., str]]:
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "percent": percent,
         "signed_percent": lambda value: f"{100 * value:+.0f}{_NO_BREAK}%".replace("-", "−"),
+        "terms": lambda choice: TermChoice(**choice).describe(),
         "count": lambda value: f"{value:,.0f}",
         "day": lambda ms: f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}",
         "metric": shown_metric,
