@@ -9,6 +9,10 @@ class DataError(TwoTowerError):
     """The input files cannot be used; the message names file and line and says what to do."""
 
 
+class Diverged(DataError):
+    """A training's loss is no finite number any more."""
+
+
 class EncoderError(TwoTowerError):
     """The text encoder cannot be loaded or exported."""
 

@@ -118,7 +118,6 @@ def hide(events: Events, split: Split, hidden: Mask, exclude_seen: bool) -> tupl
     """Makes the `hidden` [N] products cold: removes their events from training, validation and every history.
 
     Their events stay as test targets; with `exclude_seen`, only if the buyer had no removed event with the product.
-    Cases that lose their whole history or all their targets are dropped.
     """
     place = np.arange(len(events.buyer))
     before_test = place < split.test_stop[events.buyer]
@@ -126,6 +125,16 @@ def hide(events: Events, split: Split, hidden: Mask, exclude_seen: bool) -> tupl
     if exclude_seen:
         pair = events.buyer.astype(np.int64) * len(hidden) + events.product
         removed |= hidden[events.product] & ~before_test & np.isin(pair, pair[removed])
+    return _remove(events, split, removed)
+
+
+def without_test(events: Events, split: Split) -> tuple[Events, Split]:
+    """Removes the targets of the test, so that whoever gets these events cannot look at them; no test case is left."""
+    return _remove(events, split, np.arange(len(events.buyer)) >= split.test_stop[events.buyer])
+
+
+def _remove(events: Events, split: Split, removed: Mask) -> tuple[Events, Split]:
+    """Removes events [M] and adapts the split. Cases that lose their whole history or all their targets are dropped."""
     new_place = np.concatenate(([0], np.cumsum(~removed)))
     kept = Events(
         buyer=events.buyer[~removed],

@@ -18,7 +18,7 @@ from trainer.fit.linear.towers import write_linear_model
 from trainer.fit.linear.trend import BIASES, trends
 from trainer.fit.softmax.sampler import Sampler, SamplerSettings
 from trainer.fit.softmax.step_loss import TrainingInputs
-from trainer.fit.softmax.training import FittedSoftmax, fit_softmax
+from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
@@ -72,10 +72,18 @@ class Fitter:
         return Sampler(data, self.sizes.products, weights_by_code(self.schema), sampler_settings)
 
     def fit_softmax(
-        self, data: TrainingSet, folder: Path, *, validate: Callable[[TwoTower], float] | None = None
+        self,
+        data: TrainingSet,
+        folder: Path,
+        *,
+        validate: Callable[[TwoTower], float] | None = None,
+        watch: Callable[[Curve], None] | None = None,
     ) -> FittedSoftmax:
-        """Trains the softmax, with checkpoints in `folder`; `validate` chooses the epoch, if given."""
-        return self._train(data, self.new_model(), folder, self.fingerprint, validate=validate)
+        """Trains the softmax, with checkpoints in `folder`; `validate` chooses the epoch, if given.
+
+        `watch` is called with the curve after each epoch, and may end the training with an error.
+        """
+        return self._train(data, self.new_model(), folder, self.fingerprint, validate=validate, watch=watch)
 
     def refit_softmax(
         self, data: TrainingSet, folder: Path, name: str, epochs: int, *, one_head: bool = False
@@ -96,11 +104,12 @@ class Fitter:
         *,
         epochs: int = 0,
         validate: Callable[[TwoTower], float] | None = None,
+        watch: Callable[[Curve], None] | None = None,
     ) -> FittedSoftmax:
         inputs = TrainingInputs(self.features, self.sampler(data), self.config, self.titles)
         dimension = model.item.projection.out_features
         log.info(f"training on {inputs.sampler.pairs:,} pairs, {self.device.type}, dimension {dimension}")
-        return fit_softmax(model, inputs, folder, fingerprint, epochs=epochs, validate=validate)
+        return fit_softmax(model, inputs, folder, fingerprint, epochs=epochs, validate=validate, watch=watch)
 
     def place(self, data: TrainingSet) -> Placement:
         """The linear model's item vectors and trends."""

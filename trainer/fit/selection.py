@@ -11,7 +11,7 @@ Regression Trees, 1984, 3.4.3).
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from trainer.fit.linear.cold import ColdStart
 from trainer.fit.linear.hyperparameters import LinearHyperparameters, choose_hyperparameters
 from trainer.fit.linear.placement import Placement
 from trainer.fit.served_weights import serve_linear, serve_softmax
-from trainer.fit.softmax.training import FittedSoftmax
+from trainer.fit.softmax.training import Curve, FittedSoftmax
 from trainer.fit.terms import TermFitter, TermSearch
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import CaseValues, Validation, is_clearly_better, mean
@@ -68,6 +68,15 @@ class LinearCandidate(NamedTuple):
     candidate: Candidate
 
 
+class Fitted(NamedTuple):
+    """The vectors of `training.start`, by their kind, and what they were made of; `share` is the blend's."""
+
+    candidates: dict[str, Candidate]
+    linear: LinearCandidate | None
+    softmax: FittedSoftmax | None
+    share: float
+
+
 class SelectedModel(NamedTuple):
     """The chosen kind of model, its weights as services use them, its terms, and what a refit needs.
 
@@ -100,24 +109,13 @@ class RefittedModel(NamedTuple):
 
 def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> SelectedModel:
     """Fits the candidates of `training.start` and chooses the best; `folder` is for checkpoints."""
-    config, candidates = fitter.config, dict[str, Candidate]()
-    start = config.training.start
-    linear: LinearCandidate | None = None
-    softmax: FittedSoftmax | None = None
-    share, term_fitter = 0.0, TermFitter(config, data, fitter.sizes.products)
-    if start in ("linear", "blend") or (start == "auto" and validation.cases and _is_affordable(fitter, data)):
-        linear = _linear_candidate(fitter, data, validation)
-        candidates["linear"] = linear.candidate
-    if start != "linear":
-        softmax = _fit_softmax(fitter, data, validation, folder)
-        weights = _serve_softmax(fitter, softmax.weights, data)
-        candidates["softmax"] = Candidate(weights, validation.values(load_towers(weights, config.model)))
-    if linear and softmax and config.can_blend and (start == "blend" or _is_worth_blending(candidates)):
-        head = _serve_softmax(fitter, last_head(softmax.weights), data)
-        share, candidates["blend"] = _blend_candidate(fitter, linear, head, validation)
-    mixtures = _mix(fitter, term_fitter, candidates, validation)
-    allowed = mixtures if start == "auto" else {start: mixtures[start]}
-    kind = best_kind({name: one.values for name, one in allowed.items()})
+    term_fitter = TermFitter(fitter.config, data, fitter.sizes.products)
+    linear = linear_candidate(fitter, data, validation)
+    softmax = softmax_candidate(fitter, data, validation, folder)
+    fitted = combine(fitter, data, validation, linear, softmax)
+    candidates, share = fitted.candidates, fitted.share
+    mixtures = mix(fitter, term_fitter, candidates, validation)
+    kind = choose_kind(fitter.config, mixtures)
     vectors, choice = mixtures[kind].vectors, mixtures[kind].choice
     hyperparameters, epochs = linear.hyperparameters if linear else None, softmax.best_epoch if softmax else 0
     facts = {
@@ -138,6 +136,63 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
     return SelectedModel(
         kind, vectors, best.weights, choice, terms, pairs, epochs, hyperparameters, best.cold_start, share, facts
     )
+
+
+def linear_candidate(fitter: Fitter, data: TrainingSet, validation: Validation) -> LinearCandidate | None:
+    """The linear model; None if `training.start` has none, if there are no cases, or if the log is too large."""
+    start = fitter.config.training.start
+    if start in ("linear", "blend") or (start == "auto" and validation.cases and _is_affordable(fitter, data)):
+        return _fit_linear(fitter, data, validation)
+    return None
+
+
+def softmax_candidate(
+    fitter: Fitter,
+    data: TrainingSet,
+    validation: Validation,
+    folder: Path,
+    watch: Callable[[Curve], None] | None = None,
+) -> FittedSoftmax | None:
+    """The trained softmax; None if `training.start` has none. `watch` is as in `fit_softmax`.
+
+    Each epoch is validated as it would be served, without terms.
+    """
+    if fitter.config.training.start == "linear":
+        return None
+    some = validation.sample(_EPOCH_BUYERS)
+
+    def validate(model: TwoTower) -> float:
+        served = _serve_softmax(fitter, model.state_dict(), data)
+        return some.score(load_towers(served, fitter.config.model))
+
+    return fitter.fit_softmax(data, folder, validate=validate if validation.cases else None, watch=watch)
+
+
+def combine(
+    fitter: Fitter,
+    data: TrainingSet,
+    validation: Validation,
+    linear: LinearCandidate | None,
+    softmax: FittedSoftmax | None,
+) -> Fitted:
+    """The vectors to choose from: those of both models, as services use them, and of their blend."""
+    config, candidates, share = fitter.config, dict[str, Candidate](), 0.0
+    if linear:
+        candidates["linear"] = linear.candidate
+    if softmax:
+        weights = _serve_softmax(fitter, softmax.weights, data)
+        candidates["softmax"] = Candidate(weights, validation.values(load_towers(weights, config.model)))
+    if linear and softmax and config.can_blend and (config.training.start == "blend" or _is_worth_blending(candidates)):
+        head = _serve_softmax(fitter, last_head(softmax.weights), data)
+        share, candidates["blend"] = _blend_candidate(fitter, linear, head, validation)
+    return Fitted(candidates, linear, softmax, share)
+
+
+def choose_kind(config: Config, mixtures: Mapping[str, Mixture]) -> str:
+    """The best kind of those that `training.start` allows."""
+    start = config.training.start
+    allowed = mixtures if start == "auto" else {start: mixtures[start]}
+    return best_kind({name: one.values for name, one in allowed.items()})
 
 
 def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
@@ -172,7 +227,7 @@ def best_kind(values: Mapping[str, CaseValues]) -> str:
     return kind
 
 
-def _mix(
+def mix(
     fitter: Fitter, terms: TermFitter, candidates: Mapping[str, Candidate], validation: Validation
 ) -> dict[str, Mixture]:
     """Every candidate with the terms that it gains by, and the corners without vectors; without validation, no terms.
@@ -212,7 +267,7 @@ def _is_affordable(fitter: Fitter, data: TrainingSet) -> bool:
     return pairs <= MOST_PAIRS
 
 
-def _linear_candidate(fitter: Fitter, data: TrainingSet, validation: Validation) -> LinearCandidate:
+def _fit_linear(fitter: Fitter, data: TrainingSet, validation: Validation) -> LinearCandidate:
     """Chooses the hyperparameters on a sample of the buyers and scores the model on all."""
     placement, config = fitter.place(data), fitter.config
     some = validation.sample(config.linear.validation_buyers)
@@ -239,17 +294,6 @@ def _linear_settings(config: Config) -> Any:
     if config.model.buyer_tower == "weighted_average":
         return config.linear.model_copy(update={"trend_weights": [0.0], "cold_lengths": [1.0]})
     return config.linear
-
-
-def _fit_softmax(fitter: Fitter, data: TrainingSet, validation: Validation, folder: Path) -> FittedSoftmax:
-    """Trains the softmax; each epoch is validated as it would be served, without terms."""
-    some = validation.sample(_EPOCH_BUYERS)
-
-    def validate(model: TwoTower) -> float:
-        served = _serve_softmax(fitter, model.state_dict(), data)
-        return some.score(load_towers(served, fitter.config.model))
-
-    return fitter.fit_softmax(data, folder, validate=validate if validation.cases else None)
 
 
 def _blend_candidate(

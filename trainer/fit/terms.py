@@ -41,6 +41,8 @@ _PROXIMITY = TransitionSettings(
     keep=100,
     repeats=False,
 )
+# the vectors alone
+_NONE = TermChoice()
 # buyers whose histories give a table its scale
 _SCALED_ON = 2000
 
@@ -161,8 +163,8 @@ class TermSearch:
 
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
-        chosen = self._best([TermChoice()])
-        tables = [self._table_beside(name) for name in self._fitter.tables()] if self._neighbours.weights else []
+        chosen = self._best([_NONE])
+        tables = [self.table_beside(name) for name in self._fitter.tables()] if self._neighbours.weights else []
         return self._with_prior(self._with_own(_more_than_an_error([chosen, *tables])))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
@@ -172,14 +174,18 @@ class TermSearch:
         """
         corners = [(name, self._best([TermChoice(vector_weight=0.0, prior=name, prior_weight=1.0)])) for name in PRIORS]
         for name in self._fitter.tables():
-            plain = TermChoice(vector_weight=_TIE_BREAK, table=name, table_weight=1.0)
-            best = self._best(plain._replace(decay=decay) for decay in self._neighbours.history_decays)
-            corners.append((name, self._with_prior(self._with_own(best))))
+            corners.append((name, self._with_prior(self._with_own(self.table_alone(name)))))
         return corners
 
-    def _table_beside(self, name: str) -> ChosenTerms:
+    def table_alone(self, name: str, others: TermChoice = _NONE) -> ChosenTerms:
+        """A kind of table without the vectors, with the best decay of a history, beside the `others`' own and prior."""
+        plain = others._replace(vector_weight=_TIE_BREAK, table=name, table_weight=1.0)
+        return self._best(plain._replace(decay=decay) for decay in self._neighbours.history_decays)
+
+    def table_beside(self, name: str, others: TermChoice = _NONE) -> ChosenTerms:
+        """A kind of table beside the vectors and the `others`' own and prior, with the best weight and decay."""
         decays = self._neighbours.history_decays
-        plain = TermChoice(table=name, decay=decays[0])
+        plain = others._replace(table=name, decay=decays[0])
         best = self._climb([plain._replace(table_weight=weight) for weight in sorted(self._neighbours.weights)])
         return self._best(best.choice._replace(decay=decay) for decay in decays)
 

@@ -16,7 +16,7 @@ from trainer.evaluate.baselines import Scorer
 from trainer.model.inputs import ItemFeatures
 from trainer.model.terms import NO_TERMS, TermChoice, Terms
 from trainer.model.towers import TwoTower
-from twotower.arrays import Float64, UInt64
+from twotower.arrays import Float64, Int64, UInt64
 from twotower.events import EventSchema
 
 
@@ -56,12 +56,20 @@ class Validation:
         return lambda choice: self._measure(ranking.fused_scorer(vectors, fit(choice), self.events, len(self.ties)))
 
     def _measure(self, scorer: Scorer) -> CaseValues:
-        settings = self.config.evaluation
-        ranks = ranking.rank_targets(
-            scorer, self.events, self.cases, self.ties, settings.excludes_seen, "validating", lists=False
+        values = ranking.case_metrics(self._rank(scorer))
+        return CaseValues(values[self.config.evaluation.metric], values["recall@100"])
+
+    def _rank(self, scorer: Scorer) -> ranking.Ranks:
+        excludes_seen = self.config.evaluation.excludes_seen
+        return ranking.rank_targets(
+            scorer, self.events, self.cases, self.ties, excludes_seen, "validating", lists=False
         )
-        values = ranking.case_metrics(ranks)
-        return CaseValues(values[settings.metric], values["recall@100"])
+
+    def places(self) -> Int64:
+        """The places of the cases that have a target, those that all figures are of [C]."""
+        nothing = np.zeros(len(self.ties), np.float32)
+        ranks = self._rank(lambda cases: np.tile(nothing, (len(cases), 1)))
+        return np.unique(ranks.case)
 
     def sample(self, buyers: int) -> Validation:
         """At most so many of the buyers, drawn at random."""

@@ -22,6 +22,7 @@ from trainer.data.split import (
     time_signs,
     trained_products,
     training_counts,
+    without_test,
 )
 from twotower.events import DAY_MS
 
@@ -269,3 +270,21 @@ def test_trained_products_by_hand() -> None:
     assert np.flatnonzero(trained_products(events, stop, 16)).tolist() == [10, 11, 14]
     assert training_counts(events, stop, 16)[[10, 11, 14]].tolist() == [3, 1, 1]
     assert training_counts(events, stop, 16, min_events=2)[[10, 11, 14]].tolist() == [2, 1, 1]
+
+
+@pytest.mark.parametrize("method", ["leave_last_out", "global_time"])
+def test_without_the_test_its_targets_are_gone_and_the_rest_has_moved_up(method: str) -> None:
+    events = events_of(THREE_BUYERS)
+    split = leave_last_out(events, "") if method == "leave_last_out" else global_time(events, 2, "")
+    left, moved = without_test(events, split)
+    # last events of buyers 0 and 2; or both events of day 9, before which days 5 and 6 validate
+    kept = [0, 1, 2, 4, 5, 6, 7] if method == "leave_last_out" else [0, 1, 4, 5, 6, 7]
+    assert left.product.tolist() == events.product[kept].tolist()
+    assert left.start.tolist() == ([0, 3, 5, 7] if method == "leave_last_out" else [0, 2, 4, 6])
+    assert len(moved.test) == 0
+    for column in ("train_stop", "test_stop"):
+        before = getattr(split, column) - events.start[:-1]
+        assert (getattr(moved, column) - left.start[:-1]).tolist() == before.tolist()
+    products = [left.product[cut:stop].tolist() for _, _, cut, stop in listed(moved.validation)]
+    assert products == [events.product[cut:stop].tolist() for _, _, cut, stop in listed(split.validation)]
+    assert products

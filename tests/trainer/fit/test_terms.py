@@ -100,6 +100,16 @@ def test_the_best_decay_of_a_history_is_found() -> None:
     assert search(lambda choice: 0.01 * (choice.table == "transitions") * (1 + (choice.decay == 0.2))).decay == 0.2
 
 
+def test_a_table_is_found_beside_other_terms() -> None:
+    others = TermChoice(prior="popularity", prior_weight=0.1, own_weight=0.5, own_decay=1.0)
+    values = measure(lambda choice: 0.01 * (choice.decay == 0.2) + 0.01 * (choice.table_weight == 0.1))
+    searched = TermSearch(terms_fitter(), CONFIG, values)
+    beside = searched.table_beside("transitions", others).choice
+    assert beside == others._replace(table="transitions", table_weight=0.1, decay=0.2)
+    alone = searched.table_alone("transitions", others).choice
+    assert alone == others._replace(vector_weight=0.02, table="transitions", table_weight=1.0, decay=0.2)
+
+
 def test_the_corners_are_the_baselines_and_a_table_keeps_the_vectors_as_a_tie_break() -> None:
     corners = dict(TermSearch(terms_fitter(), CONFIG, measure(lambda _: 0.0)).alone())
     assert list(corners) == ["popularity", "recent_popularity", "transitions", "proximity", "item_knn"]

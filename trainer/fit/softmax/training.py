@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from trainer.config.schema import Training
-from trainer.errors import DataError
+from trainer.errors import Diverged
 from trainer.fit.softmax.sampler import Batch, Sampler
 from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
 from trainer.fit.softmax.training_state import TrainingState
@@ -22,13 +22,16 @@ from trainer.progress import track
 
 log = logging.getLogger(__name__)
 
+# one record for each epoch of a training
+Curve = list[dict[str, float]]
+
 
 class FittedSoftmax(NamedTuple):
     """The best weights, the epoch that gave them (1 = the first), and one record for each epoch."""
 
     weights: Weights
     best_epoch: int
-    curve: list[dict[str, float]]
+    curve: Curve
 
 
 class Schedule(NamedTuple):
@@ -66,12 +69,14 @@ def fit_softmax(
     *,
     epochs: int = 0,
     validate: Callable[[TwoTower], float] | None = None,
+    watch: Callable[[Curve], None] | None = None,
 ) -> FittedSoftmax:
     """Trains for at most `epochs` (0 = `planned_epochs()`); resumes a checkpoint of `fingerprint` in `folder`.
 
     With `validate` (higher is better) it returns the best epoch's weights and stops early after `training.patience`
-    epochs without a better score; without it, the last epoch's weights. Every random draw of a step depends on (seed,
-    epoch, step) alone, so a resumed training ends in the same weights as an uninterrupted one. Raises DataError if the
+    epochs without a better score; without it, the last epoch's weights. `watch` is called with the curve after each
+    epoch's checkpoint; an error that it raises ends the training. Every random draw of a step depends on (seed,
+    epoch, step) alone, so a resumed training ends in the same weights as an uninterrupted one. Raises Diverged if the
     loss is not finite.
     """
     config = inputs.config
@@ -89,6 +94,8 @@ def fit_softmax(
         shown = "" if score is None else f", validation {config.evaluation.metric} {score:.4f}"
         pace = inputs.sampler.pairs / max(seconds, 1e-9)
         log.info(f"epoch {state.epoch}: loss {record['loss']:.4f}{shown}, {pace:,.0f} pairs/s")
+        if watch:
+            watch(state.curve)
     return FittedSoftmax(state.best_weights, state.best_epoch, state.curve)
 
 
@@ -139,7 +146,7 @@ def _train_step(state: TrainingState, batch: Batch, inputs: TrainingInputs, rate
     state.optimiser.step()
     value = float(loss.detach())
     if not math.isfinite(value):
-        raise DataError(
+        raise Diverged(
             f"training diverged: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {value}; "
             "lower training.learning_rate"
         )

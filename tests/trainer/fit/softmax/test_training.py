@@ -21,7 +21,7 @@ from trainer.fit.softmax.checkpoint import Checkpoints
 from trainer.fit.softmax.loss import category_alignment
 from trainer.fit.softmax.sampler import Sampler, SamplerSettings
 from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
-from trainer.fit.softmax.training import FittedSoftmax, fit_softmax, learning_rate, pick_device, planned_epochs
+from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax, learning_rate, pick_device, planned_epochs
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
@@ -230,6 +230,27 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, logged: pytest.LogC
     assert logged.messages == ["resuming after epoch 2, step 0"]
     assert second.curve == first.curve
     assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
+
+
+def test_a_watcher_sees_each_epoch_and_may_end_the_training_which_then_goes_on(
+    tmp_path: Path, two_epochs: FittedSoftmax
+) -> None:
+    seen: list[list[float]] = []
+
+    def watch(curve: Curve) -> None:
+        seen.append([record["epoch"] for record in curve])
+        if len(seen) == 1:
+            raise InterruptedError
+
+    def watched() -> FittedSoftmax:
+        chosen = config()
+        return fit_softmax(model(chosen), inputs_of(chosen), tmp_path, "f", epochs=2, validate=validation, watch=watch)
+
+    with pytest.raises(InterruptedError):
+        watched()
+    found = watched()
+    assert seen == [[1.0], [1.0, 2.0]]
+    assert all(torch.equal(value, two_epochs.weights[name]) for name, value in found.weights.items())
 
 
 def test_a_checkpoint_of_other_data_is_not_resumed(tmp_path: Path, logged: pytest.LogCaptureFixture) -> None:
