@@ -8,6 +8,7 @@ from pathlib import Path
 from trainer.commands.offline import run_encoder, run_recommend
 from trainer.commands.publish import run_publish, run_report
 from trainer.commands.run import run_refresh, run_stage
+from trainer.commands.tune import run_tune
 
 _EXAMPLES = """\
 examples:
@@ -15,6 +16,8 @@ examples:
       --config trainer/config/offline.yaml
   python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
   python -m trainer refresh --artifacts artifacts --products data/products.csv
+  python -m trainer tune --events data/events.csv --products data/products.csv --artifacts artifacts \\
+      --config trainer/config/offline.yaml --minutes 30 --out tuned.yaml
   python -m trainer publish 20260101T120000Z-0a1b2c3d --artifacts artifacts
 
 The stages of `run` are commands too (train, evaluate, embed, index, publish). All take the same options, and each
@@ -63,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     report.set_defaults(run=run_report)
+    _add_tune(commands)
     _add_encoder(commands)
     _add_recommend(commands)
     return parser
@@ -76,6 +80,18 @@ def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     refresh.add_argument("--force", action="store_true", help="write a version even if nothing has changed")
     _add_config(refresh)
     refresh.set_defaults(run=run_refresh)
+
+
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help_text = "search hyperparameters on validation and write those that gain, as a file for --config"
+    tune = commands.add_parser("tune", help=help_text, description=help_text)
+    _add_data(tune, required=True)
+    tune.add_argument("--minutes", type=float, required=True, metavar="M", help="time that this call may take")
+    tune.add_argument(
+        "--trials", type=int, default=0, metavar="N", help="trials of each stage, at most, with the configuration's own"
+    )
+    tune.add_argument("--out", type=Path, required=True, metavar="FILE", help="YAML file to write")
+    tune.set_defaults(run=run_tune)
 
 
 def _add_encoder(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
