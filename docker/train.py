@@ -3,7 +3,7 @@
 Without a command it is `run`. It reads the files of the host that EVENTS and PRODUCTS name, mounted below /input.
 If neither is set, it trains on the synthetic demo market, unless a version of other data is published. `refresh` reads
 only PRODUCTS, with the settings of the served version. `recommend` reads only EVENTS and writes recommendations.csv
-into the artifact folder, unless --out names another file.
+into the artifact folder, unless --out names another file. `tune` reads both and writes tuned.yaml there.
 """
 
 from __future__ import annotations
@@ -53,9 +53,13 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
             # only this folder outlives the container
             out = ["--out", str(layout.root / "recommendations.csv")]
             return trainer([command, "--events", events, *out, *artifacts, *rest])
-        if command not in STAGES:
+        if command not in (*STAGES, "tune"):
             return trainer(list(words))
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
+        if command == "tune":
+            hint = "set both EVENTS and PRODUCTS"
+            files = {name: host_file(name, environ.get(name.upper(), ""), hint) for name in ("events", "products")}
+            return run_stage(layout, command, ["--out", str(layout.root / "tuned.yaml"), *options], files)
         given = {name: environ.get(name.upper(), "") for name in ("events", "products")}
         if not any(given.values()):
             return train_on_demo_market(layout, command, options, environ.get("DEMO_ARGS", ""), requested=bool(words))

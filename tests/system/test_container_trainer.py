@@ -60,6 +60,16 @@ def test_refresh_reads_the_products_and_recommend_the_events(tmp_path: Path, cal
     assert products.resolve() == (tmp_path / "input" / "products").resolve()
 
 
+def test_tune_reads_both_files_and_writes_into_the_volume(tmp_path: Path, calls: Calls, capsys: Capture) -> None:
+    files = {"EVENTS": "/data/e.csv", "PRODUCTS": "/data/p.csv"}
+    assert main("tune", "--minutes", "30", artifacts=Path("/a"), TRAINER_ARGS="--set seed=8", **files) == 0
+    events, products = tmp_path / "links" / "events" / "e.csv", tmp_path / "links" / "products" / "p.csv"
+    paths = ["--events", str(events), "--products", str(products), "--artifacts", "/a", "--out", "/a/tuned.yaml"]
+    assert calls == [["tune", *paths, "--config", str(train.CONFIG), "--set", "seed=8", "--minutes", "30"]]
+    assert main("tune", "--minutes", "30", artifacts=Path("/a"), EVENTS="/data/e.csv") == 2
+    assert capsys.readouterr().err == "error: PRODUCTS is not set: set both EVENTS and PRODUCTS\n"
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
