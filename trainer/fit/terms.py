@@ -19,7 +19,7 @@ from trainer.data.popularity import buyer_counts, recent_counts
 from trainer.data.split import Cases
 from trainer.data.transitions import TransitionSettings, transition_matrix
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import CaseValues, gains, mean
+from trainer.fit.validation import CaseValues, gains, keeps_recall, mean
 from trainer.model.terms import TermChoice, Terms
 from twotower.arrays import Float32
 from twotower.artifact.manifest import Fusion
@@ -163,9 +163,10 @@ class TermSearch:
 
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
-        chosen = self._best([_NONE])
-        tables = [self.table_beside(name) for name in self._fitter.tables()] if self._neighbours.weights else []
-        return self._with_prior(self._with_own(_more_than_an_error([chosen, *tables])))
+        options = [self._best([_NONE])]
+        if self._neighbours.weights:
+            options += self._tables_beside()
+        return self._with_prior(self._with_own(_more_than_an_error(options)))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
         """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.
@@ -188,6 +189,18 @@ class TermSearch:
         plain = others._replace(table=name, decay=decays[0])
         best = self._climb([plain._replace(table_weight=weight) for weight in sorted(self._neighbours.weights)])
         return self._best(best.choice._replace(decay=decay) for decay in decays)
+
+    def _tables_beside(self) -> list[ChosenTerms]:
+        """The first table, and each other one that is better with the first one's weight and decay."""
+        found = list[ChosenTerms]()
+        for name in self._fitter.tables():
+            if found:
+                first = found[0]
+                other = self._measured(first.choice._replace(table=name))
+                if mean(other.values.metric) <= mean(first.values.metric):
+                    continue
+            found.append(self.table_beside(name))
+        return found
 
     def _climb(self, choices: Sequence[TermChoice]) -> ChosenTerms:
         """The best of choices in a row, if one peak is between falling sides: measures from the middle upwards."""
@@ -234,6 +247,6 @@ def _more_than_an_error(options: list[ChosenTerms]) -> ChosenTerms:
     Only options that keep the first one's recall@100 are compared.
     """
     simplest = options[0]
-    keeping = [one for one in options if not gains(simplest.values.recall, one.values.recall)]
+    keeping = [one for one in options if keeps_recall(one.values, simplest.values)]
     best = max(keeping, key=lambda one: mean(one.values.metric))
     return best if gains(best.values.metric, simplest.values.metric) else simplest

@@ -81,13 +81,18 @@ def mean(values: Float64) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
-def gains(better: Float64, worse: Float64) -> bool:
-    """True if the metric of the cases [C] rises by more than one standard error of its mean difference."""
+def gains(better: Float64, worse: Float64, errors: float = 1.0) -> bool:
+    """True if the metric of the cases [C] rises by more than so many standard errors of its mean difference."""
     differences = better - worse
     error = float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
-    return mean(differences) > error
+    return mean(differences) > errors * error
+
+
+def keeps_recall(one: CaseValues, other: CaseValues) -> bool:
+    """True if `one` does not lose more recall@100 against `other` than two standard errors."""
+    return not gains(other.recall, one.recall, errors=2.0)
 
 
 def is_clearly_better(one: CaseValues, other: CaseValues) -> bool:
-    """True if `one` gains over `other` in the metric or in recall@100."""
-    return gains(one.metric, other.metric) or gains(one.recall, other.recall)
+    """True if `one` gains over `other` in the metric, or clearly in recall@100."""
+    return gains(one.metric, other.metric) or not keeps_recall(other, one)
