@@ -86,7 +86,8 @@ class FusedSearch:
         index, score = self._index, self._score
         if queries.shape[1] != index.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {index.dimension} dimensions")
-        queries = np.ascontiguousarray(queries * score.vector_weight, np.float32)
+        if score.vector_weight != 1:
+            queries = queries * score.vector_weight
         if score.is_plain:
             return index.search(queries, ks, excluded, allowed)
         if score.vector_weight and index.scans(allowed):
