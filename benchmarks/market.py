@@ -144,7 +144,7 @@ def _index(vectors: Float32, factory: str, path: Path) -> IndexSpec:
 
 
 def _neighbours(centre_of: Int64, size: Size) -> NeighbourTable:
-    """Random neighbours of each product, half of them around its own centre"""
+    """Random neighbours of each product, half of them around its own centre."""
     draw = np.random.default_rng([size.seed, 2])
     own = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
     count = min(size.neighbours, size.products)
