@@ -144,18 +144,19 @@ def _index(vectors: Float32, factory: str, path: Path) -> IndexSpec:
 
 
 def _neighbours(centre_of: Int64, size: Size) -> NeighbourTable:
-    """Random neighbours of each product, half of them around its own centre."""
+    """Random neighbours of each product, half of them around its own centre; a few less where one is drawn twice."""
     draw = np.random.default_rng([size.seed, 2])
     own = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
-    count = min(size.neighbours, size.products)
-    rows = np.empty((size.products, count), np.int32)
-    for product, centre in enumerate(centre_of):
-        near = draw.permutation(own[centre])[: count // 2]
-        other = draw.choice(size.products, min(4 * count, size.products), replace=False)
-        chosen = np.concatenate((near, other[~np.isin(other, near)]))[:count]
-        rows[product] = np.sort(chosen)
-    offsets = np.arange(size.products + 1, dtype=np.int64) * count
-    return NeighbourTable(offsets, rows.ravel(), draw.uniform(0.01, 1, rows.size).astype(np.float32))
+    near = size.neighbours // 2
+    chosen = [
+        np.unique(
+            np.concatenate((draw.choice(own[centre], near), draw.integers(0, size.products, size.neighbours - near)))
+        )
+        for centre in centre_of
+    ]
+    offsets = np.cumsum([0, *map(len, chosen)])
+    rows = np.concatenate(chosen).astype(np.int32)
+    return NeighbourTable(offsets, rows, draw.uniform(0.01, 1, len(rows)).astype(np.float32))
 
 
 def _vectors(centre_of: Int64, dimension: int, generator: np.random.Generator) -> Float32:

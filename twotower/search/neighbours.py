@@ -119,9 +119,14 @@ def own_entries(histories: Sequence[History], weights: Float32, size: int) -> En
 
 def sum_entries(parts: Sequence[Entries], base: Float32 | None = None) -> SparseScores:
     """The sums of one history's entries, part after part; the sum of a row begins with its number in `base` [N]."""
-    rows, places = np.unique(np.concatenate([one.places for one in parts]), return_inverse=True)
+    places = np.concatenate([one.places for one in parts])
+    # `np.unique` with the inverse sorts by reference, which takes three times as long
+    ordered = np.sort(places)
+    is_first = np.ones(len(ordered), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    rows = ordered[is_first]
     sums = np.zeros(len(rows), np.float32) if base is None else base[rows]
-    np.add.at(sums, places, np.concatenate([one.scores for one in parts]))
+    np.add.at(sums, rows.searchsorted(places), np.concatenate([one.scores for one in parts]))
     return SparseScores(rows, sums)
 
 
