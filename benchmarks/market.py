@@ -28,26 +28,34 @@ from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, open_version
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
 from twotower.history import write_recent
+from twotower.search.neighbours import NeighbourTable
 
 _NEWEST_MS = 1_780_000_000_000
 _PER_CENTRE = 200
 _TEXT = 384
+# a strong neighbour counts about as much as a common centre
+_NEIGHBOUR_WEIGHT = 0.3
 
 
 class Size(NamedTuple):
-    """Sizes of a market; `factory` is an index description for `faiss.index_factory`."""
+    """Sizes of a market; `factory` is an index description for `faiss.index_factory`.
+
+    `neighbours`: entries of a product in the table of neighbours; with 0 there is none, and vectors alone rank.
+    """
 
     products: int
     dimension: int
     buyers: int
     history: int
     factory: str
+    neighbours: int
     seed: int = 7
 
     @property
     def name(self) -> str:
         index = self.factory.replace(",", "-")
-        return f"synthetic-texts-{self.products}-{self.dimension}-{self.buyers}-{self.history}-{index}-{self.seed}"
+        sizes = (self.products, self.dimension, self.buyers, self.history, index, self.neighbours, self.seed)
+        return f"synthetic-{'-'.join(map(str, sizes))}"
 
 
 def product_id(row: int) -> str:
@@ -81,6 +89,10 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     texts = _vectors(centre_of, _TEXT, np.random.default_rng([size.seed, 1]))
     np.save(files.text_embeddings, texts)
     text_spec = _index(texts, size.factory, files.text_index)
+    fusion = Fusion()
+    if size.neighbours:
+        fusion = Fusion(neighbour_weight=_NEIGHBOUR_WEIGHT)
+        _neighbours(centre_of, size).save(files)
     write_catalogue(files.products, _products(size.products))
     write_recent(files.recent, _histories(centre_of, size, generator))
     _towers(files, size)
@@ -104,7 +116,7 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
         gate="off",
         newest_event_ms=None,
         index=spec,
-        fusion=Fusion(),
+        fusion=fusion,
         text_search=TextSearch(index=text_spec, titles=0, found_first=0.0, found_in_ten=0.0, noise=0.0),
         files={},
         encoder_files={},
@@ -129,6 +141,22 @@ def _index(vectors: Float32, factory: str, path: Path) -> IndexSpec:
         raise ValueError(f"index {factory!r} is not supported: use Flat or a kind of HNSW")
     faiss.write_index(index, str(path))
     return spec
+
+
+def _neighbours(centre_of: Int64, size: Size) -> NeighbourTable:
+    """Random neighbours of each product, half of them around its own centre; a few less where one is drawn twice."""
+    draw = np.random.default_rng([size.seed, 2])
+    own = [np.flatnonzero(centre_of == centre) for centre in range(centre_of.max() + 1)]
+    near = size.neighbours // 2
+    chosen = [
+        np.unique(
+            np.concatenate((draw.choice(own[centre], near), draw.integers(0, size.products, size.neighbours - near)))
+        )
+        for centre in centre_of
+    ]
+    offsets = np.cumsum([0, *map(len, chosen)])
+    rows = np.concatenate(chosen).astype(np.int32)
+    return NeighbourTable(offsets, rows, draw.uniform(0.01, 1, len(rows)).astype(np.float32))
 
 
 def _vectors(centre_of: Int64, dimension: int, generator: np.random.Generator) -> Float32:

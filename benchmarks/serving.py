@@ -56,7 +56,8 @@ def main() -> int:
     }
     if options.svg:
         _draw(measurements, list(driven), options.svg)
-    sizes = {name: getattr(options, name) for name in ("products", "dimension", "buyers", "history", "index")}
+    named = ("products", "dimension", "buyers", "history", "index", "neighbours")
+    sizes = {name: getattr(options, name) for name in named}
     print(json.dumps({"benchmark": "serving", "synthetic": True, **sizes, "same_ids": same_ids, **summary}))
     return 0
 

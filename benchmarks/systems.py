@@ -42,12 +42,15 @@ def add_market_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--buyers", type=int, default=2000)
     parser.add_argument("--history", type=int, default=50, help="interactions per buyer")
     parser.add_argument("--index", default="Flat", help="a description for faiss.index_factory: Flat, HNSW32, ...")
+    parser.add_argument("--neighbours", type=int, default=100, help="entries a product in the table of neighbours")
     parser.add_argument("--folder", type=Path, default=Path(".demo/bench"), help="for the market and the logs")
 
 
 def market_size(options: argparse.Namespace) -> market.Size:
     """The size that the options of `add_market_arguments` ask for."""
-    return market.Size(options.products, options.dimension, options.buyers, options.history, options.index)
+    return market.Size(
+        options.products, options.dimension, options.buyers, options.history, options.index, options.neighbours
+    )
 
 
 def settings_with_free_ports(folder: Path) -> DemoSettings:

@@ -28,9 +28,10 @@ def main() -> None:
     # the application reads these, in each worker
     os.environ |= {"MONOLITH_ARTIFACTS": options.artifacts, "MONOLITH_REDIS": options.redis}
     server: dict[str, Any] = {}
+    # must be set before the application imports numpy, whose threads would fight with those of torch and FAISS
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     if options.kind == "tuned":
-        # must be set before the application imports numpy
-        os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        os.environ["OMP_NUM_THREADS"] = "1"
         server = {"access_log": False, "log_level": "warning"}
     application = f"benchmarks.monolith.{options.kind}:create_app"
     uvicorn.run(application, factory=True, port=options.port, workers=options.workers, **server)

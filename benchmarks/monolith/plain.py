@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 from fastapi import FastAPI
@@ -14,6 +13,7 @@ from redis.asyncio import Redis
 from safetensors.torch import load_file
 
 from benchmarks.monolith.inputs import KEY_PREFIX, open_published
+from benchmarks.monolith.ranking import Ranking
 from trainer.config.loading import load_config
 from trainer.model.towers import BuyerTower
 from twotower.artifact.version import Version
@@ -24,7 +24,7 @@ def create_app() -> FastAPI:
     """The application; uvicorn calls this in each of its workers."""
     version = open_published(Path(os.environ["MONOLITH_ARTIFACTS"]))
     manifest = version.manifest
-    index = faiss.read_index(str(version.layout.index))
+    ranking = Ranking(version)
     ids = np.load(version.layout.ids).tolist()
     row_of = {product: row for row, product in enumerate(ids)}
     vectors = torch.from_numpy(np.load(version.layout.embeddings))
@@ -47,11 +47,11 @@ def create_app() -> FastAPI:
                 torch.tensor([[(max(times) - time) / DAY_MS for time in times]], dtype=torch.float32),
                 torch.ones(1, len(known), dtype=torch.bool),
             )
-        scores, rows = index.search(vector.numpy(), k)
+        scores, rows = ranking.best(vector[0].numpy(), [row_of[one[0]] for one in known], k)
         return {
             "buyer_id": buyer_id,
-            "product_ids": [ids[row] for row in rows[0]],
-            "scores": [float(score) for score in scores[0]],
+            "product_ids": [ids[row] for row in rows],
+            "scores": [float(score) for score in scores],
         }
 
     return app

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from benchmarks.monolith.inputs import KEY_PREFIX, open_published
+from benchmarks.monolith.ranking import Ranking
 from twotower.arrays import Float32
 from twotower.artifact.version import Version
 from twotower.events import DAY_MS
@@ -66,7 +67,7 @@ def create_app() -> FastAPI:
     """The application; uvicorn calls this in each of its workers."""
     version = open_published(Path(os.environ["MONOLITH_ARTIFACTS"]))
     faiss.omp_set_num_threads(1)
-    index = faiss.read_index(str(version.layout.index))
+    ranking = Ranking(version)
     ids = np.load(version.layout.ids).tolist()
     row_of = {product: row for row, product in enumerate(ids)}
     vectors = np.load(version.layout.embeddings, mmap_mode="r")
@@ -85,8 +86,8 @@ def create_app() -> FastAPI:
                 event_terms.append(tower.event_terms[event])
                 times.append(int(time))
         vector = tower.encode(vectors[rows], event_terms, times)
-        scores, nearest = index.search(vector[None].astype(np.float32), k)
-        answer = {"buyer_id": buyer_id, "product_ids": [ids[row] for row in nearest[0].tolist()], "scores": scores[0]}
+        scores, best = ranking.best(vector.astype(np.float32), rows, k)
+        answer = {"buyer_id": buyer_id, "product_ids": [ids[row] for row in best.tolist()], "scores": scores}
         return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     app.add_route("/retrieve", retrieve)

@@ -25,10 +25,10 @@ _NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class _Rough(NamedTuple):
-    """Fetched rows [B, F], best first, and their scores; `final`: as `inner_products` sums them, to the last bit."""
+    """Scores [B, F] of fetched rows, best first; `final`: as `inner_products` sums them, to the last bit."""
 
-    rows: Int64
     scores: Float32
+    rows: Int64
     final: bool
 
 
@@ -40,6 +40,7 @@ class ExactSearch:
 
         self._vectors = vectors
         self._nearest = nearest
+        self._every: Int64 = np.arange(len(vectors))[None]
         faiss.cvar.distance_compute_blas_threshold = _BLAS_FROM
 
     def search(
@@ -95,21 +96,20 @@ class ExactSearch:
         """The best `count` rows of each query [B, D]."""
         import faiss
 
-        # FAISS can add nothing
-        if self._nearest is not None and (1 if added is None else 0) < len(queries) <= _TOGETHER:
-            scores, rows = self._nearest.search(queries, count, added)
-        elif added is not None:
-            every, scores = np.arange(len(queries))[:, None], queries @ self._vectors.T
-            scores += added
-            rows = np.argpartition(scores, -count, axis=1)[:, -count:]
-            # best first, as the others answer
-            rows = rows[every, np.argsort(-scores[every, rows], axis=1)]
-            scores = scores[every, rows]
-        else:
+        if self._nearest is not None and 1 < len(queries) <= _TOGETHER:
+            return _Rough(*self._nearest.search(queries, count, added), final=False)
+        if added is None:
             scores, rows = faiss.knn(queries, self._vectors, count, faiss.METRIC_INNER_PRODUCT)
             # without BLAS, FAISS sums each product by itself, as `inner_products` does
-            return _Rough(rows, scores, final=queries.size < _BLAS_FROM)
-        return _Rough(rows, scores, final=False)
+            return _Rough(scores, rows, final=queries.size < _BLAS_FROM)
+        # FAISS can add nothing; over few vectors, BLAS is no faster for one query, and its sums would be rough
+        final = self._nearest is not None and len(queries) == 1
+        scores = inner_products(self._vectors, queries, self._every) if final else queries @ self._vectors.T
+        scores += added
+        every, rows = np.arange(len(queries))[:, None], np.argpartition(scores, -count, axis=1)[:, -count:]
+        # best first, as the others answer
+        rows = rows[every, np.argsort(-scores[every, rows], axis=1)]
+        return _Rough(scores[every, rows], rows, final)
 
     def _settle(
         self,
@@ -124,11 +124,11 @@ class ExactSearch:
         The common case has a short way, because each numpy call costs ten microseconds in a process that has just
         slept.
         """
-        rows, scores, final = rough
+        scores, rows, final = rough
         size, width = len(self._vectors), rows.shape[1]
         spare = 0.0 if final else _ROUNDING * np.sqrt(np.einsum("bd,bd->b", queries, queries))
         exact = scores if final else inner_products(self._vectors, queries, rows)
-        if added is not None:
+        if added is not None and not final:
             exact += added[np.arange(len(rows))[:, None], rows]
             # rounding grows with the sums too, and none is above the first
             spare = 2 * spare + _ROUNDING * np.abs(scores[:, 0])

@@ -1,44 +1,29 @@
 """Finds the products of highest fused score, see `fused_score`.
 
 A flat index reads every vector anyway, and adds the other parts of the score to every inner product. Another kind finds
-candidates in three lists: the best by vector, the best by prior, and all products with a neighbours' score. It reads
-deeper into the first two until no product outside of them can be better: the threshold algorithm (Fagin, Lotem and
-Naor, Optimal aggregation algorithms for middleware, 2003).
+candidates in lists, see `threshold`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from twotower.arrays import Float32, Int64, Mask
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.fused_score import FusedScore
-from twotower.search.neighbours import History, SparseScores
-from twotower.search.ranking import Hits, best_first, inner_products, outside
+from twotower.search.neighbours import History
+from twotower.search.ranking import Hits, inner_products, outside
+from twotower.search.threshold import Lists
 from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
 # what is added to the scores is kept for so many products x queries at a time
 _ADDED = 8_000_000
 # with a prior, the lists are read to this many times k at first, and to this many times more in each further round
 _FIRST, _FURTHER = 2, 4
-# the time of adding one entry of the table of neighbours to a score
-_ENTRY_MS = 1e-5
-
-
-class _Lists(NamedTuple):
-    """Where the best rows of one `query` [D] lie: by vector (None if vectors have no weight), by prior, and neighbours.
-
-    `by_prior` holds all allowed rows, `excluded` rows (sorted) too; the other two hold none of these.
-    """
-
-    query: Float32
-    by_vector: Hits | None
-    by_prior: Int64
-    neighbours: SparseScores
-    excluded: Int64
+# the time of adding one entry of the table of neighbours to a score, and of its row as a candidate of its own
+_ENTRY_MS, _CANDIDATE_MS = 1e-5, 2e-4
 
 
 class FusedSearch:
@@ -61,15 +46,15 @@ class FusedSearch:
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         entries = self._score.entries_per_history
-        each = entries * _ENTRY_MS
+        if self._score.vector_weight and self._index.is_exact:
+            return self._index.milliseconds(queries) + queries * entries * _ENTRY_MS
+        candidates = queries * entries * _CANDIDATE_MS
         if not self._score.vector_weight:
-            return queries * each
-        if self._index.is_exact:
-            return self._index.milliseconds(queries) + queries * each
-        # a prior mostly takes a second round; the neighbours' vectors are read
+            return candidates
+        # a prior mostly takes a second round
         rounds = 1 if self._score.base is None else 2
-        reading = entries * self._index.dimension / FLOATS_IN_A_MILLISECOND
-        return rounds * (self._index.milliseconds(queries) + queries * (each + reading))
+        reading = queries * entries * self._index.dimension / FLOATS_IN_A_MILLISECOND
+        return rounds * self._index.milliseconds(queries) + candidates + reading
 
     def search(
         self,
@@ -86,7 +71,8 @@ class FusedSearch:
         index, score = self._index, self._score
         if queries.shape[1] != index.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {index.dimension} dimensions")
-        queries = np.ascontiguousarray(queries * score.vector_weight, np.float32)
+        if score.vector_weight != 1:
+            queries = queries * score.vector_weight
         if score.is_plain:
             return index.search(queries, ks, excluded, allowed)
         if score.vector_weight and index.scans(allowed):
@@ -122,19 +108,20 @@ class FusedSearch:
         by_vector = self._first_by_vector(queries, depths, excluded, allowed)
         results = []
         for place, history in enumerate(histories):
-            near = self._allowed_neighbours(history, excluded[place], allowed)
-            lists, hits = _Lists(queries[place], by_vector[place], by_prior, near, excluded[place]), None
+            near = self._score_neighbours(queries[place], history, excluded[place], allowed)
+            lists = Lists(queries[place], self._index.vectors, near, by_prior, self._score.base, excluded[place])
+            best = None
             for depth in depths[place]:
+                found = by_vector[place]
                 if depth != depths[place][0]:
-                    (deeper,) = self._index.search(queries[place][None], [depth], [excluded[place]], allowed)
-                    lists = lists._replace(by_vector=deeper)
-                hits = self._best(lists, ks[place], depth)
-                if hits is not None:
+                    (found,) = self._index.search(queries[place][None], [depth], [excluded[place]], allowed)
+                best = lists.best(found, ks[place], depth)
+                if best is not None:
                     break
-            if hits is None:
+            if best is None:
                 one = slice(place, place + 1)
-                (hits,) = self._scan(queries[one], histories[one], ks[one], excluded[one], allowed)
-            results.append(hits)
+                (best,) = self._scan(queries[one], histories[one], ks[one], excluded[one], allowed)
+            results.append(best)
         return results
 
     def _first_by_vector(
@@ -149,33 +136,18 @@ class FusedSearch:
                 found[place] = hits
         return found
 
-    def _best(self, lists: _Lists, k: int, depth: int) -> Hits | None:
-        """The best `k` rows of the lists, read to `depth`; None if a row outside of them might be better."""
-        base, by_vector = self._score.base, lists.by_vector
-        by_prior = lists.by_prior[: 0 if base is None and by_vector else depth + len(lists.excluded)]
-        if len(lists.excluded):
-            by_prior = by_prior[outside(by_prior, lists.excluded)]
-        by_prior = by_prior[:depth]
-        found = () if by_vector is None else (by_vector.rows,)
-        rows = np.unique(np.concatenate((*found, by_prior, lists.neighbours.rows)))
-        scores = np.zeros(len(rows), np.float32) if base is None else base[rows]
-        scores[rows.searchsorted(lists.neighbours.rows)] = lists.neighbours.scores
-        if by_vector is not None:
-            scores += inner_products(self._index.vectors, lists.query[None], rows[None])[0]
-        ordered, falling = best_first(rows[None], scores[None])
-        best = Hits(ordered[0, :k], falling[0, :k])
-        if base is None or by_vector is None or min(len(by_prior), len(by_vector.rows)) < depth:
-            return best
-        # a row outside of the lists has at most the last inner product of one and the last prior of the other
-        limit = by_vector.scores[-1] + base[by_prior[-1]]
-        return best if len(best.rows) == k and best.scores[-1] > limit else None
-
-    def _allowed_neighbours(self, history: History, excluded: Int64, allowed: Mask | None) -> SparseScores:
+    def _score_neighbours(self, query: Float32, history: History, excluded: Int64, allowed: Mask | None) -> Hits:
+        """The allowed rows to which a history adds something, rising, and their whole scores."""
         rows, scores = self._score.added_to_neighbours(history)
-        keep = np.ones(len(rows), np.bool_) if allowed is None else allowed[rows]
+        if allowed is not None:
+            keep = allowed[rows]
+            rows, scores = rows[keep], scores[keep]
         if len(excluded):
-            keep &= outside(rows, excluded)
-        return SparseScores(rows[keep], scores[keep])
+            keep = outside(rows, excluded)
+            rows, scores = rows[keep], scores[keep]
+        if self._score.vector_weight:
+            scores = scores + inner_products(self._index.vectors, query[None], rows[None])[0]
+        return Hits(rows, scores)
 
     def _depths(self, k: int) -> list[int]:
         """How deep to read the lists, one round after another; no rounds if the index would scan."""

@@ -30,9 +30,11 @@ from twotower.search.neighbours import (
     SparseScores,
     own_entries,
     step_weights,
-    sum_rows,
+    sum_entries,
 )
 
+# histories whose entries are added up together: for more, the arrays would be fresh pages each time
+_TOGETHER = 16
 _NOBODY = np.empty(0, np.int32)
 
 
@@ -95,30 +97,21 @@ class FusedScore:
             added = np.zeros((len(histories), self.size), np.float32)
         else:
             added = np.tile(self.base, (len(histories), 1))
-        if self._reads_history:
-            places, rows, scores = self._entries(histories)
-            np.add.at(added.reshape(-1), places * self.size + rows, scores)
+        for start in range(0, len(histories), _TOGETHER):
+            block = added[start : start + _TOGETHER].reshape(-1)
+            for places, scores in self._entries(histories[start : start + _TOGETHER]):
+                np.add.at(block, places, scores)
         return added
 
     def added_to_neighbours(self, history: History) -> SparseScores:
         """The same numbers, to the last bit, for the products to which the history adds something."""
-        if not self._reads_history:
-            return SparseScores(np.empty(0, np.int64), np.empty(0, np.float32))
-        return sum_rows(self._entries([history]), self.base)
+        parts = self._entries([history])
+        return sum_entries(parts, self.base) if parts else SparseScores(np.empty(0, np.int64), np.empty(0, np.float32))
 
-    def _entries(self, histories: Sequence[History]) -> Entries:
+    def _entries(self, histories: Sequence[History]) -> list[Entries]:
         """What the products of each history add to the scores, as neighbours and as themselves."""
         parts = [] if self.neighbours is None else [self.neighbours.entries(histories, self._weights)]
-        if len(self._own_weights):
-            parts.append(own_entries(histories, self._own_weights))
-        if len(parts) == 1:
-            return parts[0]
-        places = np.concatenate([one.places for one in parts])
-        order = np.argsort(places, kind="stable")
-        rows, scores = (
-            np.concatenate(column) for column in zip(*((one.rows, one.scores) for one in parts), strict=True)
-        )
-        return Entries(places[order], rows[order], scores[order])
+        return [*parts, own_entries(histories, self._own_weights, self.size)] if len(self._own_weights) else parts
 
 
 def fused_files(files: VersionLayout, fusion: Fusion) -> list[Path]:

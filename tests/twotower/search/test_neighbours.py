@@ -10,12 +10,14 @@ import pytest
 
 from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
-from twotower.search.neighbours import NeighbourTable, step_weights
+from twotower.search.neighbours import NeighbourTable, own_entries, step_weights, sum_entries
 
 # 0 is followed by 1 (.5) and 3 (1), 1 by nothing, 2 by 0 (.25), 3 by 1 (2) and 2 (.5)
 TABLE = NeighbourTable(
     np.array([0, 2, 2, 3, 5]), np.array([1, 3, 0, 1, 2], np.int32), np.array([0.5, 1, 0.25, 2, 0.5], np.float32)
 )
+
+PRIOR = np.array([1, 2, 3, 4], np.float32)
 
 
 @pytest.mark.parametrize(
@@ -41,12 +43,23 @@ def test_the_neighbours_of_the_last_products_are_summed(
         assert (found.rows.dtype, found.scores.dtype) == (np.int64, np.float32)
 
 
-def test_entries_of_a_batch_come_in_the_order_of_the_histories() -> None:
-    places, rows, scores = TABLE.entries([[0, 2], [], [1], [3]], step_weights(2, 0.5, 4.0))
-    assert places.tolist() == [0, 0, 0, 3, 3]
-    assert rows.tolist() == [1, 3, 0, 1, 2]
+def test_entries_of_a_batch_lie_in_the_rows_of_their_histories() -> None:
+    places, scores = TABLE.entries([[0, 2], [], [1], [3]], step_weights(2, 0.5, 4.0))
+    assert places.tolist() == [1, 3, 0, 12 + 1, 12 + 2]
     assert scores.tolist() == [2.0, 4.0, 0.5, 8.0, 2.0]
-    assert [len(column) for column in TABLE.entries([], step_weights(2, 0.5))] == [0, 0, 0]
+
+
+def test_entries_of_the_products_themselves() -> None:
+    places, scores = own_entries([[0, 2, 2], [], [3]], step_weights(2, 0.5, 4.0), 4)
+    assert places.tolist() == [0, 2, 8 + 3]
+    assert scores.tolist() == [4.0, 2.0, 4.0]
+
+
+def test_sums_may_begin_with_another_number() -> None:
+    parts, base = [TABLE.entries([[0, 2]], step_weights(2, 0.5)), own_entries([[0, 2]], step_weights(2, 0.5), 4)], PRIOR
+    found = sum_entries(parts, base)
+    # .125 of 2's neighbour and 1 as itself; .5 and 1 of 0's; .5 as itself
+    assert (found.rows.tolist(), found.scores.tolist()) == ([0, 1, 2, 3], [1 + 1.125, 2.5, 3.5, 5.0])
 
 
 def test_files_hold_the_table(tmp_path: Path) -> None:
