@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trainer.commands.output import log_to_stdout
+from trainer.native_memory import limit_caches, release
 
 if TYPE_CHECKING:
     from trainer.config.schema import Config
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def run_stage(options: argparse.Namespace) -> int:
     """Runs all stages, or the one that the command names."""
+    limit_caches()
     # torch takes seconds to import: wrong options are reported before that
     from trainer.config.loading import load_config
 
@@ -44,6 +46,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         elif (code := _nothing_to_do(config, layout, fingerprint)) is not None:
             return code
     run = prepare(config, layout, options.events, options.products)
+    release()
     stages: dict[str, Callable[[Run], object]] = {
         "train": train,
         "evaluate": evaluate_run,
@@ -53,6 +56,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     }
     for name in stages if options.command == "run" else [options.command]:
         result = stages[name](run)
+        release()
         if isinstance(result, Published) and result.refused:
             return kept_back(layout, result.version.name)
     return 0

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import sparse
-from scipy.linalg import lapack
 
 from trainer.data.events import Events
+from trainer.data.gram import gram_matrix, invert, mirror
 from trainer.data.matrix import history_matrix, item_similarities, training_matrix
 from trainer.data.popularity import recent_counts
 from trainer.data.split import Cases
@@ -80,20 +80,17 @@ def transitions_scorer(events: Events, train_stop: Int64, products: int) -> Scor
 def ease_scorer(events: Events, train_stop: Int64, products: int, l2: float) -> Scorer:
     """EASE: a linear autoencoder with a zero diagonal, in closed form.
 
-    A history is a set: order and repetition do not count. Holds two float32 matrices [N, N]. Raises DataError if the
-    item matrix is singular. Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
+    A history is a set: order and repetition do not count. Holds one float32 matrix [N, N]. Raises DataError if the item
+    matrix is singular. Source: Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
     """
-    matrix = training_matrix(events, train_stop, products)
-    gram = np.asarray((matrix.T @ matrix).todense(), np.float32)
-    gram[np.diag_indices(products)] += np.float32(l2)
-    # a symmetric matrix equals its transpose, which has the memory order that LAPACK overwrites in place
-    factor, failed = lapack.spotrf(gram.T, lower=1, overwrite_a=1)
-    inverse, singular = lapack.spotri(factor, lower=1, overwrite_c=1)
-    if failed or singular:
-        raise DataError(f"EASE: the item matrix is singular with evaluation.ease_l2={l2}; raise it")
-    _mirror(inverse)
-    weights = inverse.T  # [N, N] in row-major order: scipy would copy the other order for every chunk
-    weights /= -np.diag(inverse).copy()
+    gram = gram_matrix(training_matrix(events, train_stop, products))
+    try:
+        invert(gram, l2)
+    except DataError as error:
+        raise DataError(f"EASE, evaluation.ease_l2: {error}") from error
+    mirror(gram)
+    weights = gram.T  # [N, N] in row-major order: scipy would copy the other order for every chunk
+    weights /= -np.diag(weights).copy()
     weights[np.diag_indices(products)] = 0
 
     def score(cases: Cases) -> Float32:
@@ -105,12 +102,3 @@ def ease_scorer(events: Events, train_stop: Int64, products: int, l2: float) -> 
         return np.asarray(histories @ weights, np.float32)
 
     return score
-
-
-def _mirror(matrix: Float32, block: int = 1024) -> None:
-    """Copies the lower triangle onto the upper one, in place: LAPACK fills only the lower."""
-    for start in range(0, len(matrix), block):
-        stop = start + block
-        matrix[start:stop, stop:] = matrix[stop:, start:stop].T
-        own = matrix[start:stop, start:stop]
-        own[:] = np.tril(own) + np.tril(own, -1).T

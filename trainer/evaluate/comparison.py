@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,29 @@ log = logging.getLogger(__name__)
 PerCase = dict[str, dict[str, Float64]]
 
 
-def fit_baselines(events: Events, stop: Int64, products: int, config: Evaluation) -> dict[str, baselines.Scorer]:
-    """Fits the baselines on the training events of the tested model: those before `stop` [buyers].
+def baseline_fits(
+    events: Events, stop: Int64, products: int, config: Evaluation
+) -> dict[str, Callable[[], baselines.Scorer]]:
+    """For each baseline a function that fits it on the training events of the tested model, before `stop` [buyers].
 
-    Leaves out a baseline that is too large for this catalogue, and logs it.
+    A scorer may hold a matrix of products by products: keep one at a time. Leaves out a baseline that is too large for
+    this catalogue, and logs it.
     """
-    scorers = {
-        "popularity": baselines.popularity_scorer(buyer_counts(events, stop, products)),
-        "recent_popularity": baselines.recent_popularity_scorer(events, stop, products),
-        "transitions": baselines.transitions_scorer(events, stop, products),
+    fits = {
+        "popularity": lambda: baselines.popularity_scorer(buyer_counts(events, stop, products)),
+        "recent_popularity": lambda: baselines.recent_popularity_scorer(events, stop, products),
+        "transitions": lambda: baselines.transitions_scorer(events, stop, products),
     }
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
-        scorers["item_knn"] = baselines.item_knn_scorer(events, stop, products)
+        fits["item_knn"] = lambda: baselines.item_knn_scorer(events, stop, products)
     else:
         log.info(f"item_knn is left out: it may need {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
     if products <= config.ease_max_products:
-        scorers["ease"] = baselines.ease_scorer(events, stop, products, config.ease_l2)
+        fits["ease"] = lambda: baselines.ease_scorer(events, stop, products, config.ease_l2)
     else:
         limit = config.ease_max_products
         log.info(f"ease is left out: there are {products:,} products, evaluation.ease_max_products is {limit:,}")
-    return scorers
+    return fits
 
 
 def per_case(ranks: Mapping[str, Ranks], counts: Int64) -> PerCase:

@@ -22,6 +22,8 @@ from twotower.history import BuyerInputs, BuyerSequence, to_inputs
 CUTS = (10, 20, 100)
 # scores held in memory at once: cases x products
 _SCORES = 8_000_000
+# cases whose histories or scores are in memory at once
+_CASES = 256
 
 
 class Ranks(NamedTuple):
@@ -51,7 +53,7 @@ def rank_targets(
     place = np.empty(len(ties), np.int64)
     place[np.argsort(ties, kind="stable")] = np.arange(len(ties))
     k = min(CUTS[0], len(ties)) if lists else 0
-    chunk = max(1, min(256, _SCORES // max(len(ties), 1)))
+    chunk = max(1, min(_CASES, _SCORES // max(len(ties), 1)))
     parts = [Ranks(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, k), np.int64), np.empty(0, np.int64))]
     for first in track(range(0, len(cases), chunk), name, unit="chunk"):
         part = Cases(*(column[first : first + chunk] for column in cases))
@@ -163,10 +165,14 @@ def buyer_vectors(
 ) -> Float32:
     """Encodes the latest `longest` interactions of each history: vectors [B, D]."""
     model.eval()
-    batch = history_inputs(events, cases, schema, longest)
     device = model.log_temperature.device
-    arrays = (items[batch.rows], batch.weights, batch.types, batch.ages, batch.mask)
-    vectors: Float32 = model.buyer(*History(*(torch.from_numpy(array).to(device) for array in arrays))).cpu().numpy()
+    vectors = np.empty((len(cases), items.shape[1]), np.float32)
+    for first in range(0, len(cases), _CASES):
+        part = slice(first, first + _CASES)
+        batch = history_inputs(events, Cases(*(column[part] for column in cases)), schema, longest)
+        arrays = (items[batch.rows], batch.weights, batch.types, batch.ages, batch.mask)
+        history = History(*(torch.from_numpy(array).to(device) for array in arrays))
+        vectors[part] = model.buyer(*history).cpu().numpy()
     return vectors
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,9 @@ def evaluate_run(run: Run) -> None:
     stop = run.tested_stop
     cases = sampled_test_cases(run)
     model = load_model(run, workspace.tested.weights)
-    scorers = {"model": _scorer(run, model)} | comparison.fit_baselines(run.events, stop, products, settings)
-    ranks = {name: rank(run, scorer, cases, f"testing {name}") for name, scorer in scorers.items()}
+    fits: dict[str, Callable[[], baselines.Scorer]] = {"model": lambda: _scorer(run, model)}
+    fits |= comparison.baseline_fits(run.events, stop, products, settings)
+    ranks = {name: rank(run, fit(), cases, f"testing {name}") for name, fit in fits.items()}
     counts = training_counts(run.events, stop, products)
     values = comparison.per_case(ranks, counts)
     means = comparison.means(ranks, values, products)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 
 from trainer.config.schema import Linear
+from trainer.data.gram import gram_matrix, invert, mirror
 from trainer.data.matrix import training_matrix
 from trainer.fit.normalise import normalise_rows
 from trainer.fit.training_set import TrainingSet
@@ -13,6 +14,8 @@ from twotower.arrays import Float32
 
 # rounds of the subspace iteration, and directions that it carries beyond the wanted ones
 _ROUNDS, _SPARE = 6, 32
+# products outside the exact ones that are placed at once
+_BLOCK = 4096
 
 
 def item_vectors(data: TrainingSet, products: int, dimension: int, config: Linear, seed: int) -> Float32:
@@ -29,27 +32,27 @@ def item_vectors(data: TrainingSet, products: int, dimension: int, config: Linea
     if len(chosen) < 2:
         return placed
     core = matrix[:, chosen]
-    gram = np.asarray((core.T @ core).todense(), np.float32)
-    placed[chosen] = _leading(_partial_correlations(gram, config.l2), min(dimension, len(chosen)), dimension, seed)
+    correlations = _partial_correlations(gram_matrix(core), config.l2)
+    placed[chosen] = _leading(correlations, min(dimension, len(chosen)), dimension, seed)
     rest = np.setdiff1d(known, chosen)
-    if len(rest):
-        together = (matrix[:, rest].T @ core).astype(np.float32)  # [R, C] buyers who took both
-        # a product that everyone takes carries little information
-        weights = together @ sparse.diags((1 / np.sqrt(counts[chosen])).astype(np.float32))
-        placed[rest] = normalise_rows(weights @ placed[chosen])
+    # a product that everyone takes carries little information
+    scale = sparse.diags((1 / np.sqrt(counts[chosen])).astype(np.float32))
+    for start in range(0, len(rest), _BLOCK):
+        some = rest[start : start + _BLOCK]
+        together = (matrix[:, some].T @ core).astype(np.float32)  # [R, C] buyers who took both
+        placed[some] = normalise_rows(together @ scale @ placed[chosen])
     return placed
 
 
 def _partial_correlations(gram: Float32, l2: float) -> Float32:
     """Partial correlations [C, C] of products given all others, 1 on the diagonal; overwrites `gram`."""
-    gram[np.diag_indices(len(gram))] += np.float32(l2)
-    inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
-    scale = 1 / np.sqrt(np.diag(inverse))
-    correlations: Float32 = -inverse * scale[:, None] * scale
-    correlations[np.diag_indices(len(correlations))] = 1
-    correlations += correlations.T.copy()  # symmetric to the last bit
-    correlations /= 2
-    return correlations
+    invert(gram, l2)
+    scale = 1 / np.sqrt(np.diag(gram))
+    gram *= scale
+    gram *= -scale[:, None]
+    gram[np.diag_indices(len(gram))] = 1
+    mirror(gram)
+    return gram
 
 
 def _leading(matrix: Float32, wanted: int, dimension: int, seed: int) -> Float32:
