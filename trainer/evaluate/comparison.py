@@ -35,6 +35,8 @@ def fit_baselines(events: Events, stop: Int64, products: int, config: Evaluation
         "recent_popularity": baselines.recent_popularity_scorer(events, stop, products),
         "transitions": baselines.transitions_scorer(events, stop, products),
     }
+    if not config.excludes_seen:
+        scorers["bought_before"] = baselines.bought_before_scorer(events, stop, products)
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
         scorers["item_knn"] = baselines.item_knn_scorer(events, stop, products)
     else:
