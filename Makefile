@@ -11,7 +11,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready soak docs clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready bench-sessions bench-repeats soak docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -57,6 +57,12 @@ bench-training: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## compare tr
 
 bench-growth: .venv/bench.stamp $(GENERATED) ## measure time and memory of training from 0.1 to 3 million events, and with 100,000 products
 	$(BIN)/python -m benchmarks.growth --svg docs/growth.svg $(ARGS)
+
+bench-sessions: .venv/dev.stamp $(GENERATED) ## compare sessions without a login with V-SKNN and STAN (data in ../shared/data)
+	$(BIN)/python -m benchmarks.sessions $(ARGS)
+
+bench-repeats: .venv/dev.stamp $(GENERATED) ## compare repeat purchases with "most bought before" (a synthetic grocery; data in ../shared/data)
+	$(BIN)/python -m benchmarks.repeats $(ARGS)
 
 bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to become ready (ARGS="--index HNSW32")
 	$(BIN)/python -m benchmarks.ready $(ARGS)

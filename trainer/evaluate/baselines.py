@@ -10,7 +10,7 @@ from scipy import sparse
 from trainer.data.events import Events
 from trainer.data.gram import gram_matrix, invert, mirror
 from trainer.data.matrix import history_matrix, item_similarities, training_matrix
-from trainer.data.popularity import recent_counts
+from trainer.data.popularity import buyer_counts, recent_counts
 from trainer.data.split import Cases
 from trainer.data.transitions import TransitionSettings, transition_matrix
 from trainer.errors import DataError
@@ -73,6 +73,20 @@ def transitions_scorer(events: Events, train_stop: Int64, products: int) -> Scor
         histories = history_matrix(events, cases, products, _LAST_TRANSITIONS, _TRANSITION_DECAY)
         scores: Float32 = (histories @ table).toarray()
         return scores
+
+    return score
+
+
+def bought_before_scorer(events: Events, train_stop: Int64, products: int) -> Scorer:
+    """The products of a history, those that it has most often first, then the popular ones."""
+    popular = buyer_counts(events, train_stop, products)
+    # below 1: whatever the buyer has had comes first
+    after = popular / max(float(popular.max(initial=0)) + 1, 1)
+    longest = int(np.diff(events.start).max(initial=1))
+
+    def score(cases: Cases) -> Float32:
+        scores: Float32 = history_matrix(events, cases, products, longest, 1.0).toarray()
+        return scores + after
 
     return score
 

@@ -38,6 +38,8 @@ def baseline_fits(
         "recent_popularity": lambda: baselines.recent_popularity_scorer(events, stop, products),
         "transitions": lambda: baselines.transitions_scorer(events, stop, products),
     }
+    if not config.excludes_seen:
+        scorers["bought_before"] = baselines.bought_before_scorer(events, stop, products)
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
         fits["item_knn"] = lambda: baselines.item_knn_scorer(events, stop, products)
     else:

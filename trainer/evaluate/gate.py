@@ -11,7 +11,7 @@ from trainer.evaluate.bootstrap import Difference, paired_difference
 from twotower.arrays import Float64
 
 # EASE is reported only: it has no vectors that could be served instead
-GATE_BASELINES = ("popularity", "recent_popularity", "item_knn", "transitions")
+GATE_BASELINES = ("popularity", "recent_popularity", "bought_before", "item_knn", "transitions")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,17 @@ _EPOCH_BUYERS = 5000
 # a blend is fitted unless one of its parts has less than this share of the other's metric
 _WORTH_BLENDING = 0.6
 # all kinds of model, the simplest first
-KINDS = ("popularity", "recent_popularity", "item_knn", "transitions", "proximity", "linear", "softmax", "blend")
+KINDS = (
+    "popularity",
+    "recent_popularity",
+    "bought_before",
+    "item_knn",
+    "transitions",
+    "proximity",
+    "linear",
+    "softmax",
+    "blend",
+)
 
 
 class Candidate(NamedTuple):

@@ -43,6 +43,8 @@ _PROXIMITY = TransitionSettings(
 )
 # the vectors alone
 _NONE = TermChoice()
+# weight of the newest own product where all own products come first: the weighted prior is at most 1
+_OWN_FIRST = 2.0
 # buyers whose histories give a table its scale
 _SCALED_ON = 2000
 
@@ -174,9 +176,16 @@ class TermSearch:
         A table leaves the products without a neighbour's score to the vectors.
         """
         corners = [(name, self._best([TermChoice(vector_weight=0.0, prior=name, prior_weight=1.0)])) for name in PRIORS]
+        if not self._excludes_seen:
+            corners.append(("bought_before", self._own_before_popular()))
         for name in self._fitter.tables():
             corners.append((name, self._with_prior(self._with_own(self.table_alone(name)))))
         return corners
+
+    def _own_before_popular(self) -> ChosenTerms:
+        """The history's own products, then the popular ones."""
+        plain = TermChoice(vector_weight=0.0, prior_weight=1.0, own_weight=_OWN_FIRST)
+        return self._best(plain._replace(prior=name, own_decay=decay) for name in PRIORS for decay in self._own.decays)
 
     def table_alone(self, name: str, others: TermChoice = _NONE) -> ChosenTerms:
         """A kind of table without the vectors, with the best decay of a history, beside the `others`' own and prior."""

@@ -41,6 +41,7 @@ SYSTEMS = {
     "transitions": System("Transitions", "transitions", "v"),
     "item_knn": System("Item-kNN", "item-knn", "^"),
     "ease": System("EASE", "ease", "D"),
+    "bought_before": System("Bought before", "bought-before", "X"),
     "recent_popularity": System("Recent popularity", "recent-popularity", "P"),
     "popularity": System("Popularity", "popularity", "s"),
 }

@@ -83,6 +83,6 @@ def _thin(pairs: int, validation: int) -> list[str]:
 
 def _plain(chosen: SelectedModel) -> list[str]:
     """A note for the manifest if nothing beat popularity."""
-    if chosen.choice.vector_weight or chosen.choice.table:
+    if chosen.choice.vector_weight or chosen.choice.table or chosen.choice.own_weight:
         return []
     return [f"nothing gains over {chosen.kind}: every buyer gets the same products, those of the histories excluded"]

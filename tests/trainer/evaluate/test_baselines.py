@@ -13,6 +13,7 @@ from trainer.data.events import Events
 from trainer.data.matrix import training_matrix
 from trainer.data.split import Cases
 from trainer.evaluate.baselines import (
+    bought_before_scorer,
     ease_scorer,
     item_knn_scorer,
     popularity_scorer,
@@ -129,6 +130,16 @@ def test_transitions_read_only_the_last_ten_interactions() -> None:
     found = transitions_scorer(events, np.array([2, 2, 14]), PRODUCTS)(everyone(events))
     assert found[1, 1] == 0
     assert found[2, 1] > 0
+
+
+def test_what_was_bought_most_comes_first_and_then_the_popular() -> None:
+    # trained: buyer 0 has 0, 1, 1; buyer 1 has 1, 2. The last event of each is asked for.
+    events = events_of([[0, 1, 1, 5], [1, 2, 3]])
+    scores = bought_before_scorer(events, np.array([3, 6]), PRODUCTS)(everyone(events))
+    # product 1 has two buyers, 0 and 2 have one: thirds, beside the counts of the histories
+    popular = np.array([1, 2, 1, 0, 0, 0]) / 3
+    wanted = popular + np.array([[1, 2, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]])
+    np.testing.assert_allclose(scores, wanted, rtol=1e-6)
 
 
 def test_recent_popularity_halves_a_buyer_every_fifteen_days() -> None:

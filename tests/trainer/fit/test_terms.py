@@ -117,6 +117,16 @@ def test_the_corners_are_the_baselines_and_a_table_keeps_the_vectors_as_a_tie_br
     assert 0 < corners["transitions"].choice.vector_weight < 0.05
 
 
+def test_where_seen_products_are_recommended_to_buy_them_again_is_a_corner() -> None:
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"exclude_seen": False})})
+    gain = measure(lambda choice: 0.01 * (choice.prior == "recent_popularity") + 0.01 * (choice.own_decay == 1.0))
+    corners = dict(TermSearch(terms_fitter(), config, gain).alone())
+    chosen = corners["bought_before"].choice
+    assert (chosen.vector_weight, chosen.table, chosen.prior, chosen.own_decay) == (0.0, "", "recent_popularity", 1.0)
+    # one purchase weighs more than any prior
+    assert chosen.own_weight > chosen.prior_weight
+
+
 @pytest.mark.parametrize(("differences", "expected"), [([0.1, 0.2], True), ([0.0, 0.2], False), ([0.1], True)])
 def test_a_gain_counts_above_one_standard_error(differences: list[float], expected: bool) -> None:
     assert gains(np.array(differences), np.zeros(len(differences))) is expected

@@ -298,6 +298,7 @@ def test_the_gates_baselines_are_named_as_far_as_they_were_tested() -> None:
     tested = ["model", "popularity", "recent_popularity", "item_knn", "transitions", "ease"]
     assert gate_baselines(tested) == "popularity, recent popularity, item-kNN or transitions"
     assert gate_baselines(["model", "popularity", "ease"]) == "popularity"
+    assert gate_baselines(["model", "popularity", "bought_before"]) == "popularity or bought before"
 
 
 def test_baselines_are_compared_on_the_configured_metric_the_strongest_first() -> None:

@@ -185,8 +185,10 @@ def test_where_buyers_come_back_seen_products_are_kept(
     artifacts = tmp_path / "artifacts"
     assert main(run_arguments(shop, artifacts, settings=["evaluation.split=leave_last_out"])) == 0
     version = current(artifacts)
-    protocol = json.loads(version.layout.metrics.read_text(encoding="utf-8"))["protocol"]
+    metrics = json.loads(version.layout.metrics.read_text(encoding="utf-8"))
+    protocol = metrics["protocol"]
     assert not protocol["exclude_seen"]
+    assert "bought_before" in metrics["test"]
     assert protocol["repeats"]["kind"] == "Purchase"
     assert protocol["repeats"]["share"] > 0.3
     assert not version.manifest.exclude_seen
