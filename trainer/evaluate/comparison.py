@@ -39,7 +39,7 @@ def baseline_fits(
         "transitions": lambda: baselines.transitions_scorer(events, stop, products),
     }
     if not config.excludes_seen:
-        scorers["bought_before"] = baselines.bought_before_scorer(events, stop, products)
+        fits["bought_before"] = lambda: baselines.bought_before_scorer(events, stop, products)
     if (pairs := item_pairs(events, stop, products)) <= MOST_PAIRS:
         fits["item_knn"] = lambda: baselines.item_knn_scorer(events, stop, products)
     else:
