@@ -22,11 +22,15 @@ _CHUNK = 128
 
 
 class EncodedRow(NamedTuple):
-    """Why a history has no vector, if so; the unknown products that were skipped; how many events were used."""
+    """Why a history has no vector, if so; the unknown products that were skipped; how many events were used.
+
+    `newest`: how many of the newest events the version's score reads besides the vector.
+    """
 
     error: InvalidInput | NotFound | None
     unknown_product_ids: list[str]
-    used: int
+    used: int = 0
+    newest: int = 0
 
 
 class EncodedBuyers(NamedTuple):
@@ -58,7 +62,8 @@ class BuyerEncoder:
     """Encodes histories to L2-normalised vectors, equal to the trainer's for the same events.
 
     `vectors` [N, D] are the catalogue's; `rows` maps a product to its row in them. The newest `max_history` events of
-    *known* products are used: unknown products are skipped before the history is cut.
+    *known* products are used: unknown products are skipped before the history is cut. The version's score reads
+    `steps` of these besides.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class BuyerEncoder:
         schema: EventSchema,
         *,
         max_history: int,
+        steps: int,
         max_interactions: int,
     ) -> None:
         self._tower = tower
@@ -77,6 +83,7 @@ class BuyerEncoder:
         self._schema = schema
         self._codes = schema.codes
         self._max_history = max_history
+        self._steps = steps
         self._max_interactions = max_interactions
 
     def encode(self, histories: Sequence[Columns | InvalidInput]) -> EncodedBuyers:
@@ -100,30 +107,31 @@ class BuyerEncoder:
 
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
-            return _Read(EncodedRow(history, [], 0), _EMPTY)
+            return _Read(EncodedRow(history, []), _EMPTY)
         products, events, times = history
         rows, codes = list(map(self._rows.get, products)), list(map(self._codes.get, events))
         ordered = not any(map(operator.ge, times, times[1:]))
-        unknown: list[str] = []
+        unknown, newest = list[str](), min(len(products), self._steps)
         # in order, the first time is the minimum and the last the maximum
         faultless = ordered and 0 < len(times) <= self._max_interactions and times[0] >= 0 and times[-1] <= _LATEST_MS
         if not faultless or None in rows or None in codes:
             try:
                 self._check(history, rows, codes)
             except InvalidInput as error:
-                return _Read(EncodedRow(error, [], 0), _EMPTY)
+                return _Read(EncodedRow(error, []), _EMPTY)
             # ties in time go by product, then event name, as in `twotower.history.latest`
-            known = sorted(zip(times, products, events, rows, codes, strict=True))
+            in_order = sorted(zip(times, products, events, rows, codes, strict=True))
             unknown = list(dict.fromkeys(p for p, row in zip(products, rows, strict=True) if row is None))
-            known = [one for one in known if one[3] is not None]
+            newest = _holding([one[3] is not None for one in in_order], self._steps)
+            known = [one for one in in_order if one[3] is not None]
             if not known:
                 nothing = NotFound(f"none of the history's {len(unknown)} products is known", field="product_id")
-                return _Read(EncodedRow(nothing, unknown, 0), _EMPTY)
+                return _Read(EncodedRow(nothing, unknown), _EMPTY)
             times, _, _, rows, codes = map(list, zip(*known, strict=True))
         last = slice(-self._max_history, None)
         # neither list holds a None any more
         sequence = BuyerSequence(cast("list[int]", rows[last]), cast("list[int]", codes[last]), times[last])
-        return _Read(EncodedRow(None, unknown, len(sequence.rows)), sequence)
+        return _Read(EncodedRow(None, unknown, len(sequence.rows), newest), sequence)
 
     def _check(self, history: Columns, rows: Sequence[int | None], codes: Sequence[int | None]) -> None:
         count = len(history.products)
@@ -144,6 +152,12 @@ class BuyerEncoder:
             raise InvalidInput("timestamp_ms", max(history.times), f"is more than {_LATEST_MS}")
 
 
+def _holding(known: Sequence[bool], steps: int) -> int:
+    """How many of the last events hold `steps` known ones; all of them if there are fewer."""
+    places = [place for place, is_known in enumerate(known) if is_known]
+    return len(known) - places[-steps] if len(places) >= steps else len(known)
+
+
 def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
     """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
 
@@ -160,6 +174,7 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
         rows,
         EventSchema(manifest.event_weights),
         max_history=manifest.max_history,
+        steps=manifest.fusion.history_steps,
         max_interactions=settings.max_interactions,
     )
     _warm(version, encoder, rows)

@@ -69,7 +69,10 @@ def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeReques
         vectors=wire.pack(encoded.vectors, version),
         buyers=[
             buyer_pb2.EncodedBuyer(
-                error=wire.row_error(row.error), unknown_product_ids=row.unknown_product_ids, used=row.used
+                error=wire.row_error(row.error),
+                unknown_product_ids=row.unknown_product_ids,
+                used=row.used,
+                newest=row.newest,
             )
             for row in encoded.rows
         ],

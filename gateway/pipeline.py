@@ -102,14 +102,15 @@ class Pipeline:
         seen = set(wire.unpack_columns(known.history)[0]) if query.exclude_seen else set()
 
         async def attempt(version: str) -> ProductList:
-            vector, reason = await self._buyer_vector(query, known, version, deadline)
-            if vector is None:
+            encoded, reason = await self._encode(query, known, version, deadline)
+            if encoded is None:
                 hits = await self.retrieval.popular(_query(query, seen), version, deadline)
                 if query.diversity:
                     reason = [*reason, "diversity has no effect on popular products"]
                 return await self._list(query, hits, "popular", reason, deadline)
-            # the service reads as many of the newest interactions as its version counts
-            hits = await self.retrieval.search(vector, _query(query, seen, history=known.history), deadline)
+            # a history of fifty interactions would double the message
+            newest = wire.newest_interactions(known.history, encoded.newest)
+            hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
             return await self._list(query, hits, "model", reason, deadline)
 
         return await on_one_version(attempt)
@@ -151,10 +152,10 @@ class Pipeline:
         except (Unavailable, DeadlineExceeded) as error:
             return KnownBuyer("", error)
 
-    async def _buyer_vector(
+    async def _encode(
         self, query: RetrieveQuery, known: KnownBuyer, version: str, deadline: Deadline
-    ) -> tuple[Vector | None, list[str]]:
-        """The buyer's vector, or None for the popular products, and the warnings for the caller.
+    ) -> tuple[EncodedBuyer | None, list[str]]:
+        """The buyer encoded, or None for the popular products, and the warnings for the caller.
 
         With `fallback=none`, raises the failure instead, or NotFound if the buyer has no known history.
         """
@@ -162,8 +163,7 @@ class Pipeline:
         warnings = [f"the buyer's history cannot be read: {failure}"] if failure else []
         if known.history:
             try:
-                encoded = await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE))
-                return encoded.vector, []
+                return await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE)), []
             except (Unavailable, DeadlineExceeded) as error:
                 failure = error
                 warnings = [f"the buyer's history cannot be encoded: {error}"]

@@ -41,11 +41,15 @@ class Vector(NamedTuple):
 
 
 class EncodedBuyer(NamedTuple):
-    """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped."""
+    """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped.
+
+    `newest`: how many of the newest interactions a search for the buyer reads.
+    """
 
     vector: Vector
     used: int
     unknown_product_ids: list[str]
+    newest: int
 
 
 class Hits(NamedTuple):
@@ -92,7 +96,7 @@ class BuyerClient:
         return [
             _row_error(buyer.error)
             if buyer.HasField("error")
-            else EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids))
+            else EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids), buyer.newest)
             for vector, buyer in zip(vectors, answer.buyers, strict=True)
         ]
 

@@ -22,7 +22,10 @@ class ProductOut(Strict):
 
 
 class ListAnswer(Strict):
-    """Products, best first (with diversity: in order of selection). Scores: inner products, or shares of popularity."""
+    """Products, best first (with diversity: in order of selection).
+
+    Scores: those of the model (inner products, or the sum of several parts), or shares of popularity.
+    """
 
     product_ids: list[str]
     scores: list[float]

@@ -16,6 +16,7 @@ from tests.helpers.tiny_version import HALF_LIFE_DAYS, build_version
 from twotower import errors
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact
 from twotower.events import DAY_MS, Interaction
@@ -92,6 +93,28 @@ async def test_only_the_latest_interactions_are_used(stub: Stub) -> None:
     vectors = wire.unpack(answer.vectors)
     np.testing.assert_array_equal(vectors[0], vectors[1])
     assert [buyer.used for buyer in answer.buyers] == [MAX_HISTORY, MAX_HISTORY]
+
+
+@pytest.mark.parametrize(
+    ("rows", "newest"),
+    [
+        # the score of the version reads three products, or four if buyers come back to their own
+        ([1, 2, 3, 4, 5], {"follows": 3, "returns": 4}),
+        ([1, 2], {"follows": 2, "returns": 2}),
+        ([1, 2, 99, 3, 4, 99, 99], {"follows": 6, "returns": 7}),
+        ([99, 1, 99, 2, 99], {"follows": 5, "returns": 5}),
+    ],
+)
+async def test_the_answer_says_how_many_interactions_a_search_reads(
+    tmp_path: Path, rows: list[int], newest: dict[str, int]
+) -> None:
+    build_version(tmp_path, "follows", fusion=Fusion(neighbour_weight=1, steps=3))
+    build_version(tmp_path, "returns", fusion=Fusion(neighbour_weight=1, steps=3, own_weight=1, own_steps=4))
+    events = [(f"p{row}", "View", step * DAY_MS) for step, row in enumerate(rows)]
+    async with running("buyer", tmp_path) as service, connect(service.address) as channel:
+        for version, wanted in newest.items():
+            answer = await encode(Stub(channel), history(*events), history(*events[::-1]), version=version)
+            assert [buyer.newest for buyer in answer.buyers] == [wanted, wanted]
 
 
 async def test_unknown_products_are_skipped_named_once_and_take_no_place(stub: Stub) -> None:

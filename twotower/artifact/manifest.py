@@ -92,6 +92,11 @@ class Fusion(BaseModel):
     own_steps: Annotated[int, Field(ge=1)] = 50
     own_decay: Annotated[float, Field(ge=0, le=1)] = 1.0
 
+    @property
+    def history_steps(self) -> int:
+        """How many of the newest interactions the score reads."""
+        return max(self.steps, self.own_steps if self.own_weight else 0)
+
 
 class Manifest(BaseModel):
     """What a version is. Services read it before any other file of the version."""

@@ -56,7 +56,7 @@ class FusedScore:
         self._weights = step_weights(fusion.steps, fusion.decay, fusion.neighbour_weight)
         own_steps = fusion.own_steps if fusion.own_weight else 0
         self._own_weights = step_weights(own_steps, fusion.own_decay, fusion.own_weight)
-        self.steps = max(fusion.steps, own_steps)
+        self.steps = fusion.history_steps
 
     @classmethod
     def load(cls, version: Version) -> FusedScore:

@@ -105,6 +105,11 @@ def unpack_columns(text: str) -> tuple[list[str], list[str], list[int]]:
     return parts[0::3], parts[1::3], times
 
 
+def newest_interactions(text: str, count: int) -> str:
+    """The newest `count` interactions of a packed history, which are its last, in their order."""
+    return SEPARATOR.join(text.rsplit(SEPARATOR, count)[-count:])
+
+
 def newest_products(text: str, count: int, field: str) -> list[str]:
     """Products of the newest `count` interactions of a packed history, newest first; reads no others.
 

@@ -107,6 +107,11 @@ def test_the_newest_products_of_an_ordered_history_come_first(history: list[Inte
     assert found == [one.product_id for one in ordered[::-1]][:count]
 
 
+@given(st.lists(st.builds(Interaction, NAMES, NAMES, st.integers(0, 10**15)), max_size=5), st.integers(1, 7))
+def test_the_newest_interactions_are_the_last(history: list[Interaction], count: int) -> None:
+    assert unpack_history(wire.newest_interactions(wire.pack_history(history), count)) == history[-count:]
+
+
 @pytest.mark.parametrize(
     "text", ["p", "p\0View", "p\0View\0soon", "p\0View\x001\x1e", "a\x1e" + 2 * "p\0View\x001\x1e"]
 )
