@@ -11,7 +11,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-growth bench-ready bench-sessions bench-repeats soak docs clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -54,6 +54,9 @@ bench-serving: .venv/bench.stamp $(GENERATED) ## compare the services with two m
 
 bench-training: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## compare training with RecTools' SASRec (ARGS="--data FOLDER --minutes 60")
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-quality: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## compare recommendations with RecTools' eSASRec (ARGS="--data FOLDER --minutes 60 --seeds 7 8 9")
+	$(BIN)/python -m benchmarks.quality $(ARGS)
 
 bench-growth: .venv/bench.stamp $(GENERATED) ## measure time and memory of training from 0.1 to 3 million events, and with 100,000 products
 	$(BIN)/python -m benchmarks.growth --svg docs/growth.svg $(ARGS)

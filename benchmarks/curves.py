@@ -58,3 +58,11 @@ class Clock:
             yield
         finally:
             self._start += self._now() - before
+
+
+def say(name: str, point: Point) -> None:
+    """Prints a validation while the training goes on."""
+    print(
+        f"{name:<8} {point.epochs:6.2f} epochs {point.seconds:9.1f} s   validation NDCG@10 {point.score:.4f}",
+        flush=True,
+    )

@@ -25,11 +25,10 @@ import argparse
 import json
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +37,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.curves import Clock, Curve, Point
-from demo.market.generate import generate
+from benchmarks.curves import Clock, Curve, Point, say
+from benchmarks.datasets import ROOT, DataSet, open_data
+from benchmarks.peer import PYTHON, SETTINGS, Histories, Peer, PeerData, peer_settings, vectors_scorer
 from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample
 from trainer.evaluate import ranking
@@ -54,33 +54,8 @@ from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import check_writable
 from trainer.stages.prepare import prepare
 from trainer.stages.workspace import Run, fitter_of
-from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 
-ROOT = Path(__file__).parent.parent
-# RecTools 0.19's documented defaults
-DEFAULTS: dict[str, Any] = {
-    "n_blocks": 2,
-    "n_heads": 4,
-    "n_factors": 256,
-    "dropout_rate": 0.2,
-    "session_max_len": 100,
-    "loss": "softmax",
-    "n_negatives": 1,
-    "gbce_t": 0.2,
-    "lr": 0.001,
-    "batch_size": 128,
-    "use_pos_emb": True,
-    "use_key_padding_mask": False,
-    "train_min_user_interactions": 2,
-}
-SETTINGS = {
-    "defaults": DEFAULTS,
-    # github.com/blondered/transformer_benchmark, configs/paper/loo/s3_vanilla.yaml: RecTools' authors on these very
-    # data; the strongest published SASRec there (test NDCG@10 .0531)
-    "published": DEFAULTS
-    | {"n_blocks": 1, "n_heads": 1, "session_max_len": 50, "loss": "sampled_softmax", "n_negatives": 256},
-}
 OURS, THEIRS = "ours", "SASRec"
 # what ours should reach: times the interactions per second, and share of the time to SASRec's best NDCG
 GOAL_RATE, GOAL_TIME = 5.0, 1 / 3
@@ -111,35 +86,34 @@ def main() -> int:
     options = _arguments()
     summaries = []
     with tempfile.TemporaryDirectory() as scratch:
-        files, name, synthetic = _data(options, Path(scratch))
+        data = _draw_buyers(open_data(options.data, Path(scratch)), options.buyers, Path(scratch))
         for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
-            task = _prepare(options, files, device, Path(scratch))
+            task = _prepare(options, data, device, Path(scratch))
             threads = "1 thread" if options.threads == 1 else f"{options.threads} threads"
             seconds = "CPU" if options.cpu_time else "wall clock"
-            print(
-                f"\n{name}, {device}, {threads}, {seconds} seconds, {len(task.cases):,} validation buyers", flush=True
-            )
+            asked = f"{len(task.cases):,} validation buyers"
+            print(f"\n{data.name}, {device}, {threads}, {seconds} seconds, {asked}", flush=True)
             linear = _linear_seconds(task)
             curves = {
                 OURS: _train_ours(task, Path(scratch) / f"checkpoints-{device}"),
                 THEIRS: _train_sasrec(options, task, Path(scratch)),
             }
             summaries.append({"device": device} | _report(curves, task, linear))
-    data = task.run.data
+    read = task.run.data
     print(
         json.dumps(
             {
                 "benchmark": "training",
-                "data": name,
-                "synthetic": synthetic,
+                "data": data.name,
+                "synthetic": data.synthetic,
                 "threads": options.threads,
                 "minutes": options.minutes,
                 "cpu_time": options.cpu_time,
-                "buyers": len(data.buyers),
-                "products": len(data.products),
-                "events": len(data.events.buyer),
+                "buyers": len(read.buyers),
+                "products": len(read.products),
+                "events": len(read.events.buyer),
                 "ours": options.set,
-                "sasrec": sasrec_settings(options.sasrec, options.sasrec_set),
+                "sasrec": peer_settings(options.sasrec, options.sasrec_set, "--sasrec-set"),
                 "devices": summaries,
             }
         )
@@ -149,7 +123,6 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, help="folder of events and products; default s3rec_beauty, see above")
     parser.add_argument("--buyers", type=int, default=0, help="drawn at random; 0 = all")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of either side")
@@ -161,61 +134,32 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--sasrec", choices=SETTINGS, default="published", help="its settings")
     parser.add_argument("--sasrec-set", nargs="*", default=[], metavar="NAME=VALUE", help="laid over them")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
-    parser.add_argument("--rectools", type=Path, default=ROOT / ".venvs/rectools/bin/python", help="its Python")
+    parser.add_argument("--rectools", type=Path, default=PYTHON, help="its Python")
     parser.add_argument("--folder", type=Path, default=ROOT / ".demo/bench-training", help="for our text encoder")
     options = parser.parse_args()
-    options.shared = shared / "s3rec_beauty"
     if not options.rectools.is_file():
         parser.error(f"--rectools {options.rectools} is not there: `make bench-training` makes that environment")
     if options.data and not options.data.is_dir():
         parser.error(f"--data {options.data} is not a folder")
     if options.cpu_time and torch.cuda.is_available():
         parser.error("--cpu-time does not see what a GPU does: leave it out on this machine")
-    sasrec_settings(options.sasrec, options.sasrec_set)
+    peer_settings(options.sasrec, options.sasrec_set, "--sasrec-set")
     return options
 
 
-def sasrec_settings(preset: str, assignments: Sequence[str]) -> dict[str, Any]:
-    """A preset with NAME=VALUE assignments laid over it. SystemExit names an assignment that is of no use."""
-    settings = dict(SETTINGS[preset])
-    for assignment in assignments:
-        name, _, value = assignment.partition("=")
-        if name not in settings:
-            raise SystemExit(f"--sasrec-set {assignment}: {name!r} is none of {', '.join(settings)}")
-        kind = type(settings[name])
-        try:
-            settings[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
-        except (KeyError, ValueError):
-            raise SystemExit(f"--sasrec-set {assignment}: {value!r} is no {kind.__name__}") from None
-    return settings
-
-
-def _data(options: argparse.Namespace, scratch: Path) -> tuple[tuple[Path, Path], str, bool]:
-    """The files of events and products, a name for them, and whether they are synthetic."""
-    folder = options.data or options.shared
-    synthetic = not folder.is_dir()
-    if synthetic:
-        print(f"{folder} is not there: the SYNTHETIC demo market is measured instead", flush=True)
-        folder = scratch / "demo market"
-        generate(folder)
-    events, products = (_find(folder, table) for table in ("events", "products"))
-    if not options.buyers:
-        return (events, products), folder.name, synthetic
-    rows = pl.read_csv(events, infer_schema=False)
-    buyers = rows["distinct_id"].unique(maintain_order=True)
-    some = buyers.sample(min(options.buyers, len(buyers)), seed=7)
+def _draw_buyers(data: DataSet, buyers: int, scratch: Path) -> DataSet:
+    """The events of so many buyers, drawn at random; 0 = all."""
+    if not buyers:
+        return data
+    rows = pl.read_csv(data.events, infer_schema=False)
+    every = rows["distinct_id"].unique(maintain_order=True)
+    some = every.sample(min(buyers, len(every)), seed=7)
     rows.filter(pl.col("distinct_id").is_in(some.implode())).write_csv(scratch / "events.csv")
-    return (scratch / "events.csv", products), f"{folder.name}, {len(some):,} of {len(buyers):,} buyers", synthetic
+    name = f"{data.name}, {len(some):,} of {len(every):,} buyers"
+    return data._replace(events=scratch / "events.csv", name=name)
 
 
-def _find(folder: Path, table: str) -> Path:
-    for name in (f"{table}.csv.gz", f"{table}.csv", f"{table}.parquet"):
-        if (folder / name).is_file():
-            return folder / name
-    raise SystemExit(f"{folder} holds no {table}.csv.gz, {table}.csv or {table}.parquet")
-
-
-def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str, scratch: Path) -> Task:
+def _prepare(options: argparse.Namespace, data: DataSet, device: str, scratch: Path) -> Task:
     settings = ["evaluation.split=leave_last_out", f"threads={options.threads}", f"device={device}"]
     settings += ["training.start=softmax", "evaluation.exclude_seen=true", *options.set]
     if device == "cuda":
@@ -225,7 +169,7 @@ def _prepare(options: argparse.Namespace, files: tuple[Path, Path], device: str,
     clock = Clock(now)
     layout = Layout(options.folder / "artifacts")
     check_writable(layout)
-    run = prepare(config, layout, [str(files[0])], [str(files[1])])
+    run = prepare(config, layout, [str(data.events)], [str(data.products)])
     seconds = clock.seconds
     cases = sample(run.split.validation, config.evaluation.validation_buyers, config.seed)
     return Task(run, cases, device, options.minutes * 60, now, seconds)
@@ -268,7 +212,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
             served = load_towers(weights, run.config.model)
             score = task.score(ranking.model_scorer(served, fitter.features, run.events, run.schema, longest))
             points.append(Point(len(points) + 1, clock.seconds, score))
-            _say(OURS, points[-1])
+            say(OURS, points[-1])
         if clock.seconds > task.limit:
             raise TimeIsUp
         return score
@@ -282,91 +226,26 @@ def _train_ours(task: Task, folder: Path) -> Curve:
 
 
 def _train_sasrec(options: argparse.Namespace, task: Task, scratch: Path) -> Curve:
-    """RecTools' SASRec in its own process, which waits while its vectors are scored here."""
-    folder, run = scratch / f"sasrec-{task.device}", task.run
-    folder.mkdir()
-    place = np.flatnonzero(np.arange(len(run.events.buyer)) < run.split.train_stop[run.events.buyer])
-    for name, values in (
-        ("buyer", run.events.buyer[place].astype(np.int64)),
-        ("product", run.events.product[place].astype(np.int64)),
-        ("asked", task.cases.buyer),
-    ):
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
-    settings = sasrec_settings(options.sasrec, options.sasrec_set)
+    """RecTools' SASRec on the same events, for `--epochs` at most."""
+    run, settings = task.run, peer_settings(options.sasrec, options.sasrec_set, "--sasrec-set")
     print(f"{THEIRS}, the {options.sasrec} settings of RecTools: {json.dumps(settings)}", flush=True)
-    (folder / "task.json").write_text(
-        json.dumps(
-            {
-                "settings": settings,
-                "threads": options.threads,
-                "device": task.device,
-                "seed": run.config.seed,
-                "epochs": options.epochs,
-                "every": options.every,
-                "limit": task.limit,
-                "cpu_time": options.cpu_time,
-            }
-        ),
-        encoding="utf-8",
+    peer = Peer(
+        name=THEIRS,
+        python=options.rectools,
+        settings=settings,
+        device=task.device,
+        threads=options.threads,
+        seed=run.config.seed,
+        limit=task.limit,
+        epochs=options.epochs,
+        patience=options.patience,
+        every=options.every,
+        cpu_time=options.cpu_time,
     )
-    environment = os.environ | {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
-    with (
-        (folder / "log").open("w+") as log,
-        subprocess.Popen(
-            [options.rectools, "-m", "benchmarks.sasrec", folder],
-            cwd=ROOT,
-            env=environment,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-        ) as process,
-    ):
-        curve = _follow(process, task, folder, options.patience)
-        if process.wait() or not curve.points:
-            log.seek(0)
-            raise SystemExit(f"SASRec ended with exit code {process.returncode}:\n{log.read()[-2000:]}")
-    return curve
-
-
-def _follow(process: subprocess.Popen[str], task: Task, folder: Path, patience: int) -> Curve:
-    """Scores the vectors that the process writes, and answers whether it should go on."""
-    assert process.stdin and process.stdout
-    curve = Curve(0.0, 0, [])
-    for line in process.stdout:
-        message = json.loads(line)
-        score = task.score(_vectors_scorer(folder, task.run))
-        curve.points.append(Point(message["epochs"], message["seconds"], score))
-        curve = Curve(message["setup"], message["interactions"], curve.points)
-        _say(THEIRS, curve.points[-1])
-        waited = len(curve.points) - 1 - curve.points.index(curve.best)
-        process.stdin.write("stop\n" if message["seconds"] >= task.limit or waited >= patience else "go\n")
-        process.stdin.flush()
-    return curve
-
-
-def _vectors_scorer(folder: Path, run: Run) -> Scorer:
-    """Scores by the vectors in `folder`. Products without a vector come last; buyers without one get equal scores."""
-    buyers, ids, items, known = (
-        np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("buyers", "buyer_ids", "items", "item_ids")
-    )
-    row = np.full(len(run.data.buyers), len(buyers), np.int64)
-    row[ids] = np.arange(len(ids))
-    vectors = np.concatenate((buyers, np.zeros((1, buyers.shape[1]), np.float32)))
-
-    def score(cases: Cases) -> Float32:
-        scores = np.full((len(cases), len(run.data.products)), -np.inf, np.float32)
-        scores[:, known] = vectors[row[cases.buyer]] @ items.T
-        return scores
-
-    return score
-
-
-def _say(name: str, point: Point) -> None:
-    print(
-        f"{name:<8} {point.epochs:6.2f} epochs {point.seconds:9.1f} s   validation NDCG@10 {point.score:.4f}",
-        flush=True,
-    )
+    buyers, products = len(run.data.buyers), len(run.data.products)
+    data = PeerData(Histories.before(run.split.train_stop, run.events, task.cases.buyer))
+    folder = scratch / f"sasrec-{task.device}"
+    return peer.train(data, folder, lambda vectors: task.score(vectors_scorer(vectors, buyers, products)))
 
 
 def _report(curves: dict[str, Curve], task: Task, linear: float) -> dict[str, Any]:

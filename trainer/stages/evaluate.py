@@ -41,7 +41,7 @@ def evaluate_run(run: Run) -> None:
     stop = run.tested_stop
     cases = sampled_test_cases(run)
     model = load_model(run, workspace.tested.weights)
-    fits: dict[str, Callable[[], baselines.Scorer]] = {"model": lambda: _scorer(run, model)}
+    fits: dict[str, Callable[[], baselines.Scorer]] = {"model": lambda: tested_scorer(run, model)}
     fits |= comparison.baseline_fits(run.events, stop, products, settings)
     ranks = {name: rank(run, fit(), cases, f"testing {name}") for name, fit in fits.items()}
     counts = training_counts(run.events, stop, products)
@@ -114,7 +114,8 @@ def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
     return pairs
 
 
-def _scorer(run: Run, model: TwoTower) -> baselines.Scorer:
+def tested_scorer(run: Run, model: TwoTower) -> baselines.Scorer:
+    """Scores of the tested model with its terms, as they are served."""
     vectors = ranking.model_scorer(model, run.features, run.events, run.schema, run.config.model.max_history)
     terms = load_terms(run.workspace.tested, run.workspace.tested_fusion)
     return ranking.fused_scorer(vectors, terms, run.events, len(run.data.products))
