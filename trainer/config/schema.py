@@ -172,7 +172,7 @@ class TextPair(Section):
 
 
 class Evaluation(Section):
-    split: Literal["auto", "leave_last_out", "global_time"]
+    split: Literal["auto", "leave_last_out", "global_time", "newest_sessions"]
     test_days: Positive
     min_test_buyers: Count
     protocol: Literal["published", "refit"]

@@ -39,12 +39,25 @@ class Split(NamedTuple):
     note: str
 
 
+# `auto` takes buyers for sessions if at least this share of them is done within a day, and tests on at most this part
+# of the whole time: shops change, and sessions hardly know the products that come after them
+_SHORT_BUYERS, _SESSION_PART = 0.9, 0.1
+
+
 def split_events(events: Events, config: Evaluation) -> Split:
-    """Splits as configured; `auto` splits by global time if times are real and baskets are common."""
+    """Splits as configured; `auto` splits by sessions if buyers are sessions, and by global time if times are real and
+    baskets are common."""
     if config.split == "leave_last_out":
         return leave_last_out(events, "as configured")
     if config.split == "global_time":
         return global_time(events, config.test_days, "as configured")
+    days = min(config.test_days, _SESSION_PART * (events.time.max() - events.time.min()) / DAY_MS)
+    if config.split == "newest_sessions":
+        return newest_sessions(events, days, "as configured")
+    if (short := short_buyers(events)) >= _SHORT_BUYERS and days >= 1:
+        split = newest_sessions(events, days, f"auto: {short:.0%} of buyers are done within a day")
+        if min(len(split.test), len(split.validation)) >= config.min_test_buyers:
+            return split
     first_shared, tied = time_signs(events)
     signs = f"{tied:.0%} of events share buyer and time with another, {first_shared:.0%} of buyers start at one moment"
     if tied < 0.3 or first_shared > 0.05:
@@ -66,6 +79,37 @@ def time_signs(events: Events) -> tuple[float, float]:
     tied[1:] |= same
     tied[:-1] |= same
     return float(counts.max() / len(starts)) if len(starts) > 1 else 0.0, float(tied.mean())
+
+
+def short_buyers(events: Events) -> float:
+    """The share of buyers with several events who make them all within a day."""
+    several = np.diff(events.start) >= 2
+    first, last = events.time[events.start[:-1][several]], events.time[events.start[1:][several] - 1]
+    return float((last - first <= DAY_MS).mean()) if several.any() else 0.0
+
+
+def newest_sessions(events: Events, days: float, note: str) -> Split:
+    """Tests on the last event of each buyer whose first one is of the last `days`, and validates in the same way on the
+    buyers of as many days before. Neither trains with any event of these buyers."""
+    start, stop = events.start[:-1], events.start[1:]
+    begin, period = events.time[start], round(days * DAY_MS)
+    is_tested = begin >= int(events.time.max()) - period
+    is_validated = ~is_tested & (begin >= int(events.time.max()) - 2 * period)
+    return Split(
+        "newest_sessions",
+        np.where(is_validated | is_tested, start, stop),
+        np.where(is_tested, start, stop),
+        _last_events(events, is_validated),
+        _last_events(events, is_tested),
+        note,
+    )
+
+
+def _last_events(events: Events, chosen: Mask) -> Cases:
+    """The last event of each chosen [buyers] buyer with several, after all before it."""
+    start, stop = events.start[:-1], events.start[1:]
+    buyers = np.flatnonzero(chosen & (stop - start >= 2))
+    return Cases(buyers, start[buyers], stop[buyers] - 1, stop[buyers])
 
 
 def leave_last_out(events: Events, note: str) -> Split:

@@ -17,6 +17,7 @@ from trainer.data.split import (
     global_time,
     hide,
     leave_last_out,
+    newest_sessions,
     sample,
     split_events,
     time_signs,
@@ -83,6 +84,34 @@ def test_a_buyer_without_a_history_before_the_cut_is_not_evaluated() -> None:
     assert listed(split.test) == [(1, 2, 3, 4)]
     assert listed(split.validation) == []
     assert split.train_stop.tolist() == [0, 3]
+
+
+def test_newest_sessions_by_hand() -> None:
+    # buyers 0 and 1 begin on day 1, buyer 2 on day 4, buyer 3 on day 7, buyer 4 on day 8; the newest event is of day 9
+    rows = [*THREE_BUYERS, (3, 10, 7), (3, 11, 7), (3, 12, 8), (4, 13, 8)]
+    split = newest_sessions(events_of(rows), 2.5, "why")
+    assert split.method == "newest_sessions" and split.note == "why"
+    # the test is of buyers from day 6.5 on, validation of those from day 4 on; one event alone asks for nothing
+    assert split.train_stop.tolist() == [4, 6, 6, 9, 12]
+    assert split.test_stop.tolist() == [4, 6, 9, 9, 12]
+    assert listed(split.validation) == [(2, 6, 8, 9)]
+    assert listed(split.test) == [(3, 9, 11, 12)]
+
+
+def test_auto_splits_by_sessions_where_buyers_are_done_within_a_day() -> None:
+    sessions = [(buyer, product, buyer // 4) for buyer in range(160) for product in range(3)]
+    split = split_events(events_of(sessions), evaluation("min_test_buyers=5", "test_days=30"))
+    # 39 days: a tenth is tested
+    assert (split.method, len(split.test), len(split.validation)) == ("newest_sessions", 16, 16)
+    assert split.note == "auto: 100% of buyers are done within a day"
+    few = split_events(events_of(sessions), evaluation("min_test_buyers=17"))
+    assert few.method == "leave_last_out"
+    # a log of a few hours has no newest days
+    hours = events_of(sessions)
+    assert split_events(hours._replace(time=hours.time // 100), evaluation("min_test_buyers=5")).method != split.method
+    # every sixth buyer comes back after some days
+    back = [(buyer, product, buyer // 4 + product * (buyer % 6 == 0) * 5) for buyer, product, _ in sessions]
+    assert split_events(events_of(back), evaluation("min_test_buyers=5")).method == "leave_last_out"
 
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=60)
