@@ -1,6 +1,6 @@
 """The terms of a score: fits the table of neighbours and the prior, and chooses their weights on validation.
 
-A term is added only if validation gains more than one standard error by it (Breiman et al., Classification and
+A term is added only if validation gains more than one standard error by it, a prior if it gains more than two (Breiman et al., Classification and
 Regression Trees, 1984, 3.4.3).
 """
 
@@ -168,7 +168,7 @@ class TermSearch:
         options = [self._best([_NONE])]
         if self._neighbours.weights:
             options += self._tables_beside()
-        return self._with_prior(self._with_own(_more_than_an_error(options)))
+        return self._with_prior(self._with_own(_best_if_it_gains(options)))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
         """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.
@@ -231,7 +231,7 @@ class TermSearch:
         plain = chosen.choice._replace(own_decay=settings.decays[0])
         best = self._climb([plain._replace(own_weight=weight) for weight in sorted(settings.weights)])
         options = [self._best(best.choice._replace(own_decay=decay) for decay in settings.decays)]
-        return _more_than_an_error([chosen, *options])
+        return _best_if_it_gains([chosen, *options])
 
     def _with_prior(self, chosen: ChosenTerms) -> ChosenTerms:
         options = [
@@ -239,7 +239,8 @@ class TermSearch:
             for name in PRIORS
             if self._prior_weights
         ]
-        return _more_than_an_error([chosen, *options])
+        # the best of six options gains one standard error by chance too often
+        return _best_if_it_gains([chosen, *options], errors=2.0)
 
     def _best(self, choices: Iterable[TermChoice]) -> ChosenTerms:
         return max(map(self._measured, choices), key=lambda one: mean(one.values.metric))
@@ -250,12 +251,12 @@ class TermSearch:
         return ChosenTerms(choice, self._known[choice])
 
 
-def _more_than_an_error(options: list[ChosenTerms]) -> ChosenTerms:
-    """The best of the options, or the first, which is the simplest, if the best gains too little over it.
+def _best_if_it_gains(options: list[ChosenTerms], errors: float = 1.0) -> ChosenTerms:
+    """The best of the options if it gains more than so many standard errors over the first; else the first, simplest.
 
     Only options that keep the first one's recall@100 are compared.
     """
     simplest = options[0]
     keeping = [one for one in options if keeps_recall(one.values, simplest.values)]
     best = max(keeping, key=lambda one: mean(one.values.metric))
-    return best if gains(best.values.metric, simplest.values.metric) else simplest
+    return best if gains(best.values.metric, simplest.values.metric, errors) else simplest
