@@ -1,7 +1,7 @@
 """The terms of a score: fits the table of neighbours and the prior, and chooses their weights on validation.
 
-A term is added only if validation gains more than one standard error by it, a prior if it gains more than two (Breiman et al., Classification and
-Regression Trees, 1984, 3.4.3).
+A term is added only if validation gains more than one standard error by it, a prior if it gains more than two (Breiman
+et al., Classification and Regression Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
