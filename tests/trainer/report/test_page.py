@@ -220,7 +220,13 @@ def test_a_shop_without_test_buyers_has_a_report_too(folder: VersionLayout, vers
 
 def test_a_blend_is_described_with_its_share(folder: VersionLayout, version: Version) -> None:
     scores = {"linear": 0.1, "softmax": 0.11, "blend": 0.12}
-    training = metrics_of(version)["training"] | {"kind": "blend", "best_epoch": 3, "share": 0.65, "candidates": scores}
+    training = metrics_of(version)["training"] | {
+        "kind": "blend",
+        "vectors": "blend",
+        "best_epoch": 3,
+        "share": 0.65,
+        "candidates": scores,
+    }
     change(folder, training=training)
     page = render(folder, version.manifest)
     text = Page(page).text()
