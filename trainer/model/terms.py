@@ -37,7 +37,7 @@ class TermChoice(NamedTuple):
         parts += [f"{self.table} x {self.table_weight:g} (decay {self.decay:g})"] if self.table else []
         parts += [f"own products x {self.own_weight:g} (decay {self.own_decay:g})"] if self.own_weight else []
         parts += [f"{self.prior} x {self.prior_weight:g}"] if self.prior else []
-        return " + ".join(parts)
+        return " + ".join(parts).replace("_", " ")
 
 
 @dataclass(frozen=True)
