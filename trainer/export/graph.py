@@ -57,3 +57,12 @@ def export_graph(
             )
     finally:
         logging.getLogger("torch.onnx").setLevel(level)
+
+
+def free_parameters(module: nn.Module) -> None:
+    """Frees the memory of an exported module's parameters: the module cannot be used any more.
+
+    The exporter's rewrite rules (onnxscript) refer to the last graph, and so to its parameters, until the next export.
+    """
+    for parameter in module.parameters():
+        parameter.data = torch.empty(0)

@@ -22,6 +22,7 @@ from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
+from trainer.native_memory import release
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
 
@@ -106,6 +107,7 @@ class Fitter:
         validate: Callable[[TwoTower], float] | None = None,
         watch: Callable[[Curve], None] | None = None,
     ) -> FittedSoftmax:
+        release()  # what a linear candidate has freed
         inputs = TrainingInputs(self.features, self.sampler(data), self.config, self.titles)
         dimension = model.item.projection.out_features
         log.info(f"training on {inputs.sampler.pairs:,} pairs, {self.device.type}, dimension {dimension}")

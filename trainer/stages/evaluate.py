@@ -16,6 +16,7 @@ from trainer.evaluate import baselines, comparison, ranking, similarity, slices
 from trainer.evaluate.examples import sample_buyers
 from trainer.model.inputs import text_alone
 from trainer.model.towers import TwoTower
+from trainer.native_memory import release
 from trainer.report.page import library_versions
 from trainer.stages.workspace import (
     Run,
@@ -43,7 +44,10 @@ def evaluate_run(run: Run) -> None:
     model = load_model(run, workspace.tested.weights)
     fits: dict[str, Callable[[], baselines.Scorer]] = {"model": lambda: tested_scorer(run, model)}
     fits |= comparison.baseline_fits(run.events, stop, products, settings)
-    ranks = {name: rank(run, fit(), cases, f"testing {name}") for name, fit in fits.items()}
+    ranks = {}
+    for name, fit in fits.items():
+        ranks[name] = rank(run, fit(), cases, f"testing {name}")
+        release()
     counts = training_counts(run.events, stop, products)
     values = comparison.per_case(ranks, counts)
     means = comparison.means(ranks, values, products)
@@ -102,6 +106,8 @@ def _similarity(run: Run, model: TwoTower) -> dict[str, Any]:
 
 def _text_pairs(run: Run, model: TwoTower) -> list[dict[str, Any]]:
     """The cosines of the configured pairs of titles, encoded as an item service encodes an unknown product."""
+    if not run.config.evaluation.text_pairs:
+        return []
     graph = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
 
     def encode(titles: list[str]) -> Float32:

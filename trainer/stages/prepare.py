@@ -20,6 +20,7 @@ from trainer.data.split import Split, draw_hidden, hide, split_events
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
+from trainer.export.graph import free_parameters
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
 from trainer.stages.features import item_features, text_vectors
@@ -119,7 +120,9 @@ def _export_encoder(config: Config, layout: Layout, products: Products) -> tuple
     folder = work_folder(config, layout) / "encoders"
     model, name = text_encoder.open_encoder(config.encoder, products, config.seed, folder)
     texts = [text for text in texts_of(products) if text]
-    return name, encoder_export.export_encoder(model, name, config.encoder, texts, layout, config.thread_count)
+    digest = encoder_export.export_encoder(model, name, config.encoder, texts, layout, config.thread_count)
+    free_parameters(model)
+    return name, digest
 
 
 def _settle(config: Config, repeats: Repeats) -> Config:
