@@ -149,6 +149,7 @@ class Neighbours(Section):
     max_gap_days: Annotated[float, Field(ge=0)]
     keep: Annotated[int, Field(ge=1, le=1000)]
     history_steps: Annotated[int, Field(ge=1, le=1000)]
+    half_lives_days: list[Positive]
     history_decays: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     weights: list[Positive]
 

@@ -25,9 +25,10 @@ class TransitionSettings(NamedTuple):
 
     Two events up to `steps` places apart make a pair. A step back multiplies its weight by `decay`; against the order
     of time it weighs `reverse` as much. Sums are divided by (the source's row sum) ^ `source_power` and by (the
-    target's buyers) ^ `target_power`. Pairs more than `max_gap_days` apart do not count (None: all count). The target's
-    event weight counts to the power of `kind_power`. Each row keeps its `keep` largest entries. `repeats`: a product
-    may follow itself.
+    target's buyers) ^ `target_power`. Pairs more than `max_gap_days` apart do not count (None: all count). A pair
+    weighs half as much for each `half_life_days` before the newest training event (0: age does not matter). The
+    target's event weight counts to the power of `kind_power`. Each row keeps its `keep` largest entries. `repeats`: a
+    product may follow itself.
     """
 
     steps: int
@@ -39,6 +40,7 @@ class TransitionSettings(NamedTuple):
     kind_power: float
     keep: int
     repeats: bool
+    half_life_days: float = 0.0
 
 
 class _Pairs(NamedTuple):
@@ -68,12 +70,16 @@ def transition_matrix(
     by_kind = np.ones(int(events.kind.max(initial=0)) + 1)
     if settings.kind_power and kind_weights is not None:
         by_kind = np.power(kind_weights.astype(np.float64), settings.kind_power)
+    by_target = by_kind[events.kind]
     popular = np.maximum(buyer_counts(events, stop, products), 1).astype(np.float64) ** settings.target_power
     is_training = np.arange(len(events.buyer)) < stop[events.buyer]
+    if settings.half_life_days and is_training.any():
+        ages = (events.time[is_training].max() - events.time) / DAY_MS
+        by_target = by_target * 0.5 ** (ages / settings.half_life_days)
     blocks = []
     for first, last, places in _row_blocks(events, is_training, products, settings.steps):
         pairs = _pairs(events, is_training, places, settings)
-        weighted = pairs._replace(weight=pairs.weight * by_kind[events.kind[pairs.target]])
+        weighted = pairs._replace(weight=pairs.weight * by_target[pairs.target])
         sums = _sum_over_buyers(events, weighted, first, (last - first, products))
         total = np.asarray(sums.sum(axis=1)).ravel()
         scale = 1 / np.maximum(total, 1e-12) ** settings.source_power

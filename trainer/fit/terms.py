@@ -29,13 +29,14 @@ log = logging.getLogger(__name__)
 PRIORS = ("popularity", "recent_popularity")
 # weight of the cosine where it only orders what the table leaves equal
 _TIE_BREAK = 0.02
-# products near one another in any order, weighted as by STAN (Garg et al., SIGIR 2019): exp(-distance / 5)
+# products near one another: as in STAN (Garg et al., SIGIR 2019) the order counts little and the distance slowly; the
+# numbers are those that were best for the sessions of Diginetica
 _PROXIMITY = TransitionSettings(
-    steps=20,
-    decay=float(np.exp(-1 / 5)),
-    reverse=1.0,
-    source_power=0.5,
-    target_power=0.0,
+    steps=10,
+    decay=0.75,
+    reverse=0.6,
+    source_power=0.6,
+    target_power=0.1,
     max_gap_days=None,
     kind_power=0.0,
     keep=100,
@@ -64,13 +65,13 @@ class TermFitter:
 
     def __init__(self, config: Config, data: TrainingSet, products: int) -> None:
         self._config, self._data, self._products = config, data, products
-        self._tables: dict[tuple[str, float], sparse.csr_matrix | None] = {}
-        self._matrices: dict[str, Any] = {}
+        self._tables: dict[tuple[str, float, float], sparse.csr_matrix | None] = {}
+        self._matrices: dict[tuple[str, float], Any] = {}
         self._priors: dict[str, Float32 | None] = {}
 
     def fit(self, choice: TermChoice) -> Terms:
         """The terms of a choice; a table without entries and a prior without events are left out."""
-        table = self._table(choice.table, choice.decay) if choice.table_weight else None
+        table = self._table(choice.table, choice.half_life_days, choice.decay) if choice.table_weight else None
         prior = self._prior(choice.prior) if choice.prior_weight else None
         return Terms(
             Fusion(
@@ -98,27 +99,30 @@ class TermFitter:
             else:
                 log.info(f"no table of item-kNN: up to {pairs:,} pairs of products, the limit is {MOST_PAIRS:,}")
 
-    def _table(self, name: str, decay: float) -> sparse.csr_matrix | None:
+    def _table(self, name: str, half_life: float, decay: float) -> sparse.csr_matrix | None:
         """Scaled so that the best neighbour's score is 1 for the median history."""
-        if (name, decay) not in self._tables:
-            matrix = self._matrix(name)
+        key = name, half_life, decay
+        if key not in self._tables:
+            matrix = self._matrix(name, half_life)
             histories = self._histories(decay)
             best = np.asarray((histories @ matrix).max(axis=1).todense()).ravel() if matrix.nnz else np.zeros(1)
             best = best[best > 0]
-            self._tables[name, decay] = matrix * np.float32(1 / np.median(best)) if len(best) else None
-        return self._tables[name, decay]
+            self._tables[key] = matrix * np.float32(1 / np.median(best)) if len(best) else None
+        return self._tables[key]
 
-    def _matrix(self, name: str) -> Any:
-        if name not in self._matrices:
+    def _matrix(self, name: str, half_life: float) -> Any:
+        key = name, half_life
+        if key not in self._matrices:
             events, stop, settings = self._data.events, self._data.stop, self._config.neighbours
             if name == "item_knn":
                 similar = item_similarities(events, stop, self._products)
-                self._matrices[name] = keep_largest(similar, settings.keep)
+                self._matrices[key] = keep_largest(similar, settings.keep)
             else:
                 asked = _transition_settings(settings) if name == "transitions" else _PROXIMITY
-                asked = asked._replace(keep=settings.keep, max_gap_days=settings.max_gap_days or None)
-                self._matrices[name] = transition_matrix(events, stop, self._products, asked)
-        return self._matrices[name]
+                gap = settings.max_gap_days or None
+                asked = asked._replace(keep=settings.keep, max_gap_days=gap, half_life_days=half_life)
+                self._matrices[key] = transition_matrix(events, stop, self._products, asked)
+        return self._matrices[key]
 
     def _histories(self, decay: float) -> Any:
         """Weights [B, N] of the products in the histories of some buyers."""
@@ -165,10 +169,11 @@ class TermSearch:
 
     def beside_vectors(self) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error."""
-        options = [self._best([_NONE])]
+        # the own products first: without them, a heavy table would hide products that buyers come back to
+        options = [self._with_own(self._best([_NONE]))]
         if self._neighbours.weights:
-            options += self._tables_beside()
-        return self._with_prior(self._with_own(_best_if_it_gains(options)))
+            options += self._tables_beside(options[0].choice)
+        return self._with_prior(self._with_own(self._with_half_life(_best_if_it_gains(options))))
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
         """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.
@@ -199,8 +204,8 @@ class TermSearch:
         best = self._climb([plain._replace(table_weight=weight) for weight in sorted(self._neighbours.weights)])
         return self._best(best.choice._replace(decay=decay) for decay in decays)
 
-    def _tables_beside(self) -> list[ChosenTerms]:
-        """The first table, and each other one that is better with the first one's weight and decay."""
+    def _tables_beside(self, others: TermChoice) -> list[ChosenTerms]:
+        """The first table beside the `others`' own, and each other table that is better with its weight and decay."""
         found = list[ChosenTerms]()
         for name in self._fitter.tables():
             if found:
@@ -208,8 +213,17 @@ class TermSearch:
                 other = self._measured(first.choice._replace(table=name))
                 if mean(other.values.metric) <= mean(first.values.metric):
                     continue
-            found.append(self.table_beside(name))
+            found.append(self.table_beside(name, others))
         return found
+
+    def _with_half_life(self, chosen: ChosenTerms) -> ChosenTerms:
+        """Lets newer training events weigh more in the table; item-kNN has no ages."""
+        if chosen.choice.table in ("", "item_knn"):
+            return chosen
+        half_lives = self._neighbours.half_lives_days
+        return _best_if_it_gains(
+            [chosen, *(self._measured(chosen.choice._replace(half_life_days=one)) for one in half_lives)]
+        )
 
     def _climb(self, choices: Sequence[TermChoice]) -> ChosenTerms:
         """The best of choices in a row, if one peak is between falling sides: measures from the middle upwards."""

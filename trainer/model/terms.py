@@ -17,7 +17,8 @@ from twotower.search.neighbours import NeighbourTable
 class TermChoice(NamedTuple):
     """Which terms a score has, and their weights; an empty name stands for no term.
 
-    `table` and `prior` name the kind; `decay` is the weight of an interaction relative to the next newer one.
+    `table` and `prior` name the kind; `decay` is the weight of an interaction relative to the next newer one. A pair of
+    training events weighs half as much for each `half_life_days`; 0: age does not matter.
     `own_weight` and `own_decay` are those of the history's own products.
     """
 
@@ -29,12 +30,14 @@ class TermChoice(NamedTuple):
     prior_weight: float = 0.0
     own_weight: float = 0.0
     own_decay: float = 0.0
+    half_life_days: float = 0.0
 
     def describe(self) -> str:
         """The parts of the score in words, e.g. `vectors + transitions x 0.1 (decay 0.4)`."""
         parts = [f"vectors x {self.vector_weight:g}" if self.vector_weight != 1 else "vectors"]
         parts = parts if self.vector_weight else []
-        parts += [f"{self.table} x {self.table_weight:g} (decay {self.decay:g})"] if self.table else []
+        age = f", half-life {self.half_life_days:g} days" if self.half_life_days else ""
+        parts += [f"{self.table} x {self.table_weight:g} (decay {self.decay:g}{age})"] if self.table else []
         parts += [f"own products x {self.own_weight:g} (decay {self.own_decay:g})"] if self.own_weight else []
         parts += [f"{self.prior} x {self.prior_weight:g}"] if self.prior else []
         return " + ".join(parts).replace("_", " ")

@@ -54,6 +54,14 @@ def test_each_step_between_two_products_halves_the_weight_and_the_reverse_weighs
     assert not dense[:, 3:].any()
 
 
+def test_a_pair_weighs_half_as_much_for_each_half_life_before_the_newest_training_event() -> None:
+    # the pairs end on days 1 and 5; the last event of buyer 1, on day 9, is not for training
+    events = events_of([[0, 1], [2, 3, 4]], [0, 1, 4, 5, 9])
+    dense = matrix_of(events, PLAIN._replace(reverse=0.0, half_life_days=2.0), np.array([2, 4]))
+    assert dense[0].tolist() == [0, 0.25, 0, 0, 0]
+    assert dense[2].tolist() == [0, 0, 0, 1, 0]
+
+
 def test_pairs_further_apart_than_the_steps_do_not_count() -> None:
     dense = matrix_of(events_of([[0, 1, 2]]), PLAIN._replace(steps=1))
     assert dense[:3, :3].tolist() == [[0, 1, 0], [0.25, 0, 1], [0, 0.25, 0]]

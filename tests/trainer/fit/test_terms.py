@@ -110,6 +110,28 @@ def test_a_table_is_found_beside_other_terms() -> None:
     assert alone == others._replace(vector_weight=0.02, table="transitions", table_weight=1.0, decay=0.2)
 
 
+def test_newer_pairs_weigh_more_if_that_gains_and_never_in_item_knn() -> None:
+    found = search(lambda choice: 0.01 * (choice.table == "transitions") + 0.01 * bool(choice.half_life_days))
+    assert (found.table, found.half_life_days) == ("transitions", 60.0)
+    found = search(lambda choice: 0.01 * (choice.table == "transitions") - 0.001 * bool(choice.half_life_days))
+    assert (found.table, found.half_life_days) == ("transitions", 0.0)
+    found = search(lambda choice: 0.01 * (choice.table == "item_knn") + 0.01 * bool(choice.half_life_days))
+    assert (found.table, found.half_life_days) == ("item_knn", 0.0)
+
+
+def test_the_weight_of_a_table_is_chosen_beside_the_own_products() -> None:
+    config = CONFIG.model_copy(update={"evaluation": CONFIG.evaluation.model_copy(update={"exclude_seen": False})})
+
+    def gain(choice: TermChoice) -> float:
+        # a heavy table is good only beside heavy own products
+        heavy = choice.table == "transitions" and choice.table_weight == 1.0
+        return 0.01 * bool(choice.own_weight) + 0.01 * (0.1 if not heavy else 1.0 if choice.own_weight else -1.0)
+
+    chosen = TermSearch(terms_fitter(), config, measure(gain)).beside_vectors().choice
+    assert (chosen.table, chosen.table_weight) == ("transitions", 1.0)
+    assert chosen.own_weight
+
+
 def test_the_corners_are_the_baselines_and_a_table_keeps_the_vectors_as_a_tie_break() -> None:
     corners = dict(TermSearch(terms_fitter(), CONFIG, measure(lambda _: 0.0)).alone())
     assert list(corners) == ["popularity", "recent_popularity", "transitions", "proximity", "item_knn"]

@@ -50,6 +50,9 @@ def version() -> Version:
 
 
 FILES = {
+    "neighbour_offsets.npy",
+    "neighbour_rows.npy",
+    "neighbour_scores.npy",
     "product_embeddings.npy",
     "product_ids.npy",
     "product_index.faiss",
