@@ -106,7 +106,9 @@ def test_online_retail_is_recommended_better_than_by_popularity(tmp_path: Path) 
     whole = events_of(name)
     # half a year of it, in half of the time
     events = whole.filter(last_days(whole, 180))
-    found = scored(tmp_path, name, events, last_days(events, 30), ["training.max_epochs=1"])
+    found = scored(
+        tmp_path, name, events, last_days(events, 30), ["training.max_epochs=1", "evaluation.exclude_seen=true"]
+    )
     print(found)
     assert found.buyers > 500
     assert found.model > found.popularity
@@ -131,4 +133,4 @@ def test_three_hours_of_a_shop_run_and_give_ten_products_each(tmp_path: Path) ->
     assert set(written["product_id"]) <= set(
         pl.read_csv(DATA / name / "products.csv.gz", infer_schema=False)["product_id"]
     )
-    assert written["score"].is_between(-1.001, 1.001).all()
+    assert written["score"].is_finite().all()

@@ -72,7 +72,7 @@ def test_the_linear_model_places_new_products_as_its_training_would(tower: str) 
     write_linear_model(model, placement, choice)
     today = np.arange(len(known))
     today[new] = -1
-    record = {"kind": "linear", "linear": choice._asdict(), "cold_start": placement.cold_start._asdict()}
+    record = {"vectors": "linear", "linear": choice._asdict(), "cold_start": placement.cold_start._asdict()}
     rows = product_rows(model, linear_part(model, record), today, today >= 0, features, 5)
     wanted = model.item.product.weight.detach()
     assert torch.equal(rows[1:][today >= 0], wanted[1:][today >= 0])

@@ -92,7 +92,7 @@ def test_validation_chooses(tower: str, tmp_path: Path, logged: pytest.LogCaptur
     made = fitter(f"model.buyer_tower={tower}")
     chosen = selected(made, tmp_path)
     scores = chosen.facts["candidates"]
-    assert set(scores) == set(KINDS) - {"blend"}
+    assert set(scores) == set(KINDS) - {"blend", "bought_before"}
     (verdict,) = (line for line in logged.messages if line.startswith("chose "))
     assert verdict.startswith(f"chose {chosen.kind}: {scores[chosen.kind]:.4f}")
     assert f"{max(scores.values()):.4f}" in verdict

@@ -156,8 +156,11 @@ def test_products_are_stored_raw_with_their_share_of_all_events(version: Version
     rows = sqlite3.connect(version.layout.products).execute("SELECT * FROM products ORDER BY row").fetchall()
     weights = {"View": 1, "AddToCart": 5, "Purchase": 10}
     total = {f"p{row}": 0 for row in range(60)}
-    for _, product, kind, _ in event_rows():
-        total[product] += weights[kind]
+    heaviest: dict[tuple[str, str], int] = {}
+    for buyer, product, kind, _ in event_rows():
+        heaviest[buyer, product] = max(heaviest.get((buyer, product), 0), weights[kind])
+    for (_, product), weight in heaviest.items():
+        total[product] += weight
     for place, (row, source) in enumerate(zip(rows, product_rows(), strict=True)):
         content = json.loads(source[3])
         assert row[:9] == (
@@ -447,7 +450,7 @@ def test_a_blend_is_exported_and_published_like_any_model(tmp_path: Path) -> Non
     version = current(artifacts)
     training = json.loads(version.layout.metrics.read_text())["training"]
     assert (training["kind"], training["share"]) == ("blend", 0.7)
-    assert set(training["candidates"]) == {"linear", "softmax", "blend"}
+    assert set(training["vectors_alone"]) == {"linear", "softmax", "blend"}
     # one head is refitted, for as many epochs as were best of two
     assert len(training["refit_curve"]) == training["best_epoch"] > 0
     vectors = np.load(version.layout.embeddings, allow_pickle=False)
