@@ -14,6 +14,7 @@ from trainer.stages.prepare import MODEL_CODE
 NEUTRAL = (
     "trainer.config",
     "trainer.errors",
+    "trainer.native_memory",
     "trainer.progress",
     "trainer.release",
     "trainer.report",
