@@ -14,7 +14,7 @@ from trainer.fit.selection import Fitted, Mixture, choose_kind, combine, linear_
 from trainer.fit.softmax.training import FittedSoftmax
 from trainer.fit.terms import TermFitter, TermSearch
 from trainer.fit.training_set import TrainingSet
-from trainer.fit.validation import CaseValues, Validation, gains, mean
+from trainer.fit.validation import CaseValues, Validation, gains, keeps_recall, mean
 from trainer.model.terms import TermChoice
 from trainer.model.towers import load_towers
 from trainer.stages.workspace import Run
@@ -77,8 +77,8 @@ def stand(buyers: Buyers, fitter: Fitter, fitted: Fitted) -> Standing:
 
 
 def is_better(new: CaseValues, old: CaseValues) -> bool:
-    """Whether the metric rises by more than one standard error, and recall@100 falls by no more than one."""
-    return gains(new.metric, old.metric) and not gains(old.recall, new.recall)
+    """Whether the metric rises by more than one standard error, and recall@100 does not fall clearly."""
+    return gains(new.metric, old.metric) and keeps_recall(new, old)
 
 
 def measure_neighbours(buyers: Buyers, standing: Standing, fitter: Fitter) -> float:
