@@ -31,7 +31,8 @@ The systems (`--only` chooses some of them):
 eSASRec trains in RecTools' own environment (the Makefile makes it) until validation (NDCG@10 of the same buyers as
 ours) has not risen for `--patience` times, for `--epochs` passes, or for `--minutes`, and is tested as it was at its
 best validation. The output says how many passes it made, and that it was stopped if it was: its figures are then those
-of the bound, not what it can reach. Ours ends by itself. The last line is one JSON object.
+of the bound, not what it can reach. `--cpu-time` counts its seconds of CPU, of all threads, instead of elapsed ones,
+for a machine that is also busy with other work. Ours ends by itself. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ class Bench:
             epochs=options.epochs,
             patience=options.patience,
             every=options.every,
+            cpu_time=options.cpu_time,
         )
         cases = sample(split.validation, run.config.evaluation.validation_buyers, self.seed)
         data = PeerData(
@@ -193,6 +195,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=int, default=50, help="validations without a better NDCG that stop eSASRec")
     parser.add_argument("--every", type=float, default=300, help="seconds of training between validations of eSASRec")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every system")
+    parser.add_argument("--cpu-time", action="store_true", help="count eSASRec's seconds of CPU, see above")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
     parser.add_argument("--esasrec-set", nargs="*", default=[], metavar="NAME=VALUE", help="laid over its settings")
     parser.add_argument("--rectools", type=Path, default=PYTHON, help="its Python")
@@ -201,6 +204,8 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"--rectools {options.rectools} is not there: `make bench-quality` makes that environment")
     if options.data and not options.data.is_dir():
         parser.error(f"--data {options.data} is not a folder")
+    if options.cpu_time and torch.cuda.is_available():
+        parser.error("--cpu-time does not see what a GPU does: leave it out on this machine")
     peer_settings("esasrec", options.esasrec_set, "--esasrec-set")
     return options
 
@@ -251,6 +256,7 @@ def _report(options: argparse.Namespace, data: DataSet, run: Run, found: dict[st
                 "protocol": PROTOCOL,
                 "seeds": options.seeds,
                 "minutes": options.minutes,
+                "cpu_time": options.cpu_time,
                 "threads": options.threads,
                 "device": _device(),
                 "buyers": len(run.data.buyers),
