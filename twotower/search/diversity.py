@@ -27,11 +27,12 @@ def diversify(hits: Hits, index: VectorIndex, k: int, diversity: float) -> Hits:
     """Chooses `k` of an index's hits; returns them in the order chosen, with their scores.
 
     The first is the best hit. Each next one has the highest (1 - diversity) x score - diversity x its largest inner
-    product with any product chosen before; ties go to the better hit. Takes O(k x number of hits) time.
+    product with any product chosen before; ties go to the better hit. A fused score may be above 1, which no inner
+    product of unit vectors is: the scores are then divided by the best one. Takes O(k x number of hits) time.
     """
     if not diversity or not len(hits.rows):
         return Hits(hits.rows[:k], hits.scores[:k])
-    relevance = (1 - diversity) * hits.scores
+    relevance = (1 - diversity) * hits.scores / max(1.0, float(hits.scores[0]))
     nearest = np.full(len(hits.rows), -np.inf, np.float32)
     chosen, best = list[int](), 0
     while True:

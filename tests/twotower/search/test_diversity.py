@@ -44,6 +44,15 @@ def test_a_twin_gives_way(diversity: float, wanted: list[int]) -> None:
     np.testing.assert_array_equal(found.scores, HITS.scores[wanted])
 
 
+@pytest.mark.parametrize(("diversity", "wanted"), [(0.27, [0, 1, 2]), (0.29, [0, 2, 1])])
+def test_scores_above_one_are_compared_as_shares_of_the_best(diversity: float, wanted: list[int]) -> None:
+    hits = HITS._replace(scores=HITS.scores * 4)
+    # (1 - d) .85 / .9 - d against (1 - d) .5 / .9: the twin leads below d = .35 / 1.25 = .28
+    found = diversify(hits, INDEX, 3, diversity)
+    assert found.rows.tolist() == wanted
+    np.testing.assert_array_equal(found.scores, hits.scores[wanted])
+
+
 def test_an_opposite_is_further_than_a_right_angle() -> None:
     hits = Hits(np.array([0, 2, 3]), np.array([0.9, 0.5, 0.4], np.float32))
     # .5 x .5 - .5 x 0 against .5 x .4 + .5 x 1
