@@ -40,7 +40,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import logging
 import os
 import sys
 import tempfile
@@ -56,6 +55,7 @@ import torch
 from benchmarks.datasets import ROOT, DataSet, open_data
 from benchmarks.figures import Measured, figures_of, table
 from benchmarks.peer import PYTHON, Histories, Peer, PeerData, peer_settings, vectors_scorer
+from trainer.commands.output import log_to_stdout
 from trainer.config.loading import load_config
 from trainer.data.split import sample
 from trainer.evaluate import ranking
@@ -169,7 +169,7 @@ class Bench:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stdout()
     options = _arguments()
     found: dict[str, list[Measured]] = {name: [] for name in SYSTEMS if name in options.only}
     with tempfile.TemporaryDirectory() as scratch:
