@@ -52,6 +52,13 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{100 * value:.{digits}f}{_NO_BREAK}%"
 
 
+def relative(share: float) -> str:
+    """Writes a difference as a share of what it is compared with: `+25 %`, or `12.4 ×` from five times on."""
+    if share >= 4:
+        return f"{1 + share:,.1f}{_NO_BREAK}×"
+    return f"{100 * share:+.0f}{_NO_BREAK}%".replace("-", "−")
+
+
 def direction(text: str) -> str:
     """Returns `rtl` for a text with Arabic letters: `auto` would left-align a title that begins with a Latin brand."""
     return "rtl" if script(text) in {"Arabic", "mixed"} else "auto"
@@ -76,7 +83,7 @@ def template_filters() -> dict[str, Callable[..., str]]:
         "cosine": lambda value: f"{value:.2f}".replace("-", "−"),
         "signed": lambda value: f"{value:+.3f}".replace("-", "−"),
         "percent": percent,
-        "signed_percent": lambda value: f"{100 * value:+.0f}{_NO_BREAK}%".replace("-", "−"),
+        "relative": relative,
         "terms": lambda choice: TermChoice(**choice).describe(),
         "count": lambda value: f"{value:,.0f}",
         "day": lambda ms: f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}",

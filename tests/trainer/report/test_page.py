@@ -18,7 +18,7 @@ from trainer.errors import ReportError
 from trainer.report import charts
 from trainer.report.page import library_versions, render, write_report
 from trainer.report.tables import BaselineComparison, compare_with_baselines
-from trainer.report.wording import direction, gate_baselines, headline, shown_metric, shown_value
+from trainer.report.wording import direction, gate_baselines, headline, relative, shown_metric, shown_value
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import IndexSpec, TextSearch
@@ -298,6 +298,11 @@ def comparison(name: str, low: float, high: float) -> BaselineComparison:
 )
 def test_the_headline_answers_the_question(comparisons: list[BaselineComparison], line: str) -> None:
     assert headline(comparisons) == line
+
+
+def test_a_difference_is_a_percentage_or_a_multiple() -> None:
+    shown = [relative(one) for one in (0.25, -0.071, 3.99, 4.0, 11.39)]
+    assert shown == ["+25\u00a0%", "−7\u00a0%", "+399\u00a0%", "5.0\u00a0×", "12.4\u00a0×"]
 
 
 def test_the_gates_baselines_are_named_as_far_as_they_were_tested() -> None:
