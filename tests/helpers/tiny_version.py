@@ -124,7 +124,7 @@ def build_version(
             event_weights=dict(DEFAULT_WEIGHTS),
             max_history=max_history,
             exclude_seen=True,
-            configuration={"seed": seed},
+            configuration={"seed": seed, "training": {"refit": True}},
             metrics={"recall@10": 0.5},
             notes=[],
             gate="off",

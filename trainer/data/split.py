@@ -134,7 +134,7 @@ def global_time(events: Events, days: float, note: str) -> Split:
     """Tests on the last `days` before the newest event, and validates on the same number of days before them."""
     cut = int(events.time.max()) - round(days * DAY_MS)
     before = cut - round(days * DAY_MS)
-    at_cut, at_before = _first_at(events, cut), _first_at(events, before)
+    at_cut, at_before = first_at(events, cut), first_at(events, before)
     return Split(
         "global_time",
         at_before,
@@ -221,7 +221,7 @@ def sample(cases: Cases, limit: int, seed: int) -> Cases:
     return Cases(*(column[chosen] for column in cases))
 
 
-def _first_at(events: Events, moment: int) -> Int64:
+def first_at(events: Events, moment: int) -> Int64:
     """For each buyer, the index of the first event at or after `moment`, or of the buyer's stop if there is none."""
     earlier = np.concatenate(([0], np.cumsum(events.time < moment)))
     first: Int64 = events.start[:-1] + (earlier[events.start[1:]] - earlier[events.start[:-1]])

@@ -52,6 +52,8 @@ def judge(
         paired = Difference(served["difference"], served["low"], served["high"])
         if paired.high < 0 and -paired.difference > max_drop * served["served"]:
             figures = f"{served['model']:.4f} against {served['served']:.4f}"
+            if ahead := served["head_start"]:
+                figures += f" (less its head start of {ahead:.4f} by newer events)"
             share = f"a drop of {-paired.difference / served['served']:.1%}, publish.max_drop is {max_drop:.1%}"
             reasons.append(
                 f"{metric} {figures} of the served version {served['version']}: {share}, {_describe(paired)}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.config.schema import Config
 from trainer.data.events import Events
-from trainer.data.split import Cases
+from trainer.data.split import Cases, first_at
 from trainer.evaluate.baselines import Scorer
 from trainer.evaluate.bootstrap import paired_difference
 from twotower.arrays import Float32, Float64, Int64, Mask
@@ -24,6 +24,9 @@ from twotower.search.fused_score import FusedScore, fused_files
 
 # ranks cases with a scorer; returns the places [C] of the cases that have a target, and the metric [C] of each
 Measure = Callable[[Scorer, Cases], tuple[Int64, Float64]]
+# what a baseline gains [C] on cases by the events that the served version knew and the tested model does not; takes the
+# time of the served version's newest event
+HeadStart = Callable[[int, Cases], Float64]
 
 
 class Served(NamedTuple):
@@ -59,6 +62,11 @@ def newer_cases(events: Events, cases: Cases, moment: int) -> Mask:
     # a buyer's events are sorted by time: the first target is the oldest
     newer: Mask = events.time[cases.cut] > moment
     return newer
+
+
+def known_stop(events: Events, tested_stop: Int64, newest: int) -> Int64:
+    """Where the events end [buyers] that the tested model, or a version with this newest event (ms), was trained on."""
+    return np.maximum(tested_stop, first_at(events, newest + 1))
 
 
 class ServedCodes(NamedTuple):
@@ -137,9 +145,17 @@ class EvaluationData(NamedTuple):
 
 
 def compare_with_served(
-    served: Served, model: ModelResults, data: EvaluationData, measure: Measure, config: Config
+    served: Served,
+    model: ModelResults,
+    data: EvaluationData,
+    measure: Measure,
+    head_start: HeadStart,
+    config: Config,
 ) -> dict[str, Any]:
     """Compares the tested model with the served version on the cases that are newer than that version.
+
+    A served version that was refitted knew all events of its time, and the tested model lacks those of validation and
+    test. The difference is reduced by that head start.
 
     With fewer than `evaluation.min_test_buyers` such cases it reports only the metrics that each recorded at its own
     test; `compared_cases` is then 0 and the gate ignores the served version.
@@ -163,18 +179,22 @@ def compare_with_served(
             f"evaluation.min_test_buyers is {minimum}; the recorded figures are of different tests"
         }
     scorer = served_scorer(served.version, codes, data.events, config.thread_count)
-    place, others = measure(scorer, Cases(*(column[usable] for column in model.cases)))
-    return facts | _paired(model.values[usable][place], others, config)
+    chosen = Cases(*(column[usable] for column in model.cases))
+    place, others = measure(scorer, chosen)
+    was_refitted = served.version.manifest.configuration["training"]["refit"]
+    ahead = head_start(newest, chosen) if was_refitted else np.zeros(len(others))
+    return facts | _paired(model.values[usable][place], others, ahead, config)
 
 
-def _paired(own: Float64, others: Float64, config: Config) -> dict[str, Any]:
-    """Both means on the same cases [C], and their difference with its 95 % interval."""
-    paired = paired_difference(own, others, config.evaluation.resamples, config.seed)
+def _paired(own: Float64, others: Float64, ahead: Float64, config: Config) -> dict[str, Any]:
+    """Both means on the same cases [C], and their difference less the head start, with its 95 % interval."""
+    paired = paired_difference(own + ahead, others, config.evaluation.resamples, config.seed)
     return {
         "summary": f"both ranked the same {len(others)} test cases, all newer than its training events",
         "compared_cases": len(others),
         "model": float(own.mean()),
         "served": float(others.mean()),
+        "head_start": float(ahead.mean()),
         "difference": paired.difference,
         "low": paired.low,
         "high": paired.high,

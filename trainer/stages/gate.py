@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from trainer.data.split import Cases
 from trainer.evaluate import baselines, comparison, gate, ranking
-from trainer.evaluate.served import EvaluationData, ModelResults, Served, compare_with_served, find_served
+from trainer.evaluate.served import EvaluationData, ModelResults, Served, compare_with_served, find_served, known_stop
 from trainer.stages.workspace import Run, rank, sampled_test_cases
 from twotower.arrays import Float64, Int64
 
@@ -26,20 +27,32 @@ def judge_run(run: Run, figures: dict[str, float]) -> gate.Verdict:
     compared = None
     if served is not None:
         cases = Cases(*(column[places] for column in sampled_test_cases(run)))
-        compared = _compare(run, served, ModelResults(cases, values["model"], figures))
+        compared = _compare(run, served, ModelResults(cases, values["model"], figures), values)
     limit, draws = config.publish.max_drop, settings.resamples
     return gate.judge(values, settings.metric, compared, limit, draws, config.seed)
 
 
-def _compare(run: Run, served: Served, model: ModelResults) -> dict[str, Any]:
-    """Compares the tested model with the served version on the test cases."""
+def _compare(run: Run, served: Served, model: ModelResults, values: Mapping[str, Float64]) -> dict[str, Any]:
+    """Compares the tested model with the served version on the test cases.
+
+    The best of the gate's baselines by `values` [C] measures the head start.
+    """
     metric = run.config.evaluation.metric
 
     def measure(scorer: baselines.Scorer, chosen: Cases) -> tuple[Int64, Float64]:
         ranks = rank(run, scorer, chosen, "testing the served version", lists=False)
         return np.unique(ranks.case), ranking.case_metrics(ranks)[metric]
 
+    def value(stop: Int64, chosen: Cases) -> Float64:
+        fits = comparison.baseline_fits(run.events, stop, len(run.data.products), run.config.evaluation)
+        best = max(values.keys() & gate.GATE_BASELINES, key=lambda name: float(values[name].mean()))
+        return measure(fits[best](), chosen)[1]
+
+    def head_start(newest: int, chosen: Cases) -> Float64:
+        known = known_stop(run.events, run.tested_stop, newest)
+        return value(known, chosen) - value(run.tested_stop, chosen)
+
     data = EvaluationData(run.events, run.data.products.ids, run.data.event_names)
-    facts = compare_with_served(served, model, data, measure, run.config)
+    facts = compare_with_served(served, model, data, measure, head_start, run.config)
     log.info(f"served version {served.name}: {facts['summary']}")
     return facts

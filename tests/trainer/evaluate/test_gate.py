@@ -20,6 +20,7 @@ from trainer.evaluate.served import (
     Served,
     compare_with_served,
     find_served,
+    known_stop,
     newer_cases,
     readable_histories,
     served_codes,
@@ -45,6 +46,7 @@ def noisy(mean: float) -> Any:
 
 def beside(difference: float, low: float, high: float, served: float = 0.2) -> dict[str, Any]:
     own = {"version": "old", "compared_cases": CASES, "model": served + difference, "served": served}
+    own |= {"head_start": 0.0}
     return own | {"difference": difference, "low": low, "high": high}
 
 
@@ -119,6 +121,13 @@ def test_only_cases_that_the_served_version_has_not_seen_are_compared(old: Versi
     assert readable_histories(EVENTS, LAST, codes).tolist() == [True, True, False]
 
 
+def test_a_version_knew_all_events_up_to_its_newest() -> None:
+    # buyer 0 has events of days 1, 2 and 9, buyer 1 of 1 and 4, buyer 2 of 8 and 9; the test asks for the last of each
+    tested = np.array([1, 3, 6])
+    assert known_stop(EVENTS, tested, 4 * DAY_MS).tolist() == [2, 5, 6]
+    assert known_stop(EVENTS, tested, 0).tolist() == tested.tolist()
+
+
 def test_the_served_version_is_scored_through_its_own_files(old: Version) -> None:
     found: dict[str, Any] = {}
 
@@ -127,15 +136,24 @@ def test_the_served_version_is_scored_through_its_own_files(old: Version) -> Non
         ranks = rank_targets(scorer, EVENTS, cases, np.arange(6).astype(np.uint64), True, lists=False)
         return np.unique(ranks.case), case_metrics(ranks)["recall@10"]
 
+    def head_start(newest: int, cases: Cases) -> Any:
+        assert newest == 5 * DAY_MS
+        return np.full(len(cases), 0.25)
+
     def compare(minimum: int, served: Served) -> dict[str, Any]:
         settings = [f"evaluation.min_test_buyers={minimum}", "evaluation.resamples=100", "threads=1"]
         model = ModelResults(LAST, np.array([1.0, 0.0, 0.0]), {"ndcg@10": 0.5})
         data = EvaluationData(EVENTS, IDS, NAMES)
-        return compare_with_served(served, model, data, measure, load_config([], settings))
+        return compare_with_served(served, model, data, measure, head_start, load_config([], settings))
 
     facts = compare(1, Served("old", old, ""))
     # the first buyer alone; the product that the version lacks is among the six all the same
     assert facts["compared_cases"] == 1 and facts["model"] == 1.0 and facts["served"] == 1.0
+    # it was refitted on events that the tested model lacks
+    assert (facts["head_start"], facts["difference"]) == (0.25, 0.25)
+    unrefitted = {"configuration": {"training": {"refit": False}}}
+    plain = compare(1, Served("old", Version(old.manifest.model_copy(update=unrefitted), old.layout, old.encoder), ""))
+    assert (plain["head_start"], plain["difference"]) == (0.0, 0.0)
     assert found["scores"].shape == (1, 6)
     assert np.isneginf(found["scores"][0, [2, 5]]).all() and np.isfinite(found["scores"][0, [0, 1, 3, 4]]).all()
     few = compare(2, Served("old", old, ""))

@@ -142,6 +142,7 @@ def test_given_values_are_shown(folder: VersionLayout, version: Version) -> None
             "summary": "both ranked the same 5 test cases",
             "metric": "ndcg@10",
             "compared_cases": 5,
+            "head_start": 0.01,
             "model": 0.1,
             "served": 0.2,
             "difference": -0.1,
@@ -158,7 +159,8 @@ def test_given_values_are_shown(folder: VersionLayout, version: Version) -> None
     assert "interval of the difference +20 % to +30 %" in text
     assert "The publish gate refused" in text and f"publish {version.name} --force" in text
     assert "it lost & fell Comparison with the served version old : both ranked the same 5 test cases;" in text
-    assert "NDCG@10 0.100 against 0.200, difference −0.100 (95 % interval −0.150 to −0.050)" in text
+    assert "NDCG@10 0.100 against 0.200; it knew events that the tested model lacks, worth +0.010 to a baseline" in text
+    assert "; difference −0.100 (95 % interval −0.150 to −0.050)" in text
     assert "69.8 %" in text and "unreadable time 9 1.00 %" in text
 
 
