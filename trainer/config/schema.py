@@ -176,7 +176,7 @@ class Evaluation(Section):
     split: Literal["auto", "leave_last_out", "global_time", "newest_sessions"]
     test_days: Positive
     min_test_buyers: Count
-    protocol: Literal["published", "refit"]
+    protocol: Literal["auto", "published", "refit"]
     max_buyers: Annotated[int, Field(ge=0)]
     validation_buyers: Count
     exclude_seen: Auto
@@ -241,7 +241,7 @@ class Config(Section):
         if self.evaluation.protocol == "refit" and not self.training.refit:
             raise ValueError(
                 "evaluation.protocol=refit with training.refit=false would test a refitted model and publish another: "
-                "set training.refit=true or evaluation.protocol=published"
+                "set training.refit=true or another protocol"
             )
         return self
 
@@ -263,6 +263,14 @@ class Config(Section):
     @property
     def thread_count(self) -> int:
         return usable_threads(self.threads, "threads")
+
+    def settle_protocol(self, split: str) -> Config:
+        """Settles `evaluation.protocol` for a method of splitting."""
+        if self.evaluation.protocol != "auto":
+            return self
+        # a model that lacks the validation period as well is staler than any that is served
+        protocol = "refit" if split == "global_time" and self.training.refit else "published"
+        return self.model_copy(update={"evaluation": self.evaluation.model_copy(update={"protocol": protocol})})
 
     def settle_repeats(self, are_common: bool) -> Config:
         """Replaces `auto`: products of a history are recommended if repeats are common, and targets if recommended."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -32,10 +32,10 @@ def judge_run(run: Run, figures: dict[str, float]) -> gate.Verdict:
     return gate.judge(values, settings.metric, compared, limit, draws, config.seed)
 
 
-def _compare(run: Run, served: Served, model: ModelResults, values: Mapping[str, Float64]) -> dict[str, Any]:
+def _compare(run: Run, served: Served, model: ModelResults, values: Container[str]) -> dict[str, Any]:
     """Compares the tested model with the served version on the test cases.
 
-    The best of the gate's baselines by `values` [C] measures the head start.
+    The head start is what the gate's baseline gains that gains most. `values` has the baselines that were tested.
     """
     metric = run.config.evaluation.metric
 
@@ -43,14 +43,15 @@ def _compare(run: Run, served: Served, model: ModelResults, values: Mapping[str,
         ranks = rank(run, scorer, chosen, "testing the served version", lists=False)
         return np.unique(ranks.case), ranking.case_metrics(ranks)[metric]
 
-    def value(stop: Int64, chosen: Cases) -> Float64:
+    def value(name: str, stop: Int64, chosen: Cases) -> Float64:
         fits = comparison.baseline_fits(run.events, stop, len(run.data.products), run.config.evaluation)
-        best = max(values.keys() & gate.GATE_BASELINES, key=lambda name: float(values[name].mean()))
-        return measure(fits[best](), chosen)[1]
+        return measure(fits[name](), chosen)[1]
 
     def head_start(newest: int, chosen: Cases) -> Float64:
         known = known_stop(run.events, run.tested_stop, newest)
-        return value(known, chosen) - value(run.tested_stop, chosen)
+        tested = [name for name in gate.GATE_BASELINES if name in values]
+        gains = (value(name, known, chosen) - value(name, run.tested_stop, chosen) for name in tested)
+        return max(gains, key=lambda gained: float(gained.mean()))
 
     data = EvaluationData(run.events, run.data.products.ids, run.data.event_names)
     facts = compare_with_served(served, model, data, measure, head_start, run.config)

@@ -85,7 +85,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     schema = EventSchema(config.data.event_weights)
     split = split_events(data.events, config.evaluation)
     repeats = measure_repeats(data.events, split.train_stop, schema)
-    config = _settle(config, repeats)
+    config = _settle(config.settle_protocol(split.method), repeats)
     known, split, hidden = _hide(config, data, split)
     return Run(
         config=config,

@@ -332,3 +332,19 @@ def test_files_that_are_not_a_configuration_are_named(tmp_path: Path) -> None:
     assert "Is a directory" in refused(files=(tmp_path,))
     (tmp_path / "empty.yaml").write_text("")
     assert load_config([tmp_path / "empty.yaml"]) == load_config()
+
+
+@pytest.mark.parametrize(
+    ("assignments", "split", "protocol"),
+    [
+        ([], "leave_last_out", "published"),
+        ([], "newest_sessions", "published"),
+        ([], "global_time", "refit"),
+        # nothing is refitted
+        (["training.refit=false"], "global_time", "published"),
+        (["evaluation.protocol=published"], "global_time", "published"),
+        (["evaluation.protocol=refit"], "leave_last_out", "refit"),
+    ],
+)
+def test_the_protocol_follows_the_split_unless_it_is_given(assignments: list[str], split: str, protocol: str) -> None:
+    assert load_config([], assignments).settle_protocol(split).evaluation.protocol == protocol
