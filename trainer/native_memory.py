@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 
@@ -21,6 +22,10 @@ def limit_caches() -> None:
 
 
 def release() -> None:
-    """Returns freed memory to the system: glibc keeps what lies between pieces that are still used."""
+    """Returns freed memory to the system: glibc keeps what lies between pieces that are still used.
+
+    Collects reference cycles first.
+    """
+    gc.collect()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
