@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from trainer.config.schema import Config
 from trainer.data.fingerprint import code_digest
 from trainer.errors import DataError
 from trainer.fit.fitter import Fitter
-from trainer.fit.selection import combine, linear_candidate, softmax_candidate
+from trainer.fit.selection import LinearCandidate, combine, linear_candidate, softmax_candidate
 from trainer.fit.softmax.training import Curve, FittedSoftmax, planned_epochs
 from trainer.fit.validation import CaseValues, mean
 from trainer.release.locks import work_folder
@@ -41,6 +41,7 @@ from trainer.tune.space import (
     changed,
     configured,
     setting,
+    share_of,
     space_of,
     with_settings,
 )
@@ -95,8 +96,8 @@ class Search:
         self._buyers = buyers_of(run, self._fitter)
         self._sampler = self._fitter.sampler(self._buyers.data)
         self._journal = open_journal(self._folder / "journal.log")
-        # seconds that it takes to judge a stage's result
-        self._judging = 0.0
+        # seconds that it took to judge a stage's result, and to score a trial
+        self._judging = self._scoring = 0.0
 
     def search(self) -> Outcome:
         """Runs the stages that no earlier call has ended; the last one goes on in each call.
@@ -108,10 +109,11 @@ class Search:
         config = with_settings(self._run.config, {key: value for one in results for key, value in one.settings.items()})
         standing = self._begin(config)
         before = results[0].before if results else self._judged(standing)
-        for stage in stages[len(results) :]:
-            if self._has(stage, standing):
-                standing, result = self._run_stage(stage, standing)
-                results.append(result)
+        stages = [stage for stage in stages[len(results) :] if self._has(stage, standing)]
+        for place, stage in enumerate(stages):
+            deadline = self._deadline_of(stage, stages[place + 1 :], standing)
+            standing, result = self._run_stage(stage, standing, deadline)
+            results.append(result)
         return Outcome(config.evaluation.metric, int(self._buyers.judges.sum()), before, results)
 
     def _stages(self) -> list[Stage]:
@@ -147,25 +149,29 @@ class Search:
                 f"the configuration's own training still takes {error.needed:.0f} s, --minutes leaves "
                 f"{max(self._deadline.left, 0):.0f} s: give it more minutes; it goes on from its last checkpoint"
             ) from None
-        began = self._deadline.clock()
-        standing = stand(self._buyers, fitter, combine(fitter, data, validation, linear, softmax))
-        self._judging = self._deadline.clock() - began
-        return standing
+        return self._stand(fitter, linear, softmax)
 
     def _has(self, stage: Stage, standing: Standing) -> bool:
         """Whether there is anything to search: a linear model may be too large, and a softmax may have no pairs."""
         fitted = standing.fitted
         return bool({LINEAR: fitted.linear, SOFTMAX: fitted.softmax and fitted.softmax.curve}.get(stage, True))
 
-    def _run_stage(self, stage: Stage, standing: Standing) -> tuple[Standing, StageResult]:
+    def _deadline_of(self, stage: Stage, following: Sequence[Stage], standing: Standing) -> Deadline:
+        """When the trials of a stage must end, so that its result can be judged and the next stages have their part."""
+        deadline, softmax = self._deadline.earlier(self._judging), standing.fitted.softmax
+        training = sum(record["seconds"] for record in softmax.curve) if softmax else 0.0
+        return deadline.share(share_of(stage, following, deadline.left, training))
+
+    def _run_stage(self, stage: Stage, standing: Standing, deadline: Deadline) -> tuple[Standing, StageResult]:
         """The trials of a stage, and what stands after it."""
-        deadline, config = self._deadline.earlier(self._judging).share(stage.share), standing.config
+        config = standing.config
         space, most = space_of(stage, config), self._most or stage.most
         trials = Trials(self._journal, stage, space, config.seed, most)
         if not trials.ended and deadline.left > 0:
             score = self._score(stage, standing, standing.fitter, standing.fitted.softmax)
             curve = standing.fitted.softmax.curve if stage is SOFTMAX and standing.fitted.softmax else []
             trials.record_configured(configured(space, config), score, curve)
+            log.info(f"{stage.name} trial 0: {score:.4f}, as configured")
         trials.run(self._measure(stage, standing, trials, deadline), deadline)
         before = self._judged(standing)
         found = changed(config, settings_of(trials.best)) if trials.ended else {}
@@ -190,6 +196,8 @@ class Search:
     ) -> Callable[[Trial, Settings], float]:
         def measure(trial: Trial, settings: Settings) -> float:
             fitter = self._fitter_with(standing, settings)
+            if self._scoring > deadline.left:
+                raise OutOfTime(self._scoring)
             if stage is not SOFTMAX:
                 return self._score(stage, standing, fitter, standing.fitted.softmax)
             self._keep(self._fitter_with(standing, settings_of(trials.best)), fitter)
@@ -198,18 +206,23 @@ class Search:
         return measure
 
     def _score(self, stage: Stage, standing: Standing, fitter: Fitter, softmax: FittedSoftmax | None) -> float:
-        """The guides' figure of a trial."""
+        """The guides' figure of a trial; notes how long it takes."""
+        began = self._deadline.clock()
         if stage is NEIGHBOURS:
-            return measure_neighbours(self._buyers, standing, fitter)
-        if stage is LINEAR:
-            return measure_linear(self._buyers, standing, fitter)
-        return measure_softmax(self._buyers, standing, fitter, softmax)
+            score = measure_neighbours(self._buyers, standing, fitter)
+        elif stage is LINEAR:
+            score = measure_linear(self._buyers, standing, fitter)
+        else:
+            score = measure_softmax(self._buyers, standing, fitter, softmax)
+        self._scoring = self._deadline.clock() - began
+        return score
 
     def _train(self, trial: Trial, standing: Standing, fitter: Fitter, deadline: Deadline) -> FittedSoftmax | None:
         """Trains the softmax of a trial. Raises TrialPruned or OutOfTime after an epoch."""
         planned = planned_epochs(self._sampler, fitter.config.training)
         assert standing.fitted.softmax is not None
         known = [record["seconds"] for record in standing.fitted.softmax.curve]
+        deadline = deadline.earlier(self._scoring)
         if (needed := planned * sum(known) / len(known)) > deadline.left:
             raise OutOfTime(needed)
         times, reported = EpochTimes(deadline, planned), 0
@@ -239,13 +252,19 @@ class Search:
         """What `run` would choose from with these settings."""
         fitter, data, validation = self._fitter_with(standing, settings), self._buyers.data, self._buyers.validation
         linear, softmax = standing.fitted.linear, standing.fitted.softmax
-        if stage is NEIGHBOURS:
-            return stand(self._buyers, fitter, standing.fitted)
         if stage is LINEAR:
             linear = linear_candidate(fitter, data, validation)
-        else:
+        if stage is SOFTMAX:
             softmax = self._softmax(fitter)
-        return stand(self._buyers, fitter, combine(fitter, data, validation, linear, softmax))
+        return self._stand(fitter, linear, softmax)
+
+    def _stand(self, fitter: Fitter, linear: LinearCandidate | None, softmax: FittedSoftmax | None) -> Standing:
+        """What `run` would choose from with these models; measures how long that takes."""
+        began = self._deadline.clock()
+        fitted = combine(fitter, self._buyers.data, self._buyers.validation, linear, softmax)
+        standing = stand(self._buyers, fitter, fitted)
+        self._judging = self._deadline.clock() - began
+        return standing
 
     def _judged(self, standing: Standing) -> float:
         """The judges' figure."""

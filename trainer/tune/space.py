@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,14 @@ class Stage:
     """What a stage searches, and its bounds.
 
     `random`: trials that are drawn at random before the sampler learns from them. `most`: trials without --trials.
-    `share`: of the time that is left when the stage begins.
+    `weight`: its part of the time, relative to the other stages.
     """
 
     name: str
     space: Space
     random: int
     most: int
-    share: float
+    weight: float
 
 
 NEIGHBOURS = Stage(
@@ -42,7 +42,7 @@ NEIGHBOURS = Stage(
     },
     random=8,
     most=60,
-    share=0.3,
+    weight=3,
 )
 LINEAR = Stage(
     "linear",
@@ -52,7 +52,7 @@ LINEAR = Stage(
     },
     random=4,
     most=20,
-    share=0.3,
+    weight=2,
 )
 # few of its trials fit into a budget: from the second on they stay near the best one
 SOFTMAX = Stage(
@@ -67,8 +67,19 @@ SOFTMAX = Stage(
     },
     random=1,
     most=1000,
-    share=1.0,
+    weight=5,
 )
+
+
+def share_of(stage: Stage, following: Sequence[Stage], left: float, training: float) -> float:
+    """The share of the time that is `left` for a stage before the `following` ones.
+
+    The softmax has none if a training, which takes so many seconds, does not fit into its part. Both in seconds.
+    """
+    others = sum(one.weight for one in following)
+    if SOFTMAX in following and training > left * SOFTMAX.weight / (stage.weight + others):
+        others -= SOFTMAX.weight
+    return stage.weight / (stage.weight + others)
 
 
 def space_of(stage: Stage, config: Config) -> Space:

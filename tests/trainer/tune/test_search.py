@@ -26,6 +26,7 @@ from trainer.errors import DataError
 from trainer.fit.softmax import training
 from trainer.fit.softmax.training_state import TrainingState
 from trainer.stages.prepare import prepare
+from trainer.tune import search
 from trainer.tune.deadline import Deadline
 from trainer.tune.search import Search
 from trainer.tune.trials import open_journal
@@ -199,6 +200,26 @@ def test_a_search_without_time_for_trials_says_so(tmp_path: Path) -> None:
         outcome = searching.search()
     assert [(stage.trials, stage.settings, stage.pruned) for stage in outcome.stages] == [(0, {}, 0)] * 3
     assert outcome.after == outcome.before > 0
+
+
+def test_a_trial_that_would_take_longer_than_the_time_left_does_not_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, made = small_run()
+    layout = Layout(copy_artifacts(made, tmp_path / "artifacts"))
+    config = load_config([Path(OFFLINE)], [*SMALL, "training.start=linear", "neighbours.weights=[]"])
+    run = prepare(config, layout, [str(shop.events)], [str(shop.products)])
+    clock, measure = Clock(), search.measure_linear
+
+    def slow(*arguments: Any) -> float:
+        clock.now += 25
+        return measure(*arguments)
+
+    monkeypatch.setattr(search, "measure_linear", slow)
+    outcome = Search(run, Deadline.after(1, clock)).search()
+    # the configuration and one trial take 50 s of 60 s; another one would end 15 s too late
+    assert [(stage.stage, stage.trials) for stage in outcome.stages] == [("linear", 2)]
+    assert clock.now == 150
 
 
 def test_a_stage_that_the_configuration_leaves_out_is_not_searched(tmp_path: Path) -> None:

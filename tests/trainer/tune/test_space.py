@@ -15,6 +15,7 @@ from trainer.tune.space import (
     changed,
     configured,
     readable,
+    share_of,
     space_of,
     with_settings,
 )
@@ -57,3 +58,21 @@ def test_numbers_get_two_digits_and_only_changes_remain() -> None:
     values = readable({"linear.l2": 304.2, "training.max_epochs": 4, "training.weight_decay": 0.012345})
     assert values == {"linear.l2": 300.0, "training.max_epochs": 4, "training.weight_decay": 0.012}
     assert changed(config, values) == {"training.weight_decay": 0.012}
+
+
+@pytest.mark.parametrize(
+    ("stage", "following", "training", "share"),
+    [
+        (NEIGHBOURS, [LINEAR, SOFTMAX], 50, 0.3),
+        # a training of 51 s does not fit into half of 100 s: the others have the time
+        (NEIGHBOURS, [LINEAR, SOFTMAX], 51, 0.6),
+        (LINEAR, [SOFTMAX], 71, 2 / 7),
+        (LINEAR, [SOFTMAX], 72, 1.0),
+        (NEIGHBOURS, [LINEAR], 0, 0.6),
+        (SOFTMAX, [], 1000, 1.0),
+    ],
+)
+def test_the_softmax_has_a_part_of_the_time_only_if_a_training_fits_into_it(
+    stage: Stage, following: list[Stage], training: float, share: float
+) -> None:
+    assert share_of(stage, following, 100, training) == pytest.approx(share)

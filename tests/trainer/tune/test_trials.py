@@ -22,7 +22,7 @@ SPACE: Space = {
     "a.steps": IntDistribution(1, 20),
     "a.gap": CategoricalDistribution((0.0, 7.0)),
 }
-STAGE = Stage("toy", SPACE, random=3, most=100, share=1.0)
+STAGE = Stage("toy", SPACE, random=3, most=100, weight=1)
 CONFIGURED: Settings = {"a.rate": 0.1, "a.steps": 5, "a.gap": 0.0}
 LONG = Deadline.after(60)
 
