@@ -19,7 +19,12 @@ def _split_names(value: object) -> object:
 
 
 def _check_redis_url(value: str) -> str:
-    """Accepts a URL from which the redis library can create a connection; does not connect."""
+    """Accepts a URL from which the redis library can create a connection; does not connect.
+
+    No message shows a part of a password: one that is not percent-encoded is read as a host, port or path.
+    """
+    if re.search("[/?#@]", value.partition("://")[2].rpartition("@")[0]):
+        raise ValueError("user name and password must be percent-encoded: / as %2F, ? as %3F, # as %23, @ as %40")
     try:
         connection = BlockingConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]
     except (RedisError, AttributeError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = build_parser().parse_args(arguments)
     try:
-        result: int = options.run(options)
+        # matplotlib's list of fonts, half a second's work, would lie in the home folder
+        with tempfile.TemporaryDirectory(prefix="matplotlib-") as folder:
+            os.environ.setdefault("MPLCONFIGDIR", folder)
+            result: int = options.run(options)
         return result
     except TwoTowerError as error:
         return fail(str(error), 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ class Graph:
     """
 
     def __init__(self, path: Path, inputs: Mapping[str, int], outputs: Sequence[str], threads: int) -> None:
+        # read at import; without it the library looks up its vendor's host and keeps a device id in the home folder
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime  # heavy, and not in the gateway's image
 
         options = onnxruntime.SessionOptions()

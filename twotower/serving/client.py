@@ -39,6 +39,8 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
             ("grpc.service_config", json.dumps(config)),
             ("grpc.max_receive_message_length", max_message_mb << 20),
             ("grpc.max_send_message_length", max_message_mb << 20),
+            # these addresses are inside: http_proxy of the environment is for others
+            ("grpc.enable_http_proxy", 0),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 5_000),
             # clients reach a replica again within a second or two of its return

@@ -17,6 +17,9 @@ PREFIX = "TWOTOWER_"
 # variables with these prefixes belong to other processes: one environment file may hold the settings of all
 SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "DEMO")
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
+# Kubernetes puts these into every container beside a Service whose name begins with `twotower`
+_KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
 
 
 class ProcessSettings(BaseModel):
@@ -53,9 +56,11 @@ Settings = TypeVar("Settings", bound=ProcessSettings)
 def read_settings(model: type[Settings], service: str, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of `service` ("item", "buyer", ...) from `environ`.
 
-    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; all processes share TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL. Raises
-    SettingsError for an unknown variable, with the nearest known one, and for a value that does not fit.
+    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; all processes share TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL. Variables
+    that Kubernetes sets for its Services are left alone. Raises SettingsError for an unknown variable, with the nearest
+    known one, and for a value that does not fit.
     """
+    environ = {name: value for name, value in environ.items() if not _is_of_kubernetes(name, value)}
     own = f"{PREFIX}{service.upper()}_"
     others = tuple(f"{PREFIX}{name}_" for name in SERVICES if name != service.upper())
     known = {f"{own}{field.upper()}": field for field in model.model_fields}
@@ -81,11 +86,16 @@ def read_settings(model: type[Settings], service: str, environ: Mapping[str, str
         raise SettingsError("; ".join(_explain(own, item, environ) for item in error.errors())) from None
 
 
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    port = name.startswith(PREFIX) and name.endswith("_PORT") and _KUBERNETES_PORT.match(value)
+    return bool(port or _KUBERNETES.fullmatch(name))
+
+
 def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -> str:
     place = item["loc"]
     field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
     # the variable that was set may be the shared one
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
-    # a URL may hold a password
-    shown = re.sub("//.*@", "//...@", repr(item.get("input")))
+    # a URL may hold a password, with line breaks and signs of any kind
+    shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
     return f"{name}={shown}: {item['msg']}"

@@ -205,6 +205,27 @@ def test_a_wrong_redis_url_ends_the_process_in_one_line_without_its_password() -
     assert running.lines == [f"gateway: TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/zero': {problem}"]
 
 
+@pytest.mark.parametrize(
+    ("password", "problem"),
+    [
+        ("kX9/3v+Qz=", "percent-encoded: / as %2F"),
+        ("12/34", "percent-encoded: / as %2F"),
+        ("p@ss/w:rd#1", "percent-encoded: / as %2F"),
+        ("p#q", "# as %23"),
+        ("p?q", "? as %3F"),
+        ("p@q", "@ as %40"),
+        ("p\n/q", "percent-encoded"),
+    ],
+)
+def test_no_message_shows_a_part_of_a_password(password: str, problem: str) -> None:
+    url = f"redis://shop:{password}@127.0.0.1:6379/0"
+    with pytest.raises(SettingsError) as refused:
+        read_settings(GatewaySettings, "gateway", {"TWOTOWER_GATEWAY_REDIS_URL": url})
+    shown, _, said = str(refused.value).partition(": Value error, ")
+    assert shown == "TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/0'"
+    assert problem in said and password not in said
+
+
 def test_settings_from_the_environment() -> None:
     environ = {
         "TWOTOWER_GATEWAY_EVENT_TYPES": "View, Wish,Purchase",

@@ -67,9 +67,13 @@ def test_wrong_settings_are_told_before_anything_is_read(tmp_path: Path) -> None
 
 def test_a_run_as_a_process_prints_its_stages_and_no_warnings(tmp_path: Path) -> None:
     shop = write_shop(tmp_path)
-    done = trainer(*run_arguments(shop, tmp_path / "artifacts"))
+    home = tmp_path / "home"
+    home.mkdir()
+    done = trainer(*run_arguments(shop, tmp_path / "artifacts"), HOME=str(home))
     assert done.returncode == 0
     assert done.stderr == ""
+    # no library keeps a cache or an id there
+    assert list(home.rglob("*")) == []
     lines = done.stdout.splitlines()
     assert all(line.startswith("[") for line in lines)
     for part in (

@@ -25,6 +25,15 @@ async def test_a_target_of_any_scheme_is_reached(tiny: Path, prefix: str) -> Non
         assert len(answer.items) == 1
 
 
+async def test_a_proxy_of_the_environment_is_not_asked(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running("item", tiny) as service:
+        for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        async with connect(service.address) as channel:
+            answer = await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 30, "item")
+    assert len(answer.items) == 1
+
+
 @pytest.mark.parametrize(
     ("address", "target"),
     [

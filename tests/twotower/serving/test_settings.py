@@ -30,6 +30,23 @@ def test_a_service_reads_its_own_names_and_the_shared_ones() -> None:
     assert (settings.artifacts, settings.log_level) == (Path("/data"), "DEBUG")
 
 
+def test_what_kubernetes_says_of_its_services_is_left_alone() -> None:
+    environ = {
+        "TWOTOWER_ITEM_PORT": "tcp://10.96.12.7:50051",
+        "TWOTOWER_ITEM_SERVICE_HOST": "10.96.12.7",
+        "TWOTOWER_ITEM_SERVICE_PORT": "50051",
+        "TWOTOWER_ITEM_SERVICE_PORT_GRPC": "50051",
+        "TWOTOWER_ITEM_PORT_50051_TCP": "tcp://10.96.12.7:50051",
+        "TWOTOWER_ITEM_PORT_50051_TCP_ADDR": "10.96.12.7",
+        "TWOTOWER_SERVICE_HOST": "10.96.12.7",
+        "TWOTOWER_PORT": "udp://10.96.12.7:53",
+        "TWOTOWER_MY_SHOP_SERVICE_HOST": "10.96.12.7",
+    }
+    assert read_settings(ItemSettings, "item", environ) == ItemSettings()
+    with pytest.raises(SettingsError, match="TWOTOWER_ITEM_SERVICE_HOSTS"):
+        read_settings(ItemSettings, "item", {"TWOTOWER_ITEM_SERVICE_HOSTS": "a"})
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_services_own_name_wins_over_the_shared_one(reverse: bool) -> None:
     pairs = [("TWOTOWER_ARTIFACTS", "/shared"), ("TWOTOWER_BUYER_ARTIFACTS", "/own")]
