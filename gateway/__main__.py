@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gateway.app import create_app
 from gateway.http import workers
-from gateway.http.server import listen, make_server
+from gateway.http.server import allow_files, listen, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Exits with 0 after SIGTERM or SIGINT, 1 if it cannot listen or workers keep failing, 2 for a wrong setting."""
     try:
         settings = read_settings(GatewaySettings, "gateway")
+        allow_files(settings)
     except SettingsError as error:
         sys.exit(_print_problem(error, 2))
     telemetry.configure_logging("gateway", settings.log_level)

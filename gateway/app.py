@@ -9,6 +9,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp
 
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
@@ -61,7 +64,23 @@ def create_app(settings: GatewaySettings) -> Edge:
         on_error=on_error,
         on_failure=on_failure,
         access=access,
+        wrap=lambda application: _with_middleware(application, settings),
     )
+
+
+def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp:
+    """Refuses other hosts than the allowed ones, and lets pages of some origins call the gateway, if set."""
+    if settings.cors_origins:
+        application = CORSMiddleware(
+            application,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Buyer-Token", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+        )
+    if settings.allowed_hosts:
+        application = TrustedHostMiddleware(application, settings.allowed_hosts, www_redirect=False)
+    return application
 
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +12,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from twotower.errors import Unavailable
 
+log = logging.getLogger(__name__)
+
 CHECK_SECONDS = 0.5
+_REASONS = {
+    grpc.StatusCode.UNAVAILABLE: "it cannot be reached",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "no answer in time",
+}
 
 
 class Dependency(NamedTuple):
@@ -50,7 +57,9 @@ def grpc_health(channel: Any, service: str) -> Callable[[], Awaitable[None]]:
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=CHECK_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise Unavailable(f"{error.code().name}: {error.details()}") from None
+            # gRPC's message names internal addresses, which belong in the log and not in an answer
+            log.info("%s is not healthy: %s %.300s", service, error.code().name, error.details())
+            raise Unavailable(_REASONS.get(error.code(), "its health check failed")) from None
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable("it has loaded no model version yet")
 

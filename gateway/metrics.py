@@ -15,6 +15,7 @@ REQUEST_SECONDS = Histogram("twotower_http_seconds", "Duration of a request", ["
 ANSWERS = Counter("twotower_answers", "Lists of products returned", ["route", "source"])
 BATCH_CALLS = Histogram("twotower_batch_calls", "Calls per batch", ["batcher"], buckets=_ROWS)
 REFUSED_CALLS = Counter("twotower_batch_refused", "Calls refused because too many were queued", ["batcher"])
+REFUSED_REQUESTS = Counter("twotower_requests_refused", "Requests refused because there was no room", ["kind"])
 VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a model version that all services hold")
 REDIS_UP = Gauge("twotower_redis_up", "0 while Redis does not answer, else 1", multiprocess_mode="livemin")
 REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis refused or did not answer")
@@ -22,6 +23,7 @@ UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis skip
 
 # the library's `labels` takes a lock, which costs more than counting
 answers = functools.cache(ANSWERS.labels)
+refused = functools.cache(REFUSED_REQUESTS.labels)
 
 
 def exposition() -> bytes:

@@ -71,9 +71,25 @@ class GatewaySettings(ProcessSettings):
 
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="timeout of one request, all steps together")
     body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="timeout of receiving a request's whole body")
+    max_connections: int = Field(1000, ge=1, le=65_535, description="maximum open connections of one worker")
+    head_timeout_seconds: float = Field(
+        5.0, gt=0, le=60, description="timeout of receiving a request's whole head, or what follows a refused one"
+    )
     drain_seconds: float = Field(10.0, ge=0, description="time that running requests get to finish after SIGTERM")
     max_body_bytes: int = Field(1 << 20, ge=1024, description="maximum size of a request body")
+    max_bodies_mb: int = Field(
+        32, ge=1, le=4096, description="bodies above 16 KiB under way at a time in one worker, together, MiB"
+    )
     max_query_bytes: int = Field(32 << 10, ge=1024, le=60_000, description="maximum length of a query string")
+    max_cost: float = Field(
+        1024.0, gt=0, description="cost of the ordinary requests under way in one worker; see docs/operations.md"
+    )
+    max_expensive_cost: float = Field(
+        50.0, gt=0, description="cost of the expensive requests under way in one worker, the waiting ones included"
+    )
+    expensive_share: float = Field(
+        0.2, gt=0, le=1, description="part of a worker's time for expensive requests while ordinary ones arrive"
+    )
     max_interactions: int = Field(5000, ge=1, description="maximum interactions in one request")
     max_k: int = Field(1000, ge=1, le=1000, description="maximum products in one answer")
     event_types: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = Field(
@@ -85,5 +101,13 @@ class GatewaySettings(ProcessSettings):
     batches_in_flight: int = Field(4, ge=1, le=64, description="maximum concurrent batches to one service")
     batch_patience_seconds: float = Field(
         0.02, ge=0, le=1, description="time that a batch may take before the next one leaves although it is not full"
+    )
+    allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = Field(
+        (),
+        description="host names that a request may name, separated by commas; *.shop.example for any below; empty: all",
+    )
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = Field(
+        (),
+        description="origins whose pages may call the gateway, separated by commas: https://shop.example; empty: none",
     )
     access_log: bool = Field(True, description="one log line per request")

@@ -12,6 +12,7 @@ from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.search.diversity import candidates
 from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
 from twotower.serving.rpc_method import RpcMethod
@@ -24,14 +25,20 @@ from twotower.serving.workers import Workers
 _FEW, _FEW_QUERIES, _FEW_CHARACTERS = 200, 64, 512 << 10
 # milliseconds that a search may take on the event loop
 _SHORT_MS = 8
+# an expensive request: more comparisons of a candidate with a product chosen than this, which take about 5 ms
+_MANY_COMPARISONS = 150_000
 
 
 class RetrievalServicer:
     """Answers the calls of protos/retrieval.proto with the versions held."""
 
-    def __init__(self, versions: Versions[ProductIndex], workers: Workers, settings: RetrievalSettings) -> None:
+    def __init__(
+        self, versions: Versions[ProductIndex], workers: Workers, expensive: Workers, settings: RetrievalSettings
+    ) -> None:
+        """`expensive` runs what takes long, so that nothing else waits for it."""
         self._versions = versions
         self._workers = workers
+        self._expensive = expensive
         self._settings = settings
         # what gRPC calls, by the names in protos/retrieval.proto
         search = RpcMethod("Search", self.search)
@@ -43,6 +50,8 @@ class RetrievalServicer:
     async def search(self, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(_version_of(request))
+        if is_expensive(request):
+            return await self._expensive.run(_search, index, version, request)
         short = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_short(request)
         run = self._workers.run_short if short else self._workers.run
         return await run(_search, index, version, request)
@@ -69,7 +78,8 @@ async def serve(
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
     workers = Workers(settings.threads, settings.queue)
-    servicer = RetrievalServicer(versions, workers, settings)
+    expensive = Workers(1, settings.queue)
+    servicer = RetrievalServicer(versions, workers, expensive, settings)
     service = GrpcService(
         "retrieval_service",
         retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
@@ -78,6 +88,7 @@ async def serve(
     )
     await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
+    expensive.close()
 
 
 def _version_of(request: retrieval_pb2.SearchRequest) -> str:
@@ -87,6 +98,12 @@ def _version_of(request: retrieval_pb2.SearchRequest) -> str:
             "vectors.model_version", version, "must name the version whose vector space the vectors lie in"
         )
     return version
+
+
+def is_expensive(request: retrieval_pb2.SearchRequest) -> bool:
+    """True for long lists with diversity."""
+    diverse = (one for one in request.queries if one.diversity)
+    return sum(one.k * candidates(one.k, one.diversity) for one in diverse) > _MANY_COMPARISONS
 
 
 def is_short(request: retrieval_pb2.SearchRequest) -> bool:

@@ -13,8 +13,8 @@ from gateway.schemas.answers import Problem, ReadyAnswer
 _REFERENCES = "#/components/schemas/{model}"
 _READY = "/readyz"
 _PROBLEMS = {
-    "4XX": "a problem document; 400 and 422 name the refused field and its value, 404, 413 and 414 the field",
-    "503": "a service is down or overloaded; try again later",
+    "4XX": "a problem document; 400 and 422 name the refused field and its value, 404, 413, 414 and 415 the field",
+    "503": "a service is down, or there is no room for a request of this cost; try again later",
     "504": "the request took longer than its timeout",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}

@@ -25,6 +25,7 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
     (parsing.BodyTooSlow, 408, "Body too slow"),
     (parsing.BodyTooLarge, 413, "Body too large"),
     (parsing.QueryTooLarge, 414, "Query too large"),
+    (parsing.WrongContentType, 415, "Wrong content type"),
     (InvalidInput, 422, "Invalid input"),
     (NotFound, 404, "Not found"),
     (Overloaded, 503, "Overloaded"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,6 +15,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import health, metrics
+from gateway.admission import (
+    EXPENSIVE,
+    SMALL_BODY,
+    Admission,
+    AdmissionLimits,
+    BodyRoom,
+    cost_of_encode,
+    cost_of_list,
+    cost_of_store,
+)
 from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
 from gateway.history.codec import Addition
@@ -27,6 +38,7 @@ from twotower.pb import retrieval_pb2
 from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,11 @@ class Routes:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
+        self._admission = Admission(
+            AdmissionLimits(
+                settings.max_cost, settings.max_expensive_cost, settings.expensive_share, settings.max_bodies_mb << 20
+            )
+        )
         # only the names matter here; the weights are part of a model version
         events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
         self._context = Context(events, settings.max_k, settings.max_interactions)
@@ -88,19 +105,23 @@ class Routes:
 
     async def retrieve(self, request: Request) -> Response:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context)
-        return list_response("/retrieve", await _live(request).pipeline.retrieve(query, self._deadline()))
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list("/retrieve", query, deadline, lambda: pipeline.retrieve(query, deadline))
 
     async def similar(self, request: Request) -> Response:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context)
-        return list_response("/similar", await _live(request).pipeline.similar(query, self._deadline()))
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list("/similar", query, deadline, lambda: pipeline.similar(query, deadline))
 
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context)
-        return list_response("/search", await _live(request).pipeline.search(query, self._deadline()))
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list("/search", query, deadline, lambda: pipeline.search(query, deadline))
 
     async def encode_buyer(self, request: Request) -> Response:
-        body = parsing.read_body(requests.EncodeBuyerBody, await self._json_of(request), self._context)
-        answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), self._deadline())
+        async with self._body_of(request, cost_of_encode) as given:
+            body = await given.read(self._read_encode_buyer)
+            answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), given.deadline)
         vector = answer.encoded.vector
         return _json(
             {
@@ -118,16 +139,9 @@ class Routes:
         )
 
     async def interactions(self, request: Request) -> Response:
-        value = await self._json_of(request)
-        if isinstance(value, dict) and "interactions" in value:
-            rows = parsing.read_body(requests.InteractionsBody, value, self._context).interactions
-        else:
-            rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context)]
-        by_buyer: dict[str, list[Interaction]] = {}
-        for row in rows:
-            by_buyer.setdefault(row.buyer_id, []).append(row.interaction())
-        additions = [Addition(buyer_id, interactions) for buyer_id, interactions in by_buyer.items()]
-        stored = await _live(request).pipeline.add(additions, self._deadline())
+        async with self._body_of(request, cost_of_store) as given:
+            additions = await given.read(self._read_additions)
+            stored = await _live(request).pipeline.add(additions, given.deadline)
         return _json({"stored": stored, "request_id": telemetry.request_id.get()})
 
     async def healthz(self, request: Request) -> Response:
@@ -151,30 +165,74 @@ class Routes:
             raise parsing.QueryTooLarge(self._settings.max_query_bytes)
         return query
 
-    async def _json_of(self, request: Request) -> Any:
-        limit = self._settings.max_body_bytes
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > limit:
-            raise parsing.BodyTooLarge(int(declared), limit)
-        try:
-            # a drain waits for running requests, so a body that never ends must not keep one running
-            async with asyncio.timeout(self._settings.body_timeout_seconds):
-                body = await _body(request, limit)
-        except TimeoutError:
-            raise parsing.BodyTooSlow(self._settings.body_timeout_seconds) from None
-        return parsing.read_json(body)
+    async def _list(
+        self, path: str, query: requests.ListQuery, deadline: Deadline, ask: Callable[[], Awaitable[ProductList]]
+    ) -> Response:
+        """The list that `ask` finds, if there is room for what it costs."""
+        return list_response(path, await self._admission.run(cost_of_list(query), deadline, ask))
+
+    @asynccontextmanager
+    async def _body_of(self, request: Request, cost_of: Callable[[int], float]) -> AsyncIterator[_Given]:
+        """The whole body, when there is room for what it costs. Refuses before reading it if the head says enough."""
+        parsing.check_content_type(request.headers.get("content-type", ""))
+        limit, declared = self._settings.max_body_bytes, request.headers.get("content-length", "")
+        size = int(declared[:20]) if declared.isdigit() else 0
+        if size > limit:
+            raise parsing.BodyTooLarge(size, limit)
+        self._admission.check(cost_of(size))
+        with self._admission.body() as room:
+            room.need(size)
+            try:
+                # a drain waits for running requests, so a body that never ends must not keep one running
+                async with asyncio.timeout(self._settings.body_timeout_seconds):
+                    body = await _body(request, limit, room)
+            except TimeoutError:
+                raise parsing.BodyTooSlow(self._settings.body_timeout_seconds) from None
+            cost, deadline = cost_of(len(body)), self._deadline()
+            async with self._admission.admitted(cost, deadline):
+                yield _Given(body, deadline, is_expensive=cost > EXPENSIVE)
+
+    def _read_encode_buyer(self, body: bytes) -> requests.EncodeBuyerBody:
+        return parsing.read_body(requests.EncodeBuyerBody, parsing.read_json(body), self._context)
+
+    def _read_additions(self, body: bytes) -> list[Addition]:
+        value = parsing.read_json(body)
+        if isinstance(value, dict) and "interactions" in value:
+            rows = parsing.read_body(requests.InteractionsBody, value, self._context).interactions
+        else:
+            rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context)]
+        by_buyer: dict[str, list[Interaction]] = {}
+        for row in rows:
+            by_buyer.setdefault(row.buyer_id, []).append(row.interaction())
+        return [Addition(buyer_id, interactions) for buyer_id, interactions in by_buyer.items()]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A body that has arrived, and the deadline of the request."""
+
+    body: bytes
+    deadline: Deadline
+    is_expensive: bool
+
+    async def read(self, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """The parsed body. A large one is parsed in a thread, so that other requests go on meanwhile."""
+        return await asyncio.to_thread(parse, self.body) if self.is_expensive else parse(self.body)
 
 
 def _list_route(path: str, handler: Handler, summary: str, query: type[BaseModel]) -> RouteSpec:
     return RouteSpec("GET", path, handler, summary, ListAnswer, query)
 
 
-async def _body(request: Request, limit: int) -> bytes:
+async def _body(request: Request, limit: int, room: BodyRoom) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > limit:
             raise parsing.BodyTooLarge(size, limit)
+        if size > SMALL_BODY:
+            # one without a declared length may become as long as any
+            room.need(limit if "content-length" not in request.headers else size)
         parts.append(part)
     return b"".join(parts)
 

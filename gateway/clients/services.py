@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -132,6 +132,28 @@ class ItemClient:
 _Search = tuple[Vector, retrieval_pb2.Query]
 
 
+class _Lanes:
+    """Batches searches. One that costs as much as a whole batch goes alone: no other call waits for it.
+
+    At most one of those is under way at a time.
+    """
+
+    def __init__(
+        self, name: str, send: Callable[[str, list[_Search], float], Awaitable[list[Hits | Exception]]], limits: Limits
+    ) -> None:
+        self._max_batch = limits.max_batch
+        self._ordinary: Batcher[_Search, Hits] = Batcher(name, send, limits, _cost)
+        self._expensive: Batcher[_Search, Hits] = Batcher(name, send, replace(limits, in_flight=1), _cost)
+
+    async def call(self, call: _Search, deadline: Deadline, group: str) -> Hits:
+        lane = self._expensive if _cost(call) >= self._max_batch else self._ordinary
+        return await lane.call(call, deadline, group)
+
+    async def close(self) -> None:
+        await self._ordinary.close()
+        await self._expensive.close()
+
+
 class RetrievalClient:
     """RetrievalService."""
 
@@ -139,8 +161,8 @@ class RetrievalClient:
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "retrieval service"
         self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
-        self._searches: Batcher[_Search, Hits] = Batcher(name, self._search, limits, _cost)
-        self._text_searches: Batcher[_Search, Hits] = Batcher(name, self._search_texts, limits, _cost)
+        self._searches = _Lanes(name, self._search, limits)
+        self._text_searches = _Lanes(name, self._search_texts, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
@@ -216,7 +238,7 @@ def _search_request(version: str, calls: list[_Search], by_text: bool = False) -
 def _cost(call: _Search) -> int:
     """The cost of a search in plain searches: a diverse list of 100 products costs 17.
 
-    A batch holds fewer costly searches, so that the other calls in it do not wait long.
+    A batch holds fewer expensive searches, so that the other calls in it do not wait long.
     """
     _, query = call
     return 1 + query.k * query.k // 600 if query.diversity else 1

@@ -15,6 +15,8 @@ log = logging.getLogger("gateway.access")
 
 # a crash loses at most the lines of this time; a stop by signal loses none
 _FLUSH_SECONDS = 0.1
+# characters of a path; no route is as long
+_MAX_PATH = 200
 
 
 class _Entry(NamedTuple):
@@ -40,7 +42,7 @@ class AccessLog:
             return
         if not self._entries:
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
-        self._entries.append(_Entry(time.time(), request_id, method, path, status, seconds))
+        self._entries.append(_Entry(time.time(), request_id, method, path[:_MAX_PATH], status, seconds))
 
     def flush(self) -> None:
         """Writes the queued lines to standard error."""

@@ -25,6 +25,16 @@ class Malformed(InvalidInput):
     """The bytes of a request cannot be parsed into fields."""
 
 
+class WrongContentType(TwoTowerError):
+    """A body is declared as something else than JSON, which a page of another site may send without asking."""
+
+    def __init__(self, declared: str) -> None:
+        super().__init__(f"Content-Type is {declared[:80]!r}, and must be application/json")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": "Content-Type"}
+
+
 class BodyTooLarge(TwoTowerError):
     """A request's body is larger than the limit."""
 
@@ -67,6 +77,12 @@ class InvalidFields(InvalidInput):
 
     def detail(self) -> dict[str, object]:
         return {**super().detail(), "errors": [error.detail() for error in self.errors], "error_count": self.total}
+
+
+def check_content_type(declared: str) -> None:
+    """Raises WrongContentType for anything but application/json, with or without parameters."""
+    if declared.partition(";")[0].strip().lower() != "application/json":
+        raise WrongContentType(declared)
 
 
 def read_json(body: bytes) -> Any:

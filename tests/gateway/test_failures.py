@@ -302,7 +302,9 @@ async def test_past_the_queue_requests_are_refused_with_retry_after(redis: Redis
         assert sorted(statuses) == [200] * 5 + [503] * 7
 
 
-PART = b'POST /interactions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"buyer'
+PART = (
+    b'POST /interactions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"buyer'
+)
 
 
 async def test_a_body_that_does_not_come_is_waited_for_so_long_and_no_longer(redis: RedisServer) -> None:

@@ -21,6 +21,7 @@ from tests.helpers.stack import Stack, stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROW = {"product_id": "p1", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
 ABSENT = object()
+JSON = {"Content-Type": "application/json"}
 TEN_MB = "x" * 10_000_000
 
 
@@ -204,7 +205,7 @@ async def test_every_field_refused_is_listed(system: Stack) -> None:
     ],
 )
 async def test_malformed_json(system: Stack, path: str, body: bytes, why: str) -> None:
-    response = await system.client.post(path, content=body)
+    response = await system.client.post(path, content=body, headers=JSON)
     assert response.status_code in ((422, 400) if not why else (400,))
     problem(response, response.status_code, "body", why=why)
 
@@ -212,7 +213,7 @@ async def test_malformed_json(system: Stack, path: str, body: bytes, why: str) -
 @pytest.mark.parametrize("path", ["/encode_buyer", "/interactions"])
 @pytest.mark.parametrize("body", [b"null", b"[]", b"3", b'"b"', b"true"])
 async def test_json_that_is_no_object(system: Stack, path: str, body: bytes) -> None:
-    problem(await system.client.post(path, content=body), 422, "body", why="must be a JSON object")
+    problem(await system.client.post(path, content=body, headers=JSON), 422, "body", why="must be a JSON object")
 
 
 @pytest.mark.parametrize("path", ["/encode_buyer", "/interactions"])
@@ -223,12 +224,29 @@ async def test_ten_megabytes_in_a_body(system: Stack, path: str, field: str) -> 
     problem(await system.post(path, body), 413, "body", why="the limit is 1048576")
 
 
+@pytest.mark.parametrize("declared", ["text/plain", "", "application/x-www-form-urlencoded", "application/jsonp"])
+async def test_a_body_that_is_not_declared_as_json(system: Stack, declared: str) -> None:
+    """A page of any site can send these without asking first; S3_csrf.html of the attacks sends text/plain."""
+    before = await system.answer("/retrieve", buyer_id="B00042", fallback="popular")
+    body = json.dumps({"buyer_id": "B00042", **ROW})
+    response = await system.client.post("/interactions", content=body, headers={"Content-Type": declared})
+    problem(response, 415, "Content-Type", why=f"Content-Type is {declared!r}, and must be application/json")
+    assert response.json()["type"] == "urn:twotower:wrong-content-type"
+    after = await system.answer("/retrieve", buyer_id="B00042", fallback="popular")
+    assert (before["source"], after["source"]) == ("popular", "popular")
+
+
 async def test_ten_megabytes_without_a_stated_length(system: Stack) -> None:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(160):
             yield b" " * 65_536
 
-    problem(await system.client.post("/encode_buyer", content=parts()), 413, "body", why="the limit is 1048576")
+    problem(
+        await system.client.post("/encode_buyer", content=parts(), headers=JSON),
+        413,
+        "body",
+        why="the limit is 1048576",
+    )
 
 
 @pytest.mark.parametrize("field", ["buyer_id", "product_id", "event_type", "timestamp"])
@@ -460,7 +478,8 @@ async def test_what_looks_strange_but_is_right_is_taken(system: Stack, redis: Re
     buyer = "زبون \u200f👩🏽‍🚀 {}[]*?:%"
     rows = [{**ROW, "timestamp": form} for form in ("2025-10-09", 1_760_000_000, 1_760_000_000_000, 1.76e9, "0")]
     body = json.dumps({"buyer_id": buyer, "recent_interactions": rows})
-    response = await system.client.post("/encode_buyer", content=body, headers={"Content-Type": "text/plain"})
+    declared = {"Content-Type": "Application/JSON; charset=utf-8"}
+    response = await system.client.post("/encode_buyer", content=body, headers=declared)
     assert response.status_code == 200, response.text
     # three of these forms are one and the same moment
     assert response.json()["used"] == response.json()["stored"] == 3
