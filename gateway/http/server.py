@@ -46,8 +46,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     # bytes since the last byte of a URL or a body: headers, trailers, and what surrounds chunks
     _overhead = 0
-    # from the first byte of a request to the last one of its body
-    _in_message = False
+    # from the first byte of a request to the last one of its head, and of its body
+    _in_head = _in_message = False
     # whether `_connections` knows that this one owes the rest of a request
     _is_waiting = True
     # why the parser was stopped, if not by malformed HTTP: status, title and detail
@@ -95,7 +95,7 @@ class BoundedHttp(HttpToolsProtocol):
         return self.timeout_keep_alive_task.when() if self.timeout_keep_alive_task is not None else math.inf
 
     def end(self, *, late: bool) -> None:
-        if late and self._in_message:
+        if late and self._in_head:
             self._refuse(408, "Request Timeout", "the rest of the request did not arrive in time")
         else:
             self.transport.abort()
@@ -127,7 +127,7 @@ class BoundedHttp(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_message_begin(self) -> None:
-        self._in_message = True
+        self._in_head = self._in_message = True
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -141,6 +141,7 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.pipeline) >= _MAX_PIPELINED:
             self._refusal = _MANY_PIPELINED
             raise ValueError("too many pipelined requests")
+        self._in_head = False
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

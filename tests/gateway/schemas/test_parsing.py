@@ -397,7 +397,8 @@ async def test_nearly_64_kib_of_headers_are_taken_again_and_again_on_one_connect
 
 
 async def test_a_long_body_in_small_chunks_is_not_taken_for_headers(system: Stack) -> None:
-    head = b"POST /interactions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"POST /interactions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head += b"Transfer-Encoding: chunked\r\n\r\n"
     document = await raw(system, head + 20_000 * b"1\r\n \r\n" + b"0\r\n\r\n")
     assert (document["status"], document["field"]) == (400, "body")
     assert "is not JSON" in document["detail"]
