@@ -11,7 +11,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
+.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -51,6 +51,9 @@ bench-index: .venv/bench.stamp $(GENERATED) ## compare the vector index with a f
 
 bench-serving: .venv/bench.stamp $(GENERATED) ## compare the services with two monoliths: throughput, latency, CPU (ARGS="--products 100000 --index HNSW32")
 	$(BIN)/python -m benchmarks.serving --svg docs/serving.svg $(ARGS)
+
+bench-admission: .venv/bench.stamp $(GENERATED) ## measure ordinary requests beside expensive ones (ARGS="--expensive-rate 20")
+	$(BIN)/python -m benchmarks.admission $(ARGS)
 
 bench-training: .venv/dev.stamp .venvs/rectools/stamp $(GENERATED) ## compare training with RecTools' SASRec (ARGS="--data FOLDER --minutes 60")
 	$(BIN)/python -m benchmarks.training $(ARGS)

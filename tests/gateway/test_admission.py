@@ -226,6 +226,21 @@ async def test_expensive_lists_are_refused_over_http_and_ordinary_ones_are_answe
         assert 'twotower_requests_refused_total{kind="expensive"}' in metrics
 
 
+async def test_a_connection_beyond_the_limit_is_refused_only_if_all_others_are_busy(redis: RedisServer) -> None:
+    async with faked(redis, max_connections=3, max_batch=1, request_timeout_seconds=60.0) as (fake, client):
+        fake.gate.clear()
+        asking = [asyncio.create_task(client.get("/retrieve", params={"buyer_id": f"b{row}"})) for row in range(3)]
+        # each travels alone
+        await until(lambda: len(fake.metadata) == 3)
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        refused = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert refused.startswith(b"HTTP/1.1 503") and b"retry-after: 1" in refused
+        assert b"every connection of this gateway is busy" in refused
+        fake.gate.set()
+        assert [one.status_code for one in await asyncio.gather(*asking)] == [200] * 3
+
+
 async def test_a_large_body_is_refused_before_it_arrives_and_the_connection_stays_usable(redis: RedisServer) -> None:
     async with faked(redis, request_timeout_seconds=60.0, max_expensive_cost=20.0) as (fake, client):
         fake.gate.clear()

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -102,6 +103,20 @@ def test_half_heads_keep_nobody_out_and_end_in_time() -> None:
         # one that served a request is the last to make room
         exchange(idle)
         assert {line["status"] for line in gateway.finish()} == {200}
+
+
+def test_a_new_connection_takes_the_place_of_the_one_that_has_been_idle_longest() -> None:
+    with serving(max_connections=5) as gateway:
+        idle = [gateway.connect() for _ in range(5)]
+        for connection in idle:
+            exchange(connection)
+            # the server's clock counts milliseconds
+            time.sleep(0.01)
+        exchange(idle[0])
+        assert gateway.answers()
+        for connection in (idle[0], *idle[2:]):
+            exchange(connection)
+        assert read(idle[1]) == b""
 
 
 @pytest.mark.parametrize("drop", [b"x", b"\r\n"], ids=["header", "empty lines"])
