@@ -13,6 +13,7 @@ import polars as pl
 from trainer.data.tables.columns import check_columns, first_line, with_source
 from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
 from trainer.errors import DataError
+from twotower.events import AROUND_ID
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -56,15 +57,22 @@ def read_csv(
 
 
 def _split_header(path: Path, block: Block, columns: Mapping[str, str], delimiter: str) -> tuple[_Format, Block]:
-    """Reads the header; returns it with the rest of the first block."""
+    """Reads the header; returns it with the rest of the first block.
+
+    Excel writes the delimiter into a line of its own before it: `sep=;`.
+    """
+    first = block.text.split(b"\n", 1)[0].strip()
+    if first.startswith(b"sep=") and len(first) == len("sep=;"):
+        delimiter = first[-1:].decode("ascii", "replace")
+        block = Block(block.line + 1, block.text.partition(b"\n")[2])
     reader = csv.reader(io.StringIO(block.text.decode(), newline=""), delimiter=delimiter)
     try:
-        header = next(reader, [])
+        header = [name.strip(AROUND_ID) for name in next(reader, [])]
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read: {error}") from None
     _check_header(path, header, columns, delimiter)
     rest = block.text.split(b"\n", reader.line_num)[reader.line_num :]
-    return _Format(path, delimiter, header), Block(1 + reader.line_num, b"".join(rest))
+    return _Format(path, delimiter, header), Block(block.line + reader.line_num, b"".join(rest))
 
 
 def _check_header(path: Path, header: list[str], columns: Mapping[str, str], delimiter: str) -> None:
