@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +45,9 @@ def read_csv(
     records = 0
     for block in read_blocks(path, block_bytes):
         if csv_format is None:
+            delimiter, block = _read_delimiter(block, delimiter)
+            if not block.text:
+                continue
             csv_format, block = _split_header(path, block, columns, delimiter)
             check_columns(path, csv_format.header, columns, optional)
         if block.text:
@@ -56,15 +60,15 @@ def read_csv(
         raise DataError(f"{path} has a header and no rows")
 
 
-def _split_header(path: Path, block: Block, columns: Mapping[str, str], delimiter: str) -> tuple[_Format, Block]:
-    """Reads the header; returns it with the rest of the first block.
+def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
+    """The delimiter that Excel writes into a line of its own before the header, as `sep=;`, and what follows it."""
+    first, _, rest = block.text.partition(b"\n")
+    found = re.fullmatch(rb"sep=([\x01-\x7f])\r?", first)
+    return (found[1].decode(), Block(block.line + 1, rest)) if found else (delimiter, block)
 
-    Excel writes the delimiter into a line of its own before it: `sep=;`.
-    """
-    first = block.text.split(b"\n", 1)[0].strip()
-    if first.startswith(b"sep=") and len(first) == len("sep=;"):
-        delimiter = first[-1:].decode("ascii", "replace")
-        block = Block(block.line + 1, block.text.partition(b"\n")[2])
+
+def _split_header(path: Path, block: Block, columns: Mapping[str, str], delimiter: str) -> tuple[_Format, Block]:
+    """Reads the header; returns it with the rest of the first block."""
     reader = csv.reader(io.StringIO(block.text.decode(), newline=""), delimiter=delimiter)
     try:
         header = [name.strip(AROUND_ID) for name in next(reader, [])]
