@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -20,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = build_parser().parse_args(arguments)
     try:
-        # matplotlib's list of fonts, half a second's work, would lie in the home folder
+        # matplotlib's list of fonts, half a second's work, would lie in the home folder; without it nothing is lost
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
         with tempfile.TemporaryDirectory(prefix="matplotlib-") as folder:
             os.environ.setdefault("MPLCONFIGDIR", folder)
             result: int = options.run(options)

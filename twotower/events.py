@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -25,20 +26,30 @@ ISO_TIME = (
     f"(?:[Tt ]({_HOURS}):({_SIXTY})(?::({_SIXTY})(?:[.,]([0-9]{{1,9}}))?)?)?"
     f" *([Zz]|UTC|[+-]{_HOURS}(?::?{_SIXTY})?)?"
 )
-EPOCH_TIME = r"-?[0-9]{1,14}(?:\.[0-9]{1,20})?"
+EPOCH_TIME = r"-?[0-9]{1,19}(?:\.[0-9]{1,20})?"
 # A date of digits only, which looks like seconds of August 1970 or like milliseconds. Spreadsheets add ".0".
 _MONTH_AND_DAY = "(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])"
 DATE_IN_DIGITS = rf"(?:19[7-9][0-9]|20[0-9]{{2}}){_MONTH_AND_DAY}(?:{_HOURS}{_SIXTY}(?:{_SIXTY})?)?(?:\.0+)?"
 DATE_IN_DIGITS_PROBLEM = "unreadable time: a date of digits only; write 2025-01-01"
+# A spreadsheet's days since 1899-12-30, of 1954 to 2119; as seconds they would be of 1970-01-01.
+SPREADSHEET_DAY = r"[2-7][0-9]{4}(?:\.[0-9]+)?"
+SPREADSHEET_DAY_PROBLEM = "unreadable time: looks like a spreadsheet's day number; write 2025-01-01"
 # Characters that may surround a time.
 BLANK = " \t\r\n"
 _ISO, _EPOCH, _IN_DIGITS = re.compile(ISO_TIME), re.compile(EPOCH_TIME), re.compile(DATE_IN_DIGITS)
-# Characters that may surround an id: Unicode's White_Space, which differs from the default of `str.strip`.
-AROUND_ID = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
+_SPREADSHEET = re.compile(SPREADSHEET_DAY)
+# Characters that may surround an id: Unicode's White_Space, which differs from the default of `str.strip`, and what
+# cannot be seen: marks of direction, characters of no width, byte order marks.
+_WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_INVISIBLE = "\u061c\u180e\ufeff" + "".join(
+    map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x2070)])
+)
+AROUND_ID = _WHITE_SPACE + _INVISIBLE
 # Almost every id matches this, and then needs no further check.
 _PLAIN_ID = re.compile(f"[!-~]{{1,{MAX_ID_BYTES}}}")
-# 10^11 seconds is the year 5138, 10^11 milliseconds is 1973: smaller numbers are seconds.
-_MILLISECONDS_FROM = 100_000_000_000
+# 10^11 seconds is the year 5138, 10^11 milliseconds is 1973: smaller numbers are seconds. A thousand times as much is
+# microseconds, a million times as much nanoseconds.
+MILLISECONDS_FROM, MICROSECONDS_FROM, NANOSECONDS_FROM = 1e11, 1e14, 1e17
 
 
 class Interaction(NamedTuple):
@@ -86,9 +97,10 @@ def check_id(value: str, field: str) -> str:
 
 
 def parse_time(value: str, field: str = "timestamp") -> int:
-    """Milliseconds since 1970 from ISO-8601 (no zone means UTC) or epoch seconds or milliseconds.
+    """Milliseconds since 1970 from ISO-8601 (no zone means UTC) or epoch seconds, milli-, micro- or nanoseconds.
 
-    Raises InvalidInput for any other text, for dates of digits only, and for dates that do not exist.
+    Raises InvalidInput for any other text, for dates of digits only, for a spreadsheet's day numbers, and for dates
+    that do not exist.
     """
     text = value.strip(BLANK)
     # Most callers send milliseconds of our time: the same result as below, faster.
@@ -97,8 +109,9 @@ def parse_time(value: str, field: str = "timestamp") -> int:
     if _EPOCH.fullmatch(text):
         if _IN_DIGITS.fullmatch(text):
             raise InvalidInput(field, value, DATE_IN_DIGITS_PROBLEM)
-        number = float(text)
-        return round(number) if abs(number) >= _MILLISECONDS_FROM else round(number * 1000)
+        if _SPREADSHEET.fullmatch(text):
+            raise InvalidInput(field, value, SPREADSHEET_DAY_PROBLEM)
+        return _epoch_ms(float(text))
     match = _ISO.fullmatch(text)
     if not match:
         raise InvalidInput(field, value, "is neither an ISO-8601 time nor epoch seconds or milliseconds")
@@ -109,6 +122,13 @@ def parse_time(value: str, field: str = "timestamp") -> int:
         raise InvalidInput(field, value, f"is not a time: {error}") from None
     minutes = int(hour or 0) * 60 + int(minute or 0) - _offset(zone)
     return days * DAY_MS + (minutes * 60 + int(second or 0)) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+
+
+def _epoch_ms(number: float) -> int:
+    size = abs(number)
+    if size >= MICROSECONDS_FROM:
+        return math.floor(number / (1e6 if size >= NANOSECONDS_FROM else 1e3))
+    return round(number) if size >= MILLISECONDS_FROM else round(number * 1000)
 
 
 # A date takes longer to read than the rest of a time, and most events are from the same few months.

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from trainer.config.data import Data
+from trainer.config.data import DEFAULT_ATTRIBUTES, Data
+from trainer.data import fields
 from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
 from trainer.data.tables.files import find_files, read_tables
 from trainer.errors import DataError
 from twotower.arrays import Int64
 from twotower.events import AROUND_ID
-from twotower.text.normalise import NUMERALS
 
 # More attributes of one product are not read.
 _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
-# A comma in a price separates thousands, or decimals if it is the last sign and no thousands can follow it
-# ("12,50", "0,750", "1.299,00").
-_COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+)")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,10 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Pr
         checks = RowChecks("products", rejects)
         catalogue = read_products(files, config, checks)
     checks.check_share(config.max_reject_share)
-    return catalogue, Summary(product_rows=checks.rows, rejected_products=dict(checks.rejected))
+    checks.log_fields(len(catalogue))
+    return catalogue, Summary(
+        product_rows=checks.rows, rejected_products=dict(checks.rejected), fields=checks.field_facts()
+    )
 
 
 def attribute_codes(attributes: Sequence[Sequence[str]]) -> Int64:
@@ -75,10 +72,13 @@ def attribute_codes(attributes: Sequence[Sequence[str]]) -> Int64:
 
 
 def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Products:
-    """The accepted products, in the order of the files. Raises DataError if none is left."""
-    names = config.product_columns.model_dump()
+    """The accepted products, in the order of the files; `checks.fields` counts what their fields hold.
+
+    Raises DataError if none is left, or if no product has a value at a path that the settings name.
+    """
+    names = config.product_columns.names()
     attributes = {f"{_ATTRIBUTE}{path}": path for path in config.attribute_paths}
-    paths = config.metadata_paths.model_dump() | attributes
+    paths = config.metadata_paths.paths() | attributes
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     seen: set[str] = set()
     for record in _product_rows(files, config):
@@ -89,97 +89,64 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
             checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
             continue
         seen.add(record["id"])
-        fields, wrong = _read_metadata(record["metadata"], paths)
-        if wrong:
-            value, reason = record["metadata"][:200], f"{wrong} (product kept)"
+        try:
+            content = fields.read_object(record["metadata"] or "")
+        except ValueError as wrong:
+            value, reason, content = record["metadata"][:200], f"{wrong} (product kept)", {}
             checks.reject(Reject(record["file"], record["line"], names["metadata"], value, reason))
-        _append(columns, record, fields)
+        found = {name: fields.find(content, path) for name, path in paths.items()}
+        checks.note_paths(name for name, value in found.items() if not fields.is_missing(value))
+        _append(columns, record, found, checks)
     if not columns["ids"]:
         raise DataError(f"{files[0]}: no product is left after the checks; see {checks.path}")
+    _check_paths(files[0], config, checks)
     return Products(**columns)
 
 
 def _product_rows(files: Sequence[Path], config: Data) -> Iterator[dict[str, Any]]:
     """Every row with the `reason`, `column` and `value` of its first problem, or null."""
-    names = config.product_columns.model_dump()
+    names = config.product_columns.names()
     stripped = pl.col("id").str.strip_chars(AROUND_ID)
     problem = first_problem(id_checks("id", stripped), names)
-    for batch in read_tables(files, names, frozenset({"description", "metadata"}), config.delimiter):
+    for batch in read_tables(files, names, config.product_columns.optional(), config.delimiter):
         yield from batch.with_columns(problem, id=stripped).iter_rows(named=True)
 
 
-def _append(columns: dict[str, list[Any]], record: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
+    named = {name: path for name, path in config.metadata_paths.model_dump().items() if path is not None}
+    missing = [f"data.metadata_paths.{name}={path}" for name, path in named.items() if name not in checks.paths]
+    missing += [
+        f"{path} of data.attribute_paths"
+        for path in config.attribute_paths or ()
+        if f"{_ATTRIBUTE}{path}" not in checks.paths and path != DEFAULT_ATTRIBUTES
+    ]
+    if missing:
+        raise DataError(f"{file}: no product has a value at {', '.join(missing)}")
+
+
+def _append(
+    columns: dict[str, list[Any]], record: Mapping[str, Any], found: Mapping[str, Any], checks: RowChecks
+) -> None:
+    def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
+        # the metadata says more than a column of the same name
+        value = found[name] if not fields.is_missing(found[name]) else record[name]
+        return checks.fields[name].read(value, reader)
+
     columns["ids"].append(record["id"])
-    columns["titles"].append(record["title"] or "")
-    columns["descriptions"].append(record["description"] or "")
-    columns["brands"].append(_as_name(fields.get("brand")))
-    columns["categories"].append(_as_name(fields.get("category")))
-    columns["prices"].append(_as_number(fields.get("price")))
-    columns["currencies"].append(_as_name(fields.get("currency")))
-    columns["in_stock"].append(_as_flag(fields.get("in_stock")))
-    columns["attributes"].append(
-        tuple(
-            f"{name.removeprefix(_ATTRIBUTE)}={value}"
-            for name in fields
-            if name.startswith(_ATTRIBUTE)
-            for value in _as_names(fields[name])
-        )
-    )
+    for ours, name in (("titles", "title"), ("descriptions", "description")):
+        columns[ours].append(record[name] or "")
+        checks.fields[name].read(record[name], fields.as_text)
+    columns["brands"].append(read("brand", fields.as_name) or "")
+    columns["categories"].append(read("category", fields.as_name) or "")
+    price, currency = read("price", fields.as_price), read("currency", fields.as_name)
+    columns["prices"].append(price.amount if price else None)
+    columns["currencies"].append(currency or (price.currency if price else ""))
+    is_in_stock = read("in_stock", fields.as_flag)
+    columns["in_stock"].append(is_in_stock is None or is_in_stock)
+    columns["attributes"].append(_attributes(found, checks))
 
 
-def _read_metadata(text: str | None, paths: Mapping[str, str]) -> tuple[dict[str, Any], str]:
-    """The fields at their paths, and what is wrong with the object ("" if nothing is)."""
-    if text is None or not text.strip():
-        return {}, ""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}, "metadata is not JSON"
-    if content is None:
-        return {}, ""
-    if not isinstance(content, dict):
-        return {}, "metadata is not a JSON object"
-    fields = {}
-    for name, path in paths.items():
-        value: Any = content
-        for key in path.removeprefix("$").strip(".").split("."):
-            value = value.get(key) if isinstance(value, dict) else None
-        fields[name] = value
-    return fields, ""
-
-
-def _as_name(value: Any) -> str:
-    if isinstance(value, list):
-        value = value[0] if value else None
-    # pandas writes a missing value as NaN, which JSON does not have.
-    if value is None or isinstance(value, (bool, dict)) or (isinstance(value, float) and not math.isfinite(value)):
-        return ""
-    # Lone surrogates come from broken \u escapes and cannot be stored as UTF-8.
-    return str(value).encode("utf-8", "ignore").decode().strip()
-
-
-def _as_names(value: Any) -> list[str]:
-    """The names in a value that is a name or a list of names, each once."""
-    names = [_as_name(one) for one in (value if isinstance(value, list) else [value])]
-    return list(dict.fromkeys(name for name in names if name))
-
-
-def _as_number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    text = str(value).translate(NUMERALS).strip()
-    if _COMMA_GROUPS.fullmatch(text):
-        text = text.replace(",", "")
-    elif _COMMA_DECIMALS.fullmatch(text):
-        text = text.replace(".", "").replace(",", ".")
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _as_flag(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() not in {"false", "0", "no", "لا"}
-    return True if value is None else bool(value)
+def _attributes(found: Mapping[str, Any], checks: RowChecks) -> tuple[str, ...]:
+    values = {name: value for name, value in found.items() if name.startswith(_ATTRIBUTE)}
+    read = {name: checks.fields["attributes"].read(value, fields.as_names) or [] for name, value in values.items()}
+    return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, names in read.items() for value in names)

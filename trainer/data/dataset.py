@@ -13,6 +13,7 @@ import numpy as np
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
+from trainer.data.id_forms import warn_of_look_alikes
 from trainer.data.rejects import RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
@@ -45,10 +46,19 @@ def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, s
         log.info(f"{len(catalogue):,} products; reading events")
         accepted = read_events(event_files, catalogue.ids, config, event_checks)
     product_checks.check_share(config.max_reject_share)
-    event_checks.check_share(config.max_reject_share)
+    product_checks.log_fields(len(catalogue))
+    event_checks.check_share(config.max_reject_share, config.max_unknown_share)
+    for reason, count in event_checks.dropped.items():
+        log.info(f"{count:,} events are dropped: {reason}")
     if accepted.is_empty():
         raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects.path}")
     buyers, coded = sort_events(accepted, tie_hash(catalogue.ids, seed))
+    for sentence in (
+        *event_checks.hints,
+        *warn_of_look_alikes("products", catalogue.ids),
+        *warn_of_look_alikes("buyers", buyers),
+    ):
+        log.warning(sentence)
     longest = int(np.diff(coded.start).max())
     coded = keep_newest(coded, config.max_buyer_events)
     if older := accepted.height - len(coded.buyer):
@@ -61,6 +71,8 @@ def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, s
         product_rows=product_checks.rows,
         rejected_events=dict(event_checks.rejected),
         rejected_products=dict(product_checks.rejected),
+        dropped_events=dict(event_checks.dropped),
+        fields=product_checks.field_facts(),
         older_events=older,
     )
     return Dataset(catalogue, buyers, coded, list(config.event_weights), summary)

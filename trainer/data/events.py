@@ -14,11 +14,25 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import Data
-from trainer.data.rejects import REJECT_COLUMNS, Check, Reject, RowChecks, first_problem, id_checks, open_rejects
+from trainer.data.id_forms import explain_unknown
+from trainer.data.rejects import (
+    REJECT_COLUMNS,
+    UNKNOWN_PRODUCT,
+    Check,
+    Reject,
+    RowChecks,
+    first_problem,
+    id_checks,
+    open_rejects,
+)
 from trainer.data.tables.files import find_files, read_tables
-from trainer.data.times import is_date_in_digits, time_ms
+from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
 from twotower.arrays import Int64, UInt64
-from twotower.events import AROUND_ID, BLANK, DATE_IN_DIGITS_PROBLEM, DAY_MS
+from twotower.events import AROUND_ID, DATE_IN_DIGITS_PROBLEM, DAY_MS, SPREADSHEET_DAY_PROBLEM
+
+UNREADABLE_TIME = "unreadable time: neither ISO-8601 nor epoch time nor data.time_format"
+# the code of events that the settings leave out
+_LEFT_OUT = -1
 
 
 class Events(NamedTuple):
@@ -50,31 +64,47 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
     names = config.event_columns.model_dump()
     coded = _code_columns(product_ids, config)
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
-    file_names = pl.Enum([str(path) for path in files])
-    kept = []
-    for batch in read_tables(files, names, frozenset(), config.delimiter):
-        stripped = batch.lazy().with_columns(pl.col("buyer", "product", "event").str.strip_chars(AROUND_ID))
+    optional = frozenset({"event"} if config.default_event else ())
+    kept, unknown = [], set[str]()
+    for batch in read_tables(files, names, optional, config.delimiter):
+        # of times too: spreadsheets leave marks around all they hold
+        stripped = batch.lazy().with_columns(pl.col("buyer", "product", "event", "time").str.strip_chars(AROUND_ID))
+        if config.default_event:
+            stripped = stripped.with_columns(pl.col("event").fill_null(config.default_event))
         checked = stripped.with_columns(coded).with_columns(problem).collect(engine="streaming")
         checks.rows += checked.height
+        checked = _leave_out(checked, checks)
         for record in checked.filter(pl.col("reason").is_not_null()).select(REJECT_COLUMNS).iter_rows():
             checks.reject(Reject(*record))
+            if record[-1] == UNKNOWN_PRODUCT:
+                unknown.add(record[-2])
         accepted = checked.filter(pl.col("reason").is_null())
-        kept.append(accepted.select("buyer", "row", "kind", "ms", "line", pl.col("file").cast(file_names)))
-    return _drop_duplicates(pl.concat(kept), product_ids, names["buyer"], checks)
+        kept.append(accepted.select("buyer", "row", "kind", "ms"))
+    checks.hints += explain_unknown(unknown, product_ids)
+    return _drop_duplicates(pl.concat(kept), checks)
+
+
+def _leave_out(checked: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
+    """The rows without those of events that the settings leave out; these are counted, whatever else they hold."""
+    is_left_out = (pl.col("kind") == _LEFT_OUT).fill_null(value=False)
+    for name, count in checked.filter(is_left_out)["event"].value_counts().iter_rows():
+        checks.dropped[f"{name}, left out by data.event_names"] += count
+    return checked.filter(~is_left_out)
 
 
 def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:
     """Columns `kind`, `row` and `ms`; null if the event name, the product or the time is unknown."""
     codes = {name: code for code, name in enumerate(config.event_weights, start=1)}
-    theirs = {**codes, **{name: codes[ours] for name, ours in config.event_names.items()}}
+    named = {name: _LEFT_OUT if ours is None else codes[ours] for name, ours in config.event_names.items()}
+    theirs = codes | named
     kind = pl.col("event").replace_strict(list(theirs), list(theirs.values()), default=None, return_dtype=pl.Int8)
     # An Enum is hashed once for all batches; its physical values are the places of the ids.
     row = pl.col("product").cast(pl.Enum(product_ids), strict=False).to_physical().cast(pl.Int32)
-    return [kind.alias("kind"), row.alias("row"), time_ms(pl.col("time")).alias("ms")]
+    return [kind.alias("kind"), row.alias("row"), time_ms(pl.col("time"), config.time_format).alias("ms")]
 
 
 def _event_checks(latest_ms: int) -> list[Check]:
-    written_time = pl.col("time").str.strip_chars(BLANK)
+    written_time = pl.col("time")
     return [
         *id_checks("buyer", pl.col("buyer")),
         *id_checks("product", pl.col("product")),
@@ -82,21 +112,20 @@ def _event_checks(latest_ms: int) -> list[Check]:
         Check("unknown event name", "event", pl.col("kind").is_null()),
         Check("missing time", "time", written_time.fill_null("") == ""),
         Check(DATE_IN_DIGITS_PROBLEM, "time", is_date_in_digits(written_time)),
-        Check("unreadable time", "time", pl.col("ms").is_null()),
+        Check(SPREADSHEET_DAY_PROBLEM, "time", is_spreadsheet_day(written_time)),
+        Check(UNREADABLE_TIME, "time", pl.col("ms").is_null()),
         Check("time before 1970", "time", pl.col("ms") < 0),
         Check("time more than a day ahead", "time", pl.col("ms") > latest_ms),
-        Check("product is not in the catalogue", "product", pl.col("row").is_null()),
+        Check(UNKNOWN_PRODUCT, "product", pl.col("row").is_null()),
     ]
 
 
-def _drop_duplicates(
-    accepted: pl.DataFrame, product_ids: Sequence[str], buyer_column: str, checks: RowChecks
-) -> pl.DataFrame:
-    first = accepted.select(pl.struct("buyer", "row", "kind", "ms").is_first_distinct()).to_series()
-    for again in accepted.filter(~first).iter_rows(named=True):
-        value = f"{again['buyer']}, {product_ids[again['row']]}"
-        checks.reject(Reject(again["file"], again["line"], buyer_column, value, "exact duplicate event"))
-    return accepted.filter(first).select("buyer", "row", "kind", "ms")
+def _drop_duplicates(accepted: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
+    """Each event once: nothing is wrong with a log that repeats one, as one whose times are days does."""
+    once = accepted.unique(["buyer", "row", "kind", "ms"], keep="first", maintain_order=True)
+    if again := accepted.height - once.height:
+        checks.dropped["exact duplicate"] += again
+    return once
 
 
 def keep_newest(events: Events, limit: int) -> Events:

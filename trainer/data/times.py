@@ -4,16 +4,54 @@ from __future__ import annotations
 
 import polars as pl
 
-from twotower.events import BLANK, DATE_IN_DIGITS, EPOCH_TIME, ISO_TIME
+from twotower.events import (
+    BLANK,
+    DATE_IN_DIGITS,
+    EPOCH_TIME,
+    ISO_TIME,
+    MICROSECONDS_FROM,
+    MILLISECONDS_FROM,
+    NANOSECONDS_FROM,
+    SPREADSHEET_DAY,
+)
+
+# of Arabic and Persian
+_DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0) for digit in range(10)}
 
 
-def time_ms(column: pl.Expr) -> pl.Expr:
-    """Milliseconds since 1970, null if the text is not a time."""
+def time_ms(column: pl.Expr, written_as: str = "") -> pl.Expr:
+    """Milliseconds since 1970, null if the text is not a time.
+
+    `written_as` is a further form, of strftime; a time without a zone is UTC. Digits of any script are read there.
+    """
     column = column.str.strip_chars(BLANK)
     number = column.cast(pl.Float64, strict=False)
-    epoch = pl.when(number.abs() >= 1e11).then(number).otherwise(number * 1000).round().cast(pl.Int64, strict=False)
-    is_epoch = column.str.contains(f"^{EPOCH_TIME}$") & ~is_date_in_digits(column)
-    return pl.when(is_epoch).then(epoch).otherwise(_iso_ms(column))
+    is_epoch = column.str.contains(f"^{EPOCH_TIME}$") & ~is_date_in_digits(column) & ~is_spreadsheet_day(column)
+    known = pl.when(is_epoch).then(_epoch_ms(number)).otherwise(_iso_ms(column))
+    return pl.coalesce(_formatted_ms(column, written_as), known) if written_as else known
+
+
+def _formatted_ms(column: pl.Expr, written_as: str) -> pl.Expr:
+    latin = column.str.replace_many(list(_DIGITS), list(_DIGITS.values()))
+    return latin.str.to_datetime(written_as, strict=False, time_unit="us").dt.epoch("ms")
+
+
+def _epoch_ms(number: pl.Expr) -> pl.Expr:
+    size = number.abs()
+    milliseconds = (
+        pl.when(size >= NANOSECONDS_FROM)
+        .then((number / 1e6).floor())
+        .when(size >= MICROSECONDS_FROM)
+        .then((number / 1e3).floor())
+        .when(size >= MILLISECONDS_FROM)
+        .then(number.round())
+        .otherwise((number * 1000).round())
+    )
+    return milliseconds.cast(pl.Int64, strict=False)
+
+
+def is_spreadsheet_day(column: pl.Expr) -> pl.Expr:
+    return column.str.contains(f"^(?:{SPREADSHEET_DAY})$")
 
 
 def is_date_in_digits(column: pl.Expr) -> pl.Expr:

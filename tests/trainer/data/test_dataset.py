@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -19,17 +20,17 @@ from trainer.config.data import Data
 from trainer.config.loading import load_config
 from trainer.data.catalogue import load_products
 from trainer.data.dataset import Dataset, load_dataset
-from trainer.data.events import load_history, tie_hash
+from trainer.data.events import UNREADABLE_TIME, load_history, tie_hash
 from trainer.errors import DataError
-from twotower.events import Interaction
+from twotower.events import SPREADSHEET_DAY_PROBLEM, Interaction
 from twotower.history import latest
 
-ALL = "data.max_reject_share=1"
+ALL = ("data.max_reject_share=1", "data.max_unknown_share=1")
 PRODUCTS = [[f"p{row}", f"t{row}", "", ""] for row in range(4)]
 
 
 def data_config(*assignments: str) -> Data:
-    return load_config([], [ALL, *assignments]).data
+    return load_config([], [*ALL, *assignments]).data
 
 
 def read(
@@ -82,6 +83,7 @@ def test_events_are_grouped_by_buyer_and_sorted_by_time(tmp_path: Path) -> None:
 
 NOW = int(time.time())
 LONG = "x" * 129
+SHORT_FORM = "id is a spreadsheet's short form of a long number"
 
 
 BAD_EVENTS = [
@@ -96,9 +98,16 @@ BAD_EVENTS = [
     (["b", "p0", "", "1"], "event_name", "", "missing event name"),
     (["b", "p0", "view", "1"], "event_name", "view", "unknown event name"),
     (["b", "p0", "View", ""], "created_at", "", "missing time"),
-    (["b", "p0", "View", " "], "created_at", " ", "missing time"),
-    (["b", "p0", "View", "yesterday"], "created_at", "yesterday", "unreadable time"),
-    (["b", "p0", "View", "2023-02-29"], "created_at", "2023-02-29", "unreadable time"),
+    (["b", "p0", "View", " "], "created_at", "", "missing time"),
+    (["b", "p0", "View", "yesterday"], "created_at", "yesterday", UNREADABLE_TIME),
+    (["b", "p0", "View", "2023-02-29"], "created_at", "2023-02-29", UNREADABLE_TIME),
+    (["b", "p0", "View", "45658.5"], "created_at", "45658.5", SPREADSHEET_DAY_PROBLEM),
+    (
+        ["6.28100E+12", "p0", "View", "1"],
+        "distinct_id",
+        "6.28100E+12",
+        "id is a spreadsheet's short form of a long number",
+    ),
     (
         ["b", "p0", "View", "20250101"],
         "created_at",
@@ -131,22 +140,120 @@ def test_less_than_a_day_ahead_is_a_clock_that_runs_fast_and_is_kept(tmp_path: P
     assert len(made.events.time) == 1 and bad == []
 
 
-def test_exact_duplicates_are_rejected_and_near_ones_kept(tmp_path: Path) -> None:
-    made, bad = read(
-        tmp_path,
-        [
-            ["b", "p0", "View", "100"],
-            ["b", "p0", "Purchase", "100"],
-            ["b", "p0", "View", "100.001"],
-            ["b", "p1", "View", "100"],
-            ["c", "p0", "View", "100"],
-            [" b ", "p0", "View", "1970-01-01T00:01:40Z"],  # the same moment and ids, written otherwise
-        ],
-    )
-    assert len(made.events.time) == 5
-    assert [(one["line"], one["column"], one["value"], one["reason"]) for one in bad] == [
-        ("7", "distinct_id", "b, p0", "exact duplicate event")
+def test_exact_duplicates_are_dropped_and_near_ones_kept(tmp_path: Path) -> None:
+    rows = [
+        ["b", "p0", "View", "100"],
+        ["b", "p0", "Purchase", "100"],
+        ["b", "p0", "View", "100.001"],
+        ["b", "p1", "View", "100"],
+        ["c", "p0", "View", "100"],
+        [" b ", "p0", "View", "1970-01-01T00:01:40Z"],  # the same moment and ids, written otherwise
     ]
+    # nothing is wrong with such a log
+    made, bad = read(tmp_path, rows, config=load_config([], ["data.max_reject_share=0"]).data)
+    assert len(made.events.time) == 5
+    assert (bad, made.summary.rejected_events, made.summary.dropped_events) == ([], {}, {"exact duplicate": 1})
+
+
+def test_events_can_be_left_out_by_name(tmp_path: Path) -> None:
+    rows = [
+        ["b", "p0", "View", "1"],
+        ["b", "p0", "Refund", "2"],
+        ["b", "gone", "Refund", "no time"],
+        ["b", "p1", "3", "4"],
+    ]
+    config = load_config([], ["data.max_reject_share=0", "data.event_names={Refund: null, 3: Purchase}"]).data
+    made, bad = read(tmp_path, rows, config=config)
+    assert [row[1:3] for row in as_rows(made)] == [("p0", "View"), ("p1", "Purchase")]
+    assert (bad, made.summary.dropped_events) == ([], {"Refund, left out by data.event_names": 2})
+
+
+def test_a_table_of_orders_needs_no_column_of_events(tmp_path: Path) -> None:
+    events = write_csv(tmp_path / "e.csv", ["distinct_id", "product_id", "created_at"], [["b", "p0", "1"]])
+    products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, PRODUCTS)
+    with pytest.raises(DataError, match="lacks the column event_name"):
+        load_dataset([str(events)], [str(products)], data_config(), 7, tmp_path / "work")
+    config = data_config("data.default_event=Purchase")
+    made = load_dataset([str(events)], [str(products)], config, 7, tmp_path / "work")
+    assert [row[2] for row in as_rows(made)] == ["Purchase"]
+
+
+def test_marks_that_cannot_be_seen_are_no_part_of_ids_names_and_headings(tmp_path: Path) -> None:
+    events = tmp_path / "e.csv"
+    header = "\ufeffdistinct_id\u200f,product_id,event_name,created_at"
+    rows = ["b,p0,View,1", "b\u200f,\u202bp1\u202c,View\u200b,\ufeff2\u200e"]
+    events.write_text("\n".join([header, *rows]), encoding="utf-8")
+    products = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, [["p0", "t", "", ""], ["\u2068p1\u2069", "t", "", ""]])
+    made = load_dataset([str(events)], [str(products)], load_config().data, 7, tmp_path / "work")
+    assert as_rows(made) == [("b", "p0", "View", 1000), ("b", "p1", "View", 2000)]
+
+
+def test_ids_that_look_alike_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events = [["B", "p0", "View", "1"], ["b", "p0", "View", "2"], ["c", "P1", "View", "2"]]
+    read(tmp_path, events, [["p0", "t", "", ""], ["P1", "t", "", ""]])
+    assert (
+        "1 ids of buyers differ from another one only by capital letters or normal form, as 'B' and 'b'" in caplog.text
+    )
+    assert "ids of products" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "said"),
+    [
+        (
+            ["1036", "1037"],
+            ["1036.0", "1037.0"],
+            "without the .0 at their end",
+        ),
+        (
+            ["0017", "0018"],
+            ["17", "18"],
+            "without regard to zeros",
+        ),
+        (["AB", "CD"], ["ab", "cd"], "without regard to capital letters"),
+    ],
+)
+def test_unknown_ids_that_are_written_in_another_way_are_explained(
+    tmp_path: Path, known: list[str], given: list[str], said: str
+) -> None:
+    products = [[ident, "t", "", ""] for ident in known]
+    with pytest.raises(DataError, match=f"2 of 2 of these product ids would be in the catalogue {said}"):
+        read(tmp_path, [["b", ident, "View", "1"] for ident in given], products, load_config().data)
+
+
+def test_times_of_another_form_are_read_if_the_settings_say_it(tmp_path: Path) -> None:
+    rows = [["b", "p0", "View", "31/12/2024 23:59"], ["b", "p1", "View", "٠١/٠٢/٢٠٢٥ ٠٠:٠٠"], ["b", "p2", "View", "1"]]
+    made, _ = read(tmp_path, rows, config=data_config("data.time_format=%d/%m/%Y %H:%M"))
+    assert [row[3] for row in as_rows(made)] == [1000, 1_735_689_540_000, 1_738_368_000_000]
+
+
+def test_fields_may_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+    header = ["product_id", "title", "metadata", "brand", "price", "in_stock", "kind"]
+    rows = [
+        ["p0", "t", "", "س", "12.50 SAR", "out of stock", "خواتم"],
+        ["p1", "", '{"brand": {"name": "ص"}}', "س", "", "", ""],
+        ["p2", "t", "{'price': '7'}", "", "8", "غير متوفر", "عطور"],
+        ["p3", "t", '"{\\"brand\\": \\"ق\\"}"', "", "dear", "perhaps", ""],
+    ]
+    path = write_csv(tmp_path / "p.csv", header, rows)
+    products, summary = load_products([str(path)], data_config("data.product_columns.category=kind"), tmp_path / "work")
+    assert products.brands == ["س", "ص", "", "ق"]
+    assert products.categories == ["خواتم", "", "عطور", ""]
+    assert products.prices == [12.5, None, 7.0, None] and products.currencies == ["SAR", "", "", ""]
+    assert products.in_stock == [False, True, False, True]
+    facts = {name: (count["found"], count["unusable"], count["examples"]) for name, count in summary.fields.items()}
+    assert facts == {
+        "title": (3, 0, []),
+        "description": (0, 0, []),
+        "brand": (3, 0, []),
+        "category": (2, 0, []),
+        "price": (2, 1, ["dear"]),
+        "currency": (0, 0, []),
+        "in_stock": (2, 1, ["perhaps"]),
+        "attributes": (0, 0, []),
+    }
+    with pytest.raises(DataError, match="lacks the column maker"):
+        load_products([str(path)], data_config("data.product_columns.brand=maker"), tmp_path / "work")
 
 
 def test_lines_are_true_after_quoted_line_breaks_and_across_files(tmp_path: Path) -> None:
@@ -220,7 +327,7 @@ def test_a_number_that_is_not_finite_is_no_name_and_no_price(tmp_path: Path) -> 
     config = data_config("data.attribute_paths=[tags]")
     products = read(tmp_path, [["b", "p0", "View", "1"]], rows, config)[0].products
     assert products.brands == ["", "", "nan"]  # a text is what its shop wrote
-    assert products.categories == ["", "", "2.5"]
+    assert products.categories == ["", "x", "2.5"]
     assert products.currencies == ["", "", ""]
     assert products.prices == [None, None, None]
     assert products.attributes == [(), ("tags=red",), ("tags=red",)]
@@ -267,11 +374,23 @@ PRICES: list[tuple[object, float | None]] = [
     ("1,299.0,0", None),
     (",5", None),
     ("12,", None),
-    ("12 SAR", None),
     ("", None),
     (",", None),
-    ([12], None),
-    ({"amount": 12}, None),
+    # With a currency.
+    ("12 SAR", 12.0),
+    ("ر.س. ١٢٫٥٠", 12.5),
+    ("12,999.00 ر.س", 12_999.0),
+    ("\u200f1 299,00\u00a0€", 1299.0),
+    ("$1'299", 1299.0),
+    ("12.50USD", 12.5),
+    ([12], 12.0),
+    ({"amount": 12}, 12.0),
+    # Of two numbers none is the price, and a word is no currency.
+    ("12 - 15 SAR", None),
+    ("from 12", None),
+    ("12 %", None),
+    ([12, 13], None),
+    ({"currency": "SAR"}, None),
 ]
 
 
@@ -287,10 +406,19 @@ def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     config = data_config(
         "data.metadata_paths.brand=$.attributes.maker.name",
         "data.metadata_paths.price=offer.amount",
-        "data.metadata_paths.category=attributes.maker.name.too.deep",
     )
     made, _ = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "t", "", content]], config)
     assert (made.products.brands, made.products.prices, made.products.categories) == (["س"], [3.0], [""])
+
+
+@pytest.mark.parametrize(
+    "setting", ["data.metadata_paths.category=attributes.maker.name.too.deep", "data.attribute_paths=[$.colour]"]
+)
+def test_a_path_that_is_named_and_found_in_no_product_is_an_error(tmp_path: Path, setting: str) -> None:
+    rows = [["p0", "t", "", metadata(attributes={"maker": {"name": "س"}})]]
+    path = setting.partition("=")[2].strip("[]")
+    with pytest.raises(DataError, match=r"products.csv: no product has a value at .*" + re.escape(path)):
+        read(tmp_path, [["b", "p0", "View", "1"]], rows, data_config(setting))
 
 
 @pytest.mark.parametrize(
@@ -344,18 +472,24 @@ def test_titles_are_kept_raw(tmp_path: Path) -> None:
 
 def test_the_limit_of_rejects_stops_the_run_and_says_what_to_look_at(tmp_path: Path) -> None:
     good = [["b", "p0", "View", str(second)] for second in range(1, 20)]
-    five_percent = data_config("data.max_reject_share=0.05")
+    five_percent = load_config().data
     made, _ = read(tmp_path, [*good, ["b", "p0", "Look", "1"]], config=five_percent)  # 1 of 20: at the limit
     assert len(made.events.time) == 19
     with pytest.raises(DataError) as caught:
-        read(tmp_path, [*good, ["b", "p0", "Look", "1"], ["b", "p9", "View", "1"]], config=five_percent)
+        read(tmp_path, [*good, ["b", "p0", "Look", "1"], ["b", "p9", "View", "tea time"]], config=five_percent)
     message = str(caught.value)
     assert "2 of 21 rows of events (9.5%) were rejected, the limit is 5.0% (data.max_reject_share)" in message
-    assert "1 unknown event name" in message and "1 product is not in the catalogue" in message
+    assert "1 unknown event name" in message and f"1 {UNREADABLE_TIME}" in message
     assert message.endswith(f"look at {tmp_path / 'work' / 'rejects.csv'}")
     assert len(rejected(tmp_path / "work" / "rejects.csv")) == 2
     with pytest.raises(DataError, match="1 of 4 rows of products"):
         read(tmp_path, good, [*PRODUCTS[:3], ["p3", "t", "", "{"]], config=five_percent)
+    # products that have gone have a limit of their own
+    gone = [["b", "p9", "View", str(second)] for second in range(1, 9)]
+    made, _ = read(tmp_path, [*good, *gone], config=five_percent)
+    assert made.summary.rejected_events == {"product is not in the catalogue": 8}
+    with pytest.raises(DataError, match=r"9 of 28 rows of events \(32.1%\) .* is 30.0% \(data.max_unknown_share\)"):
+        read(tmp_path, [*good, *gone, ["b", "p9", "View", "9"]], config=five_percent)
 
 
 def test_no_product_or_no_event_left_is_an_error(tmp_path: Path) -> None:

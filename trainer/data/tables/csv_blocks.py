@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
+import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -14,6 +16,7 @@ from trainer.errors import DataError
 from trainer.progress import track
 
 BLOCK_BYTES = 8 << 20
+_UNPACK: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 # A longer record is one whose quote is never closed: reading on would hold the rest of the file in memory.
@@ -24,6 +27,10 @@ _MAX_RECORD_BYTES = 64 << 20
 _SIGNATURES = {
     b"\x1f\x8b": "a .gz file: give it a name that ends in .gz",
     b"PK\x03\x04": "a zip or Excel file: export it as CSV",
+    b"BZh": "a .bz2 file: give it a name that ends in .bz2",
+    b"\xfd7zXZ\x00": "an .xz file: give it a name that ends in .xz",
+    b"\x28\xb5\x2f\xfd": "a .zst file: unpack it, or pack it with gzip",
+    b"\xd0\xcf\x11\xe0": "an Excel file: export it as CSV",
     b"PAR1": "a Parquet file: give it a name that ends in .parquet",
     codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
     codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
@@ -38,7 +45,9 @@ class Block(NamedTuple):
 
 
 def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
-    """Yields the records of a CSV or CSV.gz file in blocks of about `block_bytes`, without a byte order mark.
+    """Yields the records of a CSV file in blocks of about `block_bytes`, without a byte order mark.
+
+    The file may be packed: .gz, .bz2, .xz.
 
     Raises DataError if the file is empty, is not UTF-8 text, or is a damaged archive.
     """
@@ -51,8 +60,8 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
 
 
 def _read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
-    # The unpacked size of a .gz file is not known before the end.
-    total = None if path.suffix == ".gz" else -(-path.stat().st_size // chunk_bytes)
+    # The unpacked size of an archive is not known before the end.
+    total = None if path.suffix.lower() in _UNPACK else -(-path.stat().st_size // chunk_bytes)
     is_empty = True
     try:
         with _open_binary(path) as file:
@@ -63,17 +72,19 @@ def _read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
                 is_empty = False
                 yield chunk
     except EOFError:
-        raise DataError(f"{path} is a truncated .gz file: its end is missing; copy it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is not a sound .gz file: {error}") from None
+        raise DataError(f"{path} is a truncated {path.suffix} file: its end is missing; copy it again") from None
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        raise DataError(f"{path} is not a sound {path.suffix} file: {error}") from None
     except OSError as error:
+        # bz2 raises one for a damaged archive
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     if is_empty:
         raise DataError(f"{path} is empty")
 
 
 def _open_binary(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    unpack = _UNPACK.get(path.suffix.lower())
+    return unpack(path, "rb") if unpack else path.open("rb")  # type: ignore[return-value]
 
 
 def _whole_records(chunks: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
@@ -110,7 +121,9 @@ def _check_signature(path: Path, start: bytes) -> None:
     for signature, what in _SIGNATURES.items():
         if start.startswith(signature):
             raise DataError(f"{path} is {what}")
-    line = start[:4096].split(b"\n", 1)[0]
+    line = start[:4096].removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0]
+    if line.lstrip()[:1] in {b"{", b"["}:
+        raise DataError(f"{path} holds JSON; CSV and Parquet are read: convert it")
     if b"\0" in line:
         raise DataError(f"{path} holds NUL characters, as UTF-16 does; save it as UTF-8")
     if b"\r" in line[:-1]:

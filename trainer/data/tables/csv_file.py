@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import polars as pl
 from trainer.data.tables.columns import check_columns, first_line, with_source
 from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
 from trainer.errors import DataError
+from twotower.events import AROUND_ID
 
 _DELIMITERS = (",", ";", "\t", "|")
 
@@ -43,6 +45,9 @@ def read_csv(
     records = 0
     for block in read_blocks(path, block_bytes):
         if csv_format is None:
+            delimiter, block = _read_delimiter(block, delimiter)
+            if not block.text:
+                continue
             csv_format, block = _split_header(path, block, columns, delimiter)
             check_columns(path, csv_format.header, columns, optional)
         if block.text:
@@ -55,16 +60,23 @@ def read_csv(
         raise DataError(f"{path} has a header and no rows")
 
 
+def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
+    """The delimiter that Excel writes into a line of its own before the header, as `sep=;`, and what follows it."""
+    first, _, rest = block.text.partition(b"\n")
+    found = re.fullmatch(rb"sep=([\x01-\x7f])\r?", first)
+    return (found[1].decode(), Block(block.line + 1, rest)) if found else (delimiter, block)
+
+
 def _split_header(path: Path, block: Block, columns: Mapping[str, str], delimiter: str) -> tuple[_Format, Block]:
     """Reads the header; returns it with the rest of the first block."""
     reader = csv.reader(io.StringIO(block.text.decode(), newline=""), delimiter=delimiter)
     try:
-        header = next(reader, [])
+        header = [name.strip(AROUND_ID) for name in next(reader, [])]
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read: {error}") from None
     _check_header(path, header, columns, delimiter)
     rest = block.text.split(b"\n", reader.line_num)[reader.line_num :]
-    return _Format(path, delimiter, header), Block(1 + reader.line_num, b"".join(rest))
+    return _Format(path, delimiter, header), Block(block.line + reader.line_num, b"".join(rest))
 
 
 def _check_header(path: Path, header: list[str], columns: Mapping[str, str], delimiter: str) -> None:

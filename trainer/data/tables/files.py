@@ -32,13 +32,14 @@ def find_files(patterns: Sequence[str], what: str) -> list[Path]:
 def read_tables(
     files: Sequence[Path], columns: Mapping[str, str], optional: frozenset[str], delimiter: str
 ) -> Iterator[pl.DataFrame]:
-    """Yields the rows of CSV, CSV.gz and Parquet files in batches; each file is read once.
+    """Yields the rows of CSV files, packed or not, and Parquet files in batches; each file is read once.
 
     A batch has `file`, `line` (of a CSV file, 1 is the header) and our columns as text. `columns` maps our names to
     those of the files. Raises DataError if a file cannot be read.
     """
     for path in files:
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             yield from read_parquet(path, columns, optional)
         else:
-            yield from read_csv(path, columns, optional, delimiter)
+            is_tsv = ".tsv" in [one.lower() for one in path.suffixes]
+            yield from read_csv(path, columns, optional, "\t" if is_tsv else delimiter)

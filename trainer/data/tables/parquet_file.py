@@ -20,7 +20,7 @@ def read_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[str
     `columns` maps our names to those of the file. Raises DataError if the file or a column's type cannot be read.
     """
     try:
-        frame = pl.scan_parquet(path)
+        frame = pl.scan_parquet(path, glob=False)
         schema = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is not a Parquet file: {first_line(error)}") from None

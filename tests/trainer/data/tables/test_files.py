@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime
 import gzip
+import lzma
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +39,30 @@ def given_text(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["t[1].csv", "t?.csv", "ملف ١.csv", "T.CSV", "t*.csv"])
+def test_the_name_of_a_file_is_no_pattern(tmp_path: Path, name: str) -> None:
+    assert rows(given_text(tmp_path, "a,b\n1,x\n", name)) == [(2, "1", "x")]
+    parquet = (tmp_path / name).with_suffix(".PARQUET")
+    pl.DataFrame({"a": ["2"], "b": ["y"]}).write_parquet(parquet)
+    assert rows(parquet) == [(1, "2", "y")]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".XZ", lzma.compress)])
+def test_archives_are_read_and_damaged_ones_refused(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = pack(b"a\tb\n1\tx\n")
+    assert rows(given_text(tmp_path, packed, f"t.tsv{suffix}")) == [(2, "1", "x")]
+    assert "truncated" in refused(given_text(tmp_path, packed[:-4], f"cut.tsv{suffix}"))
+    damaged = packed[:12] + bytes([packed[12] ^ 0xFF]) + packed[13:]
+    assert refused(given_text(tmp_path, damaged, f"bad.tsv{suffix}"))
+
+
+def test_json_is_named_and_shown_to_nobody(tmp_path: Path) -> None:
+    said = refused(given_text(tmp_path, '{"buyer": "Leila"}\n', "t.jsonl"))
+    assert "holds JSON; CSV and Parquet are read" in said and "Leila" not in said
+
+
 def refused(*paths: Path, delimiter: str = ",") -> str:
     with pytest.raises(DataError) as caught:
         rows(*paths, delimiter=delimiter)
@@ -59,6 +86,8 @@ READ: dict[str, tuple[str, list[Row]]] = {
     ),
     "quoted line breaks in a column that is not read": ('a,c,b\n1,"x\ny",p\n2,z,q\n', [(2, "1", "p"), (4, "2", "q")]),
     "quoted CRLF": ('a,b\r\n1,"x\r\ny"\r\n2,z\r\n', [(2, "1", "x\r\ny"), (4, "2", "z")]),
+    "Excel's line of the delimiter": ("sep=;\r\na;b\r\n1;x,y\r\n", [(3, "1", "x,y")]),
+    "marks that cannot be seen around the headings": ("\u200ea\u200f,\u202bb\u202c \n1,x\n", [(2, "1", "x")]),
     "blank lines are no rows": ("a,b\n1,x\n\n2,y\n\n\n", [(2, "1", "x"), (4, "2", "y")]),
     "blank CRLF lines": ("a,b\r\n1,x\r\n\r\n2,y\r\n\r\n", [(2, "1", "x"), (4, "2", "y")]),
     "missing fields at the end": ("a,b\n1\n2,y\n", [(2, "1", None), (3, "2", "y")]),
