@@ -20,12 +20,12 @@ from torch import Tensor
 from trainer.fit.linear.cold import ColdStart
 from trainer.fit.linear.trend import BIASES, tilts
 from trainer.fit.normalise import normalise_rows
-from trainer.fit.text_neighbours import text_neighbour_weights
+from trainer.fit.text_neighbours import TextNeighbours
 from trainer.model.inputs import ItemFeatures
 from twotower.arrays import Float32, Int64, Mask
 
-# ridges and sharpnesses to try on held-out products, and rounds of backfitting
-_RIDGES, _SHARPNESSES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (0.0, 4.0, 8.0, 16.0), 3
+# ridges of the text's regression and of the neighbours' to try on held-out products, and rounds of backfitting
+_RIDGES, _NEIGHBOUR_RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (0.1, 0.3, 1.0, 3.0, 10.0), 3
 # a table's row is shrunk as if this many more products without a residual had it
 _SHRINKAGE = 3.0
 # target of the text regression: 0.8 x category mean + 0.2 x product vector; and its ridge
@@ -65,11 +65,16 @@ class Placement:
     """
 
     def __init__(
-        self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int, titles: Tensor | None = None
+        self,
+        vectors: Float32,
+        trend: Float32,
+        features: ItemFeatures,
+        neighbours: TextNeighbours,
+        titles: Tensor | None = None,
     ) -> None:
         self.known = np.linalg.norm(vectors, axis=1) > 0
         self._whole = np.column_stack((vectors, trend)).astype(np.float32, copy=False)  # [N, D + 1]
-        self._seed, self._features, self._titles = seed, features, titles
+        self._neighbours, self._features, self._titles = neighbours, features, titles
         self._text = normalise_rows(features.text.cpu().numpy())
         self._bags = {
             "brand": _bag(features.brand.cpu().numpy()[:, None]),
@@ -88,7 +93,7 @@ class Placement:
     def narrow(self, dimension: int) -> Placement:
         """The same products in the leading `dimension` numbers of their vectors, which carry most."""
         vectors, trend = normalise_rows(self._whole[:, :dimension]), self._whole[:, -1]
-        return Placement(vectors, trend, self._features, self._seed, self._titles)
+        return Placement(vectors, trend, self._features, self._neighbours, self._titles)
 
     def fit(self, trend_weight: float) -> LinearFit:
         """Tilts the vectors by the weighted trend and regresses them on content; the result is kept."""
@@ -109,33 +114,34 @@ class Placement:
         if self._cold is None:
             content, _ = self._backfit(self._whole, self.known, self.cold_start.ridge)
             cold, known = np.flatnonzero(~self.known), np.flatnonzero(self.known)
-            weights = text_neighbour_weights(self._text, cold, known, [self.cold_start.sharpness], self._seed)[0]
+            weights = self._neighbours.weights(cold, known, self.cold_start.neighbour_ridge)
             predicted = content[cold] + self._mean_residuals(weights, content)
             trend = self.cold_start.correct_trend(predicted[:, -1])
             self._cold = ColdPrediction(normalise_rows(predicted[:, :-1]), trend)
         return self._cold
 
     def _tune_cold_start(self) -> ColdStart:
-        """Chooses ridge and sharpness by the mean cosine of predicted to true vectors of held-out products."""
-        draw = np.random.default_rng(self._seed)
+        """Chooses both ridges by the mean cosine of predicted to true vectors of held-out products."""
+        draw = np.random.default_rng(self._neighbours.seed)
         held_out = np.flatnonzero(self.known & (draw.random(len(self.known)) < _HELD_OUT))
         fitted = self.known.copy()
         fitted[held_out] = False
-        best, best_cosine = ColdStart(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
+        best, best_cosine = ColdStart(_RIDGES[-1], _NEIGHBOUR_RIDGES[-1], 0.0, 0.0), -np.inf
         if not len(held_out) or not fitted.any():
             return best
         if len(held_out) > _MAX_HELD_OUT:
             held_out = draw.choice(held_out, _MAX_HELD_OUT, replace=False)
         vectors, trend = self._whole[held_out, :-1], self._whole[held_out, -1]
-        neighbours = text_neighbour_weights(self._text, held_out, np.flatnonzero(fitted), _SHARPNESSES, self._seed)
+        references = np.flatnonzero(fitted)
+        neighbours = {one: self._neighbours.weights(held_out, references, one) for one in _NEIGHBOUR_RIDGES}
         for ridge in _RIDGES:
             content, _ = self._backfit(self._whole, fitted, ridge)
-            for sharpness, weights in zip(_SHARPNESSES, neighbours, strict=True):
+            for neighbour_ridge, weights in neighbours.items():
                 predicted = content[held_out] + self._mean_residuals(weights, content)
                 cosine = float((normalise_rows(predicted[:, :-1]) * vectors).sum(axis=1).mean())
                 if cosine > best_cosine:
                     best_cosine = cosine
-                    best = ColdStart(ridge, sharpness, *_trend_correction(predicted[:, -1], trend))
+                    best = ColdStart(ridge, neighbour_ridge, *_trend_correction(predicted[:, -1], trend))
         return best
 
     def _mean_residuals(self, weights: Any, content: Float32) -> Float32:
