@@ -67,9 +67,9 @@ class Run:
     """The data of one run, checked and with text vectors, its configuration and its workspace.
 
     `events`: the events that the validated and the tested model may see (those of `data`, the past of the `hidden` [N]
-    products removed); `split` refers to them. `repeats`: what settled the configuration's `auto` for seen products; `trust`: for
-    descriptions.
-    `served`: the version that CURRENT named at the start.
+    products removed); `split` refers to them. `repeats` and `trust`: what settled the configuration's `auto` for
+    seen products and for descriptions. `neighbours`: by the texts that the encoder reads. `served`: the version that
+    CURRENT named at the start.
     """
 
     config: Config
