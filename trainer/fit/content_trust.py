@@ -23,7 +23,7 @@ from twotower.arrays import Float64, Int64
 # products whose buyers are predicted, at most; with fewer than the minimum nothing is measured
 _ASKED, _MIN_ASKED = 1000, 30
 # titles must be better by this many standard errors
-_ERRORS = 2.0
+_ERRORS = 1.0
 _TITLE, _BOTH = "title", "title and description"
 
 
