@@ -238,6 +238,24 @@ def test_a_cold_product_is_placed_with_its_text_neighbours() -> None:
     assert 0.1 < float((predicted.trend - means).mean()) < 0.3
 
 
+def test_brands_that_say_nothing_are_not_trusted_and_those_that_do_are() -> None:
+    features, vectors, trend, new = families()
+    family = torch.arange(len(vectors)) // 15
+    known = vectors.copy()
+    known[new] = 0
+
+    def agreement(brand: torch.Tensor, text: torch.Tensor) -> float:
+        told = features._replace(brand=brand, text=text)
+        predicted = Placement(known, trend, told, neighbours_of(told)).predict_cold()
+        return float((predicted.vectors * vectors[new]).sum(axis=1).mean())
+
+    drawn = torch.from_numpy(np.random.default_rng(3).integers(1, 200, len(vectors)))
+    without = agreement(torch.zeros_like(family), features.text)
+    assert agreement(drawn, features.text) > without - 0.01
+    # where texts say nothing, brands place what they can
+    assert agreement(1 + family, torch.zeros_like(features.text)) > 0.9
+
+
 def test_a_cold_product_has_no_trend_if_few_products_are_known() -> None:
     model, features, _ = linear_model(LinearHyperparameters(0.0, 1.0, 0.8))
     items = model.items(features).detach().numpy()
