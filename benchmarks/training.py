@@ -208,7 +208,7 @@ def _train_ours(task: Task, folder: Path) -> Curve:
             torch.cuda.synchronize()
         with clock.paused():
             is_trained = data.trained_products(len(run.data.products))
-            weights = serve_softmax(model.state_dict(), fitter.features, is_trained, run.config.seed)
+            weights = serve_softmax(model.state_dict(), fitter.features, is_trained, run.neighbours)
             served = load_towers(weights, run.config.model)
             score = task.score(ranking.model_scorer(served, fitter.features, run.events, run.schema, longest))
             points.append(Point(len(points) + 1, clock.seconds, score))

@@ -15,7 +15,6 @@ from twotower.artifact.vocab import Vocab
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
-from twotower.text.normalise import item_text
 
 
 class Item(NamedTuple):
@@ -79,7 +78,7 @@ class ItemEncoder:
         vectors = np.zeros((len(items), self._dimension), np.float32)
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
-            texts = self._text_encoder.encode([_text(items[place]) for place in good])  # [good, E]
+            texts = self._text_encoder.encode([self._text(items[place]) for place in good])  # [good, E]
             brand, category, product = np.array([codes[place] for place in good], np.int64).T
             vectors[good] = self._tower.encode(texts, brand, category, product)  # [good, D]
         return EncodedItems(vectors, rows)
@@ -90,8 +89,11 @@ class ItemEncoder:
         vectors = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
-            vectors[good] = self._text_encoder.encode([_text(items[place]) for place in good])
+            vectors[good] = self._text_encoder.encode([self._text(items[place]) for place in good])
         return EncodedItems(vectors, rows)
+
+    def _text(self, item: Item) -> str:
+        return self._text_encoder.text_of(item.title, item.description)
 
     def _codes(self, item: Item) -> _Codes:
         # `_problem` refuses a name that is too long, so folding it would be wasted work
@@ -108,7 +110,7 @@ class ItemEncoder:
         for field, value in (("brand", item.brand), ("category", item.category)):
             if len(value) > self._max_text:
                 return InvalidInput(field, value, f"has {len(value)} characters, the limit is {self._max_text}")
-        if not self._text_encoder.normalise(_text(item)):
+        if not self._text_encoder.normalise(self._text(item)):
             return InvalidInput("title", item.title, "title and description hold no text")
         return None
 
@@ -147,10 +149,6 @@ def _warm(version: Version, text_encoder: TextEncoder, tower: ItemTower, vocab: 
             f"{version.layout.item_tower} gave {list(vectors.shape)} for two items, wanted finite numbers "
             f"[2, {version.manifest.dimension}]"
         )
-
-
-def _text(item: Item) -> str:
-    return item_text(item.title, item.description)
 
 
 def _unknown(item: Item, codes: _Codes) -> list[str]:

@@ -25,7 +25,7 @@ def _read_auto(value: Any) -> Any:
     return value
 
 
-# `auto`: the run finds the value in the data, and `Config.settle_repeats` replaces it
+# `auto`: the run finds the value in the data, and a method of `Config` replaces it
 Auto = Annotated[bool | Literal["auto"], BeforeValidator(_read_auto)]
 
 

@@ -47,6 +47,7 @@ class CatalogueEncoderConfig(Section):
 
 class Encoder(Section):
     name: Annotated[str, Field(min_length=1)]
+    descriptions: Auto
     normaliser: Literal["auto", "light", "full"]
     prompt: str
     max_length: Annotated[int, Field(ge=8, le=8192)]
@@ -60,6 +61,10 @@ class Encoder(Section):
     @property
     def is_catalogue_encoder(self) -> bool:
         return self.name == "catalogue"
+
+    @property
+    def reads_descriptions(self) -> bool:
+        return settled(self.descriptions, "encoder.descriptions")
 
     @property
     def profile(self) -> str:
@@ -271,6 +276,12 @@ class Config(Section):
         # a model that lacks the validation period as well is staler than any that is served
         protocol = "refit" if split == "global_time" and self.training.refit else "published"
         return self.model_copy(update={"evaluation": self.evaluation.model_copy(update={"protocol": protocol})})
+
+    def settle_descriptions(self, are_read: bool) -> Config:
+        """Replaces `auto`."""
+        if self.encoder.descriptions != "auto":
+            return self
+        return self.model_copy(update={"encoder": self.encoder.model_copy(update={"descriptions": are_read})})
 
     def settle_repeats(self, are_common: bool) -> Config:
         """Replaces `auto`: products of a history are recommended if repeats are common, and targets if recommended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,16 @@ class Products:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: Int64) -> Products:
+        """The products of these rows, in their order."""
+        columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Products(**{name: [column[row] for row in rows] for name, column in columns.items()})
+
+    def without_descriptions(self) -> Products:
+        """The catalogue as it is read by titles alone: a description stays only where there is no title."""
+        texts = zip(self.titles, self.descriptions, strict=True)
+        return replace(self, descriptions=["" if title.strip() else text for title, text in texts])
 
 
 def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:

@@ -199,6 +199,7 @@ def _encoder_spec(model: SentenceTransformer, name: str, config: Encoder) -> Enc
         "name": name,
         "dimension": int(model.get_embedding_dimension() or 0),
         "prompt": config.prompt,
+        "template": "{title} {description}" if config.reads_descriptions else "{title}",
     }
     if isinstance(first, HashedNgramEmbedding) and len(modules) == 1:
         return EncoderSpec(

@@ -17,7 +17,7 @@ from trainer.fit.linear.cold import ColdStart, cold_rows
 from trainer.fit.linear.hyperparameters import LinearHyperparameters
 from trainer.fit.linear.trend import BIASES, tilts, trends_from_tilts
 from trainer.fit.normalise import normalise_rows
-from trainer.fit.text_neighbours import NEIGHBOUR_SHARPNESS, NEIGHBOUR_WEIGHT, text_neighbour_weights
+from trainer.fit.text_neighbours import NEIGHBOUR_RIDGE, NEIGHBOUR_WEIGHT, TextNeighbours
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import TwoTower
 from twotower.arrays import Float32, Int64, Mask
@@ -41,7 +41,12 @@ def linear_part(model: TwoTower, training: Mapping[str, Any]) -> LinearPart | No
 
 
 def product_rows(
-    model: TwoTower, linear: LinearPart | None, known: Int64, is_trained: Mask, features: ItemFeatures, seed: int
+    model: TwoTower,
+    linear: LinearPart | None,
+    known: Int64,
+    is_trained: Mask,
+    features: ItemFeatures,
+    neighbours: TextNeighbours,
 ) -> Tensor:
     """The item tower's product rows [N + 1, D] for today's catalogue [N]; row 0 is the unknown product's.
 
@@ -54,14 +59,13 @@ def product_rows(
     rows = torch.zeros(len(known) + 1, before.shape[1])
     kept, new = np.flatnonzero(known >= 0), np.flatnonzero(known < 0)
     rows[1 + torch.from_numpy(kept)] = before[1 + torch.from_numpy(known[kept])]
-    text, references = normalise_rows(features.text.numpy()), np.flatnonzero(is_trained & (known >= 0))
-    sharpnesses = [NEIGHBOUR_SHARPNESS, linear.cold_start.sharpness if linear else NEIGHBOUR_SHARPNESS]
-    neighbours = text_neighbour_weights(text, new, references, sharpnesses, seed)
-    means, linear_means = (weights @ rows[1:].numpy() for weights in neighbours)  # [new, D]
-    new_rows: Float32 = NEIGHBOUR_WEIGHT * means
+    references = np.flatnonzero(is_trained & (known >= 0))
+    sums = neighbours.weights(new, references, NEIGHBOUR_RIDGE) @ rows[1:].numpy()  # [new, D]
+    new_rows: Float32 = NEIGHBOUR_WEIGHT * sums
     if linear:
         content = _content(model, features, torch.from_numpy(new))[:, : linear.width]
-        predicted = content + linear_means[:, : linear.width]
+        nearest = neighbours.weights(new, references, linear.cold_start.neighbour_ridge)
+        predicted = content + nearest @ rows[1:, : linear.width].numpy()
         new_rows[:, : linear.width] = _linear_rows(content, predicted, linear, model.buyer.has_attention)
     rows[1 + torch.from_numpy(new)] = torch.from_numpy(new_rows)
     return rows

@@ -19,6 +19,7 @@ from trainer.fit.linear.trend import BIASES, trends
 from trainer.fit.softmax.sampler import Sampler, SamplerSettings
 from trainer.fit.softmax.step_loss import TrainingInputs
 from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax
+from trainer.fit.text_neighbours import TextNeighbours
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.towers import TwoTower
@@ -40,6 +41,7 @@ class Fitter:
     sizes: Sizes
     features: ItemFeatures
     titles: Tensor | None
+    neighbours: TextNeighbours
     schema: EventSchema
     device: torch.device
     fingerprint: str
@@ -119,7 +121,7 @@ class Fitter:
         vectors = item_vectors(data, products, self.config.model.dimension - BIASES, settings, seed)
         trend = trends(data, products, settings.trend_half_life_days)
         vectors[~data.trained_products(products)] = 0
-        return Placement(vectors, trend, self.features, seed, self.titles)
+        return Placement(vectors, trend, self.features, self.neighbours, self.titles)
 
     def place_beside_softmax(self, placement: Placement) -> Placement:
         """The placement narrowed to all heads of a vector but the last, which a blend leaves to the softmax."""

@@ -329,4 +329,4 @@ def _serve_linear(fitter: Fitter, placement: Placement, choice: LinearHyperparam
 
 def _serve_softmax(fitter: Fitter, weights: Weights, data: TrainingSet) -> Weights:
     is_trained = data.trained_products(fitter.sizes.products)
-    return serve_softmax(weights, fitter.features, is_trained, fitter.config.seed)
+    return serve_softmax(weights, fitter.features, is_trained, fitter.neighbours)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from trainer.fit.normalise import normalise_rows
-from trainer.fit.text_neighbours import NEIGHBOUR_SHARPNESS, NEIGHBOUR_WEIGHT, text_neighbour_weights
+from trainer.fit.text_neighbours import NEIGHBOUR_RIDGE, NEIGHBOUR_WEIGHT, TextNeighbours
 from trainer.model.inputs import ItemFeatures
 from trainer.model.towers import Weights, attribute_means
 from twotower.arrays import Mask
@@ -23,20 +22,18 @@ def serve_linear(weights: Weights, features: ItemFeatures) -> Weights:
     return fold_attributes(weights, features)
 
 
-def serve_softmax(weights: Weights, features: ItemFeatures, is_trained: Mask, seed: int) -> Weights:
+def serve_softmax(weights: Weights, features: ItemFeatures, is_trained: Mask, neighbours: TextNeighbours) -> Weights:
     """The softmax's weights as services use them.
 
-    The row of a product that is not `is_trained` [N] becomes 0.5 x the weighted mean row of its text neighbours among
-    the trained ones, plus its attributes.
+    The row of a product that is not `is_trained` [N] becomes 0.5 x the weighted sum of the rows of its text neighbours
+    among the trained ones, plus its attributes.
     """
     served = fold_attributes(reset_untrained_rows(weights, is_trained), features)
     rows, cold = weights[_ROWS][1:].cpu(), np.flatnonzero(~is_trained)
     if len(rows) and len(cold):
-        text = normalise_rows(features.text.cpu().numpy())
-        references = np.flatnonzero(is_trained)
-        neighbours = text_neighbour_weights(text, cold, references, [NEIGHBOUR_SHARPNESS], seed)[0]
-        means = NEIGHBOUR_WEIGHT * torch.from_numpy(neighbours @ rows.numpy())
-        served[_ROWS][1 + torch.from_numpy(cold)] += means.to(served[_ROWS].device)
+        nearest = neighbours.weights(cold, np.flatnonzero(is_trained), NEIGHBOUR_RIDGE)
+        sums = NEIGHBOUR_WEIGHT * torch.from_numpy(nearest @ rows.numpy())
+        served[_ROWS][1 + torch.from_numpy(cold)] += sums.to(served[_ROWS].device)
     return served
 
 

@@ -65,6 +65,7 @@ def evaluate_run(run: Run) -> None:
         "similarity": _similarity(run, model) | {"texts": _text_pairs(run, model)},
         "training": json.loads(workspace.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
+        "content": run.trust._asdict() | {"reads_descriptions": run.config.encoder.reads_descriptions},
         "samples": sample_buyers(ranks["model"], cases, run.events, data, seed),
         "libraries": library_versions(),
     }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from trainer.config.schema import Config
+from trainer.config.schema import Config, Encoder
 from trainer.data.catalogue import Products
 from trainer.model.inputs import ItemFeatures
 from trainer.text.vectors import encode_cached, texts_of, titles_of
@@ -17,6 +17,11 @@ from twotower.artifact.vocab import Vocab
 from twotower.graphs.text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
+
+
+def as_read(products: Products, encoder: Encoder) -> Products:
+    """The products with the texts that the encoder is to read."""
+    return products if encoder.reads_descriptions else products.without_descriptions()
 
 
 class TextVectors(NamedTuple):

@@ -21,12 +21,16 @@ from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
 from trainer.export.graph import free_parameters
+from trainer.fit.content_trust import ContentTrust, measure_trust
+from trainer.fit.text_neighbours import TextNeighbours
+from trainer.fit.training_set import TrainingSet
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
-from trainer.stages.features import item_features, text_vectors
+from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import Run, open_workspace
 from trainer.text import encoders as text_encoder
 from trainer.text.vectors import texts_of
+from trainer.text.words import word_vectors
 from twotower.arrays import Mask
 from twotower.artifact.layout import Layout
 from twotower.artifact.vocab import Vocab
@@ -78,15 +82,18 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     data = load_dataset(events, products, config.data, config.seed, workspace.version.root)
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     _check_learnable(data)
-    encoder_name, digest = _export_encoder(config, layout, data.products)
-    vocab = Vocab.build(data.products.brands, data.products.categories)
-    vectors = text_vectors(data.products, layout.encoder(digest), config, len(vocab.category), work / "text_vectors")
-    attributes = torch.from_numpy(attribute_codes(data.products.attributes))
     schema = EventSchema(config.data.event_weights)
     split = split_events(data.events, config.evaluation)
     repeats = measure_repeats(data.events, split.train_stop, schema)
-    config = _settle(config.settle_protocol(split.method), repeats)
+    config = _settle_repeats(config.settle_protocol(split.method), repeats)
     known, split, hidden = _hide(config, data, split)
+    trust = measure_trust(data.products, TrainingSet(known, split.train_stop), config.seed)
+    config = _settle_descriptions(config, trust)
+    read = as_read(data.products, config.encoder)
+    encoder_name, digest = _export_encoder(config, layout, read)
+    vocab = Vocab.build(data.products.brands, data.products.categories)
+    vectors = text_vectors(read, layout.encoder(digest), config, len(vocab.category), work / "text_vectors")
+    attributes = torch.from_numpy(attribute_codes(data.products.attributes))
     return Run(
         config=config,
         layout=layout,
@@ -97,12 +104,14 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         vocab=vocab,
         features=item_features(data.products, vectors.texts, vocab, attributes),
         titles=vectors.titles,
+        neighbours=TextNeighbours(word_vectors(texts_of(read)), config.seed),
         encoder_name=encoder_name,
         encoder_digest=digest,
         events=known,
         split=split,
         hidden=hidden,
         repeats=repeats,
+        trust=trust,
         ties=tie_hash(data.products.ids, config.seed),
         served=served,
     )
@@ -125,7 +134,15 @@ def _export_encoder(config: Config, layout: Layout, products: Products) -> tuple
     return name, digest
 
 
-def _settle(config: Config, repeats: Repeats) -> Config:
+def _settle_descriptions(config: Config, trust: ContentTrust) -> Config:
+    """Settles whether descriptions are read, and logs why."""
+    settled = config.settle_descriptions(not trust.descriptions_mislead)
+    read = "read" if settled.encoder.reads_descriptions else "not read"
+    log.info(f"descriptions are {read}: {trust.describe()}")
+    return settled
+
+
+def _settle_repeats(config: Config, repeats: Repeats) -> Config:
     """Settles whether products of a history are recommended, and logs why."""
     settled = config.settle_repeats(repeats.are_common)
     share = (

@@ -25,6 +25,7 @@ from trainer.config.schema import Config
 from trainer.data.catalogue import Products, load_products
 from trainer.errors import DataError
 from trainer.fit.cold_start import linear_part, product_rows
+from trainer.fit.text_neighbours import TextNeighbours
 from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.index.text_index import write_text_search
@@ -36,9 +37,10 @@ from trainer.release.changes import catalogue_records, compare_catalogues, refre
 from trainer.release.locks import alone_in_cache, work_folder
 from trainer.release.retention import new_name, remove_earlier
 from trainer.stages.embed import encode_products, save_products
-from trainer.stages.features import item_features, text_vectors
+from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import save_weights
-from trainer.text.vectors import titles_of
+from trainer.text.vectors import texts_of, titles_of
+from trainer.text.words import word_vectors
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout, VersionLayout
@@ -213,7 +215,8 @@ def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
     """The products' features. A trained table of products holds the part of their attributes: there are none here."""
     vocab, cache = Vocab.load(today.base.layout.vocab), work_folder(today.config, layout) / "text_vectors"
     # the cache keeps the titles' vectors too, or the next training would encode them again
-    vectors = text_vectors(today.products, today.base.encoder, today.config, len(vocab.category), cache)
+    products = as_read(today.products, today.config.encoder)
+    vectors = text_vectors(products, today.base.encoder, today.config, len(vocab.category), cache)
     return item_features(today.products, vectors.texts, vocab, torch.zeros(len(today.products), 0, dtype=torch.long))
 
 
@@ -223,7 +226,9 @@ def _refreshed(today: _Refresh, features: ItemFeatures) -> tuple[dict[str, torch
     model = load_towers(weights, today.config.model)
     linear = linear_part(model, _recorded(today.base)["training"])
     popular = np.array([one.popularity > 0 for one in today.records])
-    weights["item.product.weight"] = product_rows(model, linear, today.known, popular, features, today.config.seed)
+    texts = texts_of(as_read(today.products, today.config.encoder))
+    neighbours = TextNeighbours(word_vectors(texts), today.config.seed)
+    weights["item.product.weight"] = product_rows(model, linear, today.known, popular, features, neighbours)
     return weights, load_towers(weights, today.config.model)
 
 

@@ -18,8 +18,10 @@ from trainer.data.repeats import Repeats
 from trainer.data.split import Cases, Split, sample
 from trainer.errors import DataError
 from trainer.evaluate import baselines, ranking
+from trainer.fit.content_trust import ContentTrust
 from trainer.fit.fitter import Fitter
 from trainer.fit.softmax.training import pick_device
+from trainer.fit.text_neighbours import TextNeighbours
 from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.terms import Terms, read_terms
 from trainer.model.towers import TwoTower, load_towers
@@ -65,8 +67,9 @@ class Run:
     """The data of one run, checked and with text vectors, its configuration and its workspace.
 
     `events`: the events that the validated and the tested model may see (those of `data`, the past of the `hidden` [N]
-    products removed); `split` refers to them. `repeats`: what settled the configuration's `auto` for seen products.
-    `served`: the version that CURRENT named at the start.
+    products removed); `split` refers to them. `repeats` and `trust`: what settled the configuration's `auto` for
+    seen products and for descriptions. `neighbours`: by the texts that the encoder reads. `served`: the version that
+    CURRENT named at the start.
     """
 
     config: Config
@@ -78,12 +81,14 @@ class Run:
     vocab: Vocab
     features: ItemFeatures
     titles: torch.Tensor | None
+    neighbours: TextNeighbours
     encoder_name: str
     encoder_digest: str
     events: Events
     split: Split
     hidden: Mask
     repeats: Repeats
+    trust: ContentTrust
     ties: UInt64
     served: str
 
@@ -116,7 +121,7 @@ def fitter_of(run: Run) -> Fitter:
     )
     features = ItemFeatures(*(column.to(device) for column in run.features))
     titles = None if run.titles is None else run.titles.to(device)
-    return Fitter(run.config, sizes, features, titles, run.schema, device, run.fingerprint)
+    return Fitter(run.config, sizes, features, titles, run.neighbours, run.schema, device, run.fingerprint)
 
 
 def load_model(run: Run, weights: Path) -> TwoTower:

@@ -16,7 +16,7 @@ from trainer.progress import track
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_atomically
 from twotower.graphs.text_encoder import TextEncoder
-from twotower.text.normalise import item_text
+from twotower.text.normalise import item_text, title_text
 
 # A part of the texts that is encoded, written or copied at a time.
 _CHUNK = 8192
@@ -29,7 +29,7 @@ def texts_of(products: Products) -> list[str]:
 
 def titles_of(products: Products) -> list[str]:
     """The title of every product, or its description if it has none: what a shopper would search for."""
-    return [title or item_text("", text) for title, text in zip(products.titles, products.descriptions, strict=True)]
+    return [title_text(title, text) for title, text in zip(products.titles, products.descriptions, strict=True)]
 
 
 def encode_cached(

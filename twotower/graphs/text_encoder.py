@@ -15,7 +15,7 @@ from twotower.artifact.layout import EncoderLayout
 from twotower.errors import CorruptArtifact
 from twotower.graphs.graph import VectorGraph
 from twotower.text.ngrams import Bag, NgramSpec, pad
-from twotower.text.normalise import Normaliser
+from twotower.text.normalise import Normaliser, item_text, title_text
 
 # tokens of one batch, padding included (texts x longest text): a transformer's activations then stay in the caches
 _BATCH_TOKENS = {"tokenizer": 512, "ngrams": 16_384}
@@ -48,8 +48,8 @@ class EncoderSpec(BaseModel):
     name: str
     dimension: int
     normaliser: dict[str, bool]
-    # how `item_text` joins title and description; another template would need another reader
-    template: Literal["{title} {description}"] = "{title} {description}"
+    # what is read of an item: `item_text` or, without the description, `title_text`
+    template: Literal["{title} {description}", "{title}"] = "{title} {description}"
     prompt: str = ""
     max_length: int
     ngrams: dict[str, int] | None = None
@@ -82,6 +82,11 @@ class TextEncoder:
         if spec.int8 is not None:
             encoder._check_arithmetic(spec.int8, layout.graph)
         return encoder
+
+    def text_of(self, title: str, description: str) -> str:
+        """The raw text of an item, as the encoder's template reads it."""
+        read = title_text if self.spec.template == "{title}" else item_text
+        return read(title, description)
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
         """Vectors [B, E] of raw texts, in their order."""

@@ -146,8 +146,13 @@ class Normaliser:
 
 
 def item_text(title: str, description: str) -> str:
-    """The text from which an item is encoded, before normalisation."""
+    """The text of an item whose description is read, before normalisation."""
     return f"{title} {description}".strip()
+
+
+def title_text(title: str, description: str) -> str:
+    """The text of an item whose description is not read: the title; the description only if there is no title."""
+    return title.strip() or description.strip()
 
 
 def searched_words(text: str) -> str:

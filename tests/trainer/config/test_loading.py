@@ -55,6 +55,10 @@ def test_a_setting_that_the_run_may_find_is_auto_or_a_boolean() -> None:
     assert load_config().evaluation.exclude_seen == "auto"
     assert load_config([], ["evaluation.exclude_seen=true"]).evaluation.exclude_seen is True
     assert load_config([], ["training.repeat_targets=false"]).training.repeat_targets is False
+    assert load_config().encoder.descriptions == "auto"
+    for given, found in (("auto", False), ("true", True), ("false", False)):
+        config = load_config([], [f"encoder.descriptions={given}"]).settle_descriptions(False)
+        assert config.encoder.reads_descriptions is found
     message = refused("evaluation.exclude_seen=maybe")
     assert message == "evaluation.exclude_seen='maybe': Value error, must be auto, true or false"
 

@@ -89,8 +89,8 @@ def test_leading_dimensions_are_those_of_a_narrower_placement() -> None:
     whole = item_vectors(DATA, products, 10, settings, 7)
     narrow = item_vectors(DATA, products, 6, settings, 7)
     trend = trends(DATA, products, 15)
-    found, _, _ = Placement(whole, trend, made.features, 7).narrow(6).fit(0.0)
-    wanted, _, _ = Placement(narrow, trend, made.features, 7).fit(0.0)
+    found, _, _ = Placement(whole, trend, made.features, made.neighbours).narrow(6).fit(0.0)
+    wanted, _, _ = Placement(narrow, trend, made.features, made.neighbours).fit(0.0)
     # to the signs of the directions
     np.testing.assert_allclose(found @ found.T, wanted @ wanted.T, atol=1e-3)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.trainer.fit.linear.test_placement import neighbours_of
 from trainer.config.loading import load_config
 from trainer.data.events import Events, tie_hash
 from trainer.data.split import Cases, leave_last_out
@@ -16,6 +18,7 @@ from trainer.fit import selection
 from trainer.fit.fitter import Fitter
 from trainer.fit.selection import KINDS, SelectedModel, best_kind, refit_model, select_model
 from trainer.fit.served_weights import fold_attributes, reset_untrained_rows, serve_linear, serve_softmax
+from trainer.fit.text_neighbours import NEIGHBOUR_RIDGE
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import CaseValues, Validation
 from trainer.model.inputs import ItemFeatures, Sizes
@@ -75,7 +78,7 @@ def fitter(*assignments: str) -> Fitter:
         zero[:, None][:, :0],
     )
     sizes = Sizes(TEXT, 0, 0, PRODUCTS, 0, 3)
-    return Fitter(config, sizes, features, None, SCHEMA, torch.device("cpu"), "print")
+    return Fitter(config, sizes, features, None, neighbours_of(features, 7), SCHEMA, torch.device("cpu"), "print")
 
 
 def validation(made: Fitter, events: Events = EVENTS, cases: Cases = SPLIT.validation) -> Validation:
@@ -163,17 +166,18 @@ def test_without_validation_buyers_the_softmax_is_trained_for_all_epochs(tmp_pat
     assert (chosen.kind, chosen.facts["candidates"], len(chosen.facts["curve"])) == ("softmax", {}, 2)
 
 
-def test_an_untrained_product_gets_half_of_its_text_neighbours_mean_row() -> None:
+def test_an_untrained_product_gets_half_of_its_text_neighbours_rows() -> None:
     made = fitter()
     trained = np.ones(PRODUCTS, bool)
     trained[[3, 17]] = False
     weights = made.new_model().state_dict()
     rows = weights["item.product.weight"].clone()
-    found = serve_softmax(weights, made.features, trained, seed=7)["item.product.weight"]
+    found = serve_softmax(weights, made.features, trained, made.neighbours)["item.product.weight"]
     text = made.features.text / made.features.text.norm(dim=1, keepdim=True)
     for new in (3, 17):
-        shares = torch.exp(8 * (text[trained] @ text[new] - 1))  # all 22 are among the thirty nearest
-        wanted = 0.5 * (shares / shares.sum()) @ rows[1:][trained]
+        # all 22 are among the thirty nearest
+        among = text[trained] @ text[trained].T + NEIGHBOUR_RIDGE * torch.eye(PRODUCTS - 2)
+        wanted = 0.5 * torch.linalg.solve(among, text[trained] @ text[new]) @ rows[1:][trained]
         torch.testing.assert_close(found[1 + new], wanted, atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(found[1:][trained], rows[1:][trained])
     torch.testing.assert_close(weights["item.product.weight"], rows)  # the given weights are left as they were
@@ -187,6 +191,7 @@ def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
     split = leave_last_out(events, "")
     made = fitter("training.start=softmax", "training.max_epochs=1")
     made.features.text[PRODUCTS - 1] = made.features.text[16]
+    made = replace(made, neighbours=neighbours_of(made.features, 7))
     data, measured = TrainingSet(events, split.train_stop), validation(made, events, split.validation)
     chosen = select_model(made, data, measured, tmp_path)
 
@@ -196,7 +201,7 @@ def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
         ranks = ranking.rank_targets(scorer, events, split.validation, measured.ties, True, lists=False)
         return float(ranking.case_metrics(ranks)["ndcg@10"].mean())
 
-    served = ndcg(serve_softmax(chosen.weights, made.features, data.trained_products(PRODUCTS), made.config.seed))
+    served = ndcg(serve_softmax(chosen.weights, made.features, data.trained_products(PRODUCTS), made.neighbours))
     assert chosen.facts["candidates"]["softmax"] == pytest.approx(served)
     # the new product placed by its text alone, as it was trained, gives another figure
     reset = reset_untrained_rows(chosen.weights, np.arange(PRODUCTS) < PRODUCTS - 1)

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import trainer.stages.refresh
+from item_service.encoder import Item, load
+from item_service.settings import ItemSettings
 from tests.helpers.fused import Parts, publish_fused
 from tests.helpers.small_shop import (
     PRODUCT_COLUMNS,
@@ -341,3 +343,22 @@ def test_a_refresh_does_not_undo_a_rollback_that_came_meanwhile(
     assert f"CURRENT names {good} by now, not {bad}: " in capsys.readouterr().err
     assert current(artifacts).name == good
     assert len(list_versions(layout)) == 3
+
+
+def test_what_is_read_of_a_product_is_the_same_in_training_refresh_and_service(tmp_path: Path) -> None:
+    artifacts = copy_artifacts(small_run("encoder.descriptions=false")[1], tmp_path / "artifacts")
+    trained, rows = current(artifacts), product_rows(61)
+    assert trained.manifest.configuration["encoder"]["descriptions"] is False
+    rows[60][2] = rows[10][2] = "وصف طويل لا يقول شيئا عن المنتج"
+    assert refresh(artifacts, rows) == 0
+    after = current(artifacts)
+    encoder = load(after, ItemSettings(artifacts=artifacts))
+    texts = np.load(after.layout.text_embeddings)
+    for number in (10, 60):
+        _, title, description, metadata = rows[number]
+        content = json.loads(metadata)
+        item = Item(title, description, content["brand"], content["category"], f"p{number}")
+        for given in (item, item._replace(description="")):
+            np.testing.assert_allclose(encoder.encode([given]).vectors[0], vectors(after)[f"p{number}"], atol=1e-4)
+            np.testing.assert_allclose(encoder.encode_texts([given]).vectors[0], texts[number], atol=1e-5)
+    np.testing.assert_allclose(vectors(after)["p10"], vectors(trained)["p10"], atol=1e-5)

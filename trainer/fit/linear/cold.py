@@ -12,12 +12,12 @@ from twotower.arrays import Float32
 class ColdStart(NamedTuple):
     """How cold products are predicted, tuned on held-out products.
 
-    `ridge` regularises the regression on the text, `sharpness` weighs text neighbours, `slope` corrects trends that the
-    prediction makes too small, and `variance` is that of the true trends about the corrected ones.
+    `ridge` regularises the regression on the text and `neighbour_ridge` that on the text neighbours. `slope` corrects
+    trends that the prediction makes too small; `variance` is that of the true trends about the corrected ones.
     """
 
     ridge: float
-    sharpness: float
+    neighbour_ridge: float
     slope: float
     variance: float
 

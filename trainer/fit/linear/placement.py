@@ -20,14 +20,15 @@ from torch import Tensor
 from trainer.fit.linear.cold import ColdStart
 from trainer.fit.linear.trend import BIASES, tilts
 from trainer.fit.normalise import normalise_rows
-from trainer.fit.text_neighbours import text_neighbour_weights
+from trainer.fit.text_neighbours import TextNeighbours
 from trainer.model.inputs import ItemFeatures
 from twotower.arrays import Float32, Int64, Mask
 
-# ridges and sharpnesses to try on held-out products, and rounds of backfitting
-_RIDGES, _SHARPNESSES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (0.0, 4.0, 8.0, 16.0), 3
-# a table's row is shrunk as if this many more products without a residual had it
-_SHRINKAGE = 3.0
+# ridges of the text's regression and of the neighbours' to try on held-out products, and rounds of backfitting
+_RIDGES, _NEIGHBOUR_RIDGES, _BACKFITS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0), (0.1, 0.3, 1.0, 3.0, 10.0), 3
+# a table's row is shrunk as if this many more products without a residual had it; and how far a table can be shrunk
+# that says little, such as a brand that is the seller's name
+_SHRINKAGE, _SHRINKAGES = 3.0, (10.0, 30.0, 100.0, 1e6)
 # target of the text regression: 0.8 x category mean + 0.2 x product vector; and its ridge
 _CATEGORY_WEIGHT, _ALIGNED_RIDGE = 0.8, 3.0
 # share and maximum of the held-out products, and the largest correction of their trends: a few products may suggest any
@@ -58,6 +59,23 @@ class ColdPrediction(NamedTuple):
     trend: Float32
 
 
+class _HeldOut(NamedTuple):
+    """Products [A] that trials predict from the `fitted` [N]; the weights [A, N] of neighbours for each ridge."""
+
+    products: Int64
+    fitted: Mask
+    neighbours: dict[float, Any]
+
+
+class _Trial(NamedTuple):
+    """Predicted vectors and trends [A, D + 1] of held-out products, and the mean cosine to the true vectors."""
+
+    ridge: float
+    neighbour_ridge: float
+    cosine: float
+    predicted: Float32
+
+
 class Placement:
     """Item vectors [N, D] of length 1 (zero rows: cold products) and trends [N], with their regression on content.
 
@@ -65,17 +83,23 @@ class Placement:
     """
 
     def __init__(
-        self, vectors: Float32, trend: Float32, features: ItemFeatures, seed: int, titles: Tensor | None = None
+        self,
+        vectors: Float32,
+        trend: Float32,
+        features: ItemFeatures,
+        neighbours: TextNeighbours,
+        titles: Tensor | None = None,
     ) -> None:
         self.known = np.linalg.norm(vectors, axis=1) > 0
         self._whole = np.column_stack((vectors, trend)).astype(np.float32, copy=False)  # [N, D + 1]
-        self._seed, self._features, self._titles = seed, features, titles
+        self._neighbours, self._features, self._titles = neighbours, features, titles
         self._text = normalise_rows(features.text.cpu().numpy())
         self._bags = {
             "brand": _bag(features.brand.cpu().numpy()[:, None]),
             "category": _bag(features.category.cpu().numpy()[:, None]),
             "attribute": _bag(features.attributes.cpu().numpy()),
         }
+        self._shrinkages = dict.fromkeys(self._bags, _SHRINKAGE)
         self.cold_start = self._tune_cold_start()
         self._fits: dict[float, LinearFit] = {}
         self._cold: ColdPrediction | None = None
@@ -88,7 +112,7 @@ class Placement:
     def narrow(self, dimension: int) -> Placement:
         """The same products in the leading `dimension` numbers of their vectors, which carry most."""
         vectors, trend = normalise_rows(self._whole[:, :dimension]), self._whole[:, -1]
-        return Placement(vectors, trend, self._features, self._seed, self._titles)
+        return Placement(vectors, trend, self._features, self._neighbours, self._titles)
 
     def fit(self, trend_weight: float) -> LinearFit:
         """Tilts the vectors by the weighted trend and regresses them on content; the result is kept."""
@@ -109,34 +133,62 @@ class Placement:
         if self._cold is None:
             content, _ = self._backfit(self._whole, self.known, self.cold_start.ridge)
             cold, known = np.flatnonzero(~self.known), np.flatnonzero(self.known)
-            weights = text_neighbour_weights(self._text, cold, known, [self.cold_start.sharpness], self._seed)[0]
+            weights = self._neighbours.weights(cold, known, self.cold_start.neighbour_ridge)
             predicted = content[cold] + self._mean_residuals(weights, content)
             trend = self.cold_start.correct_trend(predicted[:, -1])
             self._cold = ColdPrediction(normalise_rows(predicted[:, :-1]), trend)
         return self._cold
 
     def _tune_cold_start(self) -> ColdStart:
-        """Chooses ridge and sharpness by the mean cosine of predicted to true vectors of held-out products."""
-        draw = np.random.default_rng(self._seed)
+        """Chooses the ridges, and how far each table is trusted, by the mean cosine of held-out products' predicted
+        vectors to the true ones.
+        """
+        draw = np.random.default_rng(self._neighbours.seed)
         held_out = np.flatnonzero(self.known & (draw.random(len(self.known)) < _HELD_OUT))
         fitted = self.known.copy()
         fitted[held_out] = False
-        best, best_cosine = ColdStart(_RIDGES[-1], 0.0, 0.0, 0.0), -np.inf
         if not len(held_out) or not fitted.any():
-            return best
+            return ColdStart(_RIDGES[-1], _NEIGHBOUR_RIDGES[-1], 0.0, 0.0)
         if len(held_out) > _MAX_HELD_OUT:
             held_out = draw.choice(held_out, _MAX_HELD_OUT, replace=False)
-        vectors, trend = self._whole[held_out, :-1], self._whole[held_out, -1]
-        neighbours = text_neighbour_weights(self._text, held_out, np.flatnonzero(fitted), _SHARPNESSES, self._seed)
-        for ridge in _RIDGES:
-            content, _ = self._backfit(self._whole, fitted, ridge)
-            for sharpness, weights in zip(_SHARPNESSES, neighbours, strict=True):
-                predicted = content[held_out] + self._mean_residuals(weights, content)
-                cosine = float((normalise_rows(predicted[:, :-1]) * vectors).sum(axis=1).mean())
-                if cosine > best_cosine:
-                    best_cosine = cosine
-                    best = ColdStart(ridge, sharpness, *_trend_correction(predicted[:, -1], trend))
-        return best
+        references = np.flatnonzero(fitted)
+        neighbours = {one: self._neighbours.weights(held_out, references, one) for one in _NEIGHBOUR_RIDGES}
+        test = _HeldOut(held_out, fitted, neighbours)
+        best = self._tune_ridges(test)
+        if self._tune_tables(test, best):
+            best = self._tune_ridges(test)
+        trend = _trend_correction(best.predicted[:, -1], self._whole[held_out, -1])
+        return ColdStart(best.ridge, best.neighbour_ridge, *trend)
+
+    def _tune_ridges(self, test: _HeldOut) -> _Trial:
+        """The best trial over all pairs of ridges."""
+        trials = (
+            self._try_placing(test, content, ridge, one)
+            for ridge in _RIDGES
+            for content in [self._backfit(self._whole, test.fitted, ridge)[0]]
+            for one in _NEIGHBOUR_RIDGES
+        )
+        return max(trials, key=lambda trial: trial.cosine)
+
+    def _tune_tables(self, test: _HeldOut, best: _Trial) -> bool:
+        """Shrinks brands, categories or attributes more, one after another, where that is better than `best`."""
+        found = best.cosine
+        for name, bag in self._bags.items():
+            for shrinkage in _SHRINKAGES if bag.nnz else ():
+                before, self._shrinkages[name] = self._shrinkages[name], shrinkage
+                content, _ = self._backfit(self._whole, test.fitted, best.ridge)
+                cosine = self._try_placing(test, content, best.ridge, best.neighbour_ridge).cosine
+                if cosine > found:
+                    found = cosine
+                else:
+                    self._shrinkages[name] = before
+        return found > best.cosine
+
+    def _try_placing(self, test: _HeldOut, content: Float32, ridge: float, neighbour_ridge: float) -> _Trial:
+        weights = test.neighbours[neighbour_ridge]
+        predicted = content[test.products] + self._mean_residuals(weights, content)
+        cosines = (normalise_rows(predicted[:, :-1]) * self._whole[test.products, :-1]).sum(axis=1)
+        return _Trial(ridge, neighbour_ridge, float(cosines.mean()), predicted)
 
     def _mean_residuals(self, weights: Any, content: Float32) -> Float32:
         """Weighted means [A, D + 1] over neighbours (`weights` [A, N]) of what content [N, D + 1] leaves open."""
@@ -161,7 +213,7 @@ class Placement:
         content = self._text @ tables["text"]
         for name, bag in bags.items():
             residual = vectors[self.known] - content[self.known]
-            tables[name] = np.asarray((bag.T @ residual) / (counts[name] + _SHRINKAGE)[:, None], np.float32)
+            tables[name] = np.asarray((bag.T @ residual) / (counts[name] + self._shrinkages[name])[:, None], np.float32)
             content += self._bags[name] @ tables[name]
         return content, ContentTables(**tables)
 
@@ -181,7 +233,7 @@ class Placement:
             for name, bag in bags.items():
                 if name in part:
                     residual += part[name]
-                weight = np.asarray(bag.sum(axis=0)).ravel() + _SHRINKAGE
+                weight = np.asarray(bag.sum(axis=0)).ravel() + self._shrinkages[name]
                 tables[name] = np.asarray((bag.T @ residual) / weight[:, None], np.float32)
                 part[name] = np.asarray(bag @ tables[name], np.float32)
                 residual -= part[name]
