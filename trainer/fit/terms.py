@@ -20,7 +20,7 @@ from trainer.data.split import Cases
 from trainer.data.transitions import TransitionSettings, transition_matrix
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import CaseValues, gains, keeps_recall, mean
-from trainer.model.terms import TermChoice, Terms
+from trainer.model.terms import TermChoice, Terms, expect_of_new
 from twotower.arrays import Float32
 from twotower.artifact.manifest import Fusion
 
@@ -73,6 +73,8 @@ class TermFitter:
         """The terms of a choice; a table without entries and a prior without events are left out."""
         table = self._table(choice.table, choice.half_life_days, choice.decay) if choice.table_weight else None
         prior = self._prior(choice.prior) if choice.prior_weight else None
+        if prior is not None and choice.vector_weight:
+            prior = expect_of_new(prior)
         return Terms(
             Fusion(
                 vector_weight=choice.vector_weight,

@@ -65,7 +65,7 @@ class Terms:
     def moved(self, known: Int64) -> Terms:
         """The terms of another catalogue [M]; `known` [M] is a product's row in this one, -1 if it is new.
 
-        Products that are gone follow none and are followed by none; new ones have neither neighbours nor a prior.
+        Products that are gone follow none and are followed by none; new ones have no neighbours.
         """
         neighbours = prior = None
         kept = np.flatnonzero(known >= 0)
@@ -76,7 +76,18 @@ class Terms:
         if self.prior is not None:
             prior = np.zeros(len(known), np.float32)
             prior[kept] = self.prior[known[kept]]
+            prior = expect_of_new(prior) if self.fusion.vector_weight else prior
         return Terms(self.fusion, neighbours, prior)
+
+
+def expect_of_new(prior: Float32) -> Float32:
+    """The prior [N] where products without events have the mean of the others.
+
+    With nothing, a product that is new could not be found beside those that sell, however near its vector is. Where
+    the prior stands without vectors, nothing speaks for a new product.
+    """
+    sold = prior > 0
+    return np.where(sold, prior, prior[sold].mean()).astype(np.float32) if sold.any() else prior
 
 
 def read_terms(files: VersionLayout, fusion: Fusion) -> Terms:

@@ -12,7 +12,7 @@ from trainer.data.split import Cases
 from trainer.evaluate.ranking import fused_scorer
 from trainer.fit.terms import TermFitter, TermSearch
 from trainer.fit.validation import CaseValues, gains
-from trainer.model.terms import NO_TERMS, TermChoice, Terms
+from trainer.model.terms import NO_TERMS, TermChoice, Terms, expect_of_new
 from twotower.artifact.manifest import Fusion
 
 CONFIG = fitter("neighbours.weights=[0.1, 1.0]", "neighbours.history_decays=[0.5, 0.2]", "prior.weights=[0.1]").config
@@ -39,6 +39,17 @@ def test_a_prior_is_the_root_of_the_popularity_as_a_share_of_the_highest() -> No
     counts = taken.sum(axis=0)
     assert prior is not None
     np.testing.assert_allclose(prior, np.sqrt(counts / counts.max()), rtol=1e-6)
+
+
+def test_a_product_without_events_has_the_mean_prior_beside_vectors_and_none_without() -> None:
+    prior = np.array([0.0, 1.0, 0.2, 0.0], np.float32)
+    np.testing.assert_allclose(expect_of_new(prior), [0.6, 1.0, 0.2, 0.6], rtol=1e-6)
+    assert expect_of_new(np.zeros(2, np.float32)).tolist() == [0, 0]
+    beside, alone = (Terms(Fusion(vector_weight=weight, prior_weight=0.1), None, prior) for weight in (1.0, 0.0))
+    # of today's products the second is new, and the third was there before
+    known = np.array([1, -1, 2])
+    moved = beside.moved(known).prior, alone.moved(known).prior
+    np.testing.assert_allclose(moved, [[1.0, 0.6, 0.2], [1.0, 0.0, 0.2]], rtol=1e-6)
 
 
 def test_a_score_is_the_weighted_sum_of_vectors_neighbours_and_prior() -> None:
