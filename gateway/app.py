@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
+from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
@@ -35,9 +36,12 @@ _DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and 
 
 
 def create_app(settings: GatewaySettings) -> Edge:
-    """The ASGI application of the gateway. Nothing is connected before its lifespan starts."""
-    routes = Routes(settings)
-    table = routes.table()
+    """The ASGI application of the gateway. Nothing is connected before its lifespan starts.
+
+    Raises SettingsError if the keys file cannot be used, or if the gateway would be open to other machines.
+    """
+    guard = Guard(settings)
+    table = Routes(settings, guard).table()
     access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
@@ -45,6 +49,7 @@ def create_app(settings: GatewaySettings) -> Edge:
         async with AsyncExitStack() as stack:
             if access is not None:
                 stack.callback(access.flush)
+            await stack.enter_async_context(guard.following())
             live = connect(settings, stack)
             telemetry.freeze_loaded_objects()
             yield {"live": live}

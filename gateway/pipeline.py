@@ -11,7 +11,7 @@ from gateway.clients.deadline import Deadline
 from gateway.clients.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
 from gateway.history.codec import Addition
 from gateway.history.store import HistoryStore
-from gateway.schemas.requests import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
+from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -104,16 +104,17 @@ class Pipeline:
         async def attempt(version: str) -> ProductList:
             encoded, reason = await self._encode(query, known, version, deadline)
             if encoded is None:
-                hits = await self.retrieval.popular(_query(query, seen), version, deadline)
-                if query.diversity:
-                    reason = [*reason, "diversity has no effect on popular products"]
-                return await self._list(query, hits, "popular", reason, deadline)
+                return await self._popular(query, seen, reason, version, deadline)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
             hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
             return await self._list(query, hits, "model", reason, deadline)
 
         return await on_one_version(attempt)
+
+    async def popular(self, query: PopularQuery, deadline: Deadline) -> ProductList:
+        """The most popular products."""
+        return await on_one_version(lambda version: self._popular(query, set(), [], version, deadline))
 
     async def similar(self, query: SimilarQuery, deadline: Deadline) -> ProductList:
         """The products nearest to a product, or those that buyers take after it; never itself.
@@ -175,6 +176,14 @@ class Pipeline:
         if query.fallback == "none":
             raise failure or NotFound(f"buyer {query.buyer_id!r} has no known history", field="buyer_id")
         return None, warnings
+
+    async def _popular(
+        self, query: ListQuery, seen: set[str], warnings: list[str], version: str, deadline: Deadline
+    ) -> ProductList:
+        hits = await self.retrieval.popular(_query(query, seen), version, deadline)
+        if query.diversity:
+            warnings = [*warnings, "diversity has no effect on popular products"]
+        return await self._list(query, hits, "popular", warnings, deadline)
 
     async def _list(
         self, query: ListQuery, hits: Hits, source: Source, warnings: list[str], deadline: Deadline
