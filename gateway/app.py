@@ -57,7 +57,9 @@ def create_app(settings: GatewaySettings) -> Edge:
     # FastAPIOffline serves the files of /docs itself: a shop's network may block CDNs
     app = FastAPIOffline(title="Two-tower gateway", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     for spec in table:
-        app.add_route(spec.path, spec.handler, methods=[spec.method], include_in_schema=False)
+        # an id in a path may hold a slash
+        path = spec.path.replace("}", ":path}")
+        app.add_route(path, spec.handler, methods=[spec.method], include_in_schema=False)
     described = openapi.document(table, app.title, app.version, _DESCRIPTION)
     app.openapi = lambda: described  # type: ignore[method-assign]
     app.add_exception_handler(TwoTowerError, on_error)
@@ -122,4 +124,6 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
             "redis", redis.ping, "interactions are not stored, or /retrieve answers with popular products, or both"
         ),
     ]
-    return Live(Pipeline(history, items, buyers, products, settings.history_size), dependencies)
+    return Live(
+        Pipeline(history, items, buyers, products, settings.history_size, settings.forgotten_file), dependencies
+    )

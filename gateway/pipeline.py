@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from gateway import metrics
@@ -15,15 +18,19 @@ from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, Sea
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
+    NotConfigured,
     NotFound,
     TwoTowerError,
     Unavailable,
     VersionNotHeld,
 )
 from twotower.events import Interaction
+from twotower.forgotten import forget_buyer
 from twotower.history import latest
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
+
+log = logging.getLogger(__name__)
 
 # a history or a buyer's vector may take this share of the time left: the popular products need the rest
 _FIRST_SHARE = 0.5
@@ -66,6 +73,7 @@ class Pipeline:
     buyers: BuyerClient
     retrieval: RetrievalClient
     history_size: int
+    forgotten_file: Path | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -95,6 +103,21 @@ class Pipeline:
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
         """Stores interactions, all or none. Raises Unavailable if Redis is down: then none was stored."""
         return await self.history.add(additions, deadline)
+
+    async def forget(self, buyer_id: str) -> bool:
+        """Puts the buyer on the list of forgotten ones, then removes the history. Returns whether there was one.
+
+        Raises Unavailable if either fails; the caller may ask again. Raises NotConfigured if there is no list: a
+        removal that the next loading of histories undoes is none.
+        """
+        if self.forgotten_file is None:
+            raise NotConfigured("this gateway keeps no list of forgotten buyers: set TWOTOWER_GATEWAY_FORGOTTEN_FILE")
+        try:
+            await asyncio.to_thread(forget_buyer, self.forgotten_file, buyer_id)
+        except OSError as error:
+            log.error("the list of forgotten buyers cannot be written: %s", error)
+            raise Unavailable("the list of forgotten buyers cannot be written") from None
+        return bool(await self.history.redis.remove([buyer_id]))
 
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
         """The best products for a buyer's stored history, or the popular ones if no history can be used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -65,6 +66,11 @@ def _operation(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]
         operation["security"] = _security(route)
     if route.query:
         operation["parameters"] = _parameters(route.query)
+    if in_path := re.findall("{(.*?)}", route.path):
+        operation["operationId"] = f"{route.method.lower()}_{'_'.join(in_path)}"
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path
+        ]
     if route.bodies:
         bodies = [schema_of[model] for model in route.bodies]
         schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
@@ -92,19 +98,20 @@ def _responses(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]
     answer: dict[str, Any] = {"description": "the answer"}
     if route.answer:
         answer["content"] = {"application/json": {"schema": schema_of[route.answer]}}
-    # a route without parameters refuses nothing and asks no service
-    if not route.query and not route.bodies:
-        return {"200": answer}
     content = {"application/problem+json": {"schema": schema_of[Problem]}}
     problems: dict[str, Any] = {
         status: {"description": description, "content": content}
         for status, description in _PROBLEMS.items()
-        if route.scope is not None or status not in _KEYED
+        if (route.scope is not None if status in _KEYED else _takes_input(route))
     }
-    if "429" in problems:
-        problems["429"]["headers"] = _RETRY_AFTER
-    problems["503"]["headers"] = _RETRY_AFTER
+    for status in {"429", "503"} & problems.keys():
+        problems[status]["headers"] = _RETRY_AFTER
     return {"200": answer, **problems}
+
+
+def _takes_input(route: RouteSpec) -> bool:
+    """Whether a caller sends anything: a route without parameters refuses nothing and asks no service."""
+    return bool(route.query or route.bodies or "{" in route.path)
 
 
 def _parameters(query: type[BaseModel]) -> list[dict[str, Any]]:

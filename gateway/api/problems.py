@@ -12,6 +12,7 @@ from gateway.schemas import parsing
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
+    NotConfigured,
     NotFound,
     Overloaded,
     TwoTowerError,
@@ -35,6 +36,7 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
     (Overloaded, 503, "Overloaded"),
     (VersionNotHeld, 503, "No common model version"),
     (Unavailable, 503, "Unavailable"),
+    (NotConfigured, 501, "Not configured"),
     (DeadlineExceeded, 504, "Deadline exceeded"),
     (TwoTowerError, 500, "Internal error"),
 ]

@@ -32,10 +32,10 @@ from gateway.health import Dependency
 from gateway.history.codec import Addition
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
-from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
+from gateway.schemas.answers import EncodeBuyerAnswer, ForgottenAnswer, InteractionsAnswer, ListAnswer
 from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
-from twotower.events import EventSchema, Interaction
+from twotower.events import EventSchema, Interaction, check_id
 from twotower.pb import retrieval_pb2
 from twotower.serving import telemetry, wire
 
@@ -119,6 +119,14 @@ class Routes:
                 scope="write",
                 public="buyer",
             ),
+            RouteSpec(
+                "DELETE",
+                "/buyers/{buyer_id}",
+                self.forget,
+                "Removes a buyer's history, and keeps it from coming back",
+                ForgottenAnswer,
+                scope="admin",
+            ),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
@@ -173,6 +181,11 @@ class Routes:
                 check_buyer(request, addition.buyer_id)
             stored = await _live(request).pipeline.add(additions, given.deadline)
         return _json({"stored": stored, "request_id": telemetry.request_id.get()})
+
+    async def forget(self, request: Request) -> Response:
+        buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
+        removed = await _live(request).pipeline.forget(buyer_id)
+        return _json({"removed": removed, "request_id": telemetry.request_id.get()})
 
     async def healthz(self, request: Request) -> Response:
         return _json({"status": "alive"})

@@ -69,7 +69,7 @@ class Guard:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follows the keys file and keeps the limiter's connections, while the gateway serves."""
-        if self.is_open:
+        if self.is_open and not is_loopback(self._settings.published_host or self._settings.host):
             log.warning("no keys: everyone who reaches this gateway may read and write every history")
         if self._file is None:
             yield
