@@ -172,7 +172,7 @@ class TermSearch:
     def beside_vectors(self, *, has_trend: bool = False) -> ChosenTerms:
         """The terms to add to the cosines; none that gains no more than one standard error.
 
-        Vectors that hold a trend of popularity get no prior: it would count the same thing twice, and hide new products.
+        Vectors that hold a trend of popularity get no prior: it would count the same thing twice and hide new products.
         """
         # the own products first: without them, a heavy table would hide products that buyers come back to
         options = [self._with_own(self._best([_NONE]))]
