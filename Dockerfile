@@ -37,7 +37,9 @@ FROM ${PYTHON_IMAGE} AS runtime
 # a new volume that is mounted here takes the owner of this folder
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app \
- && install -d -o app -g app /artifacts
+ && install -d -o app -g app /artifacts \
+ # what only the gateway and the trainer may read: services do not mount it
+ && install -d -o app -g app -m 700 /artifacts/private
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
 USER 10001:10001
@@ -71,9 +73,13 @@ CMD ["python", "-m", "retrieval_service"]
 FROM online AS gateway
 COPY --from=gateway-libraries /opt/venv /opt/venv
 COPY gateway gateway
+USER root
+RUN install -d -o app -g app -m 700 /keys
+USER 10001:10001
 ENV TWOTOWER_GATEWAY_HOST=0.0.0.0 TWOTOWER_GATEWAY_PORT=8000
 EXPOSE 8000
-CMD ["python", "-m", "gateway"]
+# `docker compose run --rm gateway keys add` makes a key
+ENTRYPOINT ["python", "-m", "gateway"]
 
 FROM runtime AS trainer
 COPY --from=trainer-libraries /opt/venv /opt/venv

@@ -56,6 +56,7 @@ def children(settings: DemoSettings) -> list[Child]:
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
+        "TWOTOWER_GATEWAY_FORGOTTEN_FILE": str(settings.artifacts.resolve() / "private" / "forgotten.txt"),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
     }
     processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))

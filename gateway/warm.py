@@ -22,6 +22,7 @@ from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound, SettingsError, TwoTowerError
 from twotower.events import check_id
+from twotower.forgotten import ForgottenBuyers
 from twotower.history import read_recent
 from twotower.serving.settings import read_settings
 
@@ -75,18 +76,27 @@ def find_version(layout: Layout, name: str | None) -> Version:
 
 
 async def warm(settings: GatewaySettings, version: Version) -> Warmed:
-    """Merges the version's interactions into Redis and keeps newer ones there. Raises Unavailable if Redis fails."""
+    """Merges the version's interactions into Redis and keeps newer ones there; skips forgotten buyers.
+
+    Raises Unavailable if Redis fails, and CorruptArtifact if the list of forgotten buyers cannot be read.
+    """
+    forgotten = ForgottenBuyers.read(settings.forgotten_file or version.layout.artifacts.forgotten)
     pipelines = connect_redis(settings)
     breaker = Breaker("Redis", settings.redis_retry_seconds)
     history = RedisHistory(pipelines, settings.history_size, settings.history_ttl_days, breaker)
     buyers = interactions = 0
     try:
-        for batch in _batches(read_additions(version.layout.recent), _BATCH_BUYERS):
+        additions = (one for one in read_additions(version.layout.recent) if one.buyer_id not in forgotten)
+        for batch in _batches(additions, _BATCH_BUYERS):
             for count in await history.add(batch):
                 if isinstance(count, Exception):
                     raise count
                 buyers += 1
                 interactions += count
+            # a buyer who is forgotten while this runs must not come back by it
+            forgotten.refresh()
+            if late := [one.buyer_id for one in batch if one.buyer_id in forgotten]:
+                await history.remove(late)
     finally:
         await history.close()
     return Warmed(version.name, buyers, interactions)

@@ -86,6 +86,15 @@ class RedisHistory:
                 results.append(count_kept(interactions, oldest) if removed else len(interactions))
         return results
 
+    async def remove(self, buyer_ids: Sequence[str]) -> int:
+        """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
+        replies = await self._guarded(lambda: self._pipelines.run([("UNLINK", key_of(one)) for one in buyer_ids]))
+        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if failed is not None:
+            log.error("Redis refused to remove a history: %s", failed)
+            raise Unavailable("Redis refused to remove a history")
+        return sum(replies)
+
     async def ping(self) -> None:
         """Writes and reads a key of its own, also while the breaker is open, which a success closes.
 

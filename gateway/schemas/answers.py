@@ -58,6 +58,13 @@ class InteractionsAnswer(Strict):
     request_id: str
 
 
+class ForgottenAnswer(Strict):
+    """`removed`: whether there was a history to remove."""
+
+    removed: bool
+    request_id: str
+
+
 class FieldProblem(Strict):
     """One refused field."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,7 @@ class Version:
     def check(self, *paths: Path) -> None:
         """Hashes files that are about to be opened. Raises CorruptArtifact if one does not match the manifest."""
         for path in paths:
-            shared = path.parent == self.encoder.root
-            entries = self.manifest.encoder_files if shared else self.manifest.files
-            entry = entries.get(path.name)
+            entry = self._entries_of(path.parent).get(path.name)
             if entry is None:
                 raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
             actual = describe(path)
@@ -53,6 +52,11 @@ class Version:
                 raise CorruptArtifact(f"{path} has {actual.size} bytes, its manifest says {entry.size}")
             if actual.sha256 != entry.sha256:
                 raise CorruptArtifact(f"{path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
+
+    def _entries_of(self, folder: Path) -> Mapping[str, FileEntry]:
+        if folder == self.encoder.root:
+            return self.manifest.encoder_files
+        return self.manifest.private_files if folder == self.layout.private else self.manifest.files
 
 
 def describe(path: Path) -> FileEntry:
@@ -95,6 +99,7 @@ def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Versio
 
 
 def verify(version: Version) -> None:
-    """Hashes every file that the manifest lists."""
+    """Hashes every file that the manifest lists. Only the trainer and the gateway's `warm` reach the private ones."""
     version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.layout.private / name for name in version.manifest.private_files))
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
