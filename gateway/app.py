@@ -51,6 +51,7 @@ def create_app(settings: GatewaySettings) -> Edge:
                 stack.callback(access.flush)
             await stack.enter_async_context(guard.following())
             live = connect(settings, stack)
+            await stack.enter_async_context(live.pipeline.history.mark.following())
             telemetry.freeze_loaded_objects()
             yield {"live": live}
 
@@ -121,7 +122,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         ),
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
         Dependency(
-            "redis", redis.ping, "interactions are not stored, or /retrieve answers with popular products, or both"
+            "redis",
+            history.mark.check,
+            "interactions are not stored, or /retrieve answers with popular products, or both",
         ),
     ]
     return Live(

@@ -185,6 +185,8 @@ class Pipeline:
         """
         failure: TwoTowerError | None = known.failure
         warnings = [f"the buyer's history cannot be read: {failure}"] if failure else []
+        if not known.history and self.history.mark.is_lost:
+            warnings.append("the histories of buyers were lost, and are not loaded again yet")
         if known.history:
             try:
                 return await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE)), []

@@ -1,4 +1,7 @@
-"""`python -m gateway.warm`: copies each buyer's newest interactions from a model version into Redis."""
+"""`python -m gateway.warm`: copies each buyer's newest interactions from a model version into Redis.
+
+With `--watch` it goes on and loads them again whenever Redis has lost them, and those of each new version.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import argparse
 import asyncio
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -28,6 +33,8 @@ from twotower.serving.settings import read_settings
 
 # buyers per transaction; Redis serves nobody else while it runs one
 _BATCH_BUYERS = 100
+# between two looks, and how long a loader that has died keeps others from loading
+_WATCH_SECONDS, _LEASE_SECONDS = 0.5, 30
 
 
 class Warmed(NamedTuple):
@@ -44,19 +51,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--artifacts", type=Path, default=os.environ.get("TWOTOWER_ARTIFACTS", "artifacts"))
     parser.add_argument("--redis", metavar="URL", help="default: TWOTOWER_GATEWAY_REDIS_URL, else the local Redis")
     parser.add_argument("--version", metavar="NAME", help="default: the version that CURRENT names")
+    parser.add_argument("--replace", action="store_true", help="drop what Redis has of the version's buyers first")
+    parser.add_argument("--watch", action="store_true", help="load whenever Redis has lost the histories")
     options = parser.parse_args(arguments)
     try:
-        settings = _read_settings(options.redis)
-        version = find_version(Layout(Path(options.artifacts)), options.version)
-        warmed = asyncio.run(warm(settings, version))
+        settings, layout = _read_settings(options.redis), Layout(Path(options.artifacts))
+        if options.watch:
+            asyncio.run(_watch(settings, layout))
+            return 0
+        warmed = asyncio.run(warm(settings, find_version(layout, options.version), replace=options.replace))
     except (NotFound, SettingsError) as error:
         return _print_problem(error, 2)
     except CorruptArtifact as error:
         return _print_problem(error, 3)
     except TwoTowerError as error:
         return _print_problem(f"{error} (tried {_without_password(settings.redis_url)})", 1)
-    print(f"warmed {warmed.buyers} buyers with {warmed.interactions} interactions of version {warmed.version}")
+    print(_describe(warmed))
     return 0
+
+
+async def _watch(settings: GatewaySettings, layout: Layout) -> None:
+    """Loads histories whenever Redis has lost them or another version is served, until SIGTERM or SIGINT."""
+    problem, stop = "", asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    while not stop.is_set():
+        try:
+            version = find_version(layout, None)
+            if await _is_due(settings, version):
+                print(_describe(await warm(settings, version)), flush=True)
+            problem = ""
+        except TwoTowerError as error:
+            # Redis or the version comes back: what lasts is said once
+            if str(error) != problem:
+                _print_problem(error, 1)
+            problem = str(error)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
+
+
+async def _is_due(settings: GatewaySettings, version: Version) -> bool:
+    history = _open_history(settings)
+    try:
+        return await history.loaded_version() != version.name and await history.may_load(_LEASE_SECONDS)
+    finally:
+        await history.close()
+
+
+def _describe(warmed: Warmed) -> str:
+    return f"warmed {warmed.buyers} buyers with {warmed.interactions} interactions of version {warmed.version}"
+
+
+def _open_history(settings: GatewaySettings) -> RedisHistory:
+    breaker = Breaker("Redis", settings.redis_retry_seconds)
+    return RedisHistory(connect_redis(settings), settings.history_size, settings.history_ttl_days, breaker)
 
 
 def find_version(layout: Layout, name: str | None) -> Version:
@@ -75,19 +123,21 @@ def find_version(layout: Layout, name: str | None) -> Version:
     return version
 
 
-async def warm(settings: GatewaySettings, version: Version) -> Warmed:
+async def warm(settings: GatewaySettings, version: Version, *, replace: bool = False) -> Warmed:
     """Merges the version's interactions into Redis and keeps newer ones there; skips forgotten buyers.
+
+    With `replace`, what Redis has of the version's buyers is dropped first.
 
     Raises Unavailable if Redis fails, and CorruptArtifact if the list of forgotten buyers cannot be read.
     """
     forgotten = ForgottenBuyers.read(settings.forgotten_file or version.layout.artifacts.forgotten)
-    pipelines = connect_redis(settings)
-    breaker = Breaker("Redis", settings.redis_retry_seconds)
-    history = RedisHistory(pipelines, settings.history_size, settings.history_ttl_days, breaker)
+    history = _open_history(settings)
     buyers = interactions = 0
     try:
         additions = (one for one in read_additions(version.layout.recent) if one.buyer_id not in forgotten)
         for batch in _batches(additions, _BATCH_BUYERS):
+            if replace:
+                await history.remove([one.buyer_id for one in batch])
             for count in await history.add(batch):
                 if isinstance(count, Exception):
                     raise count
@@ -97,6 +147,7 @@ async def warm(settings: GatewaySettings, version: Version) -> Warmed:
             forgotten.refresh()
             if late := [one.buyer_id for one in batch if one.buyer_id in forgotten]:
                 await history.remove(late)
+        await history.mark_loaded(version.name)
     finally:
         await history.close()
     return Warmed(version.name, buyers, interactions)

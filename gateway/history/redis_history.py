@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import metrics
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 # the key that `ping` writes; no buyer's key, because ids hold no control characters
 _PROBE = f"{KEY_PREFIX}\0ready"
 _PROBE_SECONDS = 60
+# says from which version histories were loaded, and which process is loading some
+_LOADED, _LOADING = f"{KEY_PREFIX}\0loaded", f"{KEY_PREFIX}\0loading"
 
 Answer = TypeVar("Answer")
 
@@ -88,12 +90,29 @@ class RedisHistory:
 
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
-        replies = await self._guarded(lambda: self._pipelines.run([("UNLINK", key_of(one)) for one in buyer_ids]))
+        return sum(await self._ask([("UNLINK", key_of(one)) for one in buyer_ids]))
+
+    async def loaded_version(self) -> str:
+        """The version whose histories were loaded last; "" if Redis has none, because it is new or was emptied."""
+        (value,) = await self._ask([("GET", _LOADED)])
+        return value.decode() if value else ""
+
+    async def mark_loaded(self, version: str) -> None:
+        """Notes that the histories of a version are loaded, and lets others load."""
+        await self._ask([("SET", _LOADED, version), ("UNLINK", _LOADING)])
+
+    async def may_load(self, seconds: int) -> bool:
+        """Whether this process may load histories: one at a time may, for so many seconds at most."""
+        (taken,) = await self._ask([("SET", _LOADING, "1", "NX", "EX", seconds)])
+        return taken is not None
+
+    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+        replies = await self._guarded(lambda: self._pipelines.run(commands))
         failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
         if failed is not None:
-            log.error("Redis refused to remove a history: %s", failed)
-            raise Unavailable("Redis refused to remove a history")
-        return sum(replies)
+            log.error("Redis refused a command: %s", failed)
+            raise Unavailable("Redis refused a command")
+        return replies
 
     async def ping(self) -> None:
         """Writes and reads a key of its own, also while the breaker is open, which a success closes.
@@ -147,6 +166,9 @@ class RedisHistory:
         except (RedisConnectionError, RedisTimeoutError, OSError):
             # the breaker logs the reason, which holds addresses that callers need not see
             raise Unavailable("Redis does not answer") from None
+        except OutOfMemoryError:
+            log.error("Redis is full: it refuses writes until histories expire or maxmemory is raised")
+            raise Unavailable("Redis is full, nothing was stored") from None
         except RedisError as error:
             log.error("Redis refused a command: %s", error)
             raise Unavailable("Redis refused a command") from None

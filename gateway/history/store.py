@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.codec import Addition
+from gateway.history.mark import LoadedMark
 from gateway.history.redis_history import RedisHistory
 
 
@@ -15,6 +16,7 @@ class HistoryStore:
 
     def __init__(self, redis: RedisHistory, limits: Limits) -> None:
         self.redis = redis
+        self.mark = LoadedMark(redis)
         self._reads: Batcher[str, str] = Batcher("Redis reads", self._read, limits)
         self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
 

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 
 
 ONLINE = ("item", "buyer", "retrieval", "gateway")
-RUNNING = (*ONLINE, "redis")
+RUNNING = (*ONLINE, "redis", "loader")
 REPLICAS = 2  # of the retrieval service
 DEMO = "--products 300 --buyers 300 --events 9000 --seed 3"
 QUICK = (
@@ -173,9 +173,10 @@ def encode_body(products: list[str]) -> dict[str, Any]:
 
 
 def test_everything_is_healthy_and_the_one_shots_ended_well(system: Compose) -> None:
-    for service in RUNNING:
+    for service in (*ONLINE, "redis"):
         states = [one["State"] for one in system.containers(service)]
         assert [state["Health"]["Status"] for state in states] == ["healthy"] * len(states), service
+    assert [one["State"]["Status"] for one in system.containers("loader")] == ["running"]
     assert len(system.containers("retrieval")) == REPLICAS
     for service in ("trainer", "warm"):
         (state,) = [one["State"] for one in system.containers(service)]
@@ -220,7 +221,7 @@ def test_only_the_trainer_may_write_artifacts(system: Compose) -> None:
     for service in (*RUNNING, "trainer", "warm"):
         mounts = [m for one in system.containers(service) for m in one["Mounts"] if m["Destination"] == "/artifacts"]
         writable[service] = tuple({mount["RW"] for mount in mounts})
-    readers = dict.fromkeys(("item", "buyer", "retrieval", "warm"), (False,))
+    readers = dict.fromkeys(("item", "buyer", "retrieval", "warm", "loader"), (False,))
     assert writable == {"trainer": (True,), "gateway": (), "redis": (), **readers}
     for path in ("/artifacts/CURRENT", "/artifacts/new", "/app/new"):
         done = system.execute("item", f"open({path!r}, 'a')")
