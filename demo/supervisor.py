@@ -46,7 +46,8 @@ class Child:
 
 def children(settings: DemoSettings) -> list[Child]:
     """The processes of the demo, in the order in which they start."""
-    shared = {"TWOTOWER_ARTIFACTS": str(settings.artifacts.resolve())}
+    folders = {"TWOTOWER_ARTIFACTS": settings.artifacts, "TWOTOWER_CACHE": settings.cache}
+    shared = {name: str(folder.resolve()) for name, folder in folders.items()}
     ports = {"item": settings.item_port, "buyer": settings.buyer_port, "retrieval": settings.retrieval_port}
     processes = []
     if not settings.redis_url:

@@ -39,7 +39,7 @@ from trainer.release.retention import new_name, remove_earlier
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import save_weights
-from trainer.text.vectors import texts_of, titles_of
+from trainer.text.vectors import restored_on_failure, texts_of, titles_of
 from trainer.text.words import word_vectors
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product
@@ -89,7 +89,7 @@ def refresh(
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
     a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than
     `publish.max_missing_share` of the served products are missing, and Overtaken if CURRENT changes meanwhile; CURRENT
-    then stays as it is.
+    then stays as it is. A refresh that fails leaves the cache of text vectors as it was.
     """
     pointer, served = _served(layout)
     config = _settings(served, files, assignments)
@@ -108,7 +108,7 @@ def refresh(
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
-    with alone_in_cache(config, layout):
+    with alone_in_cache(config, layout), restored_on_failure(_text_cache(layout, config)):
         rejects, forgotten = work / "rejects.csv", ForgottenBuyers.read(layout.forgotten)
         name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, rejects, forgotten))
     # who rolled back meanwhile did not want this model
@@ -216,9 +216,13 @@ def _fingerprint(today: _Refresh) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _text_cache(layout: Layout, config: Config) -> Path:
+    return work_folder(config, layout) / "text_vectors"
+
+
 def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
     """The products' features. A trained table of products holds the part of their attributes: there are none here."""
-    vocab, cache = Vocab.load(today.base.layout.vocab), work_folder(today.config, layout) / "text_vectors"
+    vocab, cache = Vocab.load(today.base.layout.vocab), _text_cache(layout, today.config)
     # the cache keeps the titles' vectors too, or the next training would encode them again
     products = as_read(today.products, today.config.encoder)
     vectors = text_vectors(products, today.base.encoder, today.config, len(vocab.category), cache)

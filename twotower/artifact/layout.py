@@ -26,6 +26,16 @@ class Layout:
         return self.root / ".pointers"
 
     @property
+    def spare_pointer(self) -> Path:
+        """A file of a pointer's size that names nothing: the next CURRENT is written into it."""
+        return self.root / ".pointer-spare"
+
+    @property
+    def last_pointer(self) -> Path:
+        """The last CURRENT, while a change is under way."""
+        return self.root / ".pointer-last"
+
+    @property
     def versions(self) -> Path:
         return self.root / "versions"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from twotower.artifact.fsync import sync, sync_folder
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import FileEntry, Manifest
-from twotower.artifact.pointer import Pointer, pointers_locked, read_to_repair, write_pointer
+from twotower.artifact.pointer import Pointer, change_pointers, pointers_locked, read_to_repair
 from twotower.artifact.version import NAME, Version, describe, open_version, verify
 from twotower.errors import Overtaken
 
 
 def publish(layout: Layout, name: str, expected: Pointer | None = None) -> Pointer:
-    """Names an existing version in CURRENT, after naming the version that CURRENT named before in PREVIOUS.
+    """Names an existing version in CURRENT, and the version that CURRENT named before in PREVIOUS.
 
     Hashes every file of the version first. Raises CorruptArtifact if one is damaged, and Overtaken if CURRENT is not
     `expected` (None expects nothing); both pointers then stay as they were.
@@ -34,9 +34,7 @@ def publish(layout: Layout, name: str, expected: Pointer | None = None) -> Point
             )
         if before == pointer:
             return pointer
-        if before is not None:
-            write_pointer(layout.previous, before)
-        write_pointer(layout.current, pointer)
+        change_pointers(layout, pointer)
     return pointer
 
 
