@@ -27,7 +27,8 @@ def redis() -> Iterator[RedisServer]:
 
 
 def start(stack: ExitStack, artifacts: Path, port: int = 0) -> tuple[Process, int]:
-    environ = {"TWOTOWER_ARTIFACTS": str(artifacts), "TWOTOWER_RETRIEVAL_PORT": str(port)}
+    folders = {"TWOTOWER_ARTIFACTS": str(artifacts), "TWOTOWER_CACHE": str(cache_of(artifacts))}
+    environ = {**folders, "TWOTOWER_RETRIEVAL_PORT": str(port)}
     replica = stack.enter_context(process("-m", "retrieval_service", environ=environ))
     return replica, json.loads(replica.wait_for(lambda line: is_log(line, "listening")))["port"]
 

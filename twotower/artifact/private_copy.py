@@ -75,8 +75,7 @@ def _provide(source: Version, encoder: EncoderLayout, target: Path, entry: FileE
 
     Processes take turns at the files of a folder, so that a file is copied once.
     """
-    folder = source.encoder.root if target.parent == encoder.root else source.layout.root
-    original = folder / target.name
+    original = (source.encoder if target.parent == encoder.root else source.layout).root / target.name
     with _locked(target.parent / ".copying"):
         if _is_whole(target, entry):
             return
