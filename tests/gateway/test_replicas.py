@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.processes import Process, is_log, process
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import cache_of
 from tests.helpers.stack import gateway
 
 # requests, and the seconds between two of them

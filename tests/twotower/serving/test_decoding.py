@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from pathlib import Path
@@ -39,12 +40,16 @@ async def test_bytes_that_are_no_message_are_refused_without_a_traceback(
 
 
 def test_work_without_a_caller_runs_and_with_one_ends_at_the_deadline() -> None:
-    check_caller()
-    caller.set(Caller(time.monotonic() + 60))
-    check_caller()
-    caller.set(Caller(time.monotonic() - 1))
-    with pytest.raises(DeadlineExceeded, match="the deadline passed"):
+    def work() -> None:
         check_caller()
+        caller.set(Caller(time.monotonic() + 60))
+        check_caller()
+        caller.set(Caller(time.monotonic() - 1))
+        with pytest.raises(DeadlineExceeded, match="the deadline passed"):
+            check_caller()
+
+    # in a context of its own: a caller that stays would be that of the tests that follow
+    contextvars.copy_context().run(work)
 
 
 async def test_a_worker_is_free_again_when_its_caller_leaves() -> None:
