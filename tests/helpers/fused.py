@@ -66,6 +66,8 @@ def publish_fused(artifacts: Path, name: str, parts: Parts) -> Version:
     def fill(files: VersionLayout) -> Manifest:
         for listed in version.manifest.files:
             shutil.copyfile(version.layout.root / listed, files.root / listed)
+        for listed in version.manifest.private_files:
+            shutil.copyfile(version.layout.private / listed, files.private / listed)
         parts.save(files)
         return version.manifest.model_copy(update={"version": name, "fusion": parts.fusion})
 

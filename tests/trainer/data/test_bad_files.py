@@ -166,7 +166,7 @@ def test_too_many_rejects_say_what_to_look_at(tmp_path: Path, artifacts: Path, c
         "100 unknown event name",
         "rejects.csv",
     )
-    rejects = sorted(artifacts.glob("work/runs/*/version/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
+    rejects = sorted(artifacts.glob("work/runs/*/rejects.csv"), key=lambda path: path.stat().st_mtime)[-1]
     assert rejects.read_text().splitlines()[1] == f"{shop.events},2,event_name,purchase,unknown event name"
     # With a map of names the same file is good.
     assert load(shop, tmp_path, "data.event_names={purchase: Purchase}").summary.rejected_events == {}
@@ -284,7 +284,8 @@ def test_a_damaged_artifact_is_named_when_it_is_published_or_read(artifacts: Pat
     (path,) = [one for one in artifacts.rglob(name) if "work" not in one.relative_to(artifacts).parts]
     version = next((artifacts / "versions").iterdir()).name
     raw = path.read_bytes()
-    path.write_bytes(raw[: len(raw) // 2])
+    # a pointer is padded with blanks: half of it may be whole
+    path.write_bytes(raw[:8] if name == "CURRENT" else raw[: len(raw) // 2])
     command = ["publish", version, "--artifacts", str(artifacts)]
     if name == "CURRENT":
         # Publishing repairs a damaged pointer.

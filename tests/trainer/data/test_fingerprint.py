@@ -20,6 +20,7 @@ NEUTRAL = (
     "trainer.report",
     "trainer.evaluate",
     "twotower.arrays",
+    "twotower.caller",
     "twotower.errors",
     "twotower.artifact",
 )

@@ -42,7 +42,7 @@ TEXTS = ["أسـورة <b>ذهب</b> ٢١", "زيت محرك 5W-30", "Gold ring 
 
 
 def encoder_config(*assignments: str) -> Encoder:
-    return load_config([], [f"encoder.{one}" for one in assignments]).encoder
+    return load_config([], ["encoder.descriptions=true", *(f"encoder.{one}" for one in assignments)]).encoder
 
 
 def hashed(profile: str = "full") -> SentenceTransformer:

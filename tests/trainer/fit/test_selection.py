@@ -189,7 +189,7 @@ def test_the_softmax_is_validated_as_it_will_be_served(tmp_path: Path) -> None:
     product[EVENTS.start[:-1] + LENGTH - 2] = PRODUCTS - 1
     events = EVENTS._replace(product=product)
     split = leave_last_out(events, "")
-    made = fitter("training.start=softmax", "training.max_epochs=1")
+    made = fitter("training.start=softmax", "training.max_epochs=1", "neighbours.weights=[]", "prior.weights=[]")
     made.features.text[PRODUCTS - 1] = made.features.text[16]
     made = replace(made, neighbours=neighbours_of(made.features, 7))
     data, measured = TrainingSet(events, split.train_stop), validation(made, events, split.validation)

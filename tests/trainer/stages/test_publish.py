@@ -57,6 +57,7 @@ def made_again(artifacts: Path, name: str, created_at: str = "2099") -> str:
     """Copies the current version under another name and another time."""
     first, folder = current(artifacts), Layout(artifacts).version(name)
     shutil.copytree(first.layout.root, folder.root)
+    shutil.copytree(first.layout.private, folder.private)
     manifest = first.manifest.model_copy(update={"version": name, "created_at": created_at})
     folder.manifest.write_text(manifest.model_dump_json())
     return name
