@@ -154,7 +154,7 @@ def test_a_catalogue_row_is_what_the_item_service_computes(artifacts: Path) -> N
 
 
 def test_neighbours_and_prior_move_to_todays_rows(artifacts: Path) -> None:
-    following, prior = np.zeros((60, 60), np.float32), np.arange(60, dtype=np.float32) / 60
+    following, prior = np.zeros((60, 60), np.float32), np.arange(1, 61, dtype=np.float32) / 60
     # p10 is followed by p3, which goes, by itself, p12 and p59; p3 by p10; p59 by p3 alone; p20 by p58
     following[10, [3, 10, 12, 59]] = [1.0, 2.0, 0.5, 0.25]
     following[3, 10], following[59, 3], following[20, 58] = 3.0, 4.0, 5.0
@@ -172,7 +172,8 @@ def test_neighbours_and_prior_move_to_todays_rows(artifacts: Path) -> None:
     assert (table.following(40).tolist(), table.following(50).tolist()) == ([2], [1, 48, 50])
     assert table.scores.tolist() == [5.0, 0.25, 0.5, 2.0]
     moved = np.load(after.layout.prior)
-    np.testing.assert_array_equal(moved, np.concatenate(([0], prior[10:][::-1])))
+    # the new product has the mean of the others
+    np.testing.assert_allclose(moved, [prior[10:].mean(), *prior[10:][::-1]], rtol=1e-6)
     # nobody that is left has a neighbour
     assert refresh(artifacts, [*rows[:10], *rows[22:58]], "--set", "publish.max_missing_share=0.9") == 0
     NeighbourTable.load(current(artifacts).layout).check(46)
