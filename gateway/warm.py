@@ -23,7 +23,7 @@ from gateway.history.connection import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from twotower.artifact.layout import Layout
-from twotower.artifact.pointer import read_pointer
+from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound, SettingsError, TwoTowerError
 from twotower.events import check_id
@@ -72,14 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _watch(settings: GatewaySettings, layout: Layout) -> None:
     """Loads histories whenever Redis has lost them or another version is served, until SIGTERM or SIGINT."""
-    problem, stop = "", asyncio.Event()
+    problem, stop, history = "", asyncio.Event(), _open_history(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     while not stop.is_set():
         try:
-            version = find_version(layout, None)
-            if await _is_due(settings, version):
-                print(_describe(await warm(settings, version)), flush=True)
+            if await _is_due(history, layout):
+                print(_describe(await warm(settings, find_version(layout, None))), flush=True)
             problem = ""
         except TwoTowerError as error:
             # Redis or the version comes back: what lasts is said once
@@ -88,14 +87,13 @@ async def _watch(settings: GatewaySettings, layout: Layout) -> None:
             problem = str(error)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
+    await history.close()
 
 
-async def _is_due(settings: GatewaySettings, version: Version) -> bool:
-    history = _open_history(settings)
-    try:
-        return await history.loaded_version() != version.name and await history.may_load(_LEASE_SECONDS)
-    finally:
-        await history.close()
+async def _is_due(history: RedisHistory, layout: Layout) -> bool:
+    """Whether Redis lacks the histories of the served version and nobody else is loading them; opens no version."""
+    served = _read_current(layout).version
+    return await history.loaded_version() != served and await history.may_load(_LEASE_SECONDS)
 
 
 def _describe(warmed: Warmed) -> str:
@@ -115,12 +113,17 @@ def find_version(layout: Layout, name: str | None) -> Version:
     if name:
         version = open_version(layout, name)
     else:
-        pointer = read_pointer(layout.current)
-        if pointer is None:
-            raise NotFound(f"there is no {layout.current}: publish a version first")
+        pointer = _read_current(layout)
         version = open_version(layout, pointer.version, pointer.manifest_sha256)
     version.check(version.layout.recent)
     return version
+
+
+def _read_current(layout: Layout) -> Pointer:
+    pointer = read_pointer(layout.current)
+    if pointer is None:
+        raise NotFound(f"there is no {layout.current}: publish a version first")
+    return pointer
 
 
 async def warm(settings: GatewaySettings, version: Version, *, replace: bool = False) -> Warmed:
