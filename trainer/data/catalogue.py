@@ -127,7 +127,7 @@ def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
     missing = [f"data.metadata_paths.{name}={path}" for name, path in named.items() if name not in checks.paths]
     missing += [
         f"{path} of data.attribute_paths"
-        for path in config.attribute_paths or ()
+        for path in config.attribute_paths
         if f"{_ATTRIBUTE}{path}" not in checks.paths and path != DEFAULT_ATTRIBUTES
     ]
     if missing:

@@ -23,7 +23,8 @@ _COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2
 # "1 299,00" and "1'299"
 _SPACED = re.compile(r"(?<=[0-9])[\s\u00a0\u202f'\u2019](?=[0-9]{3}(?![0-9]))")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)")
-_CODE = re.compile("[A-Za-z]{3}")
+# in capital letters: "12 off" has no currency
+_CODE = re.compile("[A-Z]{3}")
 # how prices name their currency, without blanks and points
 _CURRENCIES = {
     name: code
@@ -47,7 +48,7 @@ _CURRENCIES = {
         "TRY": "₺ tl",
         "INR": "₹ rs",
     }.items()
-    for name in names.split()
+    for name in (*names.split(), code.casefold())
 }
 # availability as feeds write it, without blanks, hyphens and underscores
 _GOOD = (
@@ -200,8 +201,8 @@ def as_price(value: Any) -> Price | None:
 
 def _currency(unit: str) -> str:
     """The code of a currency, or "" if the text names none."""
-    name = re.sub(r"[\s.]", "", "".join(one for one in unit if unicodedata.category(one) != "Cf")).casefold()
-    return _CURRENCIES.get(name) or (name.upper() if _CODE.fullmatch(name) else "")
+    name = re.sub(r"[\s.]", "", "".join(one for one in unit if unicodedata.category(one) != "Cf"))
+    return _CURRENCIES.get(name.casefold()) or (name if _CODE.fullmatch(name) else "")
 
 
 def _number(text: str) -> float:

@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 
-# how a program may have changed an id, and what it did
+# what both sides are compared without, and how to say it
 _CHANGES: list[tuple[str, Callable[[str], str]]] = [
-    ("without the .0 at their end", lambda ident: ident.removesuffix(".0")),
-    ("with .0 at their end", lambda ident: f"{ident}.0"),
+    ("without .0 at their end", lambda ident: ident.removesuffix(".0")),
     ("without regard to zeros at their start", lambda ident: ident.lstrip("0")),
     ("without regard to capital letters", str.casefold),
 ]
@@ -34,5 +33,5 @@ def warn_of_look_alikes(what: str, ids: Sequence[str]) -> list[str]:
     pair = [ids[row] for row in folded.is_duplicated().arg_true()[:2]]
     return [
         f"{alike:,} ids of {what} differ from another one only by capital letters or normal form, "
-        f"as {' and '.join(map(repr, pair))}; they are taken for different {what}"
+        f"as {' and '.join(map(repr, pair))}; they count as different {what}"
     ]

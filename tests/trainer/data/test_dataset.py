@@ -203,7 +203,7 @@ def test_ids_that_look_alike_are_told(tmp_path: Path, caplog: pytest.LogCaptureF
         (
             ["1036", "1037"],
             ["1036.0", "1037.0"],
-            "without the .0 at their end",
+            "without .0 at their end",
         ),
         (
             ["0017", "0018"],
@@ -388,6 +388,8 @@ PRICES: list[tuple[object, float | None]] = [
     # Of two numbers none is the price, and a word is no currency.
     ("12 - 15 SAR", None),
     ("from 12", None),
+    ("12 off", None),
+    ("12 sar", 12.0),
     ("12 %", None),
     ([12, 13], None),
     ({"currency": "SAR"}, None),
