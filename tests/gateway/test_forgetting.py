@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from gateway import warm
 from tests.helpers.redis_server import RedisServer
@@ -16,20 +14,6 @@ from tests.helpers.stack import stack
 from tests.helpers.tiny_version import build_version
 from twotower.errors import CorruptArtifact
 from twotower.forgotten import ForgottenBuyers, buyer_hash, forget_buyer
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: RedisServer) -> Iterator[Any]:
-    client = Redis(port=server.port)
-    client.flushall()
-    yield client
-    client.close()
 
 
 async def test_a_forgotten_buyer_has_no_history_and_gets_popular_products(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from gateway import warm
 from gateway.history.breaker import Breaker
@@ -25,20 +23,6 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
 from twotower.events import Interaction
 from twotower.history import latest, read_recent
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: RedisServer) -> Iterator[Any]:
-    client = Redis(port=server.port)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def history_of(server: RedisServer, buyer: str, add: list[Interaction] | None = None) -> list[Interaction]:

@@ -1,4 +1,4 @@
-"""Redis that restarts, comes back empty or is full: nothing is lost, or everybody is told."""
+"""Redis that restarts, comes back empty or is full: nothing is lost, or the answers say so."""
 
 from __future__ import annotations
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis import Redis as BlockingRedis
 
 from gateway import metrics
 from gateway.clients.batching import Limits
@@ -30,21 +29,6 @@ from twotower.history import latest
 from twotower.serving import wire
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with RedisServer() as running:
-        yield running
-
-
-@pytest.fixture
-def raw(server: RedisServer) -> Iterator[Any]:
-    """Redis as it is, emptied."""
-    client = BlockingRedis(port=server.port)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def connect(server: RedisServer, size: int = 50) -> RedisHistory:
