@@ -61,7 +61,7 @@ def grpc_health(channel: Any, service: str) -> Callable[[], Awaitable[None]]:
             log.info("%s is not healthy: %s %.300s", service, error.code().name, error.details())
             raise Unavailable(_REASONS.get(error.code(), "its health check failed")) from None
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
-            raise Unavailable("it has loaded no model version yet")
+            raise Unavailable("it is about to end")
 
     return ask
 

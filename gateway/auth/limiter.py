@@ -46,7 +46,7 @@ class Quota(NamedTuple):
 
 @dataclass
 class _Lease:
-    """The permits that this worker has taken for one key. Times are of `time.monotonic`."""
+    """The permits that this worker holds for one key. Times are of `time.monotonic`."""
 
     permits: int = 0
     valid_until: float = 0.0

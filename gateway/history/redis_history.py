@@ -103,8 +103,8 @@ class RedisHistory:
 
     async def may_load(self, seconds: int) -> bool:
         """Whether this process may load histories: one at a time may, for so many seconds at most."""
-        (taken,) = await self._ask([("SET", _LOADING, "1", "NX", "EX", seconds)])
-        return taken is not None
+        (reply,) = await self._ask([("SET", _LOADING, "1", "NX", "EX", seconds)])
+        return reply is not None
 
     async def _ask(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._guarded(lambda: self._pipelines.run(commands))

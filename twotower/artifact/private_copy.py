@@ -151,7 +151,7 @@ def _remove_if_unheld(path: Path) -> bool:
         if not _is_at(lock, path):
             return False
         folder = path.with_suffix("")
-        if folder.is_dir():  # a process that has just made the lock has not made it yet
+        if folder.is_dir():  # a process may hold the lock and not have created the folder yet
             shutil.rmtree(folder)
         path.unlink()
         return True

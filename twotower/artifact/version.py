@@ -53,7 +53,7 @@ def check_file(path: Path, entry: FileEntry, shown: Path | None = None) -> None:
 class Version:
     """An opened version: its manifest, its folder and its encoder's folder.
 
-    `provide` makes sure that a file is there and is what its entry says: a private copy is made by it.
+    `provide` makes sure that a file is there and is what its entry says: it makes the private copy.
     """
 
     manifest: Manifest
@@ -77,7 +77,7 @@ class Version:
         return path if path.name in self.manifest.files else None
 
     def check(self, *paths: Path) -> None:
-        """Hashes files that are about to be opened; a private copy is made first.
+        """Hashes files that are about to be opened; makes the private copy first.
 
         Raises CorruptArtifact if a file does not match the manifest.
         """

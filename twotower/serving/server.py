@@ -42,7 +42,7 @@ async def serve(
     """Runs one gRPC service until SIGTERM, SIGINT or `stop`, then drains.
 
     It listens only once a version is loaded; `on_ready` then gets the port. Health is SERVING from then on until it
-    drains. Raises SystemExit with the port's number if the port is taken.
+    drains. Raises SystemExit with the port's number if the port is in use.
     """
     stop = stop or asyncio.Event()
     _check_port(service, settings)
@@ -79,7 +79,7 @@ async def serve(
 
 
 async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.aio.Server, Any, int]:
-    """The server, listening and healthy, its health service and its port. Raises SystemExit if the port is taken."""
+    """The server, listening and healthy, its health service and its port. Raises SystemExit if the port is in use."""
     server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
     checked = CheckedServer(server)
     service.add_to_server(service.servicer, checked)
@@ -98,7 +98,7 @@ async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.
 
 
 def _check_port(service: GrpcService, settings: ServiceSettings) -> None:
-    """Raises SystemExit if the port is taken: nobody should learn that only after a version is loaded."""
+    """Raises SystemExit if the port is in use: nobody should learn that only after a version is loaded."""
     host = settings.host.strip("[]")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -113,7 +113,7 @@ def _taken(service: GrpcService, settings: ServiceSettings) -> SystemExit:
 
 
 def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> int:
-    """Starts the endpoint of the metrics and returns its port. Raises SystemExit if the port is taken."""
+    """Starts the endpoint of the metrics and returns its port. Raises SystemExit if the port is in use."""
     try:
         return telemetry.serve_metrics(settings.host, settings.metrics_port)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A market where descriptions carry the signal is told from one where they are noise."""
+"""Descriptions are read where they carry the signal, and not where they are noise."""
 
 from __future__ import annotations
 
