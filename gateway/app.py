@@ -20,7 +20,10 @@ from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
+from gateway.history.clock import SharedClock
 from gateway.history.connection import connect_redis
+from gateway.history.keeper import HistoryKeeper
+from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.http.access_log import AccessLog
@@ -36,7 +39,8 @@ _DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and 
 
 def create_app(settings: GatewaySettings) -> Edge:
     """The ASGI application of the gateway. Nothing is connected before its lifespan starts."""
-    routes = Routes(settings)
+    clock = SharedClock()
+    routes = Routes(settings, clock)
     table = routes.table()
     access = AccessLog() if settings.access_log else None
 
@@ -45,7 +49,7 @@ def create_app(settings: GatewaySettings) -> Edge:
         async with AsyncExitStack() as stack:
             if access is not None:
                 stack.callback(access.flush)
-            live = connect(settings, stack)
+            live = connect(settings, stack, clock)
             telemetry.freeze_loaded_objects()
             yield {"live": live}
 
@@ -83,7 +87,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
     return application
 
 
-def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
+def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
     channels = [open_channel(address, settings.max_message_mb) for address in addresses]
@@ -98,10 +102,11 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         settings.history_size,
         settings.history_ttl_days,
         Breaker("Redis", settings.redis_retry_seconds),
+        clock,
     )
     history = HistoryStore(redis, limits)
     items, buyers, products = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
-    for client in (history, items, buyers, products):
+    for client in (history, items, buyers, products, HistoryKeeper(redis)):
         stack.push_async_callback(client.close)
     dependencies = [
         Dependency(
@@ -117,4 +122,5 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
             "redis", redis.ping, "interactions are not stored, or /retrieve answers with popular products, or both"
         ),
     ]
-    return Live(Pipeline(history, items, buyers, products, settings.history_size), dependencies)
+    known = KnownProducts(products)
+    return Live(Pipeline(history, items, buyers, products, known, settings.history_size), dependencies)

@@ -23,8 +23,13 @@ class HistoryStore:
         return await self._reads.call(buyer_id, deadline)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Stores the interactions of one request, all or none. Returns how many of them are in the histories now."""
+        """Stores the interactions of one request, all or none. Returns how many of them Redis keeps now."""
         return await self._writes.call(additions, deadline)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether histories had been loaded into Redis when it was last read."""
+        return self.redis.is_loaded
 
     async def close(self) -> None:
         await self._reads.close()

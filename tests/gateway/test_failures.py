@@ -15,6 +15,7 @@ import httpx
 import pytest
 from redis import Redis
 
+from gateway.history.redis_history import NOT_LOADED
 from gateway.pipeline import Pipeline
 from gateway.schemas.answers import ReadyAnswer
 from tests.helpers.processes import process
@@ -68,6 +69,13 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         assert (await system.answer("/similar", product_id="p1"))["source"] == "model"
 
         redis.start()
+        # it keeps nothing over a restart, and says so until histories are loaded again
+        answer = await until(lambda: system.get("/readyz"), lambda found: "lost" in found.text)
+        assert (answer.status_code, answer.json()["dependencies"]["redis"]) == (200, NOT_LOADED)
+        unknown = await system.answer("/retrieve", buyer_id="b", k=5)
+        assert unknown["source"] == "popular"
+        assert unknown["warnings"] == [f"the buyer's history cannot be read: {NOT_LOADED}"]
+        redis.mark_loaded()
 
         async def stored() -> int:
             return int((await system.post("/encode_buyer", BODY)).json()["stored"])
@@ -112,7 +120,7 @@ async def test_a_redis_that_refuses_writes_is_degraded(
     async with stack(tiny, redis) as system:
         assert await asked(system) == ("ready", "ok", [])
         raw.config_set("maxmemory", 1)
-        assert await asked(system) == ("degraded", "Redis refuses to write", loss)
+        assert await asked(system) == ("degraded", "Redis is full: it stores nothing until it gets more memory", loss)
         assert "used memory" in caplog.text
         raw.config_set("maxmemory", 0)
         raw.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -131,6 +139,7 @@ async def test_redis_absent_from_the_start_and_found_later(tiny: Path) -> None:
         assert (await system.answer("/retrieve", buyer_id="b"))["source"] == "popular"
         assert await readiness(system.client) == (200, "degraded")
         with server:
+            server.mark_loaded()
             await until(lambda: readiness(system.client), lambda found: found == (200, "ready"))
             assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
 

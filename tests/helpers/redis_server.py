@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,12 +12,20 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from redis import Redis
+
+from gateway.history.codec import LOADED
+
 
 class RedisServer:
-    """A context manager that runs a redis-server, on a free port if `port` is 0."""
+    """A context manager that runs a redis-server, on a free port if `port` is 0.
 
-    def __init__(self, port: int = 0) -> None:
+    It keeps nothing over a restart, unless `fsync` ("always", "everysec") asks for an append-only file.
+    """
+
+    def __init__(self, port: int = 0, fsync: str = "") -> None:
         self.port = port or free_port()
+        self._durability = ["--appendonly", "yes", "--appendfsync", fsync] if fsync else ["--appendonly", "no"]
         self._folder = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -24,9 +33,13 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         """Starts the server and returns as soon as it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._durability]
         self._process = subprocess.Popen(
             [redis_binary(), *options, "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log")],
             stdin=subprocess.DEVNULL,
@@ -38,11 +51,16 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """Ends the server at once, without a save: all its data is lost."""
+        """Ends the server at once, without a save: without an append-only file, all its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def mark_loaded(self) -> None:
+        """Says that histories were loaded, as `gateway.warm` does: a gateway is not ready before."""
+        with Redis(port=self.port) as client:
+            client.set(LOADED, json.dumps({"version": "test", "recent_sha256": "test"}))
 
     def __enter__(self) -> RedisServer:
         self.start()
