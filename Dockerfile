@@ -34,10 +34,12 @@ RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh trainer
 
 # ---- what every image has
 FROM ${PYTHON_IMAGE} AS runtime
-# a new volume that is mounted here takes the owner of this folder
+# a new volume that is mounted here takes the owner of these folders
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app \
- && install -d -o app -g app /artifacts
+ && install -d -o app -g app /artifacts /cache \
+ # what only the gateway and the trainer may read: services do not mount it
+ && install -d -o app -g app -m 700 /artifacts/private
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
 USER 10001:10001
@@ -49,31 +51,37 @@ COPY --from=protos /src/twotower twotower
 FROM online AS item
 COPY --from=item-libraries /opt/venv /opt/venv
 COPY item_service item_service
-ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_ITEM_HOST=0.0.0.0 TWOTOWER_ITEM_PORT=50051 TWOTOWER_ITEM_METRICS_PORT=9464
+ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_CACHE=/cache \
+    TWOTOWER_ITEM_HOST=0.0.0.0 TWOTOWER_ITEM_PORT=50051 TWOTOWER_ITEM_METRICS_PORT=9464
 EXPOSE 50051 9464
 CMD ["python", "-m", "item_service"]
 
 FROM online AS buyer
 COPY --from=buyer-libraries /opt/venv /opt/venv
 COPY buyer_service buyer_service
-ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_BUYER_HOST=0.0.0.0 TWOTOWER_BUYER_PORT=50052 TWOTOWER_BUYER_METRICS_PORT=9464
+ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_CACHE=/cache \
+    TWOTOWER_BUYER_HOST=0.0.0.0 TWOTOWER_BUYER_PORT=50052 TWOTOWER_BUYER_METRICS_PORT=9464
 EXPOSE 50052 9464
 CMD ["python", "-m", "buyer_service"]
 
 FROM online AS retrieval
 COPY --from=retrieval-libraries /opt/venv /opt/venv
 COPY retrieval_service retrieval_service
-ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_RETRIEVAL_HOST=0.0.0.0 TWOTOWER_RETRIEVAL_PORT=50053 \
-    TWOTOWER_RETRIEVAL_METRICS_PORT=9464
+ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_CACHE=/cache \
+    TWOTOWER_RETRIEVAL_HOST=0.0.0.0 TWOTOWER_RETRIEVAL_PORT=50053 TWOTOWER_RETRIEVAL_METRICS_PORT=9464
 EXPOSE 50053 9464
 CMD ["python", "-m", "retrieval_service"]
 
 FROM online AS gateway
 COPY --from=gateway-libraries /opt/venv /opt/venv
 COPY gateway gateway
+USER root
+RUN install -d -o app -g app -m 700 /keys
+USER 10001:10001
 ENV TWOTOWER_GATEWAY_HOST=0.0.0.0 TWOTOWER_GATEWAY_PORT=8000
 EXPOSE 8000
-CMD ["python", "-m", "gateway"]
+# `docker compose run --rm gateway keys add` makes a key
+ENTRYPOINT ["python", "-m", "gateway"]
 
 FROM runtime AS trainer
 COPY --from=trainer-libraries /opt/venv /opt/venv

@@ -7,11 +7,13 @@ TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # Number of processes that run the tests, each on a core of its own.
 WORKERS ?= 2
+# The keys file of `make key`; TWOTOWER_GATEWAY_KEYS_FILE names it to the gateway.
+KEYS ?= keys.json
 GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -21,6 +23,9 @@ demo: .venv/run.stamp $(GENERATED) ## install, generate demo data, train, start 
 
 stop: ## stop what `make demo` started
 	@test -x $(BIN)/python && $(BIN)/python -m demo stop || echo "the demo is not running"
+
+key: .venv/run.stamp $(GENERATED) ## make a key for the gateway and print it (ARGS="--scopes public --limit 600/minute", KEYS=keys.json)
+	@$(BIN)/python -m gateway keys add --file $(KEYS) $(ARGS)
 
 status: ## show the processes of the demo
 	@$(BIN)/python -m demo status

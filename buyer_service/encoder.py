@@ -12,6 +12,7 @@ from buyer_service.settings import BuyerSettings
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
+from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
 from twotower.graphs.towers import BuyerTower
@@ -87,8 +88,14 @@ class BuyerEncoder:
         self._max_interactions = max_interactions
 
     def encode(self, histories: Sequence[Columns | InvalidInput]) -> EncodedBuyers:
-        """Vectors [B, D] of a batch, in its order. A history that cannot be used has an error in its own row alone."""
-        read = [self._read(history) for history in histories]
+        """Vectors [B, D] of a batch, in its order. A history that cannot be used has an error in its own row alone.
+
+        Raises DeadlineExceeded between two chunks if nobody waits for the answer any more.
+        """
+        read = list[_Read]()
+        for history in histories:
+            check_caller()
+            read.append(self._read(history))
         rows = [one.row for one in read]
         good = [place for place, row in enumerate(rows) if row.error is None]
         # histories of similar length share a chunk, so that one long history does not pad all others
@@ -97,6 +104,7 @@ class BuyerEncoder:
             return EncodedBuyers(self._encode([one.sequence for one in read]), rows)
         vectors = np.zeros((len(histories), self._vectors.shape[1]), np.float32)
         for start in range(0, len(good), _CHUNK):
+            check_caller()
             places = good[start : start + _CHUNK]
             vectors[places] = self._encode([read[place].sequence for place in places])
         return EncodedBuyers(vectors, rows)

@@ -9,6 +9,7 @@ from functools import partial
 from buyer_service.encoder import BuyerEncoder, Columns, load
 from buyer_service.settings import BuyerSettings
 from twotower.artifact.layout import Layout
+from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
 from twotower.pb import buyer_pb2, buyer_pb2_grpc
 from twotower.serving import server, wire
@@ -44,7 +45,8 @@ async def serve(
     settings: BuyerSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
-    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    cache = CopyCache(settings.cache) if settings.cache else None
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings), cache)
     workers = Workers(settings.threads, settings.queue)
     servicer = BuyerServicer(versions, workers, settings.max_batch)
     service = GrpcService(

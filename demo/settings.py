@@ -46,6 +46,10 @@ class DemoSettings(ProcessSettings):
         return self.folder / "artifacts"
 
     @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 

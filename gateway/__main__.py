@@ -1,4 +1,4 @@
-"""`python -m gateway`: reads the settings and serves HTTP until SIGTERM."""
+"""`python -m gateway`: reads the settings and serves HTTP until SIGTERM; `python -m gateway keys` manages the keys."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from gateway.app import create_app
+from gateway.auth import commands
+from gateway.auth.guard import Guard
 from gateway.http import workers
 from gateway.http.server import allow_files, listen, make_server
 from gateway.settings import GatewaySettings
@@ -21,9 +23,13 @@ log = logging.getLogger("gateway")
 
 def main(arguments: Sequence[str] = ()) -> None:
     """Exits with 0 after SIGTERM or SIGINT, 1 if it cannot listen or workers keep failing, 2 for a wrong setting."""
+    if arguments[:1] == ["keys"]:
+        sys.exit(commands.main(arguments[1:]))
     try:
         settings = read_settings(GatewaySettings, "gateway")
         allow_files(settings)
+        # before it listens: a gateway that must not serve ends here
+        Guard(settings)
     except SettingsError as error:
         sys.exit(_print_problem(error, 2))
     telemetry.configure_logging("gateway", settings.log_level)

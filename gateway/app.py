@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
+from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
@@ -38,10 +39,12 @@ _DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and 
 
 
 def create_app(settings: GatewaySettings) -> Edge:
-    """The ASGI application of the gateway. Nothing is connected before its lifespan starts."""
-    clock = SharedClock()
-    routes = Routes(settings, clock)
-    table = routes.table()
+    """The ASGI application of the gateway. Nothing is connected before its lifespan starts.
+
+    Raises SettingsError if the keys file cannot be used, or if the gateway would be open to other machines.
+    """
+    guard, clock = Guard(settings), SharedClock()
+    table = Routes(settings, guard, clock).table()
     access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
@@ -49,6 +52,7 @@ def create_app(settings: GatewaySettings) -> Edge:
         async with AsyncExitStack() as stack:
             if access is not None:
                 stack.callback(access.flush)
+            await stack.enter_async_context(guard.following())
             live = connect(settings, stack, clock)
             telemetry.freeze_loaded_objects()
             yield {"live": live}
@@ -56,7 +60,9 @@ def create_app(settings: GatewaySettings) -> Edge:
     # FastAPIOffline serves the files of /docs itself: a shop's network may block CDNs
     app = FastAPIOffline(title="Two-tower gateway", lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     for spec in table:
-        app.add_route(spec.path, spec.handler, methods=[spec.method], include_in_schema=False)
+        # an id in a path may hold a slash
+        path = spec.path.replace("}", ":path}")
+        app.add_route(path, spec.handler, methods=[spec.method], include_in_schema=False)
     described = openapi.document(table, app.title, app.version, _DESCRIPTION)
     app.openapi = lambda: described  # type: ignore[method-assign]
     app.add_exception_handler(TwoTowerError, on_error)
@@ -119,8 +125,11 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         ),
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
         Dependency(
-            "redis", redis.ping, "interactions are not stored, or /retrieve answers with popular products, or both"
+            "redis",
+            redis.ping,
+            "interactions are not stored, or /retrieve answers with popular products, or both",
         ),
     ]
     known = KnownProducts(products)
-    return Live(Pipeline(history, items, buyers, products, known, settings.history_size), dependencies)
+    pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file)
+    return Live(pipeline, dependencies)

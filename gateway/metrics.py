@@ -19,6 +19,10 @@ REFUSED_REQUESTS = Counter("twotower_requests_refused", "Requests refused becaus
 VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a model version that all services hold")
 REDIS_UP = Gauge("twotower_redis_up", "0 while Redis does not answer, else 1", multiprocess_mode="livemin")
 REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis refused or did not answer")
+KEYS_REFUSED = Counter("twotower_keys_refused", "Changes of the keys file that could not be used")
+RATE_LIMITS_ALONE = Counter(
+    "twotower_rate_limits_alone", "Blocks of permits counted by one worker alone, without Redis"
+)
 UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis skipped because they are not interactions")
 
 # the library's `labels` takes a lock, which costs more than counting

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
 from gateway import metrics
@@ -13,10 +16,11 @@ from gateway.history.codec import split_known
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
-from gateway.schemas.requests import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
+from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
+    NotConfigured,
     NotFound,
     Overloaded,
     TwoTowerError,
@@ -24,9 +28,12 @@ from twotower.errors import (
     VersionNotHeld,
 )
 from twotower.events import Interaction
+from twotower.forgotten import forget_buyer
 from twotower.history import latest
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
+
+log = logging.getLogger(__name__)
 
 # a history or a buyer's vector may take this share of the time left: the popular products need the rest
 _FIRST_SHARE = 0.5
@@ -78,6 +85,7 @@ class Pipeline:
     retrieval: RetrievalClient
     known: KnownProducts
     history_size: int
+    forgotten_file: Path | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -123,6 +131,21 @@ class Pipeline:
         additions = [split_known(buyer_id, given, unknown) for buyer_id, given in by_buyer.items()]
         return Added(await self.history.add(additions, deadline), named, warnings)
 
+    async def forget(self, buyer_id: str) -> bool:
+        """Puts the buyer on the list of forgotten ones, then removes the history. Returns whether there was one.
+
+        Raises Unavailable if either fails; the caller may ask again. Raises NotConfigured if there is no list: a
+        removal that the next loading of histories undoes is none.
+        """
+        if self.forgotten_file is None:
+            raise NotConfigured("this gateway keeps no list of forgotten buyers: set TWOTOWER_GATEWAY_FORGOTTEN_FILE")
+        try:
+            await asyncio.to_thread(forget_buyer, self.forgotten_file, buyer_id)
+        except OSError as error:
+            log.error("the list of forgotten buyers cannot be written: %s", error)
+            raise Unavailable("the list of forgotten buyers cannot be written") from None
+        return bool(await self.history.redis.remove([buyer_id]))
+
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
         """The best products for a buyer's stored history, or the popular ones if no history can be used."""
         known = await self._read(query.buyer_id, deadline)
@@ -131,16 +154,17 @@ class Pipeline:
         async def attempt(version: str) -> ProductList:
             encoded, reason = await self._encode(query, known, version, deadline)
             if encoded is None:
-                hits = await self.retrieval.popular(_query(query, seen), version, deadline)
-                if query.diversity:
-                    reason = [*reason, "diversity has no effect on popular products"]
-                return await self._list(query, hits, "popular", reason, deadline)
+                return await self._popular(query, seen, reason, version, deadline)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
             hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
             return await self._list(query, hits, "model", reason, deadline)
 
         return await on_one_version(attempt)
+
+    async def popular(self, query: PopularQuery, deadline: Deadline) -> ProductList:
+        """The most popular products."""
+        return await on_one_version(lambda version: self._popular(query, set(), [], version, deadline))
 
     async def similar(self, query: SimilarQuery, deadline: Deadline) -> ProductList:
         """The products nearest to a product, or those that buyers take after it; never itself.
@@ -203,6 +227,14 @@ class Pipeline:
         if query.fallback == "none":
             raise failure or NotFound(f"buyer {query.buyer_id!r} has no known history", field="buyer_id")
         return None, warnings
+
+    async def _popular(
+        self, query: ListQuery, seen: set[str], warnings: list[str], version: str, deadline: Deadline
+    ) -> ProductList:
+        hits = await self.retrieval.popular(_query(query, seen), version, deadline)
+        if query.diversity:
+            warnings = [*warnings, "diversity has no effect on popular products"]
+        return await self._list(query, hits, "popular", warnings, deadline)
 
     async def _list(
         self, query: ListQuery, hits: Hits, source: Source, warnings: list[str], deadline: Deadline

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -46,6 +47,15 @@ class GatewaySettings(ProcessSettings):
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one")
     workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="additional port that serves only /metrics")
+    published_host: str | None = Field(
+        None, min_length=1, description="address that a container's port is published on, if that is not `host`"
+    )
+    auth: Literal["auto", "keys", "off"] = Field(
+        "auto",
+        description="auto: loopback alone until the keys file exists; keys: never without keys; off: everyone",
+    )
+    keys_file: Path | None = Field(None, description="hashes, scopes and limits of the keys; see `gateway keys`")
+    forgotten_file: Path | None = Field(None, description="hashes of the buyers whom DELETE /buyers has forgotten")
     item_address: str = Field(
         "127.0.0.1:50051", min_length=1, description="host:port or gRPC target of the item service"
     )

@@ -27,6 +27,7 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, SettingsError, TwoTowerError, Unavailable
+from twotower.forgotten import ForgottenBuyers
 from twotower.serving import telemetry
 from twotower.serving.settings import read_settings
 
@@ -90,10 +91,11 @@ def find_version(layout: Layout, name: str | None) -> Version:
 
 async def warm(settings: GatewaySettings, version: Version, *, replace: bool = False) -> Loaded:
     """Loads the version once. If another process is loading, waits for its end first. Raises as `loader.load` does."""
+    forgotten = ForgottenBuyers.read(settings.forgotten_file or version.layout.artifacts.forgotten)
     async with _connect(settings) as history:
         while True:
             try:
-                return await loader.load(history, version, replace=replace)
+                return await loader.load(history, version, forgotten, replace=replace)
             except LoadingElsewhere:
                 await asyncio.sleep(_WATCH_SECONDS)
 
@@ -101,8 +103,9 @@ async def warm(settings: GatewaySettings, version: Version, *, replace: bool = F
 class HistoryWatch:
     """Loads the published version's histories whenever Redis has none, and those of each newly published version."""
 
-    def __init__(self, history: RedisHistory, layout: Layout) -> None:
+    def __init__(self, history: RedisHistory, layout: Layout, forgotten_file: Path | None = None) -> None:
         self._history = history
+        self._forgotten_file = forgotten_file or layout.forgotten
         self._layout = layout
         self._pointer: Pointer | None = None
         self._version: Version | None = None
@@ -119,7 +122,7 @@ class HistoryWatch:
         if found is not None and found.recent_sha256 == wanted.recent_sha256:
             loaded = await loader.adopt(self._history, version)
         else:
-            loaded = await loader.load(self._history, version)
+            loaded = await loader.load(self._history, version, ForgottenBuyers.read(self._forgotten_file))
         self._loaded = wanted
         return loaded
 
@@ -137,7 +140,7 @@ async def watch(settings: GatewaySettings, layout: Layout, ready_file: Path | No
     """Looks until `stop` is set; no fault ends it. `ready_file` exists while the histories are loaded."""
     problem = ""
     async with _connect(settings) as history:
-        watching = HistoryWatch(history, layout)
+        watching = HistoryWatch(history, layout, settings.forgotten_file)
         while not stop.is_set():
             pause, before, problem = _WATCH_SECONDS, problem, ""
             try:

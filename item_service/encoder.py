@@ -12,6 +12,7 @@ from twotower.arrays import Float32
 from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
+from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
@@ -102,6 +103,7 @@ class ItemEncoder:
         return _Codes(brand, category, self._product_rows.get(item.product_id, -1) + 1)
 
     def _problem(self, item: Item) -> InvalidInput | None:
+        check_caller()
         size = len(item.title) + len(item.description)
         if size > self._max_text:
             longest = max(("title", item.title), ("description", item.description), key=lambda one: len(one[1]))

@@ -9,6 +9,7 @@ from functools import partial
 from item_service.encoder import Item, ItemEncoder, load
 from item_service.settings import ItemSettings
 from twotower.artifact.layout import Layout
+from twotower.artifact.private_copy import CopyCache
 from twotower.pb import item_pb2, item_pb2_grpc
 from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
@@ -39,7 +40,8 @@ async def serve(
     settings: ItemSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
-    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    cache = CopyCache(settings.cache) if settings.cache else None
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings), cache)
     workers = Workers(settings.threads, settings.queue)
     servicer = ItemServicer(versions, workers, settings.max_batch)
     service = GrpcService(

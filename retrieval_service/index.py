@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
+from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.events import Interaction
 from twotower.search.diversity import candidates, check_diversity, diversify
@@ -25,8 +26,12 @@ from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
 
 MAX_K = 1000
+# queries searched at once, and candidates that they may have together: a few milliseconds of work
+_TOGETHER, _CANDIDATES_TOGETHER = 64, 16_384
 # far above the length 1 of a tower's vector, far below the lengths whose inner products overflow
 _MAX_LENGTH = 1e6
+# ids looked up at once
+_LOOKUP = 1000
 _NONE = np.empty(0, np.int64)
 
 
@@ -123,7 +128,8 @@ class ProductIndex:
     """The vectors, the texts, the ids and the catalogue of one version; row i of each is the same product.
 
     Answers are as exact as the index (see `VectorIndex`) and deterministic: equal scores come in the order of the rows.
-    Every method takes a whole batch, blocks, and may be called from several threads.
+    Every method takes a whole batch, blocks, and may be called from several threads. A long batch ends with its caller:
+    between its parts each method raises DeadlineExceeded if nobody waits for the answer any more.
     """
 
     def __init__(
@@ -162,9 +168,10 @@ class ProductIndex:
         and queries differ, and for a wrong dimension, k, diversity or history, or a number that is not finite.
         """
         _check(self._index, vectors, queries)
-        rankings = [
-            self._rankings.read(one.history, one.follows, f"queries[{place}]") for place, one in enumerate(queries)
-        ]
+        rankings = list[Ranking]()
+        for place, one in enumerate(queries):
+            check_caller()
+            rankings.append(self._rankings.read(one.history, one.follows, f"queries[{place}]"))
         return self._search(self._index, vectors, queries, rankings, -math.inf)
 
     def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
@@ -194,18 +201,21 @@ class ProductIndex:
         answers: dict[int, Answer] = {}
         for (wanted, fused), places in together.items():
             allowed = self._filter(wanted)
-            here = [queries[place] for place in places]
-            asked = vectors if len(together) == 1 else vectors[places]
-            ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
-            if fused is None:
-                found = index.search(asked, ks, excluded, allowed.mask)
-            else:
-                found = fused.search(asked, [rankings[place].history for place in places], ks, excluded, allowed.mask)
-            for place, query, hits in zip(places, here, found, strict=True):
-                chosen = diversify(hits, index, query.k, query.diversity)
-                below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
-                followers = _count(chosen.rows, rankings[place].followers)
-                answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
+            for part in _parts(places, queries):
+                check_caller()
+                here = [queries[place] for place in part]
+                asked = vectors if len(part) == len(queries) else vectors[part]
+                ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
+                if fused is None:
+                    found = index.search(asked, ks, excluded, allowed.mask)
+                else:
+                    histories = [rankings[place].history for place in part]
+                    found = fused.search(asked, histories, ks, excluded, allowed.mask)
+                for place, query, hits in zip(part, here, found, strict=True):
+                    chosen = diversify(hits, index, query.k, query.diversity)
+                    below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
+                    followers = _count(chosen.rows, rankings[place].followers)
+                    answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
         return [answers[place] for place in range(len(queries))]
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
@@ -216,6 +226,7 @@ class ProductIndex:
         _check_queries(queries)
         answers = []
         for query, allowed in zip(queries, self._allowed(queries), strict=True):
+            check_caller()
             rows = self._by_popularity
             if allowed.mask is not None:
                 rows = rows[allowed.mask[rows]]
@@ -228,7 +239,11 @@ class ProductIndex:
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
         """One product per id, None for an unknown one."""
-        return self._catalogue.lookup(ids)
+        found = list[Product | None]()
+        for start in range(0, len(ids), _LOOKUP):
+            check_caller()
+            found += self._catalogue.lookup(ids[start : start + _LOOKUP])
+        return found
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`."""
@@ -244,7 +259,11 @@ class ProductIndex:
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
         # the queries of a batch often share a filter
-        by_filter = {one: self._filter(one) for one in {query.filter for query in queries}}
+        by_filter = dict[Filter, _Allowed]()
+        for query in queries:
+            if query.filter not in by_filter:
+                check_caller()
+                by_filter[query.filter] = self._filter(query.filter)
         return [by_filter[query.filter] for query in queries]
 
     def _filter(self, wanted: Filter) -> _Allowed:
@@ -267,6 +286,14 @@ class ProductIndex:
         self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False, followers: int = 0
     ) -> Answer:
         return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise, followers)
+
+
+def _parts(places: Sequence[int], queries: Sequence[Query]) -> Iterator[Sequence[int]]:
+    """Cuts the places of some queries into parts that are searched at once."""
+    most = max(candidates(queries[place].k, queries[place].diversity) for place in places)
+    size = max(1, min(_TOGETHER, _CANDIDATES_TOGETHER // most))
+    for start in range(0, len(places), size):
+        yield places[start : start + size]
 
 
 def _count(rows: Int64, wanted: Int32) -> int:

@@ -10,6 +10,7 @@ from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Que
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
+from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.diversity import candidates
@@ -80,7 +81,8 @@ async def serve(
     settings: RetrievalSettings, stop: asyncio.Event | None = None, on_ready: Callable[[int], None] = lambda port: None
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
-    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings))
+    cache = CopyCache(settings.cache) if settings.cache else None
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings), cache)
     workers = Workers(settings.threads, settings.queue)
     expensive = Workers(1, settings.queue)
     servicer = RetrievalServicer(versions, workers, expensive, settings)

@@ -6,7 +6,6 @@ import argparse
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,11 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     options = build_parser().parse_args(arguments)
     try:
-        # matplotlib's list of fonts, half a second's work, would lie in the home folder; without it nothing is lost
+        # matplotlib's list of fonts, half a second's work, would lie in the home folder: without a folder it uses a
+        # temporary one, which it removes, and only commands that draw need room for that
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
-        with tempfile.TemporaryDirectory(prefix="matplotlib-") as folder:
-            os.environ.setdefault("MPLCONFIGDIR", folder)
-            result: int = options.run(options)
+        os.environ.setdefault("MPLCONFIGDIR", os.devnull)
+        result: int = options.run(options)
         return result
     except TwoTowerError as error:
         return fail(str(error), 2)

@@ -50,6 +50,10 @@ class Unavailable(TwoTowerError):
     """A service or store cannot answer now; the same request may succeed later."""
 
 
+class NotConfigured(TwoTowerError):
+    """The process lacks a setting that the request needs; the message names it."""
+
+
 class Overloaded(TwoTowerError):
     """Too much work is waiting already; try again later."""
 

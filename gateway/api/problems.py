@@ -7,10 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.auth.errors import Forbidden, Refused, TooManyRequests, Unauthorized
 from gateway.schemas import parsing
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
+    NotConfigured,
     NotFound,
     Overloaded,
     TwoTowerError,
@@ -26,11 +28,15 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
     (parsing.BodyTooLarge, 413, "Body too large"),
     (parsing.QueryTooLarge, 414, "Query too large"),
     (parsing.WrongContentType, 415, "Wrong content type"),
+    (Unauthorized, 401, "Unauthorized"),
+    (Forbidden, 403, "Forbidden"),
+    (TooManyRequests, 429, "Too many requests"),
     (InvalidInput, 422, "Invalid input"),
     (NotFound, 404, "Not found"),
     (Overloaded, 503, "Overloaded"),
     (VersionNotHeld, 503, "No common model version"),
     (Unavailable, 503, "Unavailable"),
+    (NotConfigured, 501, "Not configured"),
     (DeadlineExceeded, 504, "Deadline exceeded"),
     (TwoTowerError, 500, "Internal error"),
 ]
@@ -42,6 +48,8 @@ async def on_error(request: Request, error: Exception) -> Response:
     detail = error.detail() if isinstance(error, TwoTowerError) else {}
     # after a 408 the rest of the body is not read, so the connection cannot be used again
     headers = {503: {"Retry-After": "1"}, 408: {"Connection": "close"}}.get(status, {})
+    if isinstance(error, Refused):
+        headers = error.headers
     name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
     return _problem(request.url.path, status, title, str(error), headers, {"type": f"urn:twotower:{name}", **detail})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import orjson
@@ -25,15 +25,17 @@ from gateway.admission import (
     cost_of_list,
     cost_of_store,
 )
+from gateway.auth.guard import Guard, PublicUse, check_buyer
+from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
-from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer
+from gateway.schemas.answers import EncodeBuyerAnswer, ForgottenAnswer, InteractionsAnswer, ListAnswer
 from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
-from twotower.events import EventSchema, Interaction
+from twotower.events import EventSchema, Interaction, check_id
 from twotower.pb import retrieval_pb2
 from twotower.serving import telemetry, wire
 
@@ -43,7 +45,10 @@ Parsed = TypeVar("Parsed")
 
 @dataclass(frozen=True)
 class RouteSpec:
-    """One route of the API: its handler, and what /docs says about it."""
+    """One route of the API: its handler, who may ask it, and what /docs says about it.
+
+    `scope` None: everyone. `public`: what a key of scope `public` needs.
+    """
 
     method: str
     path: str
@@ -52,6 +57,8 @@ class RouteSpec:
     answer: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     bodies: tuple[type[BaseModel], ...] = field(default=())
+    scope: Scope | None = None
+    public: PublicUse = "nothing"
 
 
 @dataclass(frozen=True)
@@ -65,21 +72,30 @@ class Live:
 class Routes:
     """The handlers. They take the pipeline from the request's state, where the lifespan puts it."""
 
-    def __init__(self, settings: GatewaySettings, clock: SharedClock) -> None:
+    def __init__(self, settings: GatewaySettings, guard: Guard, clock: SharedClock) -> None:
         self._settings = settings
         self._admission = Admission(
             AdmissionLimits(
                 settings.max_cost, settings.max_expensive_cost, settings.expensive_share, settings.max_bodies_mb << 20
             )
         )
+        self._guard = guard
         self._clock = clock
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
 
     def table(self) -> list[RouteSpec]:
-        """Every route."""
+        """Every route, each behind the guard."""
         return [
-            _list_route("/retrieve", self.retrieve, "Products for a known buyer", requests.RetrieveQuery),
+            spec
+            if spec.scope is None
+            else replace(spec, handler=self._guard.protect(spec.handler, spec.scope, spec.public))
+            for spec in self._unguarded()
+        ]
+
+    def _unguarded(self) -> list[RouteSpec]:
+        return [
+            _list_route("/retrieve", self.retrieve, "Products for a known buyer", requests.RetrieveQuery, "buyer"),
             RouteSpec(
                 "POST",
                 "/encode_buyer",
@@ -87,9 +103,12 @@ class Routes:
                 "Encodes a buyer from interactions, and stores them",
                 EncodeBuyerAnswer,
                 bodies=(requests.EncodeBuyerBody,),
+                scope="write",
+                public="buyer",
             ),
-            _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery),
-            _list_route("/search", self.search, "Products for a search text", requests.SearchQuery),
+            _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery, "products"),
+            _list_route("/search", self.search, "Products for a search text", requests.SearchQuery, "products"),
+            _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
             RouteSpec(
                 "POST",
                 "/interactions",
@@ -97,14 +116,25 @@ class Routes:
                 "Stores one or more interactions",
                 InteractionsAnswer,
                 bodies=(requests.BuyerInteractionIn, requests.InteractionsBody),
+                scope="write",
+                public="buyer",
+            ),
+            RouteSpec(
+                "DELETE",
+                "/buyers/{buyer_id}",
+                self.forget,
+                "Removes a buyer's history, and keeps it from coming back",
+                ForgottenAnswer,
+                scope="admin",
             ),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
-            RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics"),
+            RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
         ]
 
     async def retrieve(self, request: Request) -> Response:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
+        check_buyer(request, query.buyer_id)
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/retrieve", query, deadline, lambda: pipeline.retrieve(query, deadline))
 
@@ -118,9 +148,15 @@ class Routes:
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/search", query, deadline, lambda: pipeline.search(query, deadline))
 
+    async def popular(self, request: Request) -> Response:
+        query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list("/popular", query, deadline, lambda: pipeline.popular(query, deadline))
+
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
             body = await given.read(self._read_encode_buyer)
+            check_buyer(request, body.buyer_id)
             answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), given.deadline)
         vector = answer.encoded.vector
         return _json(
@@ -141,6 +177,8 @@ class Routes:
     async def interactions(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_store) as given:
             by_buyer = await given.read(self._read_by_buyer)
+            for buyer_id in by_buyer:
+                check_buyer(request, buyer_id)
             added = await _live(request).pipeline.add(by_buyer, given.deadline)
         return _json(
             {
@@ -150,6 +188,11 @@ class Routes:
                 "warnings": added.warnings,
             }
         )
+
+    async def forget(self, request: Request) -> Response:
+        buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
+        removed = await _live(request).pipeline.forget(buyer_id)
+        return _json({"removed": removed, "request_id": telemetry.request_id.get()})
 
     async def healthz(self, request: Request) -> Response:
         return _json({"status": "alive"})
@@ -230,8 +273,8 @@ class _Given:
         return await asyncio.to_thread(parse, self.body) if self.is_expensive else parse(self.body)
 
 
-def _list_route(path: str, handler: Handler, summary: str, query: type[BaseModel]) -> RouteSpec:
-    return RouteSpec("GET", path, handler, summary, ListAnswer, query)
+def _list_route(path: str, handler: Handler, summary: str, query: type[BaseModel], public: PublicUse) -> RouteSpec:
+    return RouteSpec("GET", path, handler, summary, ListAnswer, query, scope="read", public=public)
 
 
 async def _body(request: Request, limit: int, room: BodyRoom) -> bytes:

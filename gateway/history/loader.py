@@ -17,6 +17,7 @@ from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact, InvalidInput, Unavailable
 from twotower.events import Interaction, check_id
+from twotower.forgotten import ForgottenBuyers
 from twotower.history import read_recent
 from twotower.serving import wire
 
@@ -65,7 +66,7 @@ class Loaded(NamedTuple):
 def mark_of(version: Version) -> Mark:
     """The mark that Redis has after this version was loaded. Raises CorruptArtifact if it has no interactions."""
     name = version.layout.recent.name
-    entry = version.manifest.files.get(name)
+    entry = version.manifest.private_files.get(name)
     if entry is None:
         raise CorruptArtifact(f"{name} is not listed in the manifest of {version.name}")
     return Mark(version.name, entry.sha256)
@@ -77,8 +78,10 @@ async def read_mark(history: RedisHistory) -> Mark | None:
     return None if value is None else Mark(**json.loads(value))
 
 
-async def load(history: RedisHistory, version: Version, *, replace: bool = False) -> Loaded:
+async def load(history: RedisHistory, version: Version, forgotten: ForgottenBuyers, *, replace: bool = False) -> Loaded:
     """Merges the version's interactions into Redis; with `replace`, they replace the histories of their buyers.
+
+    Skips forgotten buyers.
 
     Newer interactions that are there, or arrive meanwhile, are neither lost nor displaced by older ones. Raises
     LoadingElsewhere, CorruptArtifact before anything is written, and Unavailable if Redis fails, or restarts meanwhile.
@@ -88,12 +91,17 @@ async def load(history: RedisHistory, version: Version, *, replace: bool = False
     products = read_product_rows(files.ids)
     buyers = interactions = 0
     async with _Lock(history) as lock:
-        for batch in _batches(read_additions(files.recent, products), _BATCH_BUYERS):
+        additions = (one for one in read_additions(files.recent, products) if one.buyer_id not in forgotten)
+        for batch in _batches(additions, _BATCH_BUYERS):
             for count in await history.add(batch, replace=replace):
                 if isinstance(count, Exception):
                     raise count
                 buyers += 1
                 interactions += count
+            # a buyer who is forgotten while this runs must not come back by it
+            forgotten.refresh()
+            if late := [one.buyer_id for one in batch if one.buyer_id in forgotten]:
+                await history.remove(late)
             await lock.renew()
         adopted = await _adopt_all(history, products, lock)
         await lock.finish(mark)

@@ -146,10 +146,11 @@ class RedisHistory:
         rest = iter(replies[first:])
         return [_count([(part, [next(rest) for _ in range(3)]) for part in row], failure) for row in parts]
 
-    async def forget(self, buyer_ids: Sequence[str]) -> None:
-        """Deletes all that Redis holds of these buyers."""
-        keys = [key(one) for one in buyer_ids for key in (key_of, apart_key_of)]
-        await self.ask([("DEL", *keys), ("ZREM", WRITTEN, *buyer_ids)])
+    async def remove(self, buyer_ids: Sequence[str]) -> int:
+        """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
+        keys = [("UNLINK", key_of(one), apart_key_of(one)) for one in buyer_ids]
+        *removed, _ = await self.ask([*keys, ("ZREM", WRITTEN, *buyer_ids)])
+        return sum(count > 0 for count in removed)
 
     async def ping(self) -> None:
         """Writes and reads a key of its own, also while the breaker is open, which a success closes.

@@ -49,6 +49,7 @@ class Edge:
         self._wrapped = wrap(self._route)
         self._handlers = handlers
         self._paths = frozenset(path for _, path in handlers)
+        self._templates = {handler: path for (_, path), handler in handlers.items()}
         self._on_error = on_error
         self._on_failure = on_failure
         self._access = access
@@ -104,12 +105,20 @@ class Edge:
     def _record(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
         path = scope["path"]
         # one label for all unknown paths: callers could otherwise create any number of time series
-        labels = path if path in self._paths else "other", status
+        route = path if path in self._paths else self._template_of(scope)
+        labels = route, status
         if labels not in self._histograms:
             self._histograms[labels] = metrics.REQUEST_SECONDS.labels(*labels)
         self._histograms[labels].observe(seconds)
         if self._access is not None:
-            self._access.add(request_id, scope["method"], path, status, seconds)
+            # what a path holds for a parameter may be a buyer's id
+            shown = route if scope.get("path_params") else path
+            self._access.add(request_id, scope["method"], shown, status, seconds)
+
+    def _template_of(self, scope: Scope) -> str:
+        """The path of the route that answered, with its parameters' names; "other" if none did."""
+        handler = scope.get("endpoint")
+        return self._templates.get(handler, "other") if handler else "other"
 
 
 def _request_id(scope: Scope) -> str:

@@ -60,6 +60,13 @@ class InteractionsAnswer(Strict):
     warnings: list[str]
 
 
+class ForgottenAnswer(Strict):
+    """`removed`: whether there was a history to remove."""
+
+    removed: bool
+    request_id: str
+
+
 class FieldProblem(Strict):
     """One refused field."""
 

@@ -99,6 +99,10 @@ class SimilarQuery(ListQuery):
     )
 
 
+class PopularQuery(ListQuery):
+    """GET /popular."""
+
+
 class SearchQuery(ListQuery):
     """GET /search."""
 

@@ -264,19 +264,6 @@ async def test_a_service_that_comes_back_is_found_again(tiny: Path, redis: Redis
                 await until(similar, lambda status: status == 200)
 
 
-async def test_a_service_without_a_version_is_not_ready(tmp_path: Path, redis: RedisServer) -> None:
-    async with (
-        running("retrieval", tmp_path, ready=False) as retrieval,
-        gateway(redis_url=redis.url, retrieval_address=retrieval.address) as client,
-    ):
-        response = await client.get("/similar", params={"product_id": "p1"})
-        assert response.status_code == 503
-        assert "no model version is loaded yet" in response.json()["detail"]
-        readyz = await client.get("/readyz")
-        assert readyz.status_code == 503
-        assert readyz.json()["dependencies"]["retrieval"] == "it has loaded no model version yet"
-
-
 class Fake(retrieval_pb2_grpc.RetrievalServiceServicer):
     """An index that remembers what it is asked, and does what a test wants."""
 

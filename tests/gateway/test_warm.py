@@ -30,6 +30,7 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version
 from twotower.errors import Unavailable
 from twotower.events import Interaction
+from twotower.forgotten import ForgottenBuyers
 from twotower.history import latest, read_recent
 
 
@@ -218,7 +219,7 @@ async def test_one_process_loads_and_the_next_one_has_nothing_to_do(tiny: Path, 
 
 
 async def test_a_loader_that_lost_its_lock_does_not_say_that_all_is_loaded(
-    tiny: Path, server: RedisServer, raw: Any, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, server: RedisServer, raw: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history = connect(server)
     add = history.add
@@ -230,7 +231,7 @@ async def test_a_loader_that_lost_its_lock_does_not_say_that_all_is_loaded(
 
     monkeypatch.setattr(history, "add", emptied_meanwhile)
     with pytest.raises(Unavailable, match="lost the loader's lock"):
-        await load(history, warm.find_version(Layout(tiny), None))
+        await load(history, warm.find_version(Layout(tiny), None), ForgottenBuyers(tmp_path / "none"))
     assert raw.get(LOADED) is None
     await history.close()
 

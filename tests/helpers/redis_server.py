@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,14 +19,11 @@ from gateway.history.codec import LOADED
 
 
 class RedisServer:
-    """A context manager that runs a redis-server, on a free port if `port` is 0.
+    """A context manager that runs a redis-server, on a free port if `port` is 0; `options` are more of its options."""
 
-    It keeps nothing over a restart, unless `fsync` ("always", "everysec") asks for an append-only file.
-    """
-
-    def __init__(self, port: int = 0, fsync: str = "") -> None:
+    def __init__(self, port: int = 0, options: Sequence[str] = ("--appendonly", "no")) -> None:
         self.port = port or free_port()
-        self._durability = ["--appendonly", "yes", "--appendfsync", fsync] if fsync else ["--appendonly", "no"]
+        self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +37,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts the server and returns as soon as it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._durability]
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
         self._process = subprocess.Popen(
             [redis_binary(), *options, "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log")],
             stdin=subprocess.DEVNULL,
@@ -51,7 +49,7 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """Ends the server at once, without a save: without an append-only file, all its data is lost."""
+        """Ends the server at once, without a save: without an append-only file all its data is lost."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

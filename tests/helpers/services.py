@@ -26,16 +26,24 @@ class Running:
     task: asyncio.Task[None]
 
 
+def cache_of(artifacts: Path) -> Path:
+    """Where the services of a test keep their private copies."""
+    return artifacts.with_name(f"{artifacts.name}-cache")
+
+
 @asynccontextmanager
 async def running(service: str, artifacts: Path, *, ready: bool = True, **settings: object) -> AsyncIterator[Running]:
     """Runs "item", "buyer" or "retrieval" in this event loop on a free port; drained and stopped at the end.
 
-    `settings` are fields of the service's settings. With `ready` it waits for a version to be loaded first.
+    `settings` are fields of the service's settings; the private copies lie beside the artifact folder. With `ready` it
+    waits for a version to be loaded first.
     """
     kinds = importlib.import_module(f"{service}_service.settings")
     serve = importlib.import_module(f"{service}_service.servicer").serve
     model = getattr(kinds, f"{service.capitalize()}Settings")
-    values = model(**{"artifacts": artifacts, "poll_seconds": 0.02, "drain_seconds": 5.0, **settings})
+    values = model(
+        **{"artifacts": artifacts, "cache": cache_of(artifacts), "poll_seconds": 0.02, "drain_seconds": 5.0, **settings}
+    )
     stop, port = asyncio.Event(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(values, stop, port.set_result))
     await asyncio.wait((task, port), return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +101,7 @@ async def check_process(service: str, artifacts: Path, full_name: str, stub: Any
 
     environ = {
         "TWOTOWER_ARTIFACTS": str(artifacts),
+        "TWOTOWER_CACHE": str(cache_of(artifacts)),
         "TWOTOWER_LOG_LEVEL": "DEBUG",
         f"TWOTOWER_{service.upper()}_DRAIN_SECONDS": "60",
     }

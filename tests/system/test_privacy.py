@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import Process, is_log, process
+from tests.helpers.services import cache_of
 from tests.helpers.tiny_version import build_version
 
 STRACE = shutil.which("strace")
@@ -34,7 +35,8 @@ def test_the_pattern_tells_this_machine_from_others() -> None:
 
 
 def run_service(service: str, command: list[str], python: str, home: Path | str, artifacts: Path) -> Process:
-    environ = {"HOME": str(home), "TWOTOWER_ARTIFACTS": str(artifacts), f"TWOTOWER_{service.upper()}_PORT": "0"}
+    folders = {"HOME": home, "TWOTOWER_ARTIFACTS": artifacts, "TWOTOWER_CACHE": cache_of(artifacts)}
+    environ = {f"TWOTOWER_{service.upper()}_PORT": "0", **{name: str(folder) for name, folder in folders.items()}}
     with process(*command, "-m", f"{service}_service", environ=environ, python=python) as started:
         started.wait_for(lambda line: is_log(line, "versions held"))
     return started

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.processes import ROOT, is_log, process
-from tests.helpers.services import serving
+from tests.helpers.services import cache_of, serving
 
 # no service may have the first; NEEDS are the libraries that only some services have
 TRAINING = ["torch", "sentence_transformers", "transformers", "polars", "onnx", "scipy", "sklearn", "safetensors"]
@@ -62,7 +62,8 @@ def check_libraries(service: str, python: Path) -> None:
 async def test_a_service_serves_with_its_own_extra_alone(tiny: Path, service: str) -> None:
     python = await asyncio.to_thread(build_environment, service)
     check_libraries(service, python)
-    with process("-m", f"{service}_service", environ={"TWOTOWER_ARTIFACTS": str(tiny)}, python=str(python)) as started:
+    environ = {"TWOTOWER_ARTIFACTS": str(tiny), "TWOTOWER_CACHE": str(cache_of(tiny))}
+    with process("-m", f"{service}_service", environ=environ, python=str(python)) as started:
         line = await asyncio.to_thread(started.wait_for, lambda line: is_log(line, "listening"))
         await serving(f"127.0.0.1:{json.loads(line)['port']}")
 

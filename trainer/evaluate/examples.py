@@ -10,6 +10,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.events import Events
 from trainer.data.split import Cases
 from trainer.evaluate.ranking import Ranks
+from twotower.forgotten import ForgottenBuyers, buyer_hash
 
 BUYERS = 10
 # the report shows this many latest events of a history
@@ -17,14 +18,23 @@ _SHOWN = 10
 
 
 def sample_buyers(
-    ranks: Ranks, cases: Cases, events: Events, data: Dataset, seed: int, buyers: int = BUYERS
+    ranks: Ranks,
+    cases: Cases,
+    events: Events,
+    data: Dataset,
+    seed: int,
+    forgotten: ForgottenBuyers,
+    buyers: int = BUYERS,
 ) -> list[dict[str, Any]]:
-    """Draws `buyers` cases at random from those that have a target.
+    """Draws `buyers` cases at random from those that have a target; `forgotten` buyers are left out of the draw.
 
+    A buyer's id stays out of the figures: `buyer` is its hash, by which a refresh knows those forgotten later.
     Histories are newest first, recommended products and targets best first. Targets are distinct products with their
     ranks (1 = best). `ranks` and `cases` refer to `events`.
     """
-    tested = np.unique(ranks.case)
+    tested = np.array(
+        [case for case in np.unique(ranks.case) if data.buyers[cases.buyer[case]] not in forgotten], np.int64
+    )
     drawn = np.random.default_rng((seed, len(tested))).choice(tested, min(buyers, len(tested)), replace=False)
     return [_describe_case(ranks, cases, events, data, int(case)) for case in np.sort(drawn)]
 
@@ -35,7 +45,7 @@ def _describe_case(ranks: Ranks, cases: Cases, events: Events, data: Dataset, ca
     own = own[np.argsort(ranks.rank[own], kind="stable")]
     wanted = set(ranks.product[own].tolist())
     return {
-        "buyer": data.buyers[cases.buyer[case]],
+        "buyer": buyer_hash(data.buyers[cases.buyer[case]]),
         "history_events": cut - start,
         "history": [
             {

@@ -251,7 +251,8 @@ def mix(
     for name, candidate in candidates.items():
         model = load_towers(candidate.weights, fitter.config.model)
         search = TermSearch(terms, fitter.config, some.measure_terms(model, terms.fit))
-        found = {name: (name, search.beside_vectors())}
+        # the linear part of a model
+        found = {name: (name, search.beside_vectors(has_trend=candidate.cold_start is not None))}
         if name == best:
             found |= {corner: (best, chosen) for corner, chosen in search.alone()}
         for kind, (vectors, chosen) in found.items():

@@ -169,13 +169,17 @@ class TermSearch:
         self._own, self._excludes_seen = config.own, config.evaluation.excludes_seen
         self._known: dict[TermChoice, CaseValues] = {}
 
-    def beside_vectors(self) -> ChosenTerms:
-        """The terms to add to the cosines; none that gains no more than one standard error."""
+    def beside_vectors(self, *, has_trend: bool = False) -> ChosenTerms:
+        """The terms to add to the cosines; none that gains no more than one standard error.
+
+        Vectors that hold a trend of popularity get no prior: it would count the same thing twice and hide new products.
+        """
         # the own products first: without them, a heavy table would hide products that buyers come back to
         options = [self._with_own(self._best([_NONE]))]
         if self._neighbours.weights:
             options += self._tables_beside(options[0].choice)
-        return self._with_prior(self._with_own(self._with_half_life(_best_if_it_gains(options))))
+        found = self._with_own(self._with_half_life(_best_if_it_gains(options)))
+        return found if has_trend else self._with_prior(found)
 
     def alone(self) -> list[tuple[str, ChosenTerms]]:
         """The corners, simplest first: each prior by itself, and each table with the prior that it gains by.

@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.errors import DataError
 from twotower.arrays import Float64
-from twotower.artifact.version import Version
+from twotower.artifact.version import Version, verify
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerTower, ItemTower
@@ -24,8 +24,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
 
     Raises CorruptArtifact if a file is damaged, DataError if the index misses products.
     """
-    version.check(*(version.layout.root / name for name in version.manifest.files))
-    version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))
+    verify(version)
     files = version.layout
     opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
     FusedSearch(opened, FusedScore.load(version))

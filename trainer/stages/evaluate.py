@@ -28,6 +28,7 @@ from trainer.stages.workspace import (
 )
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_json
+from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text
 
@@ -66,7 +67,9 @@ def evaluate_run(run: Run) -> None:
         "training": json.loads(workspace.training.read_text(encoding="utf-8")),
         "data": data_facts(data),
         "content": run.trust._asdict() | {"reads_descriptions": run.config.encoder.reads_descriptions},
-        "samples": sample_buyers(ranks["model"], cases, run.events, data, seed),
+        "samples": sample_buyers(
+            ranks["model"], cases, run.events, data, seed, ForgottenBuyers.read(run.layout.forgotten)
+        ),
         "libraries": library_versions(),
     }
     write_json(workspace.version.metrics, metrics)

@@ -79,7 +79,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     work, workspace = work_folder(config, layout), open_workspace(config, layout, name)
     workspace.version.root.mkdir(parents=True, exist_ok=True)
     os.utime(workspace.root)
-    data = load_dataset(events, products, config.data, config.seed, workspace.version.root)
+    data = load_dataset(events, products, config.data, config.seed, workspace.root)
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     _check_learnable(data)
     schema = EventSchema(config.data.event_weights)

@@ -26,6 +26,7 @@ from twotower.artifact.retention import prune
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version
 from twotower.events import Interaction
+from twotower.forgotten import ForgottenBuyers
 from twotower.history import weights_by_code, write_recent
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def _write(run: Run, metrics: dict[str, Any]) -> Version:
 
     def fill(target: VersionLayout) -> Description:
         copy_files(run.workspace.version, target)
+        shutil.copyfile(run.workspace.rejects, target.rejects)
         write_recent(target.recent, _recent_interactions(run))
         records = product_records(run.data.products, _popularity(run))
         return Description(run.config, records, metrics, _manifest(run, name, created, metrics))
@@ -147,9 +149,12 @@ def _popularity(run: Run) -> list[float]:
 
 
 def _recent_interactions(run: Run) -> Iterator[tuple[str, list[Interaction]]]:
-    """The last `publish.recent_interactions` interactions of each buyer, oldest first."""
+    """The last `publish.recent_interactions` interactions of each buyer, oldest first; none of forgotten buyers."""
+    forgotten = ForgottenBuyers.read(run.layout.forgotten)
     events, ids, names = run.data.events, run.data.products.ids, run.data.event_names
     for code, buyer in enumerate(run.data.buyers):
+        if buyer in forgotten:
+            continue
         start, stop = int(events.start[code]), int(events.start[code + 1])
         yield (
             buyer,

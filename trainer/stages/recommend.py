@@ -25,6 +25,7 @@ from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
 from twotower.events import EventSchema
+from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
 from twotower.search.fused import FusedSearch
@@ -103,8 +104,8 @@ def recommend(
     """Writes the columns `buyer_id, rank, product_id, score`: k rows a buyer, fewer if fewer products are left.
 
     The best product comes first; with diversity, the order is the one of choosing. Rejected rows go to
-    `out`.rejects.csv; a buyer without an accepted row gets no list. Raises DataError for an unknown file type and
-    NotFound if there is no such version.
+    `out`.rejects.csv; a buyer without an accepted row gets no list, and neither does a forgotten one. Raises DataError
+    for an unknown file type and NotFound if there is no such version.
     """
     if out.suffix not in {".csv", ".parquet"}:
         raise DataError(f"--out {out}: the name must end in .csv or .parquet")
@@ -114,16 +115,26 @@ def recommend(
     if options.exclude_seen is None:
         options = options._replace(exclude_seen=recommender.version.manifest.exclude_seen)
     seen = "excluded" if options.exclude_seen else "kept"
-    log.info(f"version {name}: {len(buyers):,} buyers, products in their history {seen}")
+    known = _not_forgotten(layout, buyers)
+    log.info(f"version {name}: {len(known):,} buyers, products in their history {seen}")
     names = np.array(buyers, dtype=object)
     frames = []
-    for first in track(range(0, len(buyers), _CHUNK), "recommending", unit="chunk"):
-        codes = np.arange(first, min(first + _CHUNK, len(buyers)))
+    for first in track(range(0, len(known), _CHUNK), "recommending", unit="chunk"):
+        codes = known[first : first + _CHUNK]
         frames.append(_table(names[codes], recommender.ids, recommender.lists(history, codes, options)))
     table = pl.concat(frames) if frames else pl.DataFrame(schema=_COLUMNS)
     with write_atomically(out) as temporary:
         table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
-    return Recommended(name, len(buyers), table.height)
+    return Recommended(name, len(known), table.height)
+
+
+def _not_forgotten(layout: Layout, buyers: Sequence[str]) -> Int64:
+    """The codes of the buyers who are not on the list of forgotten ones; logs how many are."""
+    forgotten = ForgottenBuyers.read(layout.forgotten)
+    known = np.array([code for code, buyer in enumerate(buyers) if buyer not in forgotten], np.int64)
+    if len(known) < len(buyers):
+        log.info(f"{len(buyers) - len(known):,} forgotten buyers get no list")
+    return known
 
 
 def _current(layout: Layout) -> str:

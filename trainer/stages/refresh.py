@@ -39,7 +39,7 @@ from trainer.release.retention import new_name, remove_earlier
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import save_weights
-from trainer.text.vectors import texts_of, titles_of
+from trainer.text.vectors import restored_on_failure, texts_of, titles_of
 from trainer.text.words import word_vectors
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product
@@ -52,8 +52,9 @@ from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
 from twotower.events import EventSchema
+from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
-from twotower.history import BuyerSequence, latest, read_recent, to_inputs
+from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class _Refresh:
     known: Int64
     facts: dict[str, Any]
     rejects: Path
+    forgotten: ForgottenBuyers
 
 
 def refresh(
@@ -87,7 +89,7 @@ def refresh(
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
     a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than
     `publish.max_missing_share` of the served products are missing, and Overtaken if CURRENT changes meanwhile; CURRENT
-    then stays as it is.
+    then stays as it is. A refresh that fails leaves the cache of text vectors as it was.
     """
     pointer, served = _served(layout)
     config = _settings(served, files, assignments)
@@ -106,8 +108,9 @@ def refresh(
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
-    with alone_in_cache(config, layout):
-        name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, work / "rejects.csv"))
+    with alone_in_cache(config, layout), restored_on_failure(_text_cache(layout, config)):
+        rejects, forgotten = work / "rejects.csv", ForgottenBuyers.read(layout.forgotten)
+        name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, rejects, forgotten))
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
@@ -167,8 +170,9 @@ def _write(layout: Layout, today: _Refresh) -> str:
 
     def fill(target: VersionLayout) -> Description:
         source = today.base.layout
-        for path in (source.buyer_tower, source.vocab, source.recent):
+        for path in (source.buyer_tower, source.vocab):
             shutil.copyfile(path, target.root / path.name)
+        write_recent(target.recent, (one for one in read_recent(source.recent) if one[0] not in today.forgotten))
         shutil.copyfile(today.rejects, target.rejects)
         save_weights(weights, target.weights)
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
@@ -201,6 +205,7 @@ def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:
             "products": len(today.products),
             "configuration": origin | today.config.model_dump(),
             "files": {},
+            "private_files": {},
         }
     )
 
@@ -211,9 +216,13 @@ def _fingerprint(today: _Refresh) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
+def _text_cache(layout: Layout, config: Config) -> Path:
+    return work_folder(config, layout) / "text_vectors"
+
+
 def _features(layout: Layout, today: _Refresh) -> ItemFeatures:
     """The products' features. A trained table of products holds the part of their attributes: there are none here."""
-    vocab, cache = Vocab.load(today.base.layout.vocab), work_folder(today.config, layout) / "text_vectors"
+    vocab, cache = Vocab.load(today.base.layout.vocab), _text_cache(layout, today.config)
     # the cache keeps the titles' vectors too, or the next training would encode them again
     products = as_read(today.products, today.config.encoder)
     vectors = text_vectors(products, today.base.encoder, today.config, len(vocab.category), cache)
@@ -239,7 +248,9 @@ def _queries(today: _Refresh, vectors: Float32) -> build.Queries:
     schema = EventSchema(manifest.event_weights)
     codes = {name: code for code, name in enumerate(schema.names, start=1)}
     histories = []
-    for _, interactions in read_recent(files.recent):
+    for buyer, interactions in read_recent(files.recent):
+        if buyer in today.forgotten:
+            continue
         known = latest([one for one in interactions if one.product_id in row_of], manifest.max_history)
         if known:
             columns = zip(*((row_of[one[0]], codes[one[1]], one[2]) for one in known), strict=True)
@@ -258,12 +269,16 @@ def _recorded(version: Version) -> dict[str, Any]:
 
 
 def _metrics(today: _Refresh) -> dict[str, Any]:
-    """The metrics of the training, with today's counts of products; sample buyers lose the products that are gone."""
+    """The metrics of the training, with today's counts of products.
+
+    Sample buyers lose the products that are gone, and forgotten buyers are no samples.
+    """
     before, there = _recorded(today.base), set(today.products.ids)
     lists = ("history", "recommended", "targets")
     samples = [
         {**one, **{name: [entry for entry in one[name] if entry["product"] in there] for name in lists}}
         for one in before["samples"]
+        if not today.forgotten.has_hash(one["buyer"])
     ]
     read = {key: today.facts[key] for key in ("product_rows", "rejected_products")}
     data = before["data"] | read | {"products": len(today.products)}

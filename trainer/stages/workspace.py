@@ -51,6 +51,8 @@ class Workspace:
         """Weights and terms of the tested model, under the names that they have in a version."""
         return VersionLayout(self.root / "tested")
 
+    # it names buyers, so it does not lie among the files that services read
+    rejects = property(lambda self: self.root / "rejects.csv")
     checkpoints = property(lambda self: self.root / "checkpoints")
     tested_checkpoints = property(lambda self: self.root / "refit-tested")
     refit_checkpoints = property(lambda self: self.root / "refit")

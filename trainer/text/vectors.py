@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,29 @@ def encode_cached(
     for start in range(0, len(texts), chunk):
         vectors[start : start + chunk] = cache.vectors(keys[start : start + chunk])
     return vectors, missing
+
+
+@contextmanager
+def restored_on_failure(folder: Path) -> Iterator[None]:
+    """If the block fails, `folder` holds the vectors that it held before, and the disk has its space back.
+
+    The old files wait under another name, not as copies: each block of the disk is used once.
+    """
+    before = folder.with_name(f".before-{folder.name}")
+    shutil.rmtree(before, ignore_errors=True)  # what a killed process has left
+    before.mkdir(parents=True)
+    try:
+        for path in folder.glob("*.npy"):
+            os.link(path, before / path.name)
+        yield
+    except BaseException:
+        for path in folder.glob("*"):
+            path.unlink()
+        for path in before.iterdir():
+            path.replace(folder / path.name)
+        raise
+    finally:
+        shutil.rmtree(before)
 
 
 class _VectorCache:

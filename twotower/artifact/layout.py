@@ -26,6 +26,16 @@ class Layout:
         return self.root / ".pointers"
 
     @property
+    def spare_pointer(self) -> Path:
+        """A file of a pointer's size that names nothing: the next CURRENT is written into it."""
+        return self.root / ".pointer-spare"
+
+    @property
+    def last_pointer(self) -> Path:
+        """The last CURRENT, while a change is under way."""
+        return self.root / ".pointer-last"
+
+    @property
     def versions(self) -> Path:
         return self.root / "versions"
 
@@ -37,6 +47,16 @@ class Layout:
     def work(self) -> Path:
         """Checkpoints, caches and half-written versions, for the trainer only."""
         return self.root / "work"
+
+    @property
+    def private(self) -> Path:
+        """What names buyers: for the trainer and the gateway alone. Containers of other services do not mount it."""
+        return self.root / "private"
+
+    @property
+    def forgotten(self) -> Path:
+        """The list of forgotten buyers, see `twotower.forgotten`."""
+        return self.private / "forgotten.txt"
 
     def version(self, name: str) -> VersionLayout:
         return VersionLayout(self.versions / name)
@@ -51,6 +71,18 @@ class VersionLayout:
 
     root: Path
 
+    @property
+    def artifacts(self) -> Layout:
+        """The artifact folder that this version lies in, or is being written in."""
+        return Layout(self.root.parent.parent)
+
+    @property
+    def private(self) -> Path:
+        """The folder for those files of this version that name buyers."""
+        return self.artifacts.private / self.root.name
+
+    recent = property(lambda self: self.private / "recent_interactions.jsonl.gz")
+    rejects = property(lambda self: self.private / "rejects.csv")
     manifest = property(lambda self: self.root / "manifest.json")
     embeddings = property(lambda self: self.root / "product_embeddings.npy")
     ids = property(lambda self: self.root / "product_ids.npy")
@@ -69,11 +101,9 @@ class VersionLayout:
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     vocab = property(lambda self: self.root / "vocab.json")
     products = property(lambda self: self.root / "products.sqlite")
-    recent = property(lambda self: self.root / "recent_interactions.jsonl.gz")
     weights = property(lambda self: self.root / "model.safetensors")
     config = property(lambda self: self.root / "config.yaml")
     metrics = property(lambda self: self.root / "metrics.json")
-    rejects = property(lambda self: self.root / "rejects.csv")
     report = property(lambda self: self.root / "report.html")
 
 

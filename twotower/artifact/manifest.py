@@ -133,4 +133,5 @@ class Manifest(BaseModel):
     fusion: Fusion
     text_search: TextSearch
     files: dict[str, FileEntry]
+    private_files: dict[str, FileEntry] = {}
     encoder_files: dict[str, FileEntry]

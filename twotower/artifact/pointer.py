@@ -1,18 +1,28 @@
-"""CURRENT and PREVIOUS: read without a lock, replaced by rename under one."""
+"""CURRENT and PREVIOUS: read without a lock, changed under one.
+
+A change works on a full disk, and a kill at any moment leaves two pointers that differ. It renames files and links them
+for a moment; only a new version is written, into a spare file that has its block already. Afterwards the file of the
+pointer that fell out is the next spare.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from twotower.artifact.fsync import write_atomically
+from twotower.artifact.fsync import sync, write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import NAME
 from twotower.errors import CorruptArtifact
+
+# more than the longest pointer, 130 bytes: a spare never changes its size
+_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,81 @@ def read_to_repair(path: Path) -> Pointer | None:
 
 @contextmanager
 def pointers_locked(layout: Layout) -> Iterator[None]:
-    """Keeps others from changing a pointer or removing a version. Held for moments only."""
+    """Keeps others from changing a pointer or removing a version. Held for moments only.
+
+    Completes a change that a killed process has left halfway.
+    """
     with layout.pointers.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _complete(layout)
         yield
 
 
-def write_pointer(path: Path, pointer: Pointer) -> None:
-    """Replaces a pointer; a reader sees the old one or the new one."""
+def change_pointers(layout: Layout, new: Pointer) -> None:
+    """Names `new` in CURRENT, and the version that CURRENT named before in PREVIOUS. Call it with the lock held.
+
+    A reader sees the old CURRENT or the new one. A damaged CURRENT is replaced, and PREVIOUS stays then, or is missing
+    if `new` is what it named.
+    """
+    is_whole = read_to_repair(layout.current) is not None
+    if is_back := read_to_repair(layout.previous) == new:
+        source = layout.previous
+    else:
+        _write_spare(layout, new)
+        source = layout.spare_pointer
+    if is_whole:
+        os.link(layout.current, layout.last_pointer)
+    source.replace(layout.current)
+    sync(layout.root)
+    if is_whole:
+        _name_last(layout)
+    if not is_back:
+        _restore_spare(layout)
+
+
+def _name_last(layout: Layout) -> None:
+    """Names the last CURRENT in PREVIOUS; the file of the PREVIOUS until now becomes the spare."""
+    if layout.previous.exists() and not layout.spare_pointer.exists():
+        os.link(layout.previous, layout.spare_pointer)
+    layout.last_pointer.replace(layout.previous)
+    sync(layout.root)
+
+
+def _complete(layout: Layout) -> None:
+    """Ends a change that was interrupted between its first link and its last rename."""
+    if not layout.last_pointer.exists():
+        return
+    if read_to_repair(layout.last_pointer) in (None, read_to_repair(layout.current)):
+        layout.last_pointer.unlink()  # it died before CURRENT changed
+    else:
+        _name_last(layout)
+
+
+def _write_spare(layout: Layout, pointer: Pointer) -> None:
+    """Writes a pointer over the spare, which needs no new block, and forces it to disk."""
+    spare = layout.spare_pointer
+    if spare.exists() and spare.stat().st_nlink > 1:  # a backup by hard links has it too
+        spare.unlink()
+    if not spare.exists():
+        _make_spare(spare)
+    content = f"{pointer.version} {pointer.manifest_sha256}"
+    with spare.open("r+") as file:
+        file.write(f"{content:<{_SIZE - 1}}\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _restore_spare(layout: Layout) -> None:
+    """Makes a spare if there is none, as after the first two publications."""
+    if not layout.spare_pointer.exists():
+        try:
+            _make_spare(layout.spare_pointer)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # the version is published; the next one needs a block again
+
+
+def _make_spare(path: Path) -> None:
     with write_atomically(path) as temporary:
-        temporary.write_text(f"{pointer.version} {pointer.manifest_sha256}\n")
+        temporary.write_text(" " * (_SIZE - 1) + "\n")

@@ -79,6 +79,7 @@ def _remove_version(layout: Layout, name: str) -> bool:
             return False
         leaving = _set_aside(layout, layout.version(name).root, name)
     shutil.rmtree(leaving)
+    shutil.rmtree(layout.version(name).private, ignore_errors=True)
     return True
 
 
@@ -101,6 +102,10 @@ def remove_leftovers(layout: Layout) -> None:
     for pattern in ("version-*", "removed-*", "encoder-export"):
         for left in layout.work.glob(pattern):
             shutil.rmtree(left)
+    if layout.private.is_dir():
+        for folder in layout.private.iterdir():
+            if folder.is_dir() and not layout.version(folder.name).root.exists():
+                shutil.rmtree(folder)
 
 
 def _prune_encoders(layout: Layout) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,48 @@ NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _CHUNK = 1 << 20
 
 
+def describe(path: Path) -> FileEntry:
+    """Returns size and sha256 of a file. Raises CorruptArtifact if it cannot be read."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
+    return FileEntry(sha256=digest.hexdigest(), size=size)
+
+
+def check_size(path: Path, entry: FileEntry) -> None:
+    """Raises CorruptArtifact if a file is missing or has another size than the manifest says. Reads no content."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
+    if size != entry.size:
+        raise CorruptArtifact(f"{path} has {size} bytes, its manifest says {entry.size}")
+
+
+def check_file(path: Path, entry: FileEntry, shown: Path | None = None) -> None:
+    """Hashes a file. Raises CorruptArtifact, with `shown` or else `path`, if it does not match its entry."""
+    check_size(path, entry)
+    actual = describe(path)
+    if actual != entry:
+        raise CorruptArtifact(f"{shown or path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
+
+
 @dataclass(frozen=True)
 class Version:
-    """An opened version: its manifest, its folder and its encoder's folder."""
+    """An opened version: its manifest, its folder and its encoder's folder.
+
+    `provide` makes sure that a file is there and is what its entry says: a private copy is made by it.
+    """
 
     manifest: Manifest
     layout: VersionLayout
     encoder: EncoderLayout
+    provide: Callable[[Path, FileEntry], None] = check_file
 
     @property
     def name(self) -> str:
@@ -41,31 +77,20 @@ class Version:
         return path if path.name in self.manifest.files else None
 
     def check(self, *paths: Path) -> None:
-        """Hashes files that are about to be opened. Raises CorruptArtifact if one does not match the manifest."""
+        """Hashes files that are about to be opened; a private copy is made first.
+
+        Raises CorruptArtifact if a file does not match the manifest.
+        """
         for path in paths:
-            shared = path.parent == self.encoder.root
-            entries = self.manifest.encoder_files if shared else self.manifest.files
-            entry = entries.get(path.name)
+            entry = self._entries_of(path.parent).get(path.name)
             if entry is None:
                 raise CorruptArtifact(f"{path.name} is not listed in the manifest of {self.name}")
-            actual = describe(path)
-            if actual.size != entry.size:
-                raise CorruptArtifact(f"{path} has {actual.size} bytes, its manifest says {entry.size}")
-            if actual.sha256 != entry.sha256:
-                raise CorruptArtifact(f"{path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
+            self.provide(path, entry)
 
-
-def describe(path: Path) -> FileEntry:
-    """Returns size and sha256 of a file. Raises CorruptArtifact if it cannot be read."""
-    digest, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError as error:
-        raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
-    return FileEntry(sha256=digest.hexdigest(), size=size)
+    def _entries_of(self, folder: Path) -> Mapping[str, FileEntry]:
+        if folder == self.encoder.root:
+            return self.manifest.encoder_files
+        return self.manifest.private_files if folder == self.layout.private else self.manifest.files
 
 
 def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Version:
@@ -95,6 +120,7 @@ def open_version(layout: Layout, name: str, manifest_sha256: str = "") -> Versio
 
 
 def verify(version: Version) -> None:
-    """Hashes every file that the manifest lists."""
+    """Hashes every file that the manifest lists. Only the trainer and the gateway's `warm` reach the private ones."""
     version.check(*(version.layout.root / name for name in version.manifest.files))
+    version.check(*(version.layout.private / name for name in version.manifest.private_files))
     version.check(*(version.encoder.root / name for name in version.manifest.encoder_files))

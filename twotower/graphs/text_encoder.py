@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from twotower.arrays import Float32
 from twotower.artifact.layout import EncoderLayout
+from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact
 from twotower.graphs.graph import VectorGraph
 from twotower.text.ngrams import Bag, NgramSpec, pad
@@ -89,12 +90,13 @@ class TextEncoder:
         return read(title, description)
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
-        """Vectors [B, E] of raw texts, in their order."""
+        """Vectors [B, E] of raw texts, in their order. On one thread, long batches end with their caller."""
         tokens = [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
         batches = list(cut_batches([len(one.ids) for one in tokens], batch_size, _BATCH_TOKENS[self.spec.kind]))
         vectors = np.empty((len(tokens), self.spec.dimension), np.float32)
 
         def run(rows: list[int]) -> None:
+            check_caller()
             ids, mask = pad([tokens[row] for row in rows])
             vectors[rows] = self._graph.vectors({"input_ids": ids, "attention_mask": mask})
 
@@ -118,6 +120,7 @@ class TextEncoder:
             )
 
     def _tokenize(self, text: str) -> Bag:
+        check_caller()
         if isinstance(self._tokenizer, NgramSpec):
             return self._tokenizer.bag(text)
         ids: list[int] = self._tokenizer.encode(text).ids

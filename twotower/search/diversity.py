@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from twotower.caller import check_caller
 from twotower.errors import InvalidInput
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
@@ -28,7 +29,8 @@ def diversify(hits: Hits, index: VectorIndex, k: int, diversity: float) -> Hits:
 
     The first is the best hit. Each next one has the highest (1 - diversity) x score - diversity x its largest inner
     product with any product chosen before; ties go to the better hit. A fused score may be above 1, which no inner
-    product of unit vectors is: the scores are then divided by the best one. Takes O(k x number of hits) time.
+    product of unit vectors is: the scores are then divided by the best one. Takes O(k x number of hits) time, and ends
+    with its caller.
     """
     if not diversity or not len(hits.rows):
         return Hits(hits.rows[:k], hits.scores[:k])
@@ -39,6 +41,7 @@ def diversify(hits: Hits, index: VectorIndex, k: int, diversity: float) -> Hits:
         chosen.append(best)
         if len(chosen) == min(k, len(hits.rows)):
             return Hits(hits.rows[chosen], hits.scores[chosen])
+        check_caller()
         relevance[best] = -np.inf
         # without BLAS, whose threads would wait for one another over so little work
         similarities = index.scores(index.vectors[hits.rows[best]][None], hits.rows[None])[0]  # [H]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.private_copy import CopyCache
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, TwoTowerError, Unavailable, VersionNotHeld
 from twotower.serving.telemetry import MODEL_INFO, VERSION_LOADS
@@ -29,23 +31,39 @@ class Held(Generic[Snapshot]):
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Refusal:
+    """When the last attempt at a version began (monotonic seconds), and why it failed."""
+
+    tried: float
+    reason: str
+
+
 class Versions(Generic[Snapshot]):
     """Follows CURRENT: `load` loads and warms a new version in a thread, then one reference swaps it in.
 
-    `load` gets an opened Version, verifies the files it opens, and returns a snapshot that is ready to answer. If it
-    raises, the version is refused: the error is logged and counted, and the versions held go on serving. A refused
-    version is tried again when its pointer changes, or after `retry_polls` polls, because its folder may be repaired.
+    `load` gets an opened Version, verifies the files it opens, and returns a snapshot that is ready to answer. With a
+    `cache` these files are private copies, else those of the artifact folder. If it raises, the version is refused: the
+    error is logged and counted, and the versions held go on serving. A refused version is tried again when its pointer
+    changes, and `retry_seconds` after the last attempt began, because its folder may be repaired.
     """
 
-    def __init__(self, layout: Layout, load: Callable[[Version], Snapshot], retry_polls: int = 15) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        load: Callable[[Version], Snapshot],
+        cache: CopyCache | None = None,
+        retry_seconds: float = 2.0,
+    ) -> None:
         self._layout = layout
         self._load = load
-        self._retry_polls = retry_polls
+        self._cache = cache
+        self._retry_seconds = retry_seconds
         self._held: Held[Snapshot] = Held()
         self._loaded: dict[Pointer, Snapshot] = {}
         self._serving: Pointer | None = None
         self._last: Pointer | None = None
-        self._refused: dict[Pointer, int] = {}
+        self._refused: dict[Pointer, _Refusal] = {}
         self._pointers: dict[Path, Pointer | None] = {}
         self._pointer_problems: dict[Path, str] = {}
 
@@ -84,10 +102,15 @@ class Versions(Generic[Snapshot]):
         """Reads CURRENT and PREVIOUS once and loads new versions. Returns True if the versions held changed."""
         current = self._read(self._layout.current)
         previous = self._read(self._layout.previous)
-        for pointer in (current, previous):
-            if pointer is not None and pointer not in self._loaded:
-                await self._try_to_load(pointer, pointer == current)
-        return self._swap(current, previous)
+        named = [pointer for pointer in (current, previous) if pointer is not None]
+        self._refused = {pointer: refusal for pointer, refusal in self._refused.items() if pointer in named}
+        due = [one for one in dict.fromkeys(named) if one not in self._loaded and self._is_due(one)]
+        for pointer in due:
+            await self._try_to_load(pointer, pointer == current)
+        changed = self._swap(current, previous)
+        if self._cache is not None and (due or changed):
+            await asyncio.to_thread(self._remove_copies, self._cache, {*named, *self._loaded})
+        return changed
 
     def _read(self, path: Path) -> Pointer | None:
         """The pointer in a file, or the last one read if the file is unreadable now; None if there was none."""
@@ -101,23 +124,42 @@ class Versions(Generic[Snapshot]):
             self._pointer_problems[path] = str(error)
         return self._pointers.get(path)
 
+    def _is_due(self, pointer: Pointer) -> bool:
+        refusal = self._refused.get(pointer)
+        return refusal is None or time.monotonic() >= refusal.tried + self._retry_seconds
+
     async def _try_to_load(self, pointer: Pointer, is_current: bool) -> None:
-        waited = self._refused.get(pointer, self._retry_polls)
-        if waited < self._retry_polls:
-            self._refused[pointer] = waited + 1
-            return
+        began = time.monotonic()
         try:
-            version = await asyncio.to_thread(open_version, self._layout, pointer.version, pointer.manifest_sha256)
-            self._loaded[pointer] = await asyncio.to_thread(self._load, version)
+            self._loaded[pointer] = await asyncio.to_thread(self._open, pointer)
         except Exception as error:  # libraries raise anything for a bad file; the versions held must go on serving
-            self._refused[pointer] = 0
             VERSION_LOADS.labels("refused").inc()
-            level = logging.ERROR if is_current or not isinstance(error, NotFound) else logging.INFO
-            unexpected = not isinstance(error, (TwoTowerError, OSError))
-            log.log(level, "version refused: %s", error, extra={"version": pointer.version}, exc_info=unexpected)
+            last = self._refused.get(pointer)
+            self._refused[pointer] = _Refusal(began, str(error))
+            if last is None or last.reason != str(error):  # said once, not at every attempt
+                level = logging.ERROR if is_current or not isinstance(error, NotFound) else logging.INFO
+                unexpected = not isinstance(error, (TwoTowerError, OSError))
+                log.log(level, "version refused: %s", error, extra={"version": pointer.version}, exc_info=unexpected)
             return
         self._refused.pop(pointer, None)
         VERSION_LOADS.labels("loaded").inc()
+
+    def _open(self, pointer: Pointer) -> Snapshot:
+        version = open_version(self._layout, pointer.version, pointer.manifest_sha256)
+        if self._cache is not None:
+            version = self._cache.copy_of(version, pointer.manifest_sha256)
+        return self._load(version)
+
+    @staticmethod
+    def _remove_copies(cache: CopyCache, used: Collection[Pointer]) -> None:
+        """Removes copies that nobody uses. A failure costs disk, not the service: the next change tries again."""
+        try:
+            removed = cache.keep({pointer.manifest_sha256 for pointer in used})
+        except OSError as error:
+            log.error("cannot remove unused copies: %s", error)
+            return
+        if removed:
+            log.info("unused copies removed", extra={"copies": removed})
 
     def _swap(self, current: Pointer | None, previous: Pointer | None) -> bool:
         """Serves the version of CURRENT if it is loaded, else the one served until now, else the one of PREVIOUS."""

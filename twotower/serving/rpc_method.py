@@ -11,10 +11,11 @@ from typing import Any
 
 import grpc
 
+from twotower.caller import Caller, caller
 from twotower.errors import TwoTowerError
 from twotower.serving import telemetry
+from twotower.serving.decoding import UNDECODABLE, refuse
 from twotower.serving.status import DETAIL_KEY, REQUEST_ID_KEY, STATUS, pack_detail
-from twotower.serving.workers import deadline
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,15 @@ class RpcMethod:
     async def stream(self, requests: object, context: Any) -> None:
         """Answers the messages of a stream in order; request id and deadline are in each message's `caller`."""
         while (request := await context.read()) is not grpc.aio.EOF:
-            caller = request.caller
-            remaining = caller.timeout_ms / 1000 if caller.timeout_ms else None
-            await context.write(await self._answer(request, context, caller.request_id, remaining))
+            if request is UNDECODABLE:
+                await refuse(context)
+            by = request.caller
+            remaining = by.timeout_ms / 1000 if by.timeout_ms else None
+            await context.write(await self._answer(request, context, by.request_id, remaining))
 
     async def _answer(self, request: Any, context: Any, request_id: str, remaining: float | None) -> Any:
         telemetry.request_id.set(request_id or telemetry.new_request_id())
-        deadline.set(math.inf if remaining is None else time.monotonic() + remaining)
+        caller.set(Caller(math.inf if remaining is None else time.monotonic() + remaining))
         started, status = time.perf_counter(), grpc.StatusCode.OK
         if log.isEnabledFor(logging.DEBUG):
             log.debug("call received", extra={"method": self._name})

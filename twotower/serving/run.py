@@ -28,7 +28,11 @@ def run(name: str, model: type[Settings], serve: Callable[[Settings], Coroutine[
     # the worker threads run in parallel already: a library's own threads inside one of them would slow the others
     limit_numeric_threads(1)
     configure_logging(name, settings.log_level)
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    except SettingsError as error:
+        print(f"{name}_service: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

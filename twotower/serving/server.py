@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from twotower.serving import telemetry
+from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
 from twotower.serving.settings import ServiceSettings
 
@@ -27,7 +29,7 @@ class GrpcService:
     name: str
     full_name: str
     servicer: object
-    add_to_server: Callable[[Any, grpc.aio.Server], None]
+    add_to_server: Callable[[Any, Any], None]
 
 
 async def serve(
@@ -39,50 +41,81 @@ async def serve(
 ) -> None:
     """Runs one gRPC service until SIGTERM, SIGINT or `stop`, then drains.
 
-    Health is SERVING only while a version is loaded. `on_ready` gets the port as soon as the server listens, which is
-    before a version is loaded. Raises SystemExit with the port's number if the port is taken.
+    It listens only once a version is loaded; `on_ready` then gets the port. Health is SERVING from then on until it
+    drains. Raises SystemExit with the port's number if the port is taken.
     """
     stop = stop or asyncio.Event()
-    server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
-    service.add_to_server(service.servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    await _set_health(checks, service.full_name, serving=False)
-    port, metrics_port = _open_ports(server, service, settings)
-    await server.start()
-    log.info("listening", extra={"port": port, "metrics_port": metrics_port})
-    on_ready(port)
+    _check_port(service, settings)
+    metrics_port = _serve_metrics(service, settings)
     _stop_on_signals(stop)
+    loaded = asyncio.Event()
 
     async def on_change() -> None:
         # reference counts still free a version that is dropped, and its catalogue closes its own connection
         telemetry.freeze_loaded_objects()
-        await _set_health(checks, service.full_name, serving=versions.is_ready)
+        loaded.set()
 
     follower = asyncio.create_task(versions.follow(settings.poll_seconds, on_change))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait((stopping, follower), return_when=asyncio.FIRST_COMPLETED)
-    follower_failed = follower.done() and not follower.cancelled() and follower.exception()
-    follower.cancel()
-    stopping.cancel()
-    log.info("draining", extra={"seconds": settings.drain_seconds})
-    await _set_health(checks, service.full_name, serving=False)
-    await server.stop(settings.drain_seconds)
+    loading = asyncio.create_task(loaded.wait())
+    log.info("loading", extra={"artifacts": str(settings.artifacts), "metrics_port": metrics_port})
+    try:
+        await asyncio.wait((loading, stopping, follower), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            server, checks, port = await _start(service, settings)
+            log.info("listening", extra={"port": port, "metrics_port": metrics_port})
+            on_ready(port)
+            await asyncio.wait((stopping, follower), return_when=asyncio.FIRST_COMPLETED)
+            log.info("draining", extra={"seconds": settings.drain_seconds})
+            await _set_health(checks, service.full_name, serving=False)
+            await server.stop(settings.drain_seconds)
+    finally:
+        failed = follower.done() and not follower.cancelled() and follower.exception()
+        for task in (follower, stopping, loading):
+            task.cancel()
     log.info("stopped")
-    if follower_failed:
-        raise follower_failed
+    if failed:
+        raise failed
 
 
-def _open_ports(server: grpc.aio.Server, service: GrpcService, settings: ServiceSettings) -> tuple[int, int]:
-    """The ports of gRPC and of the metrics. Raises SystemExit if one is taken."""
+async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.aio.Server, Any, int]:
+    """The server, listening and healthy, its health service and its port. Raises SystemExit if the port is taken."""
+    server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
+    checked = CheckedServer(server)
+    service.add_to_server(service.servicer, checked)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, checked)
+    names = (service.full_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), checked)
+    await _set_health(checks, service.full_name, serving=True)
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     except RuntimeError:
         port = 0
     if port == 0:
-        raise SystemExit(f"{service.name}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
+        raise _taken(service, settings)
+    await server.start()
+    return server, checks, port
+
+
+def _check_port(service: GrpcService, settings: ServiceSettings) -> None:
+    """Raises SystemExit if the port is taken: nobody should learn that only after a version is loaded."""
+    host = settings.host.strip("[]")
     try:
-        return port, telemetry.serve_metrics(settings.host, settings.metrics_port)
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, settings.port))
+    except OSError:
+        raise _taken(service, settings) from None
+
+
+def _taken(service: GrpcService, settings: ServiceSettings) -> SystemExit:
+    return SystemExit(f"{service.name}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
+
+
+def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> int:
+    """Starts the endpoint of the metrics and returns its port. Raises SystemExit if the port is taken."""
+    try:
+        return telemetry.serve_metrics(settings.host, settings.metrics_port)
     except OSError as error:
         at = f"{settings.host}:{settings.metrics_port}"
         raise SystemExit(f"{service.name}: cannot serve metrics on {at}: {error.strerror}") from None
@@ -103,8 +136,9 @@ def _server_options(settings: ServiceSettings) -> tuple[tuple[str, int], ...]:
         ("grpc.max_connection_age_grace_ms", int(settings.drain_seconds * 1000)),
         # two servers on one port would share its connections, and the other one would give half of the answers
         ("grpc.so_reuseport", 0),
+        # our clients ask for a sign of life after 0.4 s of silence
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),
     )
 
 

@@ -7,16 +7,16 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from twotower.errors import SettingsError
 
 PREFIX = "TWOTOWER_"
 # variables with these prefixes belong to other processes: one environment file may hold the settings of all
 SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "DEMO")
-SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
+SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 # Kubernetes puts these into every container beside a Service whose name begins with `twotower`
 _KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
@@ -34,6 +34,11 @@ class ServiceSettings(ProcessSettings):
     """The settings of every gRPC service."""
 
     artifacts: Path = Field(Path("artifacts"), description="artifact folder, read only")
+    cache: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = Field(
+        Path("cache"),
+        description="folder of private copies of the files in use, for all services of a host; empty maps the files "
+        "of the artifact folder, which nobody may then change in place",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
@@ -56,9 +61,9 @@ Settings = TypeVar("Settings", bound=ProcessSettings)
 def read_settings(model: type[Settings], service: str, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of `service` ("item", "buyer", ...) from `environ`.
 
-    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; all processes share TWOTOWER_ARTIFACTS and TWOTOWER_LOG_LEVEL. Variables
-    that Kubernetes sets for its Services are left alone. Raises SettingsError for an unknown variable, with the nearest
-    known one, and for a value that does not fit.
+    `TWOTOWER_<SERVICE>_<FIELD>` sets a field; all processes share the variables in SHARED. Variables that Kubernetes
+    sets for its Services are left alone. Raises SettingsError for an unknown variable, with the nearest known one, and
+    for a value that does not fit.
     """
     environ = {name: value for name, value in environ.items() if not _is_of_kubernetes(name, value)}
     own = f"{PREFIX}{service.upper()}_"

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from twotower.errors import DeadlineExceeded, Overloaded
+from twotower.caller import caller, check_caller
+from twotower.errors import Overloaded
 
 Result = TypeVar("Result")
-# the time.monotonic() at which the caller of the running call gives up
-deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline", default=math.inf)
 # a call that arrives this soon after another ended has waited for it: calls come back to back
 _BACK_TO_BACK_SECONDS = 0.0005
 # after back-to-back calls, short work runs on the pool for this long
@@ -36,18 +35,23 @@ class Workers:
         """Runs `work(*arguments)` on a worker, under the caller's request id.
 
         Raises Overloaded if the queue is full, and DeadlineExceeded if no worker was free before the call's deadline;
-        the work is not done then.
+        the work is not done then. Work that has begun ends at its next `check_caller` once this call is cancelled.
         """
         if self._waiting >= self._limit:
             raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
         self._waiting += 1
-        # a cancelled call still occupies its thread, so it counts until the work ends
+        # a cancelled call occupies its thread, and counts, until the work notices
         context = contextvars.copy_context()
         future = asyncio.get_running_loop().run_in_executor(
             self._pool, lambda: context.run(_run_unless_late, work, *arguments)
         )
         future.add_done_callback(self._done)
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            if (waiting := caller.get()) is not None:
+                waiting.has_left = True
+            raise
 
     async def run_short(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Runs `work(*arguments)`, a few milliseconds of work, on the event loop.
@@ -76,7 +80,5 @@ class Workers:
 
 
 def _run_unless_late(work: Callable[..., Result], *arguments: object) -> Result:
-    late = time.monotonic() - deadline.get()
-    if late >= 0:
-        raise DeadlineExceeded(f"no worker was free until {late:.3f} s after the deadline")
+    check_caller()
     return work(*arguments)

@@ -203,4 +203,5 @@ def _measured(text: str) -> str:
 
 
 def _holds_word(text: str) -> bool:
-    return any(character.isalnum() for character in text)
+    # the tatweel counts as a letter in Unicode, and says nothing by itself
+    return any(character.isalnum() and character != "ـ" for character in text)

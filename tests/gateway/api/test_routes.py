@@ -381,8 +381,8 @@ async def test_metrics_count_requests_by_route(system: Stack) -> None:
 async def test_docs_describe_every_call(system: Stack) -> None:
     assert "swagger" in (await system.get("/docs")).text.lower()
     described = (await system.get("/openapi.json")).json()
-    wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/interactions", "/healthz", "/readyz", "/metrics")
-    assert set(described["paths"]) == set(wanted)
+    wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/interactions", "/healthz", "/readyz")
+    assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/metrics"}
     names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)
     body = described["paths"]["/encode_buyer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
@@ -392,15 +392,16 @@ async def test_docs_describe_every_call(system: Stack) -> None:
 async def test_docs_name_the_failures_of_each_call_and_no_others(system: Stack) -> None:
     described = (await system.get("/openapi.json")).json()
     calls = {path: next(iter(methods.values())) for path, methods in described["paths"].items()}
-    for path in ("/retrieve", "/similar", "/search", "/encode_buyer", "/interactions"):
+    for path in ("/retrieve", "/similar", "/search", "/encode_buyer", "/interactions", "/buyers/{buyer_id}"):
         responses = calls[path]["responses"]
-        assert set(responses) == {"200", "4XX", "503", "504"}, path
+        assert set(responses) == {"200", "401", "403", "429", "4XX", "503", "504"}, path
         for status in ("4XX", "503", "504"):
             assert responses[status]["content"] == {
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }
         assert set(responses["503"]["headers"]) == {"Retry-After"}
-    assert set(calls["/healthz"]["responses"]) == set(calls["/metrics"]["responses"]) == {"200"}
+    assert set(calls["/healthz"]["responses"]) == {"200"}
+    assert set(calls["/metrics"]["responses"]) == {"200", "401", "403", "429"}
     assert set(calls["/readyz"]["responses"]) == {"200", "503"}
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from demo.supervisor import DURABLE
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition
@@ -45,7 +46,7 @@ async def lost(history: RedisHistory, numbers: list[int]) -> list[int]:
 
 async def test_with_always_no_acknowledged_write_is_lost() -> None:
     acknowledged: list[int] = []
-    with RedisServer(fsync="always") as server:
+    with RedisServer(options=[*DURABLE, "--appendfsync", "always"]) as server:
         history = connect(server)
         writers = [asyncio.create_task(write(history, part * 1_000_000, acknowledged)) for part in range(4)]
         await until(lambda: len(acknowledged) >= WRITES)
@@ -60,7 +61,7 @@ async def test_with_always_no_acknowledged_write_is_lost() -> None:
 
 async def test_with_everysec_no_acknowledged_write_older_than_the_sync_is_lost() -> None:
     acknowledged: list[int] = []
-    with RedisServer(fsync="everysec") as server:
+    with RedisServer(options=[*DURABLE, "--appendfsync", "everysec"]) as server:
         history = connect(server)
         writer = asyncio.create_task(write(history, 0, acknowledged))
         await until(lambda: len(acknowledged) >= WRITES)

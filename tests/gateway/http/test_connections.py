@@ -230,6 +230,15 @@ def test_one_request_takes_bounded_space_in_the_log() -> None:
     assert max(map(len, gateway.running.lines)) < 2000
 
 
+def test_the_log_names_no_buyer_of_a_path() -> None:
+    with serving() as gateway:
+        response = httpx.delete(f"{gateway.address}/buyers/leila%2F7", trust_env=False)
+        assert response.status_code == 501
+        (line,) = gateway.finish()
+    assert (line["method"], line["path"]) == ("DELETE", "/buyers/{buyer_id}")
+    assert "leila" not in "".join(gateway.running.lines)
+
+
 def test_readiness_names_no_internal_address() -> None:
     with serving() as gateway:
         response = httpx.get(f"{gateway.address}/readyz", trust_env=False, timeout=60)

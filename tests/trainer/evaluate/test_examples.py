@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from trainer.data.catalogue import Products
@@ -11,9 +13,11 @@ from trainer.data.rejects import Summary
 from trainer.data.split import Cases
 from trainer.evaluate.examples import sample_buyers
 from trainer.evaluate.ranking import Ranks
+from twotower.forgotten import ForgottenBuyers, buyer_hash, forget_buyer
 
 
-def test_sample_buyers_show_the_newest_events_first_and_what_was_found() -> None:
+def test_sample_buyers_show_the_newest_events_first_and_what_was_found(tmp_path: Path) -> None:
+    nobody = ForgottenBuyers.read(tmp_path / "list")
     names = ["a", "b", "c", "d", "e"]
     empty = [""] * 5
     products = Products(names, names, empty, empty, empty, [None] * 5, empty, [True] * 5, [()] * 5)
@@ -29,9 +33,9 @@ def test_sample_buyers_show_the_newest_events_first_and_what_was_found() -> None
     top = np.array([[3, 2, 4], [2, 1, 0]])
     # the second buyer's two targets: product 1 is second, product 0 third; given the other way round
     ranks = Ranks(np.array([0, 1, 1]), np.array([1, 2, 1]), top, np.array([2, 0, 1]))
-    left, right = sample_buyers(ranks, cases, events, data, 7)
+    left, right = sample_buyers(ranks, cases, events, data, 7, nobody)
     assert left == {
-        "buyer": "left",
+        "buyer": buyer_hash("left"),
         "history_events": 2,
         "history": [
             {"product": "b", "event": "Purchase", "time_ms": 1000},
@@ -46,4 +50,7 @@ def test_sample_buyers_show_the_newest_events_first_and_what_was_found() -> None
     }
     assert right["targets"] == [{"product": "b", "rank": 2}, {"product": "a", "rank": 3}]
     assert [one["hit"] for one in right["recommended"]] == [False, True, True]
-    assert len(sample_buyers(ranks, cases, events, data, 7, buyers=1)) == 1
+    assert len(sample_buyers(ranks, cases, events, data, 7, nobody, buyers=1)) == 1
+    forget_buyer(tmp_path / "list", "left")
+    forgotten = ForgottenBuyers.read(tmp_path / "list")
+    assert sample_buyers(ranks, cases, events, data, 7, forgotten) == [right]

@@ -102,6 +102,12 @@ def test_a_term_is_added_only_if_it_gains_more_than_a_standard_error() -> None:
     assert (found.table, found.prior, found.prior_weight) == ("", "recent_popularity", 0.1)
 
 
+def test_vectors_that_hold_a_trend_get_no_prior() -> None:
+    gain = measure(lambda choice: 0.01 * bool(choice.prior) + 0.01 * (choice.table == "item_knn"))
+    chosen = TermSearch(terms_fitter(), CONFIG, gain).beside_vectors(has_trend=True).choice
+    assert (chosen.table, chosen.prior) == ("item_knn", "")
+
+
 def test_a_term_that_costs_recall_at_100_is_not_added() -> None:
     costly = measure(lambda choice: 0.01 * bool(choice.table), lambda choice: -0.005 * bool(choice.table))
     assert TermSearch(terms_fitter(), CONFIG, costly).beside_vectors().choice == TermChoice()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -247,6 +248,26 @@ def test_a_file_that_lost_most_products_is_refused(artifacts: Path, capsys: Capt
     assert (artifacts / "CURRENT").read_bytes() == before
     assert refresh(artifacts, product_rows()[:20], "--set", "publish.max_missing_share=0.7") == 0
     assert current(artifacts).manifest.products == 20
+
+
+def test_a_refresh_that_fails_gives_its_caches_back(
+    artifacts: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def vectors_kept() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (artifacts / "work" / "text_vectors").rglob("*")}
+
+    def disk_is_full(*_: object) -> None:
+        assert vectors_kept() != before
+        raise OSError(errno.ENOSPC, "No space left on device", "product_embeddings.npy")
+
+    before, listed = vectors_kept(), list_versions(Layout(artifacts))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.stages.refresh, "save_products", disk_is_full)
+        assert refresh(artifacts, product_rows(80)) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert vectors_kept() == before
+    assert list_versions(Layout(artifacts)) == listed
+    assert refresh(artifacts, product_rows(80)) == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.text.vectors import encode_cached
+from trainer.text.vectors import encode_cached, restored_on_failure
 from twotower.arrays import Float32
 from twotower.graphs.text_encoder import EncoderSpec
 
@@ -75,3 +75,33 @@ def test_a_damaged_cache_is_rebuilt(tmp_path: Path, left: int) -> None:
     path.write_bytes(path.read_bytes()[:left])
     vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
     assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
+
+
+def test_a_block_that_fails_gives_the_vectors_from_before_back(tmp_path: Path) -> None:
+    folder, encoder = tmp_path / "vectors", Counting()
+
+    def encode(digest: str, *texts: str) -> int:
+        return encode_cached(encoder, digest, texts, folder, 64)[1]  # type: ignore[arg-type]
+
+    def contents() -> dict[str, bytes]:
+        return {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    assert encode("e1", "a", "bb") == 2
+    before = contents()
+    with pytest.raises(OSError, match="full"), restored_on_failure(folder):
+        assert encode("e1", "ccc") == 1
+        assert encode("e2", "a") == 1
+        raise OSError("full")
+    assert contents() == before
+    with restored_on_failure(folder):
+        assert encode("e1", "a", "dddd") == 1
+    assert encode("e1", "dddd", "a") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["vectors"]
+
+
+def test_a_block_that_fails_without_vectors_from_before_leaves_none(tmp_path: Path) -> None:
+    folder = tmp_path / "vectors"
+    with pytest.raises(KeyboardInterrupt), restored_on_failure(folder):
+        encode_cached(Counting(), "e", ["a"], folder, 64)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -11,7 +11,7 @@ from tests.helpers.tiny_version import build_version
 from twotower.artifact import store
 from twotower.artifact.layout import Layout, VersionLayout
 from twotower.artifact.manifest import Manifest
-from twotower.artifact.pointer import Pointer, read_pointer, write_pointer
+from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions, prune, remove_leftovers
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe, open_version, verify
@@ -159,26 +159,6 @@ def test_a_corrupt_version_is_not_published(artifacts: Path) -> None:
         publish(layout, "b")
     assert name_in(layout.current) == "a"
     assert read_pointer(layout.previous) is None
-
-
-def test_dying_between_the_two_pointer_writes_is_harmless(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = Layout(artifacts)
-    build_version(artifacts, "b", seed=1, publish=False)
-    write = write_pointer
-
-    def die_at_current(path: Path, pointer: Pointer) -> None:
-        if path == layout.current:
-            raise KeyboardInterrupt
-        write(path, pointer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "write_pointer", die_at_current)
-        with pytest.raises(KeyboardInterrupt):
-            publish(layout, "b")
-    assert name_in(layout.current) == "a"  # both name a version that is whole
-    assert name_in(layout.previous) == "a"
-    publish(layout, "b")
-    assert (name_in(layout.current), name_in(layout.previous)) == ("b", "a")
 
 
 def test_a_pointer_is_replaced_and_never_half_written(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from tests.helpers.tiny_version import build_version, publish_version
 from twotower.artifact.layout import Layout
-from twotower.artifact.version import Version, verify
-from twotower.errors import Unavailable, VersionNotHeld
+from twotower.artifact.private_copy import CopyCache
+from twotower.artifact.version import Version, describe, verify
+from twotower.errors import CorruptArtifact, Unavailable, VersionNotHeld
 from twotower.serving.model_versions import Versions
 from twotower.serving.telemetry import MODEL_INFO, VERSION_LOADS
 
@@ -28,7 +29,7 @@ def refused() -> float:
 
 @pytest.fixture
 def versions(artifacts: Path) -> Versions[str]:
-    return Versions(Layout(artifacts), load, retry_polls=3)
+    return Versions(Layout(artifacts), load)
 
 
 def test_before_the_first_version_every_call_is_unavailable(versions: Versions[str]) -> None:
@@ -101,7 +102,7 @@ async def test_a_damaged_file_of_any_kind_is_refused_and_counted_and_the_old_ver
     artifacts: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     listed = sorted((artifacts / "versions" / "a").iterdir())
-    assert len(listed) == 15
+    assert len(listed) == 14
     for number, example in enumerate(listed):
         versions = Versions(Layout(artifacts), load)
         await versions.poll()
@@ -131,21 +132,68 @@ async def test_a_damaged_encoder_is_refused_too(
     assert refused() == before + 1
 
 
-async def test_a_refused_version_is_tried_again_after_some_polls_and_may_have_been_repaired(
-    artifacts: Path, versions: Versions[str]
+async def test_a_refused_version_is_tried_again_after_two_seconds_and_may_have_been_repaired(
+    artifacts: Path, versions: Versions[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("twotower.serving.model_versions.time.monotonic", lambda: clock[0])
     await versions.poll()
     version = build_version(artifacts, "b", seed=1)
     whole = version.layout.vocab.read_bytes()
     version.layout.vocab.write_bytes(b"?")
     before = refused()
-    await versions.poll()
-    version.layout.vocab.write_bytes(whole)
-    for _ in range(3):
+    for clock[0], attempts in ((100.0, 1), (101.9, 1), (102.0, 2)):
         assert not await versions.poll()
-    assert refused() == before + 1
+        assert refused() == before + attempts
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # said once, not at every attempt
+    version.layout.vocab.write_bytes(whole)
+    clock[0] = 103.9
+    assert not await versions.poll()
+    clock[0] = 104.0
     assert await versions.poll()
     assert versions.held == ["b", "a"]
+
+
+async def test_with_a_cache_the_versions_held_are_private_copies_and_others_are_removed(
+    artifacts: Path, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    versions = Versions(Layout(artifacts), lambda version: str(version.layout.root), CopyCache(cache))
+
+    def copies() -> list[str]:
+        return sorted(str(path) for path in cache.iterdir() if path.name.startswith("version-") and path.is_dir())
+
+    for number, name in enumerate(["a", "b", "c", "d"]):
+        if number:
+            build_version(artifacts, name, seed=number)
+        await versions.poll()
+        # the current one and the one before
+        assert copies() == sorted(snapshot for _, snapshot in map(versions.get, versions.held))
+        assert len(copies()) == min(number + 1, 2)
+
+
+async def test_a_refused_version_keeps_its_copies_until_no_pointer_names_it(artifacts: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+
+    def load_only_a(version: Version) -> str:
+        verify(version)
+        if version.name != "a":
+            raise CorruptArtifact("does not fit")
+        return version.name
+
+    versions = Versions(Layout(artifacts), load_only_a, CopyCache(cache), retry_seconds=0)
+    await versions.poll()
+    build_version(artifacts, "b", seed=1)
+    await versions.poll()
+    copy = cache / f"version-{describe(Layout(artifacts).version('b').manifest).sha256}"
+    inode = (copy / "vocab.json").stat().st_ino
+    await versions.poll()
+    assert (copy / "vocab.json").stat().st_ino == inode
+    build_version(artifacts, "a2", seed=2)
+    publish_version(artifacts, "a")
+    publish_version(artifacts, "a2")
+    await versions.poll()
+    assert not copy.exists()
 
 
 async def test_whatever_the_loader_raises_the_old_version_serves_on(artifacts: Path) -> None:

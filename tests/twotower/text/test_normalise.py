@@ -292,6 +292,8 @@ def test_a_hostile_text_is_settled_in_few_rounds() -> None:
         ("!؟", ""),
         ("😀", ""),
         ("َُِ", ""),
+        ("ــ", ""),
+        ("خـاتم ــ", "خـاتم ــ"),
     ],
 )
 def test_a_search_is_its_words_without_the_signs_around_them(typed: str, words: str) -> None:

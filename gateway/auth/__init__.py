@@ -1,0 +1,1 @@
+"""Who may ask what: keys and their scopes, tokens for one buyer, rate limits."""
