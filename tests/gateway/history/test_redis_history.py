@@ -18,7 +18,7 @@ from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.codec import KEY_PREFIX, LOADED, Addition, apart_key_of, key_of
+from gateway.history.codec import KEY_PREFIX, LOADED, WRITTEN, Addition, apart_key_of, key_of
 from gateway.history.connection import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
@@ -326,3 +326,15 @@ def test_redis_holds_what_a_plain_set_would(
         model[buyer] |= set(given_events)
     found = asyncio.run(apply(server, size, writes))
     assert found == [latest(list(model[buyer]), size) for buyer in ("a", "b")]
+
+
+async def test_what_is_kept_apart_is_read_but_displaces_nothing(history: RedisHistory, raw: Any) -> None:
+    known = events(*range(1, 51))
+    apart = [Interaction(f"new-{time}", "View", time) for time in range(100, 160)]
+    assert await history.add([Addition("a", known, apart[:1])]) == [51]
+    assert await read(history, ["a"]) == [[*known, apart[0]]]
+    assert await history.add([Addition("a", [], apart)]) == [50]
+    # whoever encodes a history skips the products that its version does not know, before it cuts the history
+    assert await read(history, ["a"]) == [[*known, *apart[-50:]]]
+    assert await history.remove(["a", "nobody"]) == 1
+    assert raw.keys(b"*a") == [] and raw.zscore(WRITTEN, "a") is None
