@@ -138,21 +138,25 @@ class HistoryWatch:
 
 async def watch(settings: GatewaySettings, layout: Layout, ready_file: Path | None, stop: asyncio.Event) -> None:
     """Looks until `stop` is set; no fault ends it. `ready_file` exists while the histories are loaded."""
-    problem = ""
+    problem, redis_failed = "", False
     async with _connect(settings) as history:
         watching = HistoryWatch(history, layout, settings.forgotten_file)
         while not stop.is_set():
             pause, before, problem = _WATCH_SECONDS, problem, ""
+            failed_before, redis_failed = redis_failed, False
             try:
                 if loaded := await watching.look():
                     log.info(_describe(loaded))
             except LoadingElsewhere as error:
                 problem = str(error)
-            except (NotFound, Unavailable) as error:
+            except NotFound as error:
                 problem = str(error)
+            except Unavailable as error:
+                problem, redis_failed = str(error), True
             except CorruptArtifact as error:
                 problem, pause = str(error), _RETRY_SECONDS
-            if problem not in ("", before):
+            # while Redis is down, its problems alternate: no answer, and not asked again yet
+            if problem not in ("", before) and not (redis_failed and failed_before):
                 log.warning("histories are not loaded: %s", problem)
             if ready_file is not None:
                 _show(ready_file, is_ready=not problem)

@@ -279,6 +279,25 @@ async def test_a_restarted_redis_is_filled_again_without_an_operator(
             await task
 
 
+async def test_a_redis_that_stays_away_is_logged_once(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its problems alternate: it does not answer, and then it is not asked again at once."""
+    stop, problems = asyncio.Event(), ["Redis does not answer", "Redis is down"] * 3
+
+    async def look(self: warm.HistoryWatch) -> None:
+        if not problems:
+            stop.set()
+            return
+        raise Unavailable(problems.pop(0))
+
+    monkeypatch.setattr(warm.HistoryWatch, "look", look)
+    monkeypatch.setattr(warm, "_WATCH_SECONDS", 0.001)
+    await warm.watch(GatewaySettings(), Layout(tiny), None, stop)
+    logged = [one.getMessage() for one in caplog.records if one.name == "gateway.warm"]
+    assert logged == ["histories are not loaded: Redis does not answer"]
+
+
 def test_watching_as_a_command_stops_at_once(tiny: Path, server: RedisServer, raw: Any, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     options = ["--artifacts", str(tiny), "--redis", server.url, "--watch", "--ready-file", str(ready)]
