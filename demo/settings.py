@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -25,6 +26,9 @@ class DemoSettings(ProcessSettings):
     # not the REDIS_URL of the shell, which belongs to another system
     redis_url: str = Field(
         "", pattern=r"^$|^(redis|rediss|unix)://", description="Redis to use instead of the demo's own"
+    )
+    redis_appendfsync: Literal["everysec", "always"] = Field(
+        "everysec", description="when the demo's own Redis syncs its file to disk"
     )
     products: int = Field(5000, ge=1)
     buyers: int = Field(5000, ge=1)

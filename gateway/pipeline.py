@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -12,7 +12,9 @@ from typing import Literal, NamedTuple, TypeVar
 from gateway import metrics
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
-from gateway.history.codec import Addition
+from gateway.history.codec import split_known
+from gateway.history.known_products import KnownProducts
+from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from twotower.errors import (
@@ -20,6 +22,7 @@ from twotower.errors import (
     InvalidInput,
     NotConfigured,
     NotFound,
+    Overloaded,
     TwoTowerError,
     Unavailable,
     VersionNotHeld,
@@ -57,8 +60,16 @@ class BuyerEncoding(NamedTuple):
     warnings: list[str]
 
 
+class Added(NamedTuple):
+    """How many interactions were stored, and the products that the served version does not know."""
+
+    stored: int
+    unknown_product_ids: list[str]
+    warnings: list[str]
+
+
 class KnownBuyer(NamedTuple):
-    """A buyer's stored history, oldest first, packed; or the reason why Redis could not be read."""
+    """A buyer's stored history, oldest first, packed; or the reason why Redis could not be read or holds none."""
 
     history: str
     failure: TwoTowerError | None
@@ -72,13 +83,15 @@ class Pipeline:
     items: ItemClient
     buyers: BuyerClient
     retrieval: RetrievalClient
+    known: KnownProducts
     history_size: int
     forgotten_file: Path | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
 
-        Products that the model does not know are skipped and named, but also stored: the next version may know them.
+        Products that the model does not know are skipped and named, but also stored, apart from the others: the next
+        version may know them.
         Raises InvalidInput, and stores nothing, if it knows none of the products or does not know an event.
         """
         interactions = latest(list(set(given)), self.history_size)
@@ -94,15 +107,29 @@ class Pipeline:
         if len(interactions) < len(given):
             warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
         try:
-            stored = await self.history.add([Addition(buyer_id, interactions)], deadline)
+            addition = split_known(buyer_id, interactions, set(encoded.unknown_product_ids))
+            stored = await self.history.add([addition], deadline)
         except (Unavailable, DeadlineExceeded) as error:
             stored = 0
             warnings.append(f"nothing was stored: {error}")
         return BuyerEncoding(encoded, stored, warnings)
 
-    async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Stores interactions, all or none. Raises Unavailable if Redis is down: then none was stored."""
-        return await self.history.add(additions, deadline)
+    async def add(self, by_buyer: Mapping[str, Sequence[Interaction]], deadline: Deadline) -> Added:
+        """Stores interactions of any number of buyers, all or none.
+
+        Those with products that the model does not know are kept apart, and so are those of which the retrieval service
+        cannot say it. Raises Unavailable if Redis is down: then none was stored.
+        """
+        warnings = []
+        products = dict.fromkeys(one.product_id for given in by_buyer.values() for one in given)
+        try:
+            unknown = await self.known.find_unknown(products, deadline.share(_FIRST_SHARE))
+            named = [one for one in products if one in unknown]
+        except (Unavailable, DeadlineExceeded, Overloaded) as error:
+            unknown, named = set(products), []
+            warnings.append(f"kept apart from the histories until a version is loaded that knows them: {error}")
+        additions = [split_known(buyer_id, given, unknown) for buyer_id, given in by_buyer.items()]
+        return Added(await self.history.add(additions, deadline), named, warnings)
 
     async def forget(self, buyer_id: str) -> bool:
         """Puts the buyer on the list of forgotten ones, then removes the history. Returns whether there was one.
@@ -172,9 +199,10 @@ class Pipeline:
 
     async def _read(self, buyer_id: str, deadline: Deadline) -> KnownBuyer:
         try:
-            return KnownBuyer(await self.history.read(buyer_id, deadline.share(_FIRST_SHARE)), None)
+            history = await self.history.read(buyer_id, deadline.share(_FIRST_SHARE))
         except (Unavailable, DeadlineExceeded) as error:
             return KnownBuyer("", error)
+        return KnownBuyer(history, None if self.history.is_loaded else Unavailable(NOT_LOADED))
 
     async def _encode(
         self, query: RetrieveQuery, known: KnownBuyer, version: str, deadline: Deadline
@@ -185,8 +213,6 @@ class Pipeline:
         """
         failure: TwoTowerError | None = known.failure
         warnings = [f"the buyer's history cannot be read: {failure}"] if failure else []
-        if not known.history and self.history.mark.is_lost:
-            warnings.append("the histories of buyers were lost, and are not loaded again yet")
         if known.history:
             try:
                 return await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE)), []
@@ -195,7 +221,7 @@ class Pipeline:
                 warnings = [f"the buyer's history cannot be encoded: {error}"]
             except InvalidInput as error:
                 # the history holds an event name that this version does not have
-                warnings = [f"the buyer's history cannot be encoded: {error}"]
+                warnings = [*warnings, f"the buyer's history cannot be encoded: {error}"]
             except NotFound:
                 pass  # this version knows none of the history's products
         if query.fallback == "none":

@@ -1,179 +1,210 @@
 """`python -m gateway.warm`: copies each buyer's newest interactions from a model version into Redis.
 
-With `--watch` it goes on and loads them again whenever Redis has lost them, and those of each new version.
+With `--watch` it stays, and does so whenever Redis has lost its histories or a version with others is published.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
+import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from gateway.history import loader
 from gateway.history.breaker import Breaker
-from gateway.history.codec import Addition
+from gateway.history.clock import SharedClock
 from gateway.history.connection import connect_redis
+from gateway.history.loader import Loaded, LoadingElsewhere, Mark
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.version import Version, open_version
-from twotower.errors import CorruptArtifact, InvalidInput, NotFound, SettingsError, TwoTowerError
-from twotower.events import check_id
+from twotower.errors import CorruptArtifact, NotFound, SettingsError, TwoTowerError, Unavailable
 from twotower.forgotten import ForgottenBuyers
-from twotower.history import read_recent
+from twotower.serving import telemetry
 from twotower.serving.settings import read_settings
 
-# buyers per transaction; Redis serves nobody else while it runs one
-_BATCH_BUYERS = 100
-# between two looks, and how long a loader that has died keeps others from loading
-_WATCH_SECONDS, _LEASE_SECONDS = 0.5, 30
+log = logging.getLogger(__name__)
 
-
-class Warmed(NamedTuple):
-    """How much was copied into Redis."""
-
-    version: str
-    buyers: int
-    interactions: int
+# how often `--watch` looks at CURRENT and at Redis, and how long it waits after a damaged version
+_WATCH_SECONDS = 0.25
+_RETRY_SECONDS = 2.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, 1 if Redis fails, 2 for a wrong setting or missing version, 3 for a corrupt version."""
-    parser = argparse.ArgumentParser(prog="python -m gateway.warm", description=__doc__)
-    parser.add_argument("--artifacts", type=Path, default=os.environ.get("TWOTOWER_ARTIFACTS", "artifacts"))
-    parser.add_argument("--redis", metavar="URL", help="default: TWOTOWER_GATEWAY_REDIS_URL, else the local Redis")
-    parser.add_argument("--version", metavar="NAME", help="default: the version that CURRENT names")
-    parser.add_argument("--replace", action="store_true", help="drop what Redis has of the version's buyers first")
-    parser.add_argument("--watch", action="store_true", help="load whenever Redis has lost the histories")
+    parser = _parser()
     options = parser.parse_args(arguments)
+    if options.watch and options.replace:
+        parser.error("--watch only merges: run --replace as a command of its own")
     try:
-        settings, layout = _read_settings(options.redis), Layout(Path(options.artifacts))
+        settings = _read_settings(options.redis)
+        layout = Layout(Path(options.artifacts))
         if options.watch:
-            asyncio.run(_watch(settings, layout))
+            telemetry.configure_logging("warm", settings.log_level)
+            asyncio.run(_watch_until_signal(settings, layout, options.ready_file))
             return 0
-        warmed = asyncio.run(warm(settings, find_version(layout, options.version), replace=options.replace))
+        version = find_version(layout, options.version)
+        loaded = asyncio.run(warm(settings, version, replace=options.replace))
     except (NotFound, SettingsError) as error:
         return _print_problem(error, 2)
     except CorruptArtifact as error:
         return _print_problem(error, 3)
     except TwoTowerError as error:
         return _print_problem(f"{error} (tried {_without_password(settings.redis_url)})", 1)
-    print(_describe(warmed))
+    print(_describe(loaded))
     return 0
 
 
-async def _watch(settings: GatewaySettings, layout: Layout) -> None:
-    """Loads histories whenever Redis has lost them or another version is served, until SIGTERM or SIGINT."""
-    problem, stop, history = "", asyncio.Event(), _open_history(settings)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    while not stop.is_set():
-        try:
-            if await _is_due(history, layout):
-                print(_describe(await warm(settings, find_version(layout, None))), flush=True)
-            problem = ""
-        except TwoTowerError as error:
-            # Redis or the version comes back: what lasts is said once
-            if str(error) != problem:
-                _print_problem(error, 1)
-            problem = str(error)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), _WATCH_SECONDS)
-    await history.close()
-
-
-async def _is_due(history: RedisHistory, layout: Layout) -> bool:
-    """Whether Redis lacks the histories of the served version and nobody else is loading them; opens no version."""
-    served = _read_current(layout).version
-    return await history.loaded_version() != served and await history.may_load(_LEASE_SECONDS)
-
-
-def _describe(warmed: Warmed) -> str:
-    return f"warmed {warmed.buyers} buyers with {warmed.interactions} interactions of version {warmed.version}"
-
-
-def _open_history(settings: GatewaySettings) -> RedisHistory:
-    breaker = Breaker("Redis", settings.redis_retry_seconds)
-    return RedisHistory(connect_redis(settings), settings.history_size, settings.history_ttl_days, breaker)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m gateway.warm", description=__doc__)
+    parser.add_argument("--artifacts", type=Path, default=os.environ.get("TWOTOWER_ARTIFACTS", "artifacts"))
+    parser.add_argument("--redis", metavar="URL", help="default: TWOTOWER_GATEWAY_REDIS_URL, else the local Redis")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--version", metavar="NAME", help="default: the version that CURRENT names")
+    what.add_argument("--watch", action="store_true", help="stay, and load again whenever that is needed")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="replace the histories of the version's buyers, also what was stored since, instead of merging",
+    )
+    parser.add_argument("--ready-file", type=Path, metavar="PATH", help="with --watch: exists while all is loaded")
+    return parser
 
 
 def find_version(layout: Layout, name: str | None) -> Version:
-    """The version `name`, or the one that CURRENT names, with its interactions verified by hash.
-
-    Raises NotFound or CorruptArtifact.
-    """
+    """The version `name`, or the one that CURRENT names. Raises NotFound or CorruptArtifact."""
     if name:
-        version = open_version(layout, name)
-    else:
-        pointer = _read_current(layout)
-        version = open_version(layout, pointer.version, pointer.manifest_sha256)
-    version.check(version.layout.recent)
-    return version
-
-
-def _read_current(layout: Layout) -> Pointer:
+        return open_version(layout, name)
     pointer = read_pointer(layout.current)
     if pointer is None:
         raise NotFound(f"there is no {layout.current}: publish a version first")
-    return pointer
+    return open_version(layout, pointer.version, pointer.manifest_sha256)
 
 
-async def warm(settings: GatewaySettings, version: Version, *, replace: bool = False) -> Warmed:
-    """Merges the version's interactions into Redis and keeps newer ones there; skips forgotten buyers.
-
-    With `replace`, what Redis has of the version's buyers is dropped first.
-
-    Raises Unavailable if Redis fails, and CorruptArtifact if the list of forgotten buyers cannot be read.
-    """
+async def warm(settings: GatewaySettings, version: Version, *, replace: bool = False) -> Loaded:
+    """Loads the version once. If another process is loading, waits for its end first. Raises as `loader.load` does."""
     forgotten = ForgottenBuyers.read(settings.forgotten_file or version.layout.artifacts.forgotten)
-    history = _open_history(settings)
-    buyers = interactions = 0
+    async with _connect(settings) as history:
+        while True:
+            try:
+                return await loader.load(history, version, forgotten, replace=replace)
+            except LoadingElsewhere:
+                await asyncio.sleep(_WATCH_SECONDS)
+
+
+class HistoryWatch:
+    """Loads the published version's histories whenever Redis has none, and those of each newly published version."""
+
+    def __init__(self, history: RedisHistory, layout: Layout, forgotten_file: Path | None = None) -> None:
+        self._history = history
+        self._forgotten_file = forgotten_file or layout.forgotten
+        self._layout = layout
+        self._pointer: Pointer | None = None
+        self._version: Version | None = None
+        self._loaded: Mark | None = None
+
+    async def look(self) -> Loaded | None:
+        """Returns what was loaded, None if nothing had to be. Raises NotFound without a version, or as `load` does."""
+        version = self._current()
+        wanted, found = loader.mark_of(version), await loader.read_mark(self._history)
+        # another process may load another version over this one: two of them must not take turns for ever
+        if found is not None and wanted in (found, self._loaded):
+            self._loaded = wanted
+            return None
+        if found is not None and found.recent_sha256 == wanted.recent_sha256:
+            loaded = await loader.adopt(self._history, version)
+        else:
+            loaded = await loader.load(self._history, version, ForgottenBuyers.read(self._forgotten_file))
+        self._loaded = wanted
+        return loaded
+
+    def _current(self) -> Version:
+        pointer = read_pointer(self._layout.current)
+        if pointer is None:
+            raise NotFound(f"there is no {self._layout.current} yet")
+        if self._version is None or pointer != self._pointer:
+            self._version = open_version(self._layout, pointer.version, pointer.manifest_sha256)
+            self._pointer = pointer
+        return self._version
+
+
+async def watch(settings: GatewaySettings, layout: Layout, ready_file: Path | None, stop: asyncio.Event) -> None:
+    """Looks until `stop` is set; no fault ends it. `ready_file` exists while the histories are loaded."""
+    problem, redis_failed = "", False
+    async with _connect(settings) as history:
+        watching = HistoryWatch(history, layout, settings.forgotten_file)
+        while not stop.is_set():
+            pause, before, problem = _WATCH_SECONDS, problem, ""
+            failed_before, redis_failed = redis_failed, False
+            try:
+                if loaded := await watching.look():
+                    log.info(_describe(loaded))
+            except LoadingElsewhere as error:
+                problem = str(error)
+            except NotFound as error:
+                problem = str(error)
+            except Unavailable as error:
+                problem, redis_failed = str(error), True
+            except CorruptArtifact as error:
+                problem, pause = str(error), _RETRY_SECONDS
+            # while Redis is down, its problems alternate: no answer, and not asked again yet
+            if problem not in ("", before) and not (redis_failed and failed_before):
+                log.warning("histories are not loaded: %s", problem)
+            if ready_file is not None:
+                _show(ready_file, is_ready=not problem)
+            await _wait(stop, pause)
+
+
+async def _watch_until_signal(settings: GatewaySettings, layout: Layout, ready_file: Path | None) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    task = asyncio.create_task(watch(settings, layout, ready_file, stop))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not task.done():
+        # a load may take minutes, and the next process begins it again
+        task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@asynccontextmanager
+async def _connect(settings: GatewaySettings) -> AsyncIterator[RedisHistory]:
+    breaker, clock = Breaker("Redis", settings.redis_retry_seconds), SharedClock()
+    history = RedisHistory(connect_redis(settings), settings.history_size, settings.history_ttl_days, breaker, clock)
     try:
-        additions = (one for one in read_additions(version.layout.recent) if one.buyer_id not in forgotten)
-        for batch in _batches(additions, _BATCH_BUYERS):
-            if replace:
-                await history.remove([one.buyer_id for one in batch])
-            for count in await history.add(batch):
-                if isinstance(count, Exception):
-                    raise count
-                buyers += 1
-                interactions += count
-            # a buyer who is forgotten while this runs must not come back by it
-            forgotten.refresh()
-            if late := [one.buyer_id for one in batch if one.buyer_id in forgotten]:
-                await history.remove(late)
-        await history.mark_loaded(version.name)
+        yield history
     finally:
         await history.close()
-    return Warmed(version.name, buyers, interactions)
 
 
-def read_additions(path: Path) -> Iterator[Addition]:
-    """The interactions of a file, buyer by buyer. Raises CorruptArtifact for an id that Redis cannot store."""
-    for buyer_id, interactions in read_recent(path):
-        try:
-            check_id(buyer_id, "buyer_id")
-            for interaction in interactions:
-                check_id(interaction.product_id, "product_id")
-                check_id(interaction.event_type, "event_type")
-        except (InvalidInput, TypeError) as error:
-            raise CorruptArtifact(f"{path} holds an unusable interaction of buyer {buyer_id!r}: {error}") from None
-        if interactions:
-            yield Addition(buyer_id, interactions)
+def _show(ready_file: Path, *, is_ready: bool) -> None:
+    if is_ready:
+        ready_file.touch()
+    else:
+        ready_file.unlink(missing_ok=True)
 
 
-def _batches(additions: Iterable[Addition], size: int) -> Iterator[list[Addition]]:
-    iterator = iter(additions)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _describe(loaded: Loaded) -> str:
+    text = f"warmed {loaded.buyers} buyers with {loaded.interactions} interactions of version {loaded.version}"
+    return f"{text}, and {loaded.adopted} that were kept apart" if loaded.adopted else text
 
 
 def _read_settings(redis_url: str | None) -> GatewaySettings:

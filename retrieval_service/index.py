@@ -251,7 +251,11 @@ class ProductIndex:
         known = [place for place, one in enumerate(ids) if one in self._rows]
         if known:
             vectors[known] = self._index.vectors[[self._rows[ids[place]] for place in known]]
-        return StoredVectors(vectors, list(dict.fromkeys(one for one in ids if one not in self._rows)))
+        return StoredVectors(vectors, self.unknown(ids))
+
+    def unknown(self, ids: Sequence[str]) -> list[str]:
+        """The products that the version does not hold, each once, in the order of `ids`."""
+        return list(dict.fromkeys(one for one in ids if one not in self._rows))
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
         # the queries of a batch often share a filter

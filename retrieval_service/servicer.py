@@ -68,8 +68,12 @@ class RetrievalServicer:
         return await self._workers.run(_lookup, index, version, request)
 
     async def vectors(self, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
-        wire.check_batch(len(request.product_ids), self._settings.max_batch, "product_ids", minimum=0)
+        maximum = self._settings.max_lookup if request.unknown_only else self._settings.max_batch
+        wire.check_batch(len(request.product_ids), maximum, "product_ids", minimum=0)
         version, index = self._versions.get(request.model_version)
+        if request.unknown_only:
+            # a millisecond for ten thousand
+            return retrieval_pb2.VectorsResponse(unknown_product_ids=index.unknown(request.product_ids))
         return await self._workers.run(_vectors, index, version, request)
 
 

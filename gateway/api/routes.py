@@ -29,7 +29,7 @@ from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
-from gateway.history.codec import Addition
+from gateway.history.clock import SharedClock
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import EncodeBuyerAnswer, ForgottenAnswer, InteractionsAnswer, ListAnswer
@@ -72,7 +72,7 @@ class Live:
 class Routes:
     """The handlers. They take the pipeline from the request's state, where the lifespan puts it."""
 
-    def __init__(self, settings: GatewaySettings, guard: Guard) -> None:
+    def __init__(self, settings: GatewaySettings, guard: Guard, clock: SharedClock) -> None:
         self._settings = settings
         self._admission = Admission(
             AdmissionLimits(
@@ -80,9 +80,9 @@ class Routes:
             )
         )
         self._guard = guard
+        self._clock = clock
         # only the names matter here; the weights are part of a model version
-        events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
-        self._context = Context(events, settings.max_k, settings.max_interactions)
+        self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
 
     def table(self) -> list[RouteSpec]:
         """Every route, each behind the guard."""
@@ -133,23 +133,23 @@ class Routes:
         ]
 
     async def retrieve(self, request: Request) -> Response:
-        query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context)
+        query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
         check_buyer(request, query.buyer_id)
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/retrieve", query, deadline, lambda: pipeline.retrieve(query, deadline))
 
     async def similar(self, request: Request) -> Response:
-        query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context)
+        query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/similar", query, deadline, lambda: pipeline.similar(query, deadline))
 
     async def search(self, request: Request) -> Response:
-        query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context)
+        query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/search", query, deadline, lambda: pipeline.search(query, deadline))
 
     async def popular(self, request: Request) -> Response:
-        query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context)
+        query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list("/popular", query, deadline, lambda: pipeline.popular(query, deadline))
 
@@ -176,11 +176,18 @@ class Routes:
 
     async def interactions(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_store) as given:
-            additions = await given.read(self._read_additions)
-            for addition in additions:
-                check_buyer(request, addition.buyer_id)
-            stored = await _live(request).pipeline.add(additions, given.deadline)
-        return _json({"stored": stored, "request_id": telemetry.request_id.get()})
+            by_buyer = await given.read(self._read_by_buyer)
+            for buyer_id in by_buyer:
+                check_buyer(request, buyer_id)
+            added = await _live(request).pipeline.add(by_buyer, given.deadline)
+        return _json(
+            {
+                "stored": added.stored,
+                "unknown_product_ids": added.unknown_product_ids,
+                "request_id": telemetry.request_id.get(),
+                "warnings": added.warnings,
+            }
+        )
 
     async def forget(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
@@ -198,6 +205,9 @@ class Routes:
 
     async def metrics(self, request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    def _context(self) -> Context:
+        return Context(self._events, self._settings.max_k, self._settings.max_interactions, self._clock.latest_ms())
 
     def _deadline(self) -> Deadline:
         return Deadline.after(self._settings.request_timeout_seconds)
@@ -236,18 +246,18 @@ class Routes:
                 yield _Given(body, deadline, is_expensive=cost > EXPENSIVE)
 
     def _read_encode_buyer(self, body: bytes) -> requests.EncodeBuyerBody:
-        return parsing.read_body(requests.EncodeBuyerBody, parsing.read_json(body), self._context)
+        return parsing.read_body(requests.EncodeBuyerBody, parsing.read_json(body), self._context())
 
-    def _read_additions(self, body: bytes) -> list[Addition]:
+    def _read_by_buyer(self, body: bytes) -> dict[str, list[Interaction]]:
         value = parsing.read_json(body)
         if isinstance(value, dict) and "interactions" in value:
-            rows = parsing.read_body(requests.InteractionsBody, value, self._context).interactions
+            rows = parsing.read_body(requests.InteractionsBody, value, self._context()).interactions
         else:
-            rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context)]
+            rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context())]
         by_buyer: dict[str, list[Interaction]] = {}
         for row in rows:
             by_buyer.setdefault(row.buyer_id, []).append(row.interaction())
-        return [Addition(buyer_id, interactions) for buyer_id, interactions in by_buyer.items()]
+        return by_buyer
 
 
 @dataclass(frozen=True)

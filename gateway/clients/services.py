@@ -166,6 +166,7 @@ class RetrievalClient:
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
+        self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
@@ -184,12 +185,19 @@ class RetrievalClient:
         """The stored vector of a product, None for an unknown one."""
         return await self._vectors.call(product_id, deadline, version)
 
+    async def find_unknown(self, product_ids: Sequence[str], deadline: Deadline) -> set[str]:
+        """Those products that the current version does not know."""
+        return await self._unknowns.call(product_ids, deadline) if product_ids else set()
+
     async def lookup(self, product_ids: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
         """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
     async def close(self) -> None:
-        for batcher in (self._searches, self._text_searches, self._populars, self._vectors, self._lookups):
+        for lanes in (self._searches, self._text_searches):
+            await lanes.close()
+        batchers: list[Batcher[Any, Any]] = [self._populars, self._vectors, self._unknowns, self._lookups]
+        for batcher in batchers:
             await batcher.close()
         self._streamed.close()
 
@@ -214,6 +222,13 @@ class RetrievalClient:
         unknown = set(answer.unknown_product_ids)
         vectors = _split(answer.vectors, len(ids))
         return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
+
+    async def _unknown_of(self, group: str, calls: list[Sequence[str]], timeout: float) -> list[set[str]]:
+        ids = dict.fromkeys(one for asked in calls for one in asked)
+        request = retrieval_pb2.VectorsRequest(product_ids=ids, unknown_only=True)
+        answer = await client.call(self._stub.Vectors, request, timeout, "retrieval service")
+        unknown = set(answer.unknown_product_ids)
+        return [unknown.intersection(asked) for asked in calls]
 
     async def _lookup(
         self, version: str, calls: list[Sequence[str]], timeout: float

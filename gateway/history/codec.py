@@ -4,28 +4,58 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from gateway import metrics
 from twotower.events import Interaction
+from twotower.history import latest
 from twotower.serving import wire
 
 log = logging.getLogger(__name__)
 
 KEY_PREFIX = "twotower:history:1:"
+# interactions with products that the served version does not know
+APART_PREFIX = "twotower:apart:1:"
+# sorted set of buyers, scored by the second of their last write: histories expire by it
+WRITTEN = "twotower:written:1"
+# set once histories were loaded; a Redis without it has lost them, or never had them
+LOADED = "twotower:loaded:1"
+# held by the one process that loads histories
+LOADING = "twotower:loading:1"
 _SEPARATOR = wire.SEPARATOR.encode()
 
 
 class Addition(NamedTuple):
-    """Interactions to add to one buyer's history."""
+    """Interactions to add to one buyer's history; `apart` are those with products that the served version lacks."""
 
     buyer_id: str
     interactions: Sequence[Interaction]
+    apart: Sequence[Interaction] = ()
+
+
+def split_known(buyer_id: str, interactions: Sequence[Interaction], unknown: Container[str]) -> Addition:
+    """The addition that keeps the interactions with these products apart."""
+    known = [one for one in interactions if one.product_id not in unknown]
+    apart = [one for one in interactions if one.product_id in unknown]
+    return Addition(buyer_id, known, apart)
 
 
 def key_of(buyer_id: str) -> str:
     return KEY_PREFIX + buyer_id
+
+
+def apart_key_of(buyer_id: str) -> str:
+    return APART_PREFIX + buyer_id
+
+
+def merge(history: str, apart: str) -> str:
+    """Two packed histories as one, in the order of `latest`. A version may have learnt products kept apart."""
+    if not apart or not history:
+        return history or apart
+    columns = [wire.unpack_columns(text) for text in (history, apart)]
+    both = {Interaction(*one) for three in columns for one in zip(*three, strict=True)}
+    return wire.pack_history(latest(list(both), len(both)))
 
 
 def count_kept(interactions: Sequence[Interaction], oldest: Sequence[bytes]) -> int:

@@ -3,14 +3,20 @@
 A member is `product NUL event NUL milliseconds`. Ids hold no control characters, so NUL sorts before all of their
 characters. Members with the same score are therefore sorted by product, then event: the order of
 `twotower.history.latest`.
+
+A second sorted set per buyer, of the same size, holds interactions with products that the served version did not know
+when they were written. So they never displace known ones, and a later version that knows them finds them.
+
+No history has a time to live in Redis, because Redis' clock may jump. The set `WRITTEN` has the second of each buyer's
+last write, by the last good clock, and `expire` deletes what is too old.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -18,7 +24,20 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import metrics
 from gateway.history.breaker import Breaker
-from gateway.history.codec import KEY_PREFIX, Addition, count_kept, is_refusal, key_of, pack_reply
+from gateway.history.clock import SharedClock
+from gateway.history.codec import (
+    APART_PREFIX,
+    KEY_PREFIX,
+    LOADED,
+    WRITTEN,
+    Addition,
+    apart_key_of,
+    count_kept,
+    is_refusal,
+    key_of,
+    merge,
+    pack_reply,
+)
 from gateway.history.connection import Command, RedisPipelines
 from twotower.errors import Unavailable
 from twotower.events import Interaction
@@ -27,13 +46,31 @@ from twotower.serving import wire
 
 log = logging.getLogger(__name__)
 
+# why known buyers are not known now
+NOT_LOADED = "Redis holds no loaded histories: it is new, or it has lost its data"
 # the key that `ping` writes; no buyer's key, because ids hold no control characters
 _PROBE = f"{KEY_PREFIX}\0ready"
 _PROBE_SECONDS = 60
-# says from which version histories were loaded, and which process is loading some
-_LOADED, _LOADING = f"{KEY_PREFIX}\0loaded", f"{KEY_PREFIX}\0loading"
+# buyers deleted by one call of the script; Redis serves nobody else while it runs
+_EXPIRE_BUYERS = 100
+# deletes the buyers whose last write is older than ARGV[1], and says how many it found. It works in a full Redis, too
+_EXPIRE = """
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, buyer in ipairs(due) do
+  redis.call('UNLINK', ARGV[3] .. buyer, ARGV[4] .. buyer)
+  redis.call('ZREM', KEYS[1], buyer)
+end
+return #due
+"""
 
 Answer = TypeVar("Answer")
+
+
+class _Part(NamedTuple):
+    """The interactions that one request adds to one sorted set."""
+
+    key: str
+    newest: list[Interaction]
 
 
 class RedisHistory:
@@ -43,108 +80,142 @@ class RedisHistory:
     runs to its end, so that its connection returns to the pool without an unread reply.
     """
 
-    def __init__(self, pipelines: RedisPipelines, size: int, ttl_days: float, breaker: Breaker) -> None:
+    def __init__(
+        self, pipelines: RedisPipelines, size: int, ttl_days: float, breaker: Breaker, clock: SharedClock
+    ) -> None:
         self._pipelines = pipelines
         self._size = size
-        self._ttl_seconds = max(1, int(ttl_days * 86_400))
+        self._ttl_ms = int(ttl_days * 86_400_000)
         self._breaker = breaker
+        self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
+        self._is_loaded = True
         # set before the first request: a worker without requests has seen no failure
         metrics.REDIS_UP.set(not breaker.is_open)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether histories had been loaded into Redis when it was last read."""
+        return self._is_loaded
 
     async def read(self, buyer_ids: Sequence[str]) -> list[str | Exception]:
         """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip.
 
-        A buyer whose history Redis refuses to read gets an Unavailable in its place.
+        The interactions kept apart are among them: whoever encodes the history skips those that its version does not
+        know. A buyer whose history Redis refuses to read gets an Unavailable in its place.
         """
-        commands = [("ZRANGE", key_of(buyer_id), -self._size, -1) for buyer_id in buyer_ids]
-        replies = await self._guarded(lambda: self._pipelines.run(commands))
+        commands: list[Command] = [("GET", LOADED)]
+        for buyer_id in buyer_ids:
+            commands.append(("ZRANGE", key_of(buyer_id), -self._size, -1))
+            commands.append(("ZRANGE", apart_key_of(buyer_id), -self._size, -1))
+        loaded, *replies = await self._guarded(lambda: self._pipelines.run(commands))
+        self._is_loaded = loaded is not None
         refusals = [reply for reply in replies if is_refusal(reply)]
         if refusals:
             metrics.REDIS_FAILURES.inc(len(refusals))
             log.error("Redis refused %s of %s reads: %s", len(refusals), len(replies), refusals[0])
-        return [
-            Unavailable("Redis refused a command") if is_refusal(reply) else pack_reply(reply, buyer_id)
-            for reply, buyer_id in zip(replies, buyer_ids, strict=True)
-        ]
-
-    async def add(self, additions: Sequence[Addition]) -> list[int | Exception]:
-        """Merges interactions into histories. Trims each history and sets its time to live in the same transaction.
-
-        Returns, per buyer, how many of the distinct interactions are in the history afterwards, whether they were new
-        or not. A buyer that Redis refuses gets an Unavailable in its place.
-        """
-        newest = [latest(list(set(addition.interactions)), self._size) for addition in additions]
-        replies = await self._guarded(lambda: self._transaction(self._write_commands(additions, newest)))
-        results: list[int | Exception] = []
-        for row, interactions in enumerate(newest):
-            row_replies = replies[4 * row : 4 * row + 4]
-            failed = next((reply for reply in row_replies if isinstance(reply, Exception)), None)
-            if failed is not None:
-                log.error("Redis refused a write: %s", failed)
-                results.append(Unavailable("Redis refused a write"))
+        found: list[str | Exception] = []
+        for buyer_id, history, apart in zip(buyer_ids, replies[::2], replies[1::2], strict=True):
+            if is_refusal(history) or is_refusal(apart):
+                found.append(Unavailable("Redis refused a command"))
+            elif apart == []:
+                found.append(pack_reply(history, buyer_id))
             else:
-                _, removed, _, oldest = row_replies
-                results.append(count_kept(interactions, oldest) if removed else len(interactions))
-        return results
+                found.append(merge(pack_reply(history, buyer_id), pack_reply(apart, buyer_id)))
+        return found
+
+    async def add(self, additions: Sequence[Addition], *, replace: bool = False) -> list[int | Exception]:
+        """Merges interactions into histories, or replaces these. Trims each history in the same transaction.
+
+        Returns, per buyer, how many of the distinct interactions are kept afterwards, whether they were new or not. A
+        buyer that Redis refuses gets an Unavailable in its place.
+        """
+        parts = [list(self._parts(addition)) for addition in additions]
+        commands: list[Command] = []
+        if replace:
+            commands.append(("DEL", *(key(one.buyer_id) for one in additions for key in (key_of, apart_key_of))))
+        second = self._clock.good_ms() // 1000
+        # GT: another process' clock may be ahead, and a history must not live shorter for it
+        written = [value for one in additions for value in (second, one.buyer_id)]
+        commands.append(("ZADD", WRITTEN, "GT", *written))
+        first = len(commands)
+        for part in (part for row in parts for part in row):
+            commands.extend(self._write_commands(part))
+        replies = await self._guarded(lambda: self._transaction(commands))
+        failure = next((reply for reply in replies[:first] if isinstance(reply, Exception)), None)
+        rest = iter(replies[first:])
+        return [_count([(part, [next(rest) for _ in range(3)]) for part in row], failure) for row in parts]
 
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
-        return sum(await self._ask([("UNLINK", key_of(one)) for one in buyer_ids]))
-
-    async def loaded_version(self) -> str:
-        """The version whose histories were loaded last; "" if Redis has none, because it is new or was emptied."""
-        (value,) = await self._ask([("GET", _LOADED)])
-        return value.decode() if value else ""
-
-    async def mark_loaded(self, version: str) -> None:
-        """Notes that the histories of a version are loaded, and lets others load."""
-        await self._ask([("SET", _LOADED, version), ("UNLINK", _LOADING)])
-
-    async def may_load(self, seconds: int) -> bool:
-        """Whether this process may load histories: one at a time may, for so many seconds at most."""
-        (reply,) = await self._ask([("SET", _LOADING, "1", "NX", "EX", seconds)])
-        return reply is not None
-
-    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        replies = await self._guarded(lambda: self._pipelines.run(commands))
-        failed = next((reply for reply in replies if isinstance(reply, Exception)), None)
-        if failed is not None:
-            log.error("Redis refused a command: %s", failed)
-            raise Unavailable("Redis refused a command")
-        return replies
+        keys = [("UNLINK", key_of(one), apart_key_of(one)) for one in buyer_ids]
+        *removed, _ = await self.ask([*keys, ("ZREM", WRITTEN, *buyer_ids)])
+        return sum(count > 0 for count in removed)
 
     async def ping(self) -> None:
         """Writes and reads a key of its own, also while the breaker is open, which a success closes.
 
-        Raises Unavailable if Redis does not answer or refuses either command.
+        Raises Unavailable if Redis does not answer, refuses either command, or holds no loaded histories.
         """
         write = [("ZADD", _PROBE, 0, "ready"), ("EXPIRE", _PROBE, _PROBE_SECONDS)]
-        commands = [*write, ("ZRANGE", _PROBE, 0, -1)]
+        commands = [*write, ("ZRANGE", _PROBE, 0, -1), ("GET", LOADED)]
         replies = await self._guarded(lambda: self._pipelines.run(commands), always=True)
         for place, reply in enumerate(replies):
             if isinstance(reply, Exception):
                 metrics.REDIS_FAILURES.inc()
                 what = "write" if place < len(write) else "read"
                 log.error("Redis refuses to %s: %s", what, reply)
-                raise Unavailable(f"Redis refuses to {what}")
+                raise Unavailable(_explain(reply, f"Redis refuses to {what}"))
+        self._is_loaded = replies[-1] is not None
+        if not self._is_loaded:
+            raise Unavailable(NOT_LOADED)
+
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """One reply per command. Raises Unavailable if Redis refuses one."""
+        replies = await self._guarded(lambda: self._pipelines.run(commands))
+        refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if refused is not None:
+            log.error("Redis refused a command: %s", refused)
+            raise Unavailable(_explain(refused, "Redis refused a command"))
+        return replies
+
+    async def observe_clock(self) -> None:
+        """Compares the clocks: `SharedClock` takes in Redis'."""
+        (seconds, microseconds), newest = await self.ask([("TIME",), ("ZREVRANGE", WRITTEN, 0, 0, "WITHSCORES")])
+        last_written = float(newest[1]) if newest else None
+        self._clock.observe(int(seconds) + int(microseconds) / 1e6, last_written)
+
+    async def expire(self) -> int:
+        """Deletes the histories that were not written for the time to live. Returns how many."""
+        total, found = 0, _EXPIRE_BUYERS
+        while found == _EXPIRE_BUYERS:
+            oldest = (self._clock.earliest_ms() - self._ttl_ms) // 1000
+            script = ("EVAL", _EXPIRE, 1, WRITTEN, oldest, _EXPIRE_BUYERS, KEY_PREFIX, APART_PREFIX)
+            (found,) = await self.ask([script])
+            total += found
+        return total
 
     async def close(self) -> None:
         if self._running:
             await asyncio.wait(self._running)
         await self._pipelines.close()
 
-    def _write_commands(self, additions: Sequence[Addition], newest: Sequence[Sequence[Interaction]]) -> list[Command]:
-        """Four commands per buyer; the last asks for the oldest interaction that is left."""
-        commands: list[Command] = []
-        for addition, interactions in zip(additions, newest, strict=True):
-            key = key_of(addition.buyer_id)
-            scored = [part for one in interactions for part in (one.timestamp_ms, wire.pack_interaction(one))]
-            commands.append(("ZADD", key, *scored))
-            commands.append(("ZREMRANGEBYRANK", key, 0, -self._size - 1))
-            commands.append(("EXPIRE", key, self._ttl_seconds))
-            commands.append(("ZRANGE", key, 0, 0, "WITHSCORES"))
-        return commands
+    def _parts(self, addition: Addition) -> Iterator[_Part]:
+        for key, interactions in (
+            (key_of(addition.buyer_id), addition.interactions),
+            (apart_key_of(addition.buyer_id), addition.apart),
+        ):
+            if interactions:
+                yield _Part(key, latest(list(set(interactions)), self._size))
+
+    def _write_commands(self, part: _Part) -> list[Command]:
+        """Three commands; the last asks for the oldest interaction that is left."""
+        scored = [value for one in part.newest for value in (one.timestamp_ms, wire.pack_interaction(one))]
+        return [
+            ("ZADD", part.key, *scored),
+            ("ZREMRANGEBYRANK", part.key, 0, -self._size - 1),
+            ("ZRANGE", part.key, 0, 0, "WITHSCORES"),
+        ]
 
     async def _transaction(self, commands: Sequence[Command]) -> list[Any]:
         """One reply per command; all commands run, or none."""
@@ -166,12 +237,9 @@ class RedisHistory:
         except (RedisConnectionError, RedisTimeoutError, OSError):
             # the breaker logs the reason, which holds addresses that callers need not see
             raise Unavailable("Redis does not answer") from None
-        except OutOfMemoryError:
-            log.error("Redis is full: it refuses writes until histories expire or maxmemory is raised")
-            raise Unavailable("Redis is full, nothing was stored") from None
         except RedisError as error:
             log.error("Redis refused a command: %s", error)
-            raise Unavailable("Redis refused a command") from None
+            raise Unavailable(_explain(error, "Redis refused a command")) from None
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         """Reports the outcome to the breaker, even if the caller has been cancelled."""
@@ -184,3 +252,26 @@ class RedisHistory:
         if error is not None:
             metrics.REDIS_FAILURES.inc()
         metrics.REDIS_UP.set(not self._breaker.is_open)
+
+
+def _count(parts: list[tuple[_Part, list[Any]]], failure: Exception | None) -> int | Exception:
+    """How many interactions of one buyer are kept, from the three replies for each part."""
+    kept = 0
+    for part, replies in parts:
+        failure = failure or next((reply for reply in replies if isinstance(reply, Exception)), None)
+        if failure is None:
+            _, removed, oldest = replies
+            kept += count_kept(part.newest, oldest) if removed else len(part.newest)
+    if failure is not None:
+        log.error("Redis refused a write: %s", failure)
+        return Unavailable(_explain(failure, "Redis refused a write"))
+    return kept
+
+
+def _explain(refusal: Exception, otherwise: str) -> str:
+    """What callers may read about a refusal: the two reasons that an operator can remove, or `otherwise`."""
+    if isinstance(refusal, OutOfMemoryError):
+        return "Redis is full: it stores nothing until it gets more memory"
+    if str(refusal).startswith("MISCONF"):
+        return "Redis cannot write to its disk, so it stores nothing"
+    return otherwise

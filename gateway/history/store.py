@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.codec import Addition
-from gateway.history.mark import LoadedMark
 from gateway.history.redis_history import RedisHistory
 
 
@@ -16,7 +15,6 @@ class HistoryStore:
 
     def __init__(self, redis: RedisHistory, limits: Limits) -> None:
         self.redis = redis
-        self.mark = LoadedMark(redis)
         self._reads: Batcher[str, str] = Batcher("Redis reads", self._read, limits)
         self._writes: Batcher[Sequence[Addition], int] = Batcher("Redis writes", self._write, limits, size=len)
 
@@ -25,8 +23,13 @@ class HistoryStore:
         return await self._reads.call(buyer_id, deadline)
 
     async def add(self, additions: Sequence[Addition], deadline: Deadline) -> int:
-        """Stores the interactions of one request, all or none. Returns how many of them are in the histories now."""
+        """Stores the interactions of one request, all or none. Returns how many of them Redis keeps now."""
         return await self._writes.call(additions, deadline)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether histories had been loaded into Redis when it was last read."""
+        return self.redis.is_loaded
 
     async def close(self) -> None:
         await self._reads.close()

@@ -52,10 +52,12 @@ class EncodeBuyerAnswer(Strict):
 
 
 class InteractionsAnswer(Strict):
-    """`stored`: how many of the interactions the histories hold now; those too old to keep do not count."""
+    """`stored`: how many of the interactions are kept now; those too old to keep do not count."""
 
     stored: int
+    unknown_product_ids: list[str]
     request_id: str
+    warnings: list[str]
 
 
 class ForgottenAnswer(Strict):

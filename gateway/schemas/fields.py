@@ -32,6 +32,8 @@ class Context(NamedTuple):
     events: EventSchema
     max_k: int
     max_interactions: int
+    # the clock that times are checked against, milliseconds since 1970
+    now_ms: int
 
 
 class Strict(BaseModel):
@@ -83,15 +85,16 @@ def _check_event(value: str, info: ValidationInfo) -> str:
         raise refuse(error.problem) from None
 
 
-def _read_moment(value: object) -> int:
+def _read_moment(value: object, info: ValidationInfo) -> int:
+    now_ms = context(info).now_ms
     try:
         if isinstance(value, str):
-            return check_time(parse_time(value))
+            return check_time(parse_time(value), now_ms)
         # what most callers send; `parse_time`, too, reads 13 digits as milliseconds, but needs them as a text
         if type(value) is int and 10**12 <= value < 10**13:
-            return check_time(value)
+            return check_time(value, now_ms)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return check_time(parse_time(repr(value)))
+            return check_time(parse_time(repr(value)), now_ms)
     except InvalidInput as error:
         raise refuse(error.problem) from None
     raise refuse("must be an ISO-8601 time or epoch seconds or milliseconds")

@@ -28,7 +28,7 @@ def _limit_rows(value: object, info: ValidationInfo) -> object:
 
 
 class InteractionIn(TypedDict):
-    """One event. Times: ISO-8601 (UTC without a zone), epoch seconds or milliseconds; from 1970 to one day ahead."""
+    """One event. Times: ISO-8601 (UTC without a zone), epoch seconds or milliseconds; from 1970, five minutes ahead."""
 
     # a dictionary, not a model: that saves 18 us of CPU in a list of 50
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]

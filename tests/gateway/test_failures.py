@@ -15,6 +15,8 @@ import httpx
 import pytest
 from redis import Redis
 
+from gateway.history.codec import apart_key_of, key_of
+from gateway.history.redis_history import NOT_LOADED
 from gateway.pipeline import Pipeline
 from gateway.schemas.answers import ReadyAnswer
 from tests.helpers.processes import process
@@ -68,6 +70,13 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         assert (await system.answer("/similar", product_id="p1"))["source"] == "model"
 
         redis.start()
+        # it keeps nothing over a restart, and says so until histories are loaded again
+        answer = await until(lambda: system.get("/readyz"), lambda found: "lost" in found.text)
+        assert (answer.status_code, answer.json()["dependencies"]["redis"]) == (200, NOT_LOADED)
+        unknown = await system.answer("/retrieve", buyer_id="b", k=5)
+        assert unknown["source"] == "popular"
+        assert unknown["warnings"] == [f"the buyer's history cannot be read: {NOT_LOADED}"]
+        redis.mark_loaded()
 
         async def stored() -> int:
             return int((await system.post("/encode_buyer", BODY)).json()["stored"])
@@ -112,7 +121,7 @@ async def test_a_redis_that_refuses_writes_is_degraded(
     async with stack(tiny, redis) as system:
         assert await asked(system) == ("ready", "ok", [])
         raw.config_set("maxmemory", 1)
-        assert await asked(system) == ("degraded", "Redis refuses to write", loss)
+        assert await asked(system) == ("degraded", "Redis is full: it stores nothing until it gets more memory", loss)
         assert "used memory" in caplog.text
         raw.config_set("maxmemory", 0)
         raw.execute_command("REPLICAOF", "127.0.0.1", "1")
@@ -125,12 +134,65 @@ async def test_a_redis_that_refuses_writes_is_degraded(
     raw.close()
 
 
+async def test_a_full_redis_refuses_writes_and_reads_go_on(tiny: Path, redis: RedisServer) -> None:
+    reference, full = Reference(tiny, "tiny-a"), "Redis is full: it stores nothing until it gets more memory"
+    raw = Redis(port=redis.port)
+    async with stack(tiny, redis) as system:
+        assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
+        raw.config_set("maxmemory-policy", "noeviction")
+        raw.config_set("maxmemory", 1)
+        before = sorted(raw.keys())
+        refused = await system.post("/interactions", {"buyer_id": "c", **BODY["recent_interactions"][0]})  # type: ignore[dict-item]
+        assert (refused.status_code, refused.json()["detail"]) == (503, full)
+        assert refused.headers["retry-after"] == "1"
+        encoded = (await system.post("/encode_buyer", BODY)).json()
+        assert (encoded["stored"], encoded["warnings"]) == (0, [f"nothing was stored: {full}"])
+        found = await system.answer("/retrieve", buyer_id="b")
+        check_list(found, reference.best(reference.buyer(HISTORY), 10))
+        assert (found["source"], found["warnings"]) == ("model", [])
+        # no buyer made room for another one
+        assert sorted(raw.keys()) == before
+        raw.config_set("maxmemory", 0)
+        assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
+    raw.close()
+
+
+async def test_invented_products_do_not_push_known_ones_out(tiny: Path, redis: RedisServer) -> None:
+    reference = Reference(tiny, "tiny-a")
+    raw = Redis(port=redis.port)
+    async with stack(tiny, redis) as system:
+        assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
+        for part in range(3):
+            invented = as_json([event(f"invented-{part}-{number}", "View", -1) for number in range(60)])
+            answer = await system.post(
+                "/interactions", {"interactions": [{"buyer_id": "b", **row} for row in invented]}
+            )
+            assert len(answer.json()["unknown_product_ids"]) == 60
+        found = await system.answer("/retrieve", buyer_id="b")
+        check_list(found, reference.best(reference.buyer(HISTORY), 10))
+        assert (found["source"], found["warnings"]) == ("model", [])
+        # they are bounded, too
+        assert (raw.zcard(key_of("b")), raw.zcard(apart_key_of("b"))) == (3, 50)
+    raw.close()
+
+
+async def test_when_nobody_can_say_which_products_are_known_they_are_kept_apart(tiny: Path, redis: RedisServer) -> None:
+    raw = Redis(port=redis.port)
+    async with stack(tiny, redis, without=["retrieval"]) as system:
+        answer = await system.post("/interactions", {"buyer_id": "b", **BODY["recent_interactions"][0]})  # type: ignore[dict-item]
+        assert (answer.status_code, answer.json()["stored"]) == (200, 1)
+        assert "kept apart" in answer.json()["warnings"][0]
+        assert (raw.zcard(key_of("b")), raw.zcard(apart_key_of("b"))) == (0, 1)
+    raw.close()
+
+
 async def test_redis_absent_from_the_start_and_found_later(tiny: Path) -> None:
     server = RedisServer()
     async with stack(tiny, server) as system:
         assert (await system.answer("/retrieve", buyer_id="b"))["source"] == "popular"
         assert await readiness(system.client) == (200, "degraded")
         with server:
+            server.mark_loaded()
             await until(lambda: readiness(system.client), lambda found: found == (200, "ready"))
             assert (await system.post("/encode_buyer", BODY)).json()["stored"] == 3
 

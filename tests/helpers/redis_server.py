@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+
+from redis import Redis
+
+from gateway.history.codec import LOADED
 
 
 class RedisServer:
@@ -25,6 +30,10 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     def start(self) -> None:
         """Starts the server and returns as soon as it answers."""
@@ -45,6 +54,11 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def mark_loaded(self) -> None:
+        """Says that histories were loaded, as `gateway.warm` does: a gateway is not ready before."""
+        with Redis(port=self.port) as client:
+            client.set(LOADED, json.dumps({"version": "test", "recent_sha256": "test"}))
 
     def __enter__(self) -> RedisServer:
         self.start()

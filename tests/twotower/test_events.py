@@ -215,11 +215,11 @@ def test_serving_and_training_read_the_same_time_or_both_refuse(texts: list[str]
 
 def test_times_before_1970_and_far_ahead_are_refused() -> None:
     assert check_time(0, now_ms=1000) == 0
-    assert check_time(1000 + DAY_MS, now_ms=1000) == 1000 + DAY_MS
+    assert check_time(301_000, now_ms=1000) == 301_000
     with pytest.raises(InvalidInput, match="timestamp -1: is before 1970-01-01"):
         check_time(-1, now_ms=1000)
-    with pytest.raises(InvalidInput, match="more than a day ahead"):
-        check_time(1001 + DAY_MS, now_ms=1000)
+    with pytest.raises(InvalidInput, match="timestamp 301001: is more than five minutes ahead"):
+        check_time(301_001, now_ms=1000)
 
 
 @pytest.mark.parametrize("good", ["p1", "م-١", "a b", "x" * 128, "ذ" * 64])

@@ -205,7 +205,7 @@ def test_pipelined_requests_that_end_with_a_close_log_nothing_but_themselves() -
         assert gateway.answers()
         lines = gateway.finish()
     assert {line["level"] for line in lines} == {"INFO"}
-    assert {line["logger"] for line in lines} <= {"gateway.access", "gateway.health"}
+    assert {line["logger"] for line in lines} <= {"gateway.access", "gateway.health", "twotower.serving.status"}
 
 
 def test_more_pipelined_requests_than_anybody_needs_are_refused() -> None:

@@ -15,7 +15,8 @@ from twotower.errors import InvalidInput
 from twotower.events import DEFAULT_WEIGHTS, EventSchema, Interaction, check_id, check_time, parse_time
 
 EVENTS = EventSchema(DEFAULT_WEIGHTS)
-CONTEXT = Context(EVENTS, max_k=1000, max_interactions=5000)
+NOW_MS = 1_800_000_000_000
+CONTEXT = Context(EVENTS, max_k=1000, max_interactions=5000, now_ms=NOW_MS)
 GOOD = {"product_id": "خاتم", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
 ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.text()))
 VALUES = {
@@ -47,7 +48,7 @@ def read(row: object) -> Interaction | None:
     if not isinstance(product, str) or not isinstance(event, str) or type(moment) not in (str, int, float):
         return None
     try:
-        time_ms = check_time(parse_time(moment if isinstance(moment, str) else repr(moment)))
+        time_ms = check_time(parse_time(moment if isinstance(moment, str) else repr(moment)), NOW_MS)
         return Interaction(check_id(product, ""), EVENTS.check(event), time_ms)
     except InvalidInput:
         return None

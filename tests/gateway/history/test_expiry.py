@@ -1,0 +1,82 @@
+"""Histories expire by the last good clock, whatever a clock shows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from gateway.history.breaker import Breaker
+from gateway.history.clock import SharedClock
+from gateway.history.codec import Addition
+from gateway.history.connection import connect_redis
+from gateway.history.redis_history import RedisHistory
+from gateway.settings import GatewaySettings
+from tests.helpers.histories import unpack_history
+from tests.helpers.redis_server import RedisServer
+from twotower.events import Interaction
+
+DAY = 86_400.0
+START = 1_800_000_000.0
+VIEW = [Interaction("p1", "View", 1)]
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self.steady = 0.0
+        self.shared = SharedClock(lambda: self.steady, lambda: START + self.steady)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest_asyncio.fixture
+async def history(server: RedisServer, clocks: Clocks) -> AsyncIterator[RedisHistory]:
+    pipelines = connect_redis(GatewaySettings(redis_url=server.url))
+    opened = RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05), clocks.shared)
+    yield opened
+    await opened.close()
+
+
+async def known(history: RedisHistory) -> list[bool]:
+    return [bool(unpack_history(str(one))) for one in await history.read(["old", "new"])]
+
+
+async def test_a_history_expires_90_days_after_its_last_write(history: RedisHistory, clocks: Clocks) -> None:
+    await history.add([Addition("old", VIEW, [Interaction("p2", "View", 2)])])
+    clocks.steady += 10 * DAY
+    await history.add([Addition("new", VIEW)])
+    clocks.steady += 80 * DAY - 2
+    assert await history.expire() == 0
+    clocks.steady += 4
+    assert await history.expire() == 1
+    assert await known(history) == [False, True]
+    # nothing of the expired buyer is left
+    assert await history.ask([("KEYS", "*old*")]) == [[]]
+
+
+async def test_a_clock_that_jumps_ten_years_ahead_expires_nothing(history: RedisHistory, clocks: Clocks) -> None:
+    await history.add([Addition("old", VIEW), Addition("new", VIEW)])
+    clocks.shared.observe(START, None)
+    clocks.shared.observe(START + 3650 * DAY, START)
+    assert await history.expire() == 0
+    assert await known(history) == [True, True]
+    # what is written under the jumped clock is stamped by the good one
+    await history.add([Addition("new", VIEW)])
+    assert (await history.ask([("ZSCORE", "twotower:written:1", "new")])) == [b"1800000000"]
+
+
+async def test_more_buyers_than_one_call_of_the_script(history: RedisHistory, clocks: Clocks) -> None:
+    await history.add([Addition(f"b{number}", VIEW) for number in range(250)])
+    clocks.steady += 91 * DAY
+    assert await history.expire() == 250
+    assert await history.ask([("DBSIZE",)]) == [0]
