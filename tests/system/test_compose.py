@@ -296,12 +296,16 @@ class Load:
 
 
 def mixed_load(folder: Path) -> Load:
-    """One request of each kind. It is always the same, so a version has exactly one answer to each."""
-    buyer, products = busiest_buyer(folder)
+    """One request of each kind. It is always the same, so a version has exactly one answer to each.
+
+    The buyer of `encode`, whose history it stores, is in no version's files: loading those changes no answer.
+    """
+    _, products = busiest_buyer(folder)
+    body = encode_body(products)
     return Load(
         {
-            "retrieve": ("GET", "/retrieve", {"params": {"buyer_id": buyer, "k": 20}}),
-            "encode": ("POST", "/encode_buyer", {"json": encode_body(products)}),
+            "encode": ("POST", "/encode_buyer", {"json": body}),
+            "retrieve": ("GET", "/retrieve", {"params": {"buyer_id": body["buyer_id"], "k": 20}}),
             "search": ("GET", "/search", {"params": {"q": "قهوة عربية", "k": 20, "include": "products"}}),
             "similar": ("GET", "/similar", {"params": {"product_id": products[0], "k": 20}}),
         }
