@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.processes import Process, process
 from tests.helpers.redis_server import RedisServer, free_port
-from tests.helpers.services import cache_of, running, serving
+from tests.helpers.services import cache_of, running, serving, until
 from tests.helpers.stack import Reference, as_json, event, gateway
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]

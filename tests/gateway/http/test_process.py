@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from gateway.http.server import listen
 from gateway.settings import GatewaySettings
 from tests.helpers.processes import Process, process
 from tests.helpers.redis_server import free_port
@@ -106,7 +106,8 @@ def test_redis_counts_as_up_in_every_worker_until_it_fails() -> None:
 
     environ = {"TWOTOWER_GATEWAY_WORKERS": "2", "TWOTOWER_GATEWAY_METRICS_PORT": str(port)}
     with started(**environ) as (running, address):
-        for _ in range(2):
+        # the gateway listens with its first worker
+        while sum('"worker listening"' in line for line in running.lines) < 2:
             running.wait_for(lambda text: '"worker listening"' in text)
         # a worker that nobody has asked yet does not know of any failure
         deadline = time.monotonic() + 30
@@ -138,7 +139,7 @@ def workers_of(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])
 def test_a_port_that_is_taken_is_named(name: str) -> None:
-    with listen("127.0.0.1", 0) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with process("-m", "gateway", environ=ENVIRON | {f"TWOTOWER_GATEWAY_{name}": str(port)}) as running:
             assert running.finish() == 1
