@@ -6,13 +6,14 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.app import create_app
 from gateway.auth import commands
 from gateway.auth.guard import Guard
 from gateway.http import workers
-from gateway.http.server import allow_files, listen, make_server
+from gateway.http.draining import bind
+from gateway.http.server import allow_files, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry
@@ -36,14 +37,20 @@ def main(arguments: Sequence[str] = ()) -> None:
     # the lines logged here replace uvicorn's at INFO
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     if arguments[:1] == ["--worker"]:
-        listener, lifeline = map(int, arguments[1:])
+        port, lifeline, listening = map(int, arguments[1:])
         workers.watch_parent(lifeline)
-        _serve(settings, socket.socket(fileno=listener), "worker listening")
+        _serve(
+            settings, bind(settings.host, port, shared=True), "worker listening", lambda: workers.announce(listening)
+        )
         return
-    listeners = _listen(settings)
+    try:
+        make = workers.bind_shared if settings.workers > 1 else bind
+        bound = make(settings.host, settings.port)
+    except OSError as error:
+        sys.exit(_print_problem(_cannot_listen(settings.host, settings.port, "PORT", error), 1))
     if settings.workers > 1:
         try:
-            sys.exit(workers.run(settings, listeners))
+            sys.exit(workers.run(settings, bound))
         except OSError as error:
             sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
     if settings.metrics_port is not None:
@@ -51,21 +58,21 @@ def main(arguments: Sequence[str] = ()) -> None:
             telemetry.serve_metrics(settings.host, settings.metrics_port)
         except OSError as error:
             sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
-    _serve(settings, listeners[0], "listening")
+    _serve(settings, bound, "listening")
     log.info("stopped")
 
 
-def _listen(settings: GatewaySettings) -> list[socket.socket]:
-    try:
-        if settings.workers > 1:
-            return workers.listen_shared(settings.host, settings.port, settings.workers)
-        return [listen(settings.host, settings.port)]
-    except OSError as error:
-        sys.exit(_print_problem(_cannot_listen(settings.host, settings.port, "PORT", error), 1))
+def _serve(
+    settings: GatewaySettings, bound: socket.socket, message: str, on_listening: Callable[[], None] = lambda: None
+) -> None:
+    """Serves until a signal. Logs `message` and calls `on_listening` once it listens."""
+    port = bound.getsockname()[1]
 
+    def announce() -> None:
+        log.info(message, extra={"host": settings.host, "port": port})
+        on_listening()
 
-def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> None:
-    server = make_server(create_app(settings), settings)
+    server = make_server(create_app(settings), settings, announce)
 
     def stop(*_: object) -> None:
         # covers signals before uvicorn's own handlers are there, and those that it raises again after the drain
@@ -73,8 +80,11 @@ def _serve(settings: GatewaySettings, listener: socket.socket, message: str) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    log.info(message, extra={"host": settings.host, "port": listener.getsockname()[1]})
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[bound])
+    except OSError as error:
+        # another process has begun to listen since the port was bound
+        sys.exit(_print_problem(_cannot_listen(settings.host, port, "PORT", error), 1))
     if not server.started:
         sys.exit(1)
 

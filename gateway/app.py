@@ -101,7 +101,11 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels
     limits = Limits(
-        settings.max_batch, settings.max_waiting, settings.batches_in_flight, settings.batch_patience_seconds
+        settings.max_batch,
+        settings.max_waiting,
+        settings.batches_in_flight,
+        settings.batch_patience_seconds,
+        settings.hedge_seconds,
     )
     redis = RedisHistory(
         connect_redis(settings),

@@ -16,6 +16,7 @@ ANSWERS = Counter("twotower_answers", "Lists of products returned", ["route", "s
 BATCH_CALLS = Histogram("twotower_batch_calls", "Calls per batch", ["batcher"], buckets=_ROWS)
 REFUSED_CALLS = Counter("twotower_batch_refused", "Calls refused because too many were queued", ["batcher"])
 REFUSED_REQUESTS = Counter("twotower_requests_refused", "Requests refused because there was no room", ["kind"])
+HEDGES = Counter("twotower_hedges", "Calls sent once more because a replica did not answer soon", ["service"])
 VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a model version that all services hold")
 REDIS_UP = Gauge("twotower_redis_up", "0 while Redis does not answer, else 1", multiprocess_mode="livemin")
 REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis refused or did not answer")

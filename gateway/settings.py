@@ -112,6 +112,9 @@ class GatewaySettings(ProcessSettings):
     batch_patience_seconds: float = Field(
         0.02, ge=0, le=1, description="time that a batch may take before the next one leaves although it is not full"
     )
+    hedge_seconds: float = Field(
+        0.15, gt=0, le=60, description="time after which a batch without an answer is sent to another replica too"
+    )
     allowed_hosts: Annotated[tuple[str, ...], BeforeValidator(_split_names)] = Field(
         (),
         description="host names that a request may name, separated by commas; *.shop.example for any below; empty: all",

@@ -29,13 +29,15 @@ class Limits:
 
     Up to `in_flight` batches are under way at a time. A second one is sent only if `max_batch` calls wait, because two
     half batches cost more than a whole one, or if the last one was sent `patience` seconds ago, because a slow replica
-    must not hold up later calls.
+    must not hold up later calls. A batch that is not answered within `hedge_after` seconds is sent to another replica
+    too (see `Hedging`).
     """
 
     max_batch: int = 64
     max_waiting: int = 1024
     in_flight: int = 4
     patience: float = 0.02
+    hedge_after: float = 0.15
 
 
 @dataclass(eq=False, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
+from gateway.clients.hedging import Hedging
 from gateway.clients.streams import StreamedCalls
 from twotower.arrays import Float32
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
@@ -73,7 +75,8 @@ class BuyerClient:
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = buyer_pb2_grpc.BuyerServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "buyer service"
-        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
+        hedging = Hedging(name, limits.hedge_after)
+        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
         self._encodes: Batcher[str, EncodedBuyer] = Batcher(name, self._encode, limits)
 
     async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
@@ -107,7 +110,8 @@ class ItemClient:
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "item service"
-        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, keep=limits.in_flight)
+        hedging = Hedging(name, limits.hedge_after)
+        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
         self._encodes: Batcher[str, Vector] = Batcher(name, self._encode, limits)
 
     async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
@@ -160,7 +164,10 @@ class RetrievalClient:
     def __init__(self, channel: Any, limits: Limits) -> None:
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
         name = "retrieval service"
-        self._streamed = StreamedCalls(self._stub.SearchStream, self._stub.Search, name, keep=limits.in_flight)
+        self._name, self._hedging, self._max_batch = name, Hedging(name, limits.hedge_after), limits.max_batch
+        self._streamed = StreamedCalls(
+            self._stub.SearchStream, self._stub.Search, name, self._hedging, keep=limits.in_flight
+        )
         self._searches = _Lanes(name, self._search, limits)
         self._text_searches = _Lanes(name, self._search_texts, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
@@ -201,24 +208,38 @@ class RetrievalClient:
             await batcher.close()
         self._streamed.close()
 
+    async def _call(self, method: Any, request: Any, timeout: float) -> Any:
+        until = time.monotonic() + timeout
+
+        def attempt() -> Coroutine[Any, Any, Any]:
+            return client.call(method, request, until - time.monotonic(), self._name)
+
+        return await self._hedging.call(attempt, timeout)
+
+    def _is_expensive(self, calls: Sequence[_Search]) -> bool:
+        """True for a batch that costs as much as a whole batch of plain searches: it may be late without a fault."""
+        return len(calls) == 1 and _cost(calls[0]) >= self._max_batch
+
     async def _search(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        answer = await self._streamed.call(_search_request(version, calls), timeout)
+        is_expensive = self._is_expensive(calls)
+        answer = await self._streamed.call(_search_request(version, calls), timeout, is_expensive=is_expensive)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        answer = await self._streamed.call(_search_request(version, calls, by_text=True), timeout)
+        request, is_expensive = _search_request(version, calls, by_text=True), self._is_expensive(calls)
+        answer = await self._streamed.call(request, timeout, is_expensive=is_expensive)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
         self, version: str, queries: list[retrieval_pb2.Query], timeout: float
     ) -> list[Hits | Exception]:
         request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
-        answer = await client.call(self._stub.Popular, request, timeout, "retrieval service")
+        answer = await self._call(self._stub.Popular, request, timeout)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _vectors_of(self, version: str, ids: list[str], timeout: float) -> Sequence[Vector | None]:
         request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)
-        answer = await client.call(self._stub.Vectors, request, timeout, "retrieval service")
+        answer = await self._call(self._stub.Vectors, request, timeout)
         unknown = set(answer.unknown_product_ids)
         vectors = _split(answer.vectors, len(ids))
         return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
@@ -234,7 +255,7 @@ class RetrievalClient:
         self, version: str, calls: list[Sequence[str]], timeout: float
     ) -> list[list[retrieval_pb2.Product]]:
         request = retrieval_pb2.LookupRequest(product_ids=[one for ids in calls for one in ids], model_version=version)
-        answer = await client.call(self._stub.Lookup, request, timeout, "retrieval service")
+        answer = await self._call(self._stub.Lookup, request, timeout)
         products = list(answer.products)
         if len(products) != len(request.product_ids):
             raise Unavailable(f"Lookup answered {len(products)} products for {len(request.product_ids)}")

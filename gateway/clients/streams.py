@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from twotower.errors import DeadlineExceeded
+from gateway.clients.hedging import Hedging
 from twotower.serving import client, telemetry
 from twotower.serving.status import from_status
 
@@ -23,7 +24,8 @@ class StreamedCalls:
 
     Up to `keep` streams take turns. Each stays on the replica that gRPC chose when it opened, for at most `seconds`:
     so replicas share the load, and a draining replica is left in time. Only for calls that may be repeated, such as
-    reads: if a stream that has answered before is lost, the request is sent once more as a unary call.
+    reads: if a stream that has answered before is lost, the request is sent once more as a unary call, and a call that
+    is late is hedged on a new stream, which is kept if it answers first.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class StreamedCalls:
         stream: Callable[[], Any],
         unary: Callable[..., Any],
         name: str,
+        hedging: Hedging,
         *,
         keep: int = 4,
         seconds: float = 2.0,
@@ -40,6 +43,7 @@ class StreamedCalls:
         self._stream = stream
         self._unary = unary
         self._name = name
+        self._hedging = hedging
         self._keep = keep
         self._seconds = seconds
         self._clock = clock
@@ -49,20 +53,26 @@ class StreamedCalls:
         self._open = 0
         self._reaper: asyncio.TimerHandle | None = None
 
-    async def call(self, request: Any, timeout: float) -> Any:
-        """The answer to `request` within `timeout` seconds; sets its `caller`. Raises what `client.call` raises."""
-        now = self._clock()
-        if timeout <= 0:
-            raise DeadlineExceeded(f"no time is left to ask {self._name}")
+    async def call(self, request: Any, timeout: float, *, is_expensive: bool = False) -> Any:
+        """The answer to `request` within `timeout` seconds; sets its `caller`. Raises what `client.call` raises.
+
+        An expensive request is not hedged.
+        """
+        until, attempts = self._clock() + timeout, itertools.count()
         request.caller.request_id = telemetry.request_id.get() or telemetry.new_request_id()
-        request.caller.timeout_ms = max(1, int(timeout * 1000))
-        stream = self._acquire(now)
+
+        async def attempt() -> Any:
+            is_hedge, left = next(attempts) > 0, until - self._clock()
+            # an earlier attempt is written already; if not, the shorter time is right for it too
+            request.caller.timeout_ms = max(1, int(left * 1000))
+            return await self._ask(self._open_stream() if is_hedge else self._acquire(), request, until)
+
+        return await self._hedging.call(attempt, timeout, is_expensive=is_expensive)
+
+    async def _ask(self, stream: _Stream, request: Any, until: float) -> Any:
         is_new, answer = not stream.has_answered, None
         try:
-            async with asyncio.timeout(timeout):
-                answer = await stream.exchange(request)
-        except TimeoutError:
-            raise DeadlineExceeded(f"{self._name} did not answer in time") from None
+            answer = await stream.exchange(request)
         except grpc.aio.AioRpcError as error:
             if is_new or error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
                 raise from_status(error, self._name) from None
@@ -73,7 +83,7 @@ class StreamedCalls:
                 self._release(stream)
         if answer is None:
             log.debug("a stream to %s was lost; repeating its request as a unary call", self._name)
-            return await client.call(self._unary, request, now + timeout - self._clock(), self._name)
+            return await client.call(self._unary, request, until - self._clock(), self._name)
         return answer
 
     def close(self) -> None:
@@ -84,14 +94,18 @@ class StreamedCalls:
         while self._idle:
             self._drop(self._idle.popleft())
 
-    def _acquire(self, now: float) -> _Stream:
+    def _acquire(self) -> _Stream:
+        now = self._clock()
         while self._idle and self._open >= self._keep:
             stream = self._idle.popleft()
             if now < stream.until and not stream.call.done():
                 return stream
             self._drop(stream)
+        return self._open_stream()
+
+    def _open_stream(self) -> _Stream:
         self._open += 1
-        return _Stream(self._stream(), now + self._seconds)
+        return _Stream(self._stream(), self._clock() + self._seconds)
 
     def _release(self, stream: _Stream) -> None:
         if self._open > self._keep or self._clock() >= stream.until:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import math
 import resource
-import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import orjson
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.http.connections import Connections, needed_files
+from gateway.http.draining import DrainingHttp, DrainingServer
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 
@@ -36,7 +37,7 @@ _LONG_HEADERS = (431, "Request Header Fields Too Large", f"the headers are longe
 _MANY_PIPELINED = (400, "Bad Request", f"more than {_MAX_PIPELINED} requests wait for an answer on one connection")
 
 
-class BoundedHttp(HttpToolsProtocol):
+class BoundedHttp(DrainingHttp):
     """uvicorn's protocol with limits that uvicorn has for its slower h11 parser only.
 
     A URL of any length takes little memory. Headers above 64 KiB get a 431 before all of them have arrived; without
@@ -168,14 +169,13 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
 
-def listen(host: str, port: int, shared: bool = False) -> socket.socket:
-    """A listening socket; with `shared`, one of several on the same port. Raises OSError if it cannot have the port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
+def make_server(
+    application: ASGIApp, settings: GatewaySettings, on_listening: Callable[[], None] = lambda: None
+) -> uvicorn.Server:
+    """A server that logs nothing itself and, when asked to exit, gives running requests `drain_seconds` to finish.
 
-
-def make_server(application: ASGIApp, settings: GatewaySettings) -> uvicorn.Server:
-    """A server that logs nothing itself and, when asked to exit, gives running requests `drain_seconds` to finish."""
+    `on_listening` is called once the lifespan of the application has begun and the server listens.
+    """
     connections = Connections(settings.max_connections, settings.head_timeout_seconds)
     config = uvicorn.Config(
         application,
@@ -191,7 +191,7 @@ def make_server(application: ASGIApp, settings: GatewaySettings) -> uvicorn.Serv
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
     )
-    return uvicorn.Server(config)
+    return DrainingServer(config, on_listening)
 
 
 def allow_files(settings: GatewaySettings) -> None:

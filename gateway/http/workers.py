@@ -1,5 +1,7 @@
 """Several gateway processes on one port: the kernel spreads connections over them, a parent restarts dead ones.
 
+Each worker opens a listening socket of its own when it can answer, so that no connection waits for one that starts.
+
 Why not `uvicorn --workers`: it costs the same CPU per request (0.93 to 1.02 times), but its workers outlive a killed
 parent, it restarts a worker that always fails without end, waits for a hung one without limit, and leaves a dead
 worker's gauges in the metrics.
@@ -23,7 +25,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from gateway.http.server import listen
+from gateway.http.draining import bind
 from gateway.settings import GatewaySettings
 
 log = logging.getLogger("gateway")
@@ -40,40 +42,58 @@ _STOP_SECONDS = 5.0
 
 @dataclass
 class _Worker:
-    """One process and its listening socket. The socket outlives the process, with the connections in its queue."""
+    """One process, and when it was started."""
 
-    listener: socket.socket
     process: subprocess.Popen[bytes] | None = None
     starts: list[float] = field(default_factory=list)
 
 
-def listen_shared(host: str, port: int, workers: int) -> list[socket.socket]:
-    """One socket per worker, all on one port. Raises OSError if the port is in use or the host is not local."""
-    # sockets with SO_REUSEPORT would join those of another gateway, so a plain one checks that the port is free
-    with listen(host, port) as probe:
+@dataclass(frozen=True)
+class _Shared:
+    """What every worker gets: the port, the folder of the metrics, and its ends of two pipes."""
+
+    port: int
+    folder: str
+    # closes when the parent ends
+    lifeline: int
+    # a worker writes a byte when it listens
+    listening: int
+
+
+def bind_shared(host: str, port: int) -> socket.socket:
+    """A socket that keeps a port for the workers. Raises OSError if the port is in use or the host is not local."""
+    # a shared socket would join those of another gateway, so a plain one checks that the port is free
+    with bind(host, port) as probe:
         port = probe.getsockname()[1]
-    return [listen(host, port, shared=True) for _ in range(workers)]
+    return bind(host, port, shared=True)
 
 
-def run(settings: GatewaySettings, listeners: list[socket.socket]) -> int:
-    """Runs one worker per listener until SIGTERM or SIGINT, then drains them. Returns the exit code: 1 if a worker
-    fails again and again, else 0."""
-    workers = [_Worker(listener) for listener in listeners]
+def run(settings: GatewaySettings, keeper: socket.socket) -> int:
+    """Runs the workers on the port of `keeper` until SIGTERM or SIGINT, then drains them.
+
+    Returns the exit code: 1 if a worker fails again and again, else 0.
+    """
+    workers, port = [_Worker() for _ in range(settings.workers)], keeper.getsockname()[1]
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    log.info("listening", extra={"host": settings.host, "port": listeners[0].getsockname()[1]})
-    with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as folder, _lifeline() as lifeline:
+    with (
+        tempfile.TemporaryDirectory(prefix="gateway-metrics-") as folder,
+        _pipe() as (lifeline, _),
+        _pipe() as (first, listening),
+    ):
         if settings.metrics_port is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
             start_http_server(settings.metrics_port, addr=settings.host, registry=registry)
-        failed = False
+        _log_first(first, {"host": settings.host, "port": port})
+        shared, failed = _Shared(port, folder, lifeline, listening), False
         while not stopping.is_set() and not failed:
             for worker in workers:
-                failed |= not _ensure_running(worker, folder, lifeline)
+                failed |= not _ensure_running(worker, shared)
             stopping.wait(_POLL_SECONDS)
         _stop(workers, settings.drain_seconds + _STOP_SECONDS)
+        keeper.close()
     log.info("stopped")
     return int(failed)
 
@@ -88,24 +108,39 @@ def watch_parent(lifeline: int) -> None:
     threading.Thread(target=wait, daemon=True, name="watch-parent").start()
 
 
+def announce(listening: int) -> None:
+    """Tells the parent that this worker listens."""
+    os.write(listening, b".")
+
+
 @contextlib.contextmanager
-def _lifeline() -> Iterator[int]:
-    """The reading end of a pipe whose other end closes when this process ends, for whatever reason."""
+def _pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe, which close with this process, for whatever reason it ends."""
     reader, writer = os.pipe()
     try:
-        yield reader
+        yield reader, writer
     finally:
         os.close(reader)
         os.close(writer)
 
 
-def _ensure_running(worker: _Worker, folder: str, lifeline: int) -> bool:
+def _log_first(listening: int, extra: dict[str, object]) -> None:
+    """Logs that the gateway listens when the first worker does."""
+
+    def wait() -> None:
+        if os.read(listening, 1):
+            log.info("listening", extra=extra)
+
+    threading.Thread(target=wait, daemon=True, name="first-worker").start()
+
+
+def _ensure_running(worker: _Worker, shared: _Shared) -> bool:
     """Starts the worker if it is not running. Returns False if it has ended too often."""
     process = worker.process
     if process is not None and process.poll() is None:
         return True
     if process is not None:
-        mark_process_dead(process.pid, path=folder)  # type: ignore[no-untyped-call]
+        mark_process_dead(process.pid, path=shared.folder)  # type: ignore[no-untyped-call]
         log.error("a worker ended with exit code %s", process.returncode, extra={"pid": process.pid})
     now = time.monotonic()
     worker.starts = [start for start in worker.starts if now - start < _RESTART_WINDOW_SECONDS]
@@ -113,10 +148,10 @@ def _ensure_running(worker: _Worker, folder: str, lifeline: int) -> bool:
         log.error("a worker ended %s times within %s s: stopping", len(worker.starts), _RESTART_WINDOW_SECONDS)
         return False
     worker.starts.append(now)
-    inherited = (worker.listener.fileno(), lifeline)
+    inherited = (shared.lifeline, shared.listening)
     worker.process = subprocess.Popen(
-        [sys.executable, "-m", "gateway", "--worker", *map(str, inherited)],
-        env={**os.environ, _METRICS_VARIABLE: folder},
+        [sys.executable, "-m", "gateway", "--worker", str(shared.port), *map(str, inherited)],
+        env={**os.environ, _METRICS_VARIABLE: shared.folder},
         pass_fds=inherited,
     )
     return True
@@ -134,5 +169,3 @@ def _stop(workers: list[_Worker], seconds: float) -> None:
             log.error("a worker did not stop within %s s and is killed", seconds, extra={"pid": process.pid})
             process.kill()
             process.wait()
-    for worker in workers:
-        worker.listener.close()

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.app import create_app
-from gateway.http.server import listen, make_server
+from gateway.http.draining import bind
+from gateway.http.server import make_server
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import running, until
@@ -55,7 +56,7 @@ class Stack:
 async def gateway(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway on a free port, served by uvicorn, and a client of it."""
     values = GatewaySettings(**settings)
-    listener = listen("127.0.0.1", 0)
+    listener = bind("127.0.0.1", 0)
     server = make_server(create_app(values), values)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await until(lambda: server.started or task.done())

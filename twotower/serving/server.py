@@ -45,7 +45,7 @@ async def serve(
     drains. Raises SystemExit with the port's number if the port is in use.
     """
     stop = stop or asyncio.Event()
-    _check_port(service, settings)
+    reserved = _reserve_port(service, settings)
     metrics_port = _serve_metrics(service, settings)
     _stop_on_signals(stop)
     loaded = asyncio.Event()
@@ -62,7 +62,7 @@ async def serve(
     try:
         await asyncio.wait((loading, stopping, follower), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
-            server, checks, port = await _start(service, settings)
+            server, checks, port = await _start(service, settings, reserved)
             log.info("listening", extra={"port": port, "metrics_port": metrics_port})
             on_ready(port)
             await asyncio.wait((stopping, follower), return_when=asyncio.FIRST_COMPLETED)
@@ -73,12 +73,15 @@ async def serve(
         failed = follower.done() and not follower.cancelled() and follower.exception()
         for task in (follower, stopping, loading):
             task.cancel()
+        reserved.close()
     log.info("stopped")
     if failed:
         raise failed
 
 
-async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.aio.Server, Any, int]:
+async def _start(
+    service: GrpcService, settings: ServiceSettings, reserved: socket.socket
+) -> tuple[grpc.aio.Server, Any, int]:
     """The server, listening and healthy, its health service and its port. Raises SystemExit if the port is in use."""
     server, checks = grpc.aio.server(options=_server_options(settings)), health.aio.HealthServicer()
     checked = CheckedServer(server)
@@ -88,24 +91,31 @@ async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), checked)
     await _set_health(checks, service.full_name, serving=True)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = server.add_insecure_port(f"{settings.host}:{reserved.getsockname()[1]}")
     except RuntimeError:
         port = 0
     if port == 0:
         raise _taken(service, settings)
     await server.start()
+    reserved.close()
     return server, checks, port
 
 
-def _check_port(service: GrpcService, settings: ServiceSettings) -> None:
-    """Raises SystemExit if the port is in use: nobody should learn that only after a version is loaded."""
+def _reserve_port(service: GrpcService, settings: ServiceSettings) -> socket.socket:
+    """A socket that has the port and does not listen. Raises SystemExit if the port is in use.
+
+    While a version is loaded, an outgoing connection of any process could otherwise take the port.
+    """
     host = settings.host.strip("[]")
+    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # gRPC sets the same option, so that it may bind the port too
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, settings.port))
+        reserved.bind((host, settings.port))
     except OSError:
+        reserved.close()
         raise _taken(service, settings) from None
+    return reserved
 
 
 def _taken(service: GrpcService, settings: ServiceSettings) -> SystemExit:

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from gateway.clients.hedging import Hedging
 from gateway.clients.streams import StreamedCalls
 from item_service.encoder import EncodedItems, Item, ItemEncoder
 from tests.helpers.gate_cases import Gate
@@ -43,10 +44,11 @@ class Counted:
 class Client:
     """Streamed calls of an item service, and what they did on the wire."""
 
-    def __init__(self, channel: grpc.aio.Channel, **settings: Any) -> None:
+    def __init__(self, channel: grpc.aio.Channel, hedge_after: float = 60.0, **settings: Any) -> None:
         self.stub = item_pb2_grpc.ItemServiceStub(channel)
         self.streams, self.alone = Counted(self.stub.EncodeStream), Counted(self.stub.Encode)
-        self.streamed = StreamedCalls(self.streams, self.alone, NAME, **settings)
+        self.hedging = Hedging(NAME, hedge_after)
+        self.streamed = StreamedCalls(self.streams, self.alone, NAME, self.hedging, **settings)
 
     async def call(self, request: item_pb2.EncodeRequest | None = None, timeout: float = 30) -> Any:
         return await self.streamed.call(request or ring(), timeout)
@@ -156,7 +158,7 @@ async def test_no_time_left_is_said_without_a_call() -> None:
         pytest.fail("must not be called")
 
     with pytest.raises(errors.DeadlineExceeded, match="no time is left to ask item service"):
-        await StreamedCalls(never, never, NAME).call(ring(), 0.0)
+        await StreamedCalls(never, never, NAME, Hedging(NAME, 1.0)).call(ring(), 0.0)
 
 
 async def test_a_call_that_is_cancelled_ends_its_stream_and_no_other(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from gateway.http.server import listen
 from gateway.settings import GatewaySettings
 from tests.helpers.processes import Process, process
-from tests.helpers.redis_server import free_port
+from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.stack import NOBODY
 from twotower.errors import SettingsError
 from twotower.serving.settings import read_settings
@@ -97,22 +97,28 @@ def test_several_workers_share_a_port_count_together_and_drain() -> None:
     assert "a worker did not stop" not in "\n".join(running.lines)
 
 
-def test_a_redis_that_is_down_is_noticed_without_a_request() -> None:
+def test_redis_counts_as_up_in_every_worker_until_it_fails() -> None:
     port = free_port()
 
     def up() -> str:
         lines = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text.splitlines()
         return next(line for line in lines if line.startswith("twotower_redis_up "))
 
-    environ = {"TWOTOWER_GATEWAY_WORKERS": "2", "TWOTOWER_GATEWAY_METRICS_PORT": str(port)}
-    with started(**environ) as (running, _):
-        for _ in range(2):
-            running.wait_for(lambda text: '"worker listening"' in text)
-        # each worker looks at Redis' clock
+    def wait_until(wanted: str) -> None:
         deadline = time.monotonic() + 30
-        while up() != "twotower_redis_up 0.0":
+        while up() != wanted:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+    environ = {"TWOTOWER_GATEWAY_WORKERS": "2", "TWOTOWER_GATEWAY_METRICS_PORT": str(port)}
+    with RedisServer() as redis, started(**environ, TWOTOWER_GATEWAY_REDIS_URL=redis.url) as (running, _):
+        # the gateway listens with its first worker
+        while sum('"worker listening"' in line for line in running.lines) < 2:
+            running.wait_for(lambda text: '"worker listening"' in text)
+        wait_until("twotower_redis_up 1.0")
+        redis.kill()
+        # every worker looks twice a second, without a request
+        wait_until("twotower_redis_up 0.0")
         running.popen.send_signal(signal.SIGTERM)
         assert running.finish() == 0
 
@@ -135,7 +141,7 @@ def workers_of(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("name", ["PORT", "METRICS_PORT"])
 def test_a_port_that_is_taken_is_named(name: str) -> None:
-    with listen("127.0.0.1", 0) as taken:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with process("-m", "gateway", environ=ENVIRON | {f"TWOTOWER_GATEWAY_{name}": str(port)}) as running:
             assert running.finish() == 1
