@@ -94,7 +94,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
 def connect(settings: GatewaySettings, stack: AsyncExitStack) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
-    channels = [open_channel(address, settings.max_message_mb) for address in addresses]
+    channels = [open_channel(address, settings.max_message_mb, settings.inner_tls) for address in addresses]
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels

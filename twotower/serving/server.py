@@ -18,6 +18,7 @@ from twotower.serving import telemetry
 from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
 from twotower.serving.settings import ServiceSettings
+from twotower.serving.tls import TlsFiles, server_credentials
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +89,20 @@ async def _start(service: GrpcService, settings: ServiceSettings) -> tuple[grpc.
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), checked)
     await _set_health(checks, service.full_name, serving=True)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
+        port = _add_port(server, settings)
     except RuntimeError:
         port = 0
     if port == 0:
         raise _taken(service, settings)
     await server.start()
     return server, checks, port
+
+
+def _add_port(server: grpc.aio.Server, settings: ServiceSettings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    if settings.inner_tls is None:
+        return int(server.add_insecure_port(address))
+    return int(server.add_secure_port(address, server_credentials(TlsFiles(settings.inner_tls))))
 
 
 def _check_port(service: GrpcService, settings: ServiceSettings) -> None:
