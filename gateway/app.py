@@ -84,7 +84,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Buyer-Token", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         )
     if settings.allowed_hosts:
         application = TrustedHostMiddleware(application, settings.allowed_hosts, www_redirect=False)
