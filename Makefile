@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -121,5 +121,19 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 	.venvs/docs/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c requirements.txt mkdocs-material
 	@touch $@
 
+lock: .venvs/lock/stamp ## write requirements/ again, after a change of pyproject.toml or requirements.txt
+	.venvs/lock/bin/python docker/lock.py
+
+sbom: ## copy the list of what each image holds (CycloneDX) into sbom/ (needs a Docker engine and built images)
+	@mkdir -p sbom
+	@for name in item buyer retrieval gateway trainer; do \
+	  docker compose run --rm -T --no-deps --entrypoint cat $$name /opt/venv/sbom.cdx.json > sbom/$$name.cdx.json || exit 1; \
+	  echo sbom/$$name.cdx.json; done
+
+.venvs/lock/stamp: requirements.txt
+	$(PYTHON) -m venv .venvs/lock
+	.venvs/lock/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.txt uv
+	@touch $@
+
 clean: stop ## remove the environments, the demo's files and the built documentation
-	rm -rf .venv .venvs .demo site
+	rm -rf .venv .venvs .demo site sbom

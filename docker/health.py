@@ -1,6 +1,9 @@
 """A container's health: `health.py grpc PORT` asks grpc.health.v1, `health.py http PORT PATH` a URL. Exit 0 or 1."""
 
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 SECONDS = 4.0
 
@@ -21,17 +24,32 @@ def ask_grpc(port: str) -> str:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with open_channel(grpc, f"localhost:{port}") as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
     serving = health_pb2.HealthCheckResponse.SERVING
     return "" if answer.status == serving else "no model version is loaded"
 
 
+def open_channel(grpc: Any, address: str) -> Any:
+    """A channel to this container's own service, by mutual TLS if that is set: the certificate must name localhost."""
+    folder = os.environ.get("TWOTOWER_INNER_TLS")
+    if not folder:
+        return grpc.insecure_channel(address)
+    certificate, key, authorities = (Path(folder, name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt"))
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(authorities, key, certificate))
+
+
 def ask_http(port: str, path: str) -> str:
     """The problem, or "" if the URL answers with a status below 400."""
+    import ssl
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS):
+    if not os.environ.get("TWOTOWER_GATEWAY_TLS"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS):
+            return ""
+    # the certificate is for the callers' name of this gateway; the question here is only whether it answers
+    anybody = ssl._create_unverified_context()
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", timeout=SECONDS, context=anybody):
         return ""
 
 

@@ -86,7 +86,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Buyer-Token", "X-Request-ID"],
-            expose_headers=["Retry-After", "X-Request-ID"],
+            expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         )
     if settings.allowed_hosts:
         application = TrustedHostMiddleware(application, settings.allowed_hosts, www_redirect=False)
@@ -96,7 +96,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
 def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
     addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
-    channels = [open_channel(address, settings.max_message_mb) for address in addresses]
+    channels = [open_channel(address, settings.max_message_mb, settings.inner_tls) for address in addresses]
     for channel in channels:
         stack.push_async_callback(channel.close)
     item, buyer, retrieval = channels

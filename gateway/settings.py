@@ -11,12 +11,22 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import RedisError
 
+from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
 from twotower.serving.settings import ProcessSettings
+from twotower.serving.tls import MutualTls, check_pair
 
 
 def _split_names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+def _check_pair(folder: Path) -> Path:
+    try:
+        check_pair(folder)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+    return folder
 
 
 def _check_redis_url(value: str) -> str:
@@ -64,6 +74,12 @@ class GatewaySettings(ProcessSettings):
     )
     retrieval_address: str = Field(
         "127.0.0.1:50053", min_length=1, description="host:port or gRPC target of the retrieval service"
+    )
+    inner_tls: MutualTls | None = Field(
+        None, description="folder with tls.crt, tls.key and ca.crt for mutual TLS with the services"
+    )
+    tls: Annotated[Path, AfterValidator(_check_pair)] | None = Field(
+        None, description="folder with tls.crt and tls.key: the gateway serves HTTPS"
     )
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
 

@@ -8,10 +8,12 @@ problem documents), and its workers outlive a killed parent.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import resource
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,12 +25,17 @@ from gateway.http.connections import Connections, needed_files
 from gateway.http.draining import DrainingHttp, DrainingServer
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
+from twotower.serving.tls import check_pair, stamp_of
+
+log = logging.getLogger(__name__)
 
 # The parser fails above 65,535 bytes. A URL cut to this length is refused later: its query is longer than
 # `max_query_bytes` (at most 60,000), or its path is longer than 5,000 bytes, and no route is.
 _MAX_KEPT_URL = 65_000
 # twice nginx's default
 _MAX_HEADERS = 64 << 10
+# between two looks at the certificate
+_CERTIFICATE_SECONDS = 1
 # requests that one connection may send before it has read the first answer; each takes about 2 KB
 _MAX_PIPELINED = 16
 # how the protocol refuses a request: status, title and detail
@@ -177,6 +184,7 @@ def make_server(
     `on_listening` is called once the lifespan of the application has begun and the server listens.
     """
     connections = Connections(settings.max_connections, settings.head_timeout_seconds)
+    folder = settings.tls
     config = uvicorn.Config(
         application,
         loop="uvloop",
@@ -190,8 +198,39 @@ def make_server(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+        ssl_certfile=folder and folder / "tls.crt",
+        ssl_keyfile=folder and str(folder / "tls.key"),
+        timeout_notify=_CERTIFICATE_SECONDS,
     )
+    if folder is not None:
+        config.callback_notify = _renewal(config, folder)
     return DrainingServer(config, on_listening)
+
+
+def _renewal(config: uvicorn.Config, folder: Path) -> Callable[[], Awaitable[None]]:
+    """What the server calls every second: new files are shown from the next connection on.
+
+    A pair that does not fit leaves the last one in force, and is logged.
+    """
+    seen = stamp_of(folder)
+
+    async def renew() -> None:
+        nonlocal seen
+        stamp = stamp_of(folder)
+        if stamp == seen:
+            return
+        seen = stamp
+        try:
+            # before the context is touched, which would otherwise show a certificate without its key
+            check_pair(folder)
+        except SettingsError as error:
+            log.error("the last good certificate stays in force: %s", error)
+            return
+        assert config.ssl is not None, "the server has loaded its configuration"
+        config.ssl.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+        log.info("new TLS certificate", extra={"folder": str(folder)})
+
+    return renew
 
 
 def allow_files(settings: GatewaySettings) -> None:

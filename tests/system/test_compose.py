@@ -5,6 +5,7 @@ The tests build on one another: they run in the order of this file, against one 
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import json
@@ -228,6 +229,29 @@ def test_only_the_trainer_may_write_artifacts(system: Compose) -> None:
         assert done.returncode != 0
         assert "Read-only file system" in done.stdout
     assert system.execute("item", "open('/tmp/new', 'a'); import os; print(os.getuid())").stdout.strip() == "10001"
+
+
+def test_a_wide_address_without_keys_is_refused(system: Compose) -> None:
+    said = system.run("run", "--rm", "-T", "--no-deps", "gateway", check=False, GATEWAY_HOST="0.0.0.0")
+    assert "lets other machines in, and there are no keys: make a key with" in said
+    assert "`docker compose run --rm gateway keys add`" in said
+
+
+def test_what_names_buyers_is_mounted_where_it_is_needed_alone(system: Compose) -> None:
+    places = {
+        service: {mount["Destination"] for mount in system.containers(service)[0]["Mounts"]}
+        for service in (*RUNNING, "trainer", "warm")
+    }
+    assert {name for name, found in places.items() if "/artifacts/private" in found} == {"gateway", "trainer", "warm"}
+    assert {name for name, found in places.items() if "/keys" in found} == {"gateway"}
+
+
+def test_images_list_what_they_hold(system: Compose) -> None:
+    code = "import json; print([one['name'] for one in json.load(open('/opt/venv/sbom.cdx.json'))['components']])"
+    for service in ONLINE:
+        names = ast.literal_eval(system.execute(service, code).stdout)
+        assert {"grpcio", "libc6"} <= set(names) and "torch" not in names
+        assert ("fastapi" in names) == (service == "gateway")
 
 
 def test_only_the_gateway_is_published(system: Compose) -> None:

@@ -31,7 +31,8 @@ PROBE = "import importlib.util, json, sys; print(json.dumps([m for m in sys.argv
 
 def build_environment(service: str) -> Path:
     """The Python of a virtual environment with only the service's extra. Built again when the pins change."""
-    pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "requirements.txt"))
+    locked = f"requirements/{service}.txt"
+    pins = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", locked))
     digest = hashlib.sha256(pins + sys.version.encode()).hexdigest()[:16]
     folder = ROOT / ".venvs" / f"{service}-{digest}"
     folder.parent.mkdir(exist_ok=True)
@@ -41,8 +42,10 @@ def build_environment(service: str) -> Path:
         if not whole.exists():
             shutil.rmtree(folder, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile"]
-            subprocess.run([*pip, "-c", "requirements.txt", "-e", f".[{service}]"], check=True, cwd=ROOT)
+            pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile", "--no-deps"]
+            # as the image build does it
+            subprocess.run([*pip, "--require-hashes", "-r", locked], check=True, cwd=ROOT)
+            subprocess.run([*pip, "-e", "."], check=True, cwd=ROOT)
             whole.touch()
     return python
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 
 import grpc
 
 from twotower.errors import DeadlineExceeded
 from twotower.serving import telemetry
 from twotower.serving.status import REQUEST_ID_KEY, from_status
+from twotower.serving.tls import RenewedChannel, TlsFiles
 from twotower.serving.workers import Result
 
 # gRPC's own schemes; `dns:50051` is port 50051 of a host named "dns"
@@ -33,13 +35,22 @@ _RECONNECT = (
 )
 
 
-def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
+def connect(address: str, max_message_mb: int = 16, tls: Path | None = None) -> grpc.aio.Channel | RenewedChannel:
     """A channel that takes turns over the healthy replicas behind `address`, a `host:port` or any gRPC target.
 
     A replica gets calls while its grpc.health.v1 service says SERVING, and is left within a second if it hangs: its
     calls then fail as UNAVAILABLE, and may be repeated. Call it inside the running event loop. gRPC resolves names
-    again on every reconnect.
+    again on every reconnect. `tls`: a folder for mutual TLS, see `twotower.serving.tls`.
     """
+    target, options = as_target(address), _options(max_message_mb)
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return RenewedChannel(
+        TlsFiles(tls), lambda credentials: grpc.aio.secure_channel(target, credentials, options=options)
+    )
+
+
+def _options(max_message_mb: int) -> Sequence[tuple[str, object]]:
     retry = {
         "maxAttempts": 3,
         "initialBackoff": "0.02s",
@@ -52,17 +63,14 @@ def connect(address: str, max_message_mb: int = 16) -> grpc.aio.Channel:
         "healthCheckConfig": {"serviceName": ""},
         "methodConfig": [{"name": [{}], "retryPolicy": retry, "waitForReady": False}],
     }
-    return grpc.aio.insecure_channel(
-        as_target(address),
-        options=(
-            ("grpc.service_config", json.dumps(config)),
-            ("grpc.max_receive_message_length", max_message_mb << 20),
-            ("grpc.max_send_message_length", max_message_mb << 20),
-            # these addresses are inside: http_proxy of the environment is for others
-            ("grpc.enable_http_proxy", 0),
-            *_KEEPALIVE,
-            *_RECONNECT,
-        ),
+    return (
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.max_receive_message_length", max_message_mb << 20),
+        ("grpc.max_send_message_length", max_message_mb << 20),
+        # these addresses are inside: http_proxy of the environment is for others
+        ("grpc.enable_http_proxy", 0),
+        *_KEEPALIVE,
+        *_RECONNECT,
     )
 
 

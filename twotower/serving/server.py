@@ -18,6 +18,7 @@ from twotower.serving import telemetry
 from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
 from twotower.serving.settings import ServiceSettings
+from twotower.serving.tls import TlsFiles, server_credentials
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ async def _start(
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), checked)
     await _set_health(checks, service.full_name, serving=True)
     try:
-        port = server.add_insecure_port(f"{settings.host}:{reserved.getsockname()[1]}")
+        port = _add_port(server, settings, reserved.getsockname()[1])
     except RuntimeError:
         port = 0
     if port == 0:
@@ -99,6 +100,13 @@ async def _start(
     await server.start()
     reserved.close()
     return server, checks, port
+
+
+def _add_port(server: grpc.aio.Server, settings: ServiceSettings, port: int) -> int:
+    address = f"{settings.host}:{port}"
+    if settings.inner_tls is None:
+        return int(server.add_insecure_port(address))
+    return int(server.add_secure_port(address, server_credentials(TlsFiles(settings.inner_tls))))
 
 
 def _reserve_port(service: GrpcService, settings: ServiceSettings) -> socket.socket:

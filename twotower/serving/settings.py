@@ -12,11 +12,12 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from twotower.errors import SettingsError
+from twotower.serving.tls import MutualTls
 
 PREFIX = "TWOTOWER_"
 # variables with these prefixes belong to other processes: one environment file may hold the settings of all
 SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "DEMO")
-SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
+SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_INNER_TLS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 # Kubernetes puts these into every container beside a Service whose name begins with `twotower`
 _KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
@@ -40,6 +41,7 @@ class ServiceSettings(ProcessSettings):
         "of the artifact folder, which nobody may then change in place",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
+    inner_tls: MutualTls | None = Field(None, description="folder with tls.crt, tls.key and ca.crt for mutual TLS")
     port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
     threads: int = Field(1, ge=1, le=64, description="worker threads for FAISS or ONNX Runtime")
