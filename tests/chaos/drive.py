@@ -16,7 +16,6 @@ from tests.chaos.world import World
 async def drive(row: Row, world: World, folder: Path, rate: float) -> Figures:
     """The figures of one row at `rate` requests a second; `folder` gets everything that is written."""
     allow_many_files()
-    folder.mkdir()
     async with system(world.copy(folder / "artifacts"), folder, row.shape) as running:
         scene = Scene(running)
         async with Load(running.urls, world.book, world.asks, rate) as load:

@@ -86,7 +86,7 @@ def pause(name: str, seconds: float) -> Fault:
 
 
 def replace_only(service: str) -> Fault:
-    """Kills the only replica of a service and starts it again two seconds later; mended when it has loaded a version."""
+    """Kills the only replica of a service, starts it two seconds later, and waits until it has loaded a version."""
 
     async def fault(scene: Scene) -> None:
         node = scene.system.nodes[f"{service}-0"]

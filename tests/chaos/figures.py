@@ -16,12 +16,12 @@ from tests.chaos.rows import Limits
 class Figures(NamedTuple):
     """The cost of one fault.
 
-    `failed`: requests without a good answer, but for the `excused` ones, which needed what was away and were told so;
+    `failed`: requests without a good answer, but for the `excused` ones, which needed what was away and were told so.
     `degraded`: good answers that are not personal, with a warning. `early`: requests without a right answer before the
-    fault, which mean that this machine is too busy for the rate, and the row says nothing. `error_seconds`: from the first request without a
-    good answer to the last one. `back_seconds`: from the end of the fault to the last request whose answer was not
-    right; None if that goes on to the end. `silent_seconds`: from the fault to the last popular list without a warning.
-    `p50_ms`: before and after the fault's beginning.
+    fault: this machine is then too busy for the rate, and the row says nothing. `error_seconds`: from the first request
+    that was not answered to the last one. `back_seconds`: from the end of the fault to the last request whose answer
+    was not right; None if that goes on to the end. `silent_seconds`: from the fault to the last popular list without a
+    warning. `p50_ms`: before the fault and while it lasts.
     """
 
     requests: int

@@ -82,9 +82,7 @@ def same_list(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     score_of = dict(zip(wanted["product_ids"], wanted["scores"], strict=True))
     # a product that is new in the list can only stand for one with the lowest score in it
     lowest = wanted["scores"][-1] if wanted["scores"] else 0.0
-    if not all(
-        abs(score_of.get(one, lowest) - score) <= TOLERANCE for one, score in zip(ids, scores, strict=True)
-    ):
+    if not all(abs(score_of.get(one, lowest) - score) <= TOLERANCE for one, score in zip(ids, scores, strict=True)):
         return False
     if "products" not in wanted:
         return "products" not in answer

@@ -169,7 +169,6 @@ async def system(artifacts: Path, folder: Path, shape: Shape | None = None) -> A
     `folder` gets the logs and Redis' files.
     """
     shape = shape or Shape()
-    folder.mkdir(parents=True, exist_ok=True)
     nodes = _nodes(artifacts, folder, shape)
     running = System(artifacts, nodes)
     try:
@@ -212,6 +211,7 @@ async def _status(client: httpx.AsyncClient, url: str) -> str:
 
 
 def _nodes(artifacts: Path, folder: Path, shape: Shape) -> dict[str, Node]:
+    folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
     options += ["--appendonly", "yes", "--appendfsync", "everysec"]

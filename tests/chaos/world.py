@@ -21,12 +21,9 @@ from twotower.artifact.pointer import Pointer
 from twotower.artifact.store import write_version
 from twotower.artifact.version import describe, open_version
 
-BUYERS = 30
 _FUSION = Fusion(neighbour_weight=0.3, steps=3, prior_weight=0.05)
 # a version is followed at once
-_CALM = Shape(
-    environ={f"TWOTOWER_{name}_POLL_SECONDS": "0.05" for name in ("ITEM", "BUYER", "RETRIEVAL")}
-)
+_CALM = Shape(environ={f"TWOTOWER_{name}_POLL_SECONDS": "0.05" for name in ("ITEM", "BUYER", "RETRIEVAL")})
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,9 @@ class World:
         return folder
 
 
-async def make_world(folder: Path, names: tuple[str, ...], products: int, dimension: int = 32) -> World:
+async def make_world(
+    folder: Path, names: tuple[str, ...], products: int, dimension: int = 32, buyers: int = 30
+) -> World:
     """Builds one version per name, with other vectors, towers and prices each, and records all answers."""
     artifacts = folder / "artifacts"
     for number, name in enumerate(names):
@@ -55,23 +54,25 @@ async def make_world(folder: Path, names: tuple[str, ...], products: int, dimens
             dimension=dimension,
             seed=number,
             encoder_seed=number,
-            buyers=BUYERS,
+            buyers=buyers,
             fusion=_FUSION,
             markup=1000.0 * number,
         )
-    histories = dict(recent_interactions(catalogue(products), BUYERS))
+    histories = dict(recent_interactions(catalogue(products), buyers))
     asks = make_asks(histories, products)
     book = Book()
     publish_version(artifacts, names[0])
-    async with system(artifacts, folder / "calm", _CALM) as calm:
-        async with httpx.AsyncClient(base_url=calm.urls[0], timeout=30, trust_env=False) as client:
-            for product in asks.products:
-                ask = store(reference_buyer(product), product)
-                stored = await client.post(ask.path, content=ask.body, headers={"Content-Type": "application/json"})
-                assert stored.status_code == 200, stored.text
-            for name in (*names[1:], names[0]):
-                publish_version(artifacts, name)
-                await _record(client, name, asks, book)
+    async with (
+        system(artifacts, folder / "calm", _CALM) as calm,
+        httpx.AsyncClient(base_url=calm.urls[0], timeout=30, trust_env=False) as client,
+    ):
+        for product in asks.products:
+            ask = store(reference_buyer(product), product)
+            stored = await client.post(ask.path, content=ask.body, headers={"Content-Type": "application/json"})
+            assert stored.status_code == 200, stored.text
+        for name in (*names[1:], names[0]):
+            publish_version(artifacts, name)
+            await _record(client, name, asks, book)
     return World(artifacts, names, asks, book)
 
 

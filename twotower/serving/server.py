@@ -45,6 +45,8 @@ async def serve(
     drains. Raises SystemExit with the port's number if the port is taken.
     """
     stop = stop or asyncio.Event()
+    # a logger has each filter once, however often it is added
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_shorten_lost_answer)
     _check_port(service, settings)
     metrics_port = _serve_metrics(service, settings)
     _stop_on_signals(stop)
@@ -150,3 +152,11 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
         except (RuntimeError, ValueError, NotImplementedError):
             return
+
+
+def _shorten_lost_answer(record: logging.LogRecord) -> bool:
+    """One line without a traceback where gRPC could not send an answer because its caller had gone."""
+    if record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError):
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        record.msg, record.args, record.exc_info = "the caller went before the answer", (), None
+    return True
