@@ -18,7 +18,7 @@ async def drive(row: Row, world: World, folder: Path, rate: float) -> Figures:
     allow_many_files()
     async with system(world.copy(folder / "artifacts"), folder, row.shape) as running:
         scene = Scene(running)
-        async with Load(running.urls, world.book, world.asks, rate) as load:
+        async with Load(running.urls, world.book, world.asks, rate, reads_written=not row.limits.may_lose) as load:
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run(row.seconds))
                 await asyncio.sleep(CALM_SECONDS)

@@ -37,16 +37,18 @@ class Load:
     """Sends `rate` requests a second to gateways in turn.
 
     `events` holds every request with its verdict, `written` the buyer and product of each write that was acknowledged.
+    With `reads_written` some requests ask for such buyers.
     """
 
-    def __init__(self, urls: Sequence[str], book: Book, asks: Asks, rate: float, seed: int = 0) -> None:
+    def __init__(self, urls: Sequence[str], book: Book, asks: Asks, rate: float, *, reads_written: bool = True) -> None:
         self.events: list[Event] = []
         self.written: list[tuple[str, str]] = []
-        self._urls = itertools.cycle(urls)
-        self._gateways = len(urls)
+        self._urls = list(urls)
+        self._turns = itertools.cycle(range(len(urls)))
         self._book, self._asks, self._rate = book, asks, rate
-        self._draw = random.Random(seed)
-        self._mix = mixed(asks, seed)
+        self._reads_written = reads_written
+        self._draw = random.Random(0)
+        self._mix = mixed(asks, 0)
         self._created = itertools.count()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=200, keepalive_expiry=2.0)
         self._client = httpx.AsyncClient(limits=limits, timeout=HANG_SECONDS, trust_env=False)
@@ -82,7 +84,7 @@ class Load:
         ask = next(self._mix)
         if ask is not None:
             self.events.append(await self._send(ask))
-        elif not self.written or self._draw.random() < 0.7:
+        elif not self.written or not self._reads_written or self._draw.random() < 0.7:
             buyer, product = f"w{next(self._created)}", self._draw.choice(self._asks.products)
             event = await self._send(store(buyer, product))
             self.events.append(event)
@@ -108,15 +110,14 @@ class Load:
         Repeats a request once on a new connection if it went out on one that the gateway has closed, as HTTP clients
         do, and on the next gateway if there is one.
         """
-        is_fresh = self._draw.random() < _FRESH_SHARE
-        repeats = max(self._gateways - 1, not is_fresh)
-        while True:
+        is_fresh, first = self._draw.random() < _FRESH_SHARE, next(self._turns)
+        repeats = max(len(self._urls) - 1, not is_fresh)
+        for number in range(repeats):
             try:
-                return await self._ask_one(next(self._urls), ask, is_fresh)
+                return await self._ask_one(self._urls[(first + number) % len(self._urls)], ask, is_fresh or number > 0)
             except (httpx.NetworkError, httpx.RemoteProtocolError):
-                if not repeats:
-                    raise
-                repeats, is_fresh = repeats - 1, True
+                continue
+        return await self._ask_one(self._urls[(first + repeats) % len(self._urls)], ask, is_fresh or repeats > 0)
 
     async def _ask_one(self, url: str, ask: Ask, is_fresh: bool) -> tuple[int, Any]:
         headers = {"Connection": "close"} if is_fresh else {}

@@ -31,7 +31,7 @@ class Shape:
     """How the system is started.
 
     `replicas` of the services that have more than one, `absent` names nodes that the fault starts, `environ` are
-    settings beside the addresses, `files` bounds the gateway's open files, and `has_loader` runs `warm --watch`.
+    settings beside the addresses. `files` is the gateway's soft limit of open files. `has_loader` runs `warm --watch`.
     """
 
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -232,7 +232,7 @@ def _nodes(artifacts: Path, folder: Path, shape: Shape) -> dict[str, Node]:
         name, port = f"gateway-{number}", free_port()
         command = [sys.executable, "-m", "gateway"]
         if shape.files:
-            command = ["sh", "-c", f'ulimit -n {shape.files}; exec "$@"', "sh", *command]
+            command = ["sh", "-c", f'ulimit -Sn {shape.files}; exec "$@"', "sh", *command]
         environ = {**gateway, "TWOTOWER_GATEWAY_PORT": str(port)}
         nodes[name] = Node(name, command, environ, port, folder / f"{name}.log")
     return nodes

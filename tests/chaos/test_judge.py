@@ -30,7 +30,7 @@ def detail(product: str, price: float) -> dict[str, Any]:
 
 
 A, B = found("a", "xyz", [3.0, 2.0, 1.0]), found("b", "zwv", [9.0, 8.0, 7.0])
-POPULAR = found("a", "wxy", [0.5, 0.3, 0.2], source="popular", warnings=["Redis is down"])
+POPULAR = found("a", "wxy", [0.5, 0.3, 0.2], source="popular", warnings=["the history cannot be read: Redis is down"])
 VECTOR = {"buyer_embedding": [0.6, 0.8], "model_version": "a", "stored": 3, "warnings": []}
 BOOK = Book(
     {
@@ -58,6 +58,7 @@ BOOK = Book(
         (200, {**A, "model_version": "b"}, Verdict.MIXED),
         (200, POPULAR, Verdict.DEGRADED),
         (200, {**POPULAR, "warnings": []}, Verdict.SILENT),
+        (200, {**POPULAR, "warnings": ["diversity has no effect on popular products"]}, Verdict.SILENT),
         (200, {**POPULAR, "product_ids": ["w", "y", "x"]}, Verdict.WRONG),
         (503, {"detail": "down"}, Verdict.REFUSED),
         (504, {"detail": "late"}, Verdict.REFUSED),

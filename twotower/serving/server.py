@@ -45,12 +45,12 @@ async def serve(
     drains. Raises SystemExit with the port's number if the port is taken.
     """
     stop = stop or asyncio.Event()
-    # a logger has each filter once, however often it is added
-    logging.getLogger("grpc._cython.cygrpc").addFilter(_shorten_lost_answer)
     _check_port(service, settings)
     metrics_port = _serve_metrics(service, settings)
     _stop_on_signals(stop)
     loaded = asyncio.Event()
+    # a logger has each filter once, however often it is added
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_shorten_lost_answer)
 
     async def on_change() -> None:
         # reference counts still free a version that is dropped, and its catalogue closes its own connection
