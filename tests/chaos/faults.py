@@ -186,14 +186,15 @@ def spoil_in_place(damage: Callable[[Path], None]) -> Fault:
 
 
 async def start_on_damaged(scene: Scene) -> None:
-    """The only retrieval replica starts on a damaged version, which is repaired four seconds later."""
+    """The only retrieval replica starts on a damaged version, without another one, and it is repaired after 4 s."""
     node, path = scene.system.nodes["retrieval-0"], Layout(scene.system.artifacts).version("a").embeddings
     content = path.read_bytes()
     with _mending(scene):
         node.send(signal.SIGKILL)
         await node.wait()
         _empty(path)
-        # its private copy would do
+        # PREVIOUS would do, and so would a private copy
+        Layout(scene.system.artifacts).previous.unlink()
         for copy in node.log.parent.glob(f"cache/*/{path.name}"):
             copy.unlink()
         node.start()
