@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -31,7 +31,7 @@ status: ## show the processes of the demo
 	@$(BIN)/python -m demo status
 
 test: .venv/dev.stamp $(GENERATED) ## install what the tests need, then run all tests
-	$(BIN)/python -m pytest -m "not compose" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -m "not compose and not chaos and not fuzz" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 compose-test: .venv/dev.stamp $(GENERATED) ## run the tests that build images and run containers (needs a Docker engine)
 	$(BIN)/python -m pytest -m compose $(ARGS)
@@ -81,6 +81,12 @@ bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to
 soak: .venv/bench.stamp $(GENERATED) ## send 100,000 requests and check for errors and growing memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
+chaos: .venv/chaos.stamp $(GENERATED) ## break one thing after the other under load, a quarter of an hour (ARGS="-k Redis --chaos-rate 50")
+	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+fuzz: .venv/chaos.stamp $(GENERATED) ## send 20,000 hostile requests (ARGS="--fuzz-seed 2 --fuzz-requests 100000")
+	$(BIN)/python -m pytest -m fuzz tests/fuzz $(ARGS)
+
 format: .venv/dev.stamp ## format the code and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -103,6 +109,10 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/dev.stamp: .venv/run.stamp
 	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev]"
+	@touch $@
+
+.venv/chaos.stamp: .venv/dev.stamp
+	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp

@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 
 # a history or a buyer's vector may take this share of the time left: the popular products need the rest
 _FIRST_SHARE = 0.5
-# attempts on another version after the first attempt
-_RERUNS = 2
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
 
@@ -249,15 +247,16 @@ class Pipeline:
 async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:
     """Runs `attempt("")`; if a service does not hold the version asked for, runs it again on one that all hold.
 
-    The first rerun asks for the newest version of the service that refused. If another service refuses that one too,
-    a second rerun asks for a version that both hold. Raises Unavailable if they hold none in common.
+    The first rerun asks for the newest version of the replica that refused, each further one for a version that all
+    replicas hold that have refused. Each refusal rules a version out, so this ends. Raises Unavailable if they hold
+    none in common.
     """
     version, held = "", list[str]()
-    for _ in range(1 + _RERUNS):
+    while True:
         try:
             return await attempt(version)
         except VersionNotHeld as error:
-            held = [name for name in held if name in error.held] if held else error.held
+            held = [name for name in held or error.held if name in error.held and name != version]
             if not held:
                 break
             version = held[0]

@@ -158,6 +158,26 @@ async def test_the_version_that_is_settled_on(tower: str, index: str, answer: st
     assert services.attempts == attempts
 
 
+async def test_replicas_of_one_service_that_hold_different_versions_are_asked_for_the_common_one() -> None:
+    """The first tower is one swap behind and the first index ahead; the second ones are the other way round."""
+    asked: list[str] = []
+    replicas = {"tower": iter(["ac", "dbc", "ac", "bac"]), "index": iter(["dbc", "bac", "dbc"])}
+
+    def ask(service: str, version: str) -> str:
+        held = next(replicas[service])
+        made = version or held[0]
+        if made not in held:
+            raise VersionNotHeld(made, list(held))
+        return made
+
+    async def attempt(version: str) -> str:
+        asked.append(version)
+        return ask("index", ask("tower", version))
+
+    assert await on_one_version(attempt) == "c"
+    assert asked == ["", "d", "b", "c"]
+
+
 @pytest.mark.parametrize(("tower", "index"), [("b", "a"), ("dc", "ab")])
 async def test_none_is_settled_on_where_none_is_common(tower: str, index: str) -> None:
     services = Services(tower, index)

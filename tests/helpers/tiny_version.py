@@ -49,7 +49,7 @@ CATEGORIES: dict[str, list[str]] = {
 BRANDS = ["لازوردي", "العربية للعود", "بترومين", "مزارع القصيم"]
 
 
-def catalogue(products: int) -> list[Product]:
+def catalogue(products: int, markup: float = 0.0) -> list[Product]:
     """Products "p0".."pN-1", the four categories in turn; every seventh is out of stock, popularity falls with rank."""
     weights = 1.0 / (1.0 + np.arange(products))
     # the most popular product is not row 0, so that a popular list in row order would be caught
@@ -68,7 +68,7 @@ def catalogue(products: int) -> list[Product]:
                 description=f"{title} أصلي، ضمان سنة" if row % 3 else "",
                 brand=BRANDS[place] if row % 5 else "",
                 category=names[place],
-                price=None if row % 11 == 10 else 10.0 + row,
+                price=None if row % 11 == 10 else 10.0 + row + markup,
                 currency="SAR",
                 in_stock=row % 7 != 6,
                 popularity=float(shares[row]),
@@ -92,15 +92,16 @@ def build_version(
     noise: float = NOISE,
     blank: bool = False,
     fusion: Fusion = VECTORS_ALONE,
+    markup: float = 0.0,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
-    those of `tests.helpers.fused`.
+    those of `tests.helpers.fused`. `markup` is added to every price.
     """
     layout = Layout(artifacts)
-    items = catalogue(products)
+    items = catalogue(products, markup)
     encoder = write_encoder(layout, encoder_seed)
 
     def fill(files: VersionLayout) -> Manifest:

@@ -50,6 +50,8 @@ async def serve(
     metrics_port = _serve_metrics(service, settings)
     _stop_on_signals(stop)
     loaded = asyncio.Event()
+    # a logger has each filter once, however often it is added
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_shorten_lost_answer)
 
     async def on_change() -> None:
         # reference counts still free a version that is dropped, and its catalogue closes its own connection
@@ -168,3 +170,11 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
             loop.add_signal_handler(number, stop.set)
         except (RuntimeError, ValueError, NotImplementedError):
             return
+
+
+def _shorten_lost_answer(record: logging.LogRecord) -> bool:
+    """One line without a traceback where gRPC could not send an answer because its caller had gone."""
+    if record.exc_info and isinstance(record.exc_info[1], grpc.aio.InternalError):
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        record.msg, record.args, record.exc_info = "the caller went before the answer", (), None
+    return True

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -159,3 +160,18 @@ async def test_a_running_service_refuses_a_corrupt_version_and_takes_the_next_go
 async def test_vectors_on_the_wire_are_normalised(item: item_pb2_grpc.ItemServiceStub) -> None:
     vectors = wire.unpack((await item.Encode(RING)).vectors)
     assert abs(float((vectors**2).sum()) - 1.0) < 1e-6
+
+
+async def test_an_answer_that_nobody_takes_is_one_line_without_a_traceback(
+    tiny: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running("item", tiny):
+        for error in (grpc.aio.InternalError('Failed "execute_batch"'), RuntimeError("a bug")):
+            try:
+                raise error
+            except Exception:
+                logging.getLogger("grpc._cython.cygrpc").exception("raised by servicer method")
+    lost, bug = (record for record in caplog.records if record.name == "grpc._cython.cygrpc")
+    assert (lost.levelname, lost.getMessage(), lost.exc_info) == ("INFO", "the caller went before the answer", None)
+    assert bug.levelname == "ERROR" and bug.exc_info
