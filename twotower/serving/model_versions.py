@@ -22,6 +22,12 @@ log = logging.getLogger(__name__)
 
 Snapshot = TypeVar("Snapshot")
 
+# of each file that a version may read: its path, inode, size and time of change (nanoseconds)
+Stamp = tuple[tuple[str, int, int, int], ...]
+
+# how often a corrupt version is read again although no file of it has changed
+_UNCHANGED_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Held(Generic[Snapshot]):
@@ -33,10 +39,12 @@ class Held(Generic[Snapshot]):
 
 @dataclass(frozen=True)
 class _Refusal:
-    """When the last attempt at a version began (monotonic seconds), and why it failed."""
+    """When the last attempt at a version began (monotonic seconds), why it failed, and its files before it."""
 
     tried: float
     reason: str
+    is_corrupt: bool
+    files: Stamp
 
 
 class Versions(Generic[Snapshot]):
@@ -45,7 +53,8 @@ class Versions(Generic[Snapshot]):
     `load` gets an opened Version, verifies the files it opens, and returns a snapshot that is ready to answer. With a
     `cache` these files are private copies, else those of the artifact folder. If it raises, the version is refused: the
     error is logged and counted, and the versions held go on serving. A refused version is tried again when its pointer
-    changes, and `retry_seconds` after the last attempt began, because its folder may be repaired.
+    changes, and `retry_seconds` after the last attempt began, because its folder may be repaired. A corrupt one must
+    also have changed, or a minute must have passed: to hash a large version again every two seconds would cost a core.
     """
 
     def __init__(
@@ -126,16 +135,29 @@ class Versions(Generic[Snapshot]):
 
     def _is_due(self, pointer: Pointer) -> bool:
         refusal = self._refused.get(pointer)
-        return refusal is None or time.monotonic() >= refusal.tried + self._retry_seconds
+        if refusal is None:
+            return True
+        waited = time.monotonic() - refusal.tried
+        if waited < self._retry_seconds:
+            return False
+        return not refusal.is_corrupt or waited >= _UNCHANGED_SECONDS or refusal.files != self._stamp(pointer)
+
+    def _stamp(self, pointer: Pointer) -> Stamp:
+        try:
+            folders = (self._layout.version(pointer.version).root, self._layout.encoders)
+            found = [(str(one), one.stat()) for folder in folders for one in folder.rglob("*")]
+        except OSError:
+            return ()
+        return tuple(sorted((path, stat.st_ino, stat.st_size, stat.st_ctime_ns) for path, stat in found))
 
     async def _try_to_load(self, pointer: Pointer, is_current: bool) -> None:
-        began = time.monotonic()
+        began, files = time.monotonic(), self._stamp(pointer)
         try:
             self._loaded[pointer] = await asyncio.to_thread(self._open, pointer)
         except Exception as error:  # libraries raise anything for a bad file; the versions held must go on serving
             VERSION_LOADS.labels("refused").inc()
             last = self._refused.get(pointer)
-            self._refused[pointer] = _Refusal(began, str(error))
+            self._refused[pointer] = _Refusal(began, str(error), isinstance(error, CorruptArtifact), files)
             if last is None or last.reason != str(error):  # said once, not at every attempt
                 level = logging.ERROR if is_current or not isinstance(error, NotFound) else logging.INFO
                 unexpected = not isinstance(error, (TwoTowerError, OSError))

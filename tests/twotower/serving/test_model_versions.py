@@ -142,14 +142,24 @@ async def test_a_refused_version_is_tried_again_after_two_seconds_and_may_have_b
     whole = version.layout.vocab.read_bytes()
     version.layout.vocab.write_bytes(b"?")
     before = refused()
-    for clock[0], attempts in ((100.0, 1), (101.9, 1), (102.0, 2)):
+    # a look at its files every two seconds costs nothing; they are read again if one has changed, or after a minute
+    for clock[0], damaged, attempts in (
+        (100.0, b"?", 1),
+        (101.9, b"!", 1),
+        (102.0, b"!", 2),
+        (104.0, b"!", 2),
+        (161.9, b"!", 2),
+        (162.0, b"!", 3),
+    ):
+        if version.layout.vocab.read_bytes() != damaged:
+            version.layout.vocab.write_bytes(damaged)
         assert not await versions.poll()
         assert refused() == before + attempts
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1  # said once, not at every attempt
     version.layout.vocab.write_bytes(whole)
-    clock[0] = 103.9
+    clock[0] = 163.9
     assert not await versions.poll()
-    clock[0] = 104.0
+    clock[0] = 164.0
     assert await versions.poll()
     assert versions.held == ["b", "a"]
 
