@@ -52,6 +52,7 @@ async def test_the_gateway_asks_its_services_over_mutual_tls(tiny: Path, tmp_pat
     inside = write_identity(tmp_path / "services", signer)
     async with AsyncExitStack() as stack:
         redis = stack.enter_context(RedisServer())
+        redis.mark_loaded()
         addresses = {}
         for name in ("item", "buyer", "retrieval"):
             service = await stack.enter_async_context(running(name, tiny, ready=False, inner_tls=inside))
