@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import polars as pl
 
 from trainer.config.data import DEFAULT_ATTRIBUTES, Data
 from trainer.data import fields
-from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
-from trainer.data.tables.files import find_files, read_tables
+from trainer.data.product_rows import Row, left_out, read_rows
+from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, open_rejects
+from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from twotower.arrays import Int64
-from twotower.events import AROUND_ID
 
 # More attributes of one product are not read.
 _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
 Value = TypeVar("Value")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,13 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Pr
         checks = RowChecks("products", rejects)
         catalogue = read_products(files, config, checks)
     checks.check_share(config.max_reject_share)
-    checks.log_fields(len(catalogue))
+    for sentence in [*checks.notes, *checks.field_warnings(len(catalogue))]:
+        log.warning(sentence)
     return catalogue, Summary(
-        product_rows=checks.rows, rejected_products=dict(checks.rejected), fields=checks.field_facts()
+        product_rows=checks.rows,
+        rejected_products=dict(checks.rejected),
+        dropped_products=dict(checks.dropped),
+        fields=checks.field_facts(),
     )
 
 
@@ -86,45 +91,66 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
 
     Raises DataError if none is left, or if no product has a value at a path that the settings name.
     """
-    names = config.product_columns.names()
-    attributes = {f"{_ATTRIBUTE}{path}": path for path in config.attribute_paths}
+    attributes = {f"{_ATTRIBUTE}{path}": (path,) for path in config.attribute_paths}
     paths = config.metadata_paths.paths() | attributes
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
-    seen: set[str] = set()
-    for record in _product_rows(files, config):
-        checks.rows += 1
-        if record["reason"] is None and record["id"] in seen:
-            record |= {"reason": "duplicate product id", "column": names["id"], "value": record["id"]}
-        if record["reason"] is not None:
-            checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
-            continue
-        seen.add(record["id"])
-        try:
-            content = fields.read_object(record["metadata"] or "")
-        except ValueError as wrong:
-            value, reason, content = record["metadata"][:200], f"{wrong} (product kept)", {}
-            checks.reject(Reject(record["file"], record["line"], names["metadata"], value, reason))
-        found = {name: fields.find(content, path) for name, path in paths.items()}
+    for record in _accepted(read_rows(files, config, checks), config, checks):
+        content = _content(record, config, checks)
+        checks.note_keys(content)
+        found = {name: fields.find_first(content, path) for name, path in paths.items()}
         checks.note_paths(name for name, value in found.items() if not fields.is_missing(value))
         _append(columns, record, found, checks)
     if not columns["ids"]:
-        raise DataError(f"{files[0]}: no product is left after the checks; see {checks.path}")
+        raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
     _check_paths(files[0], config, checks)
     return Products(**columns)
 
 
-def _product_rows(files: Sequence[Path], config: Data) -> Iterator[dict[str, Any]]:
-    """Every row with the `reason`, `column` and `value` of its first problem, or null."""
-    names = config.product_columns.names()
-    stripped = pl.col("id").str.strip_chars(AROUND_ID)
-    problem = first_problem(id_checks("id", stripped), names)
-    for batch in read_tables(files, names, config.product_columns.optional(), config.delimiter):
-        yield from batch.with_columns(problem, id=stripped).iter_rows(named=True)
+def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[Row]:
+    """The rows without a problem whose product id no earlier row has; all are counted."""
+    column = " or ".join(config.product_columns.names()["id"])
+    seen: dict[str, int] = {}
+    for record in rows:
+        checks.rows += 1
+        if (dropped := left_out(record, config.product_filter)) is not None:
+            checks.dropped[f"{dropped}, left out by data.product_filter"] += 1
+            continue
+        # what a row says, apart from where it stands
+        content = hash(tuple(value for name, value in record.items() if name not in {"line", "file"}))
+        if record["reason"] is None and record["id"] in seen:
+            if seen[record["id"]] == content:
+                checks.dropped["exact duplicate"] += 1
+                continue
+            if config.repeated_products == "first":
+                checks.dropped["repeated product id, the first row counts"] += 1
+                continue
+            record |= {"reason": "duplicate product id", "column": column, "value": record["id"]}
+        if record["reason"] is not None:
+            checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
+            continue
+        seen[record["id"]] = content
+        yield record
+
+
+def _content(record: Row, config: Data, checks: RowChecks) -> dict[str, Any]:
+    """The product's metadata; {} and a reject if it cannot be read."""
+    try:
+        return fields.read_object(record["metadata"] or "")
+    except ValueError as wrong:
+        value, reason = record["metadata"][:200], f"{wrong} (product kept)"
+        column = " or ".join(config.product_columns.names()["metadata"])
+        checks.reject(Reject(record["file"], record["line"], column, value, reason))
+        return {}
 
 
 def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
     named = {name: path for name, path in config.metadata_paths.model_dump().items() if path is not None}
-    missing = [f"data.metadata_paths.{name}={path}" for name, path in named.items() if name not in checks.paths]
+    missing = [
+        f"data.metadata_paths.{name}={path}"
+        for name, path in named.items()
+        # of several paths a file may have none: a preset names those of all its system's exports
+        if name not in checks.paths and isinstance(path, str)
+    ]
     missing += [
         f"{path} of data.attribute_paths"
         for path in config.attribute_paths

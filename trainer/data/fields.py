@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twotower.events import AROUND_ID
@@ -108,8 +108,28 @@ def _parse(text: str) -> Any:
 
 def find(content: Mapping[str, Any], path: str) -> Any:
     """The value at a path as `$.categories[0].name`; a name that meets a list is looked up in each of its objects."""
-    value: Any = content
-    for place, key in _STEP.findall(path.removeprefix("$")):
+    return follow(content, steps(path))
+
+
+def find_first(content: Mapping[str, Any], paths: Sequence[str]) -> Any:
+    """The value at the first of several paths that has one."""
+    for path in paths:
+        if not is_missing(value := find(content, path)):
+            return value
+    return None
+
+
+def steps(path: str) -> list[tuple[str, str]]:
+    """The steps of a path: (place in a list, "") or ("", key)."""
+    # a key may begin with a dollar sign, as Mixpanel's do
+    inner = path[1:] if path == "$" or path.startswith(("$.", "$[")) else path
+    return _STEP.findall(inner)
+
+
+def follow(content: Any, path: Sequence[tuple[str, str]]) -> Any:
+    """The value at the end of these steps."""
+    value = content
+    for place, key in path:
         value = _step(value, place, key)
     return value
 

@@ -25,7 +25,7 @@ from trainer.errors import DataError
 Row = tuple[int, str | None, str | None]
 
 
-COLUMNS = {"id": "a", "text": "b"}
+COLUMNS = {"id": ("a",), "text": ("b",)}
 
 
 def rows(*paths: Path, delimiter: str = ",", optional: frozenset[str] = frozenset()) -> list[Row]:
@@ -58,9 +58,11 @@ def test_archives_are_read_and_damaged_ones_refused(
     assert refused(given_text(tmp_path, damaged, f"bad.tsv{suffix}"))
 
 
-def test_json_is_named_and_shown_to_nobody(tmp_path: Path) -> None:
-    said = refused(given_text(tmp_path, '{"buyer": "Leila"}\n', "t.jsonl"))
-    assert "holds JSON; CSV and Parquet are read" in said and "Leila" not in said
+def test_an_error_about_json_shows_names_and_no_record(tmp_path: Path) -> None:
+    said = refused(given_text(tmp_path, '{"buyer": "Leila", "at": {"city": "Doha"}}\n', "t.jsonl"))
+    assert "lacks the columns a, b; it has: buyer, at.city;" in said and "Leila" not in said
+    said = refused(given_text(tmp_path, '{"a": 1, "b": "Leila"}\n{"a": "Leila}\n', "t.jsonl"))
+    assert "line 2: is not JSON" in said and "Leila" not in said
 
 
 def refused(*paths: Path, delimiter: str = ",") -> str:
@@ -162,8 +164,8 @@ def test_any_name_of_a_column_is_a_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "t.parquet"
     pl.DataFrame({name: ["x", "y"], "a": [1.0, 2.0]}).write_parquet(path)
     csv = given_text(tmp_path, f"{name},a\nx,1\ny,2\n")
-    for columns in ({"id": "a"}, {"id": name}):
-        wanted = ["1", "2"] if columns["id"] == "a" else ["x", "y"]
+    for columns in ({"id": ("a",)}, {"id": (name,)}):
+        wanted = ["1", "2"] if columns["id"] == ("a",) else ["x", "y"]
         frame = pl.concat(read_tables([path, csv], columns, frozenset(), ","))
         assert frame.select("line", "id").rows() == [*zip([1, 2, 2, 3], wanted * 2, strict=True)]
 
