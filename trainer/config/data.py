@@ -14,22 +14,27 @@ DEFAULT_ATTRIBUTES = "$.attributes"
 
 def _check_columns(value: object) -> object:
     names = value if isinstance(value, list) else [value]
-    if not names or not all(isinstance(name, str) and name for name in names):
+    found = [name for name in names if name is not None]
+    if not found or not all(isinstance(name, str) and name for name in found):
         raise ValueError("must be a column, or a list of columns")
     return value
 
 
-# a column of a file, or a path in its JSON; of several, the first one that a row has a value in
-Columns = Annotated[str | list[str], BeforeValidator(_check_columns)]
-MaybeColumns = Annotated[str | list[str] | None, BeforeValidator(lambda value: value and _check_columns(value))]
-# which values of a column are read: "" is a blank one, "*" any that is not blank
-Filter = dict[str, Annotated[list[str], Field(min_length=1)]]
+# a column of a file, or a path in its JSON; of several, the first one that a row has a value in; null among them: a
+# file may lack all of them
+Columns = Annotated[str | list[str | None], BeforeValidator(_check_columns)]
+MaybeColumns = Annotated[
+    str | list[str | None] | None, BeforeValidator(lambda value: None if value is None else _check_columns(value))
+]
+# which values of a column are read: "" is a blank one, "*" any that is not blank, "!x" any but x, and null: a row or a
+# file without a value stays
+Filter = dict[str, Annotated[list[str | None], Field(min_length=1)]]
 # the name that stands for all event names that data.event_names does not list
 OTHER_EVENTS = "*"
 
 
 # columns that are read only if they are set
-_RARE = frozenset({"group", "parent", "sku", "property", "property_value", "property_time"})
+_RARE = frozenset({"group", "parent", "sku", "variants", "property", "property_value", "property_time"})
 
 
 class EventColumns(Section):
@@ -45,14 +50,20 @@ class EventColumns(Section):
     def names(self) -> dict[str, tuple[str, ...]]:
         """Our names of the columns, and those of the files; a column that is not set is left out."""
         named = self.model_dump()
-        return {ours: _listed(theirs) for ours, theirs in named.items() if theirs is not None}
+        return {ours: listed(theirs) for ours, theirs in named.items() if theirs is not None}
+
+    def optional(self, default_event: str) -> frozenset[str]:
+        """Our names of the columns that a file may lack; with a default, that of the event's name too."""
+        found = may_lack(self) | ({"event"} if default_event else set())
+        return found | {"buyer"} if self.anonymous else found
 
 
 class ProductColumns(Section):
     """Columns of the products; None is the column of our name, if the file has it.
 
-    The last six are read only if they are set. Rows of one `group` are variants of one product; `parent` names the
-    product of which a row is a variant, by its id or by its `sku`; a variant has what its product has. With `property`,
+    The last seven are read only if they are set. Rows of one `group` are variants of one product; `parent` names the
+    product of which a row is a variant, by its id or by its `sku`; `variants` are those of a product, as `sku=A|sku=B`.
+    A variant has what its product has. With `property`,
     `property_value` and `property_time`, a row holds one property of a product.
     """
 
@@ -68,6 +79,7 @@ class ProductColumns(Section):
     group: MaybeColumns
     parent: MaybeColumns
     sku: MaybeColumns
+    variants: MaybeColumns
     property: MaybeColumns
     property_value: MaybeColumns
     property_time: MaybeColumns
@@ -76,12 +88,12 @@ class ProductColumns(Section):
         """Our names of the columns, and those of the files."""
         named = self.model_dump()
         return {
-            ours: _listed(theirs or ours) for ours, theirs in named.items() if theirs is not None or ours not in _RARE
+            ours: listed(theirs or ours) for ours, theirs in named.items() if theirs is not None or ours not in _RARE
         }
 
     def optional(self) -> frozenset[str]:
         """Our names of the columns that a file may lack."""
-        return frozenset(ours for ours, theirs in self.model_dump().items() if theirs is None)
+        return may_lack(self)
 
 
 class MetadataPaths(Section):
@@ -95,7 +107,7 @@ class MetadataPaths(Section):
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Our names of the fields, and their paths."""
-        return {ours: _listed(path or ours) for ours, path in self.model_dump().items()}
+        return {ours: listed(path or ours) for ours, path in self.model_dump().items()}
 
 
 def _as_texts(values: list[Any]) -> list[str]:
@@ -104,8 +116,15 @@ def _as_texts(values: list[Any]) -> list[str]:
     return [words[one] if one is None or isinstance(one, bool) else str(one) for one in values]
 
 
-def _listed(columns: str | list[str]) -> tuple[str, ...]:
-    return (columns,) if isinstance(columns, str) else tuple(columns)
+def listed(columns: str | list[str | None]) -> tuple[str, ...]:
+    """The columns, or the one column."""
+    return (columns,) if isinstance(columns, str) else tuple(name for name in columns if name is not None)
+
+
+def may_lack(section: Section) -> frozenset[str]:
+    """The names in a section whose columns or paths a file may lack."""
+    values = section.model_dump().items()
+    return frozenset(name for name, value in values if value is None or (isinstance(value, list) and None in value))
 
 
 class Data(Section):
@@ -113,7 +132,8 @@ class Data(Section):
     event_columns: EventColumns
     product_columns: ProductColumns
     metadata_paths: MetadataPaths
-    attribute_paths: list[Annotated[str, Field(min_length=1)]]
+    attribute_paths: list[Columns]
+    separator: str
     event_names: dict[str, str | None]
     event_filter: Filter
     product_filter: Filter
@@ -144,7 +164,9 @@ class Data(Section):
         # {Published: 1} for {Published: ["1"]}
         if not isinstance(value, dict):
             return value
-        return {str(key): _as_texts(kept if isinstance(kept, list) else [kept]) for key, kept in value.items()}
+        given = {str(key): kept if isinstance(kept, list) else [kept] for key, kept in value.items()}
+        texts = {key: [one for one in kept if one is not None] for key, kept in given.items()}
+        return {key: _as_texts(texts[key]) + [None] * (None in kept) for key, kept in given.items()}
 
     @field_validator("unknown_buyers", mode="before")
     @classmethod

@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from trainer.config.data import DEFAULT_ATTRIBUTES, Data
+from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
-from trainer.data.product_rows import Row, left_out, read_rows
+from trainer.data.filters import left_out
+from trainer.data.product_rows import Row, read_rows
 from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
@@ -54,6 +55,18 @@ class Products:
         return replace(self, descriptions=["" if title.strip() else text for title, text in texts])
 
 
+class _Reading(NamedTuple):
+    """How values are read: what parts names in a text, and the fields whose column comes before the metadata."""
+
+    separator: str
+    columns_first: frozenset[str]
+
+    @classmethod
+    def of(cls, config: Data) -> _Reading:
+        columns, paths = config.product_columns.model_dump(), config.metadata_paths.model_dump()
+        return cls(config.separator, frozenset(name for name in paths if columns[name] and not paths[name]))
+
+
 def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:
     """Reads and checks the products alone. Writes `work`/rejects.csv; raises DataError as `load_dataset` does."""
     files = find_files(products, "products")
@@ -91,15 +104,16 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
 
     Raises DataError if none is left, or if no product has a value at a path that the settings name.
     """
-    attributes = {f"{_ATTRIBUTE}{path}": (path,) for path in config.attribute_paths}
+    attributes = {f"{_ATTRIBUTE}{paths[0]}": paths for paths in map(listed, config.attribute_paths)}
     paths = config.metadata_paths.paths() | attributes
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
+    reading = _Reading.of(config)
     for record in _accepted(read_rows(files, config, checks), config, checks):
         content = _content(record, config, checks)
         checks.note_keys(content)
         found = {name: fields.find_first(content, path) for name, path in paths.items()}
         checks.note_paths(name for name, value in found.items() if not fields.is_missing(value))
-        _append(columns, record, found, checks)
+        _append(columns, record, found, checks, reading)
     if not columns["ids"]:
         raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
     _check_paths(files[0], config, checks)
@@ -114,6 +128,10 @@ def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[
         checks.rows += 1
         if (dropped := left_out(record, config.product_filter)) is not None:
             checks.dropped[f"{dropped}, left out by data.product_filter"] += 1
+            continue
+        if not record["id"] and config.repeated_products == "first":
+            # of an event log that names no product
+            checks.dropped["row without product id"] += 1
             continue
         # what a row says, apart from where it stands
         content = hash(tuple(value for name, value in record.items() if name not in {"line", "file"}))
@@ -144,45 +162,51 @@ def _content(record: Row, config: Data, checks: RowChecks) -> dict[str, Any]:
 
 
 def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
-    named = {name: path for name, path in config.metadata_paths.model_dump().items() if path is not None}
+    optional = may_lack(config.metadata_paths)
     missing = [
         f"data.metadata_paths.{name}={path}"
-        for name, path in named.items()
-        # of several paths a file may have none: a preset names those of all its system's exports
-        if name not in checks.paths and isinstance(path, str)
+        for name, path in config.metadata_paths.model_dump().items()
+        if name not in optional and name not in checks.paths
     ]
     missing += [
         f"{path} of data.attribute_paths"
         for path in config.attribute_paths
-        if f"{_ATTRIBUTE}{path}" not in checks.paths and path != DEFAULT_ATTRIBUTES
+        if isinstance(path, str) and path != DEFAULT_ATTRIBUTES and f"{_ATTRIBUTE}{path}" not in checks.paths
     ]
     if missing:
         raise DataError(f"{file}: no product has a value at {', '.join(missing)}")
 
 
 def _append(
-    columns: dict[str, list[Any]], record: Mapping[str, Any], found: Mapping[str, Any], checks: RowChecks
+    columns: dict[str, list[Any]],
+    record: Mapping[str, Any],
+    found: Mapping[str, Any],
+    checks: RowChecks,
+    reading: _Reading,
 ) -> None:
     def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
-        # the metadata says more than a column of the same name
-        value = found[name] if not fields.is_missing(found[name]) else record[name]
+        # the metadata says more than a column of the same name, unless the settings name the column alone
+        values = (record[name], found[name]) if name in reading.columns_first else (found[name], record[name])
+        value = next((one for one in values if not fields.is_missing(one)), None)
         return checks.fields[name].read(value, reader)
 
     columns["ids"].append(record["id"])
     for ours, name in (("titles", "title"), ("descriptions", "description")):
-        columns[ours].append(record[name] or "")
-        checks.fields[name].read(record[name], fields.as_text)
-    columns["brands"].append(read("brand", fields.as_name) or "")
-    columns["categories"].append(read("category", fields.as_name) or "")
+        columns[ours].append(checks.fields[name].read(record[name], fields.as_text) or "")
+    for ours, name in (("brands", "brand"), ("categories", "category")):
+        columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
     price, currency = read("price", fields.as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
     columns["currencies"].append(currency or (price.currency if price else ""))
     is_in_stock = read("in_stock", fields.as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
-    columns["attributes"].append(_attributes(found, checks))
+    columns["attributes"].append(_attributes(found, checks, reading.separator))
 
 
-def _attributes(found: Mapping[str, Any], checks: RowChecks) -> tuple[str, ...]:
+def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> tuple[str, ...]:
+    def names(value: Any) -> list[str]:
+        return fields.as_names(value, separator)
+
     values = {name: value for name, value in found.items() if name.startswith(_ATTRIBUTE)}
-    read = {name: checks.fields["attributes"].read(value, fields.as_names) or [] for name, value in values.items()}
-    return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, names in read.items() for value in names)
+    read = {name: checks.fields["attributes"].read(value, names) or [] for name, value in values.items()}
+    return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, found in read.items() for value in found)

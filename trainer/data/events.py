@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import OTHER_EVENTS, Data, Filter
+from trainer.data.filters import filter_columns, keeps, optional_filters
 from trainer.data.id_forms import explain_unknown
-from trainer.data.product_rows import FILTER, filter_columns
 from trainer.data.rejects import (
     REJECT_COLUMNS,
     UNKNOWN_PRODUCT,
@@ -110,7 +110,7 @@ def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.DataFrame]
     """The rows as they stand in the files, without marks around them; those of an order have its buyer and time."""
     names = config.event_columns.names()
     columns = names | filter_columns(config.event_filter)
-    optional = frozenset({"event"} if config.default_event else ()) | ({"buyer"} if "anonymous" in names else set())
+    optional = config.event_columns.optional(config.default_event) | optional_filters(config.event_filter)
     stripped = [pl.col(name).str.strip_chars(AROUND_ID) for name in names]
     batches: Iterable[pl.DataFrame] = read_tables(files, columns, optional, config.delimiter)
     if "group" in names:
@@ -131,16 +131,19 @@ def _fill_orders(rows: pl.DataFrame) -> pl.DataFrame:
     filled = [name for name in rows.columns if name not in {"file", "line", "group", "product", "event"}]
     blank_is_null = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in filled]
     first = [pl.col(name).fill_null(pl.col(name).drop_nulls().first().over("group")) for name in filled]
-    return rows.with_columns(blank_is_null).with_columns(first)
+    rows = rows.with_columns(blank_is_null)
+    is_order = pl.col("group").fill_null("") != ""
+    return (
+        rows
+        if rows["group"].null_count() == rows.height
+        else pl.concat([rows.filter(is_order).with_columns(first), rows.filter(~is_order)])
+    )
 
 
 def _filter(checked: pl.DataFrame, kept: Filter, checks: RowChecks) -> pl.DataFrame:
     """The rows with the wanted values; the others are counted, by value."""
-    for column, values in kept.items():
-        value = pl.col(f"{FILTER}{column}").fill_null("").str.strip_chars(AROUND_ID).str.to_lowercase()
-        is_kept = value.is_in([one.lower() for one in values])
-        if "*" in values:
-            is_kept |= value != ""
+    for column in kept:
+        is_kept, value = keeps(column, kept)
         for name, count in checked.filter(~is_kept).select(value.alias("value"))["value"].value_counts().iter_rows():
             checks.dropped[f"{column} is {name or 'blank'}, left out by data.event_filter"] += count
         checked = checked.filter(is_kept)

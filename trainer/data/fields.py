@@ -157,16 +157,21 @@ def as_text(value: str | None) -> str | None:
     return value
 
 
-def as_name(value: Any) -> str | None:
+def as_name(value: Any, separator: str = "") -> str | None:
     """A name; of a list the first one, of an object its name."""
-    names = as_names(value)
+    names = as_names(value, separator)
     return names[0] if names else None
 
 
-def as_names(value: Any) -> list[str]:
-    """The names in a value, each once: a name, an object with a name, or lists of these."""
+def as_names(value: Any, separator: str = "") -> list[str]:
+    """The names in a value, each once: a name, an object with a name, or lists of these.
+
+    A text is several names if there is a `separator` between them.
+    """
     if is_missing(value):
         return []
+    if isinstance(value, str) and separator and separator in value:
+        return _names_of_list(value.split(separator))
     if isinstance(value, list):
         return _names_of_list(value)
     if isinstance(value, dict):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from trainer.config.data import Data, Filter
+from trainer.config.data import Data, ProductColumns, listed
 from trainer.data import fields
+from trainer.data.filters import FILTER, filter_columns, optional_filters
 from trainer.data.rejects import RowChecks, first_problem, id_checks
 from trainer.data.tables.files import read_tables
 from trainer.data.times import time_ms
@@ -18,8 +20,9 @@ from twotower.events import AROUND_ID
 
 # a row by our names of the columns, with `file`, `line`, and the `reason`, `column` and `value` of its first problem
 Row = dict[str, Any]
-FILTER = "filter "
 # what a variant has from its product, if its own row lacks it
+# sku=A,size=S|sku=B,size=M
+_VARIANT = re.compile(r"(?:^|\|)\s*sku=([^,|]+)")
 _INHERITED = ("title", "description", "brand", "category", "price", "currency", "in_stock")
 
 
@@ -27,54 +30,62 @@ def read_rows(files: Sequence[Path], config: Data, checks: RowChecks) -> Iterato
     """Every row, in the order of the files."""
     columns = config.product_columns
     rows = _gather(files, config, checks) if columns.property else _read(files, config)
-    return _with_parents(list(rows), config) if columns.group or columns.parent else rows
+    if columns.group:
+        rows = _without_images(list(rows), checks)
+    return _with_parents(list(rows), config) if columns.group or columns.parent or columns.variants else rows
 
 
 def _read(files: Sequence[Path], config: Data) -> Iterator[Row]:
     names = config.product_columns.names() | filter_columns(config.product_filter)
     stripped = pl.col("id").str.strip_chars(AROUND_ID)
     problem = first_problem(id_checks("id", stripped), names)
-    for batch in read_tables(files, names, config.product_columns.optional(), config.delimiter):
+    optional = config.product_columns.optional() | optional_filters(config.product_filter)
+    for batch in read_tables(files, names, optional, config.delimiter):
         yield from batch.with_columns(problem, id=stripped).iter_rows(named=True)
 
 
-def filter_columns(kept: Filter) -> dict[str, tuple[str, ...]]:
-    """The columns of a filter, by names of their own."""
-    return {f"{FILTER}{column}": (column,) for column in kept}
-
-
-def left_out(record: Mapping[str, Any], kept: Filter) -> str | None:
-    """The first value of a row that a filter leaves out, with its column; None if the row stays."""
-    for column, values in kept.items():
-        value = (record[f"{FILTER}{column}"] or "").strip(AROUND_ID)
-        if value.casefold() not in {one.casefold() for one in values} and not (value and "*" in values):
-            return f"{column} is {value or 'blank'}"
-    return None
+def _without_images(rows: Sequence[Row], checks: RowChecks) -> Iterator[Row]:
+    """The rows less those without a product, which hold a further picture of their group."""
+    groups = {row["group"] for row in rows if row["id"] and row["group"]}
+    for row in rows:
+        if not row["id"] and row["group"] in groups and all(fields.is_missing(row[name]) for name in _INHERITED):
+            checks.rows += 1
+            checks.dropped["row without product id, of a product's group"] += 1
+        else:
+            yield row
 
 
 def _with_parents(rows: Sequence[Row], config: Data) -> Iterator[Row]:
     """The rows of variants with what their products have."""
-    first: dict[str, Row] = {}
+    columns = config.product_columns
+    parent_of: dict[str, Row] = {}
     for row in rows:
-        for name in _own_names(row, config):
-            first.setdefault(name, row)
+        for name in _names_for_variants(row, columns):
+            parent_of.setdefault(name, row)
     for row in rows:
-        name = f"group {row['group']}" if config.product_columns.group else (row["parent"] or "").strip(AROUND_ID)
-        parent = first.get(name)
+        parent = parent_of.get(_parent_name(row, columns))
         yield row if parent is None or parent is row else _inherit(row, parent)
 
 
-def _own_names(row: Row, config: Data) -> Iterator[str]:
-    """The names by which variants may find a row."""
-    if config.product_columns.group:
-        if row["group"]:
-            yield f"group {row['group']}"
-        return
-    if row["id"]:
+def _names_for_variants(row: Row, columns: ProductColumns) -> Iterator[str]:
+    """The names by which variants find a row as that of their product."""
+    if columns.group:
+        yield f"group {row['group']}"
+    elif columns.variants:
+        yield from (f"variant {sku.strip()}" for sku in _VARIANT.findall(row["variants"] or ""))
+    else:
         # WooCommerce writes id:7 for a product without SKU
-        yield from (row["id"], f"id:{row['id']}")
-    if sku := (row.get("sku") or "").strip(AROUND_ID):
-        yield sku
+        yield from (f"parent {row['id']}", f"parent id:{row['id']}")
+        yield f"parent {(row.get('sku') or '').strip(AROUND_ID)}"
+
+
+def _parent_name(row: Row, columns: ProductColumns) -> str:
+    if columns.group:
+        return f"group {row['group']}" if row["group"] else ""
+    if columns.variants:
+        return f"variant {row['id']}"
+    parent = (row["parent"] or "").strip(AROUND_ID)
+    return f"parent {parent}" if parent else ""
 
 
 def _inherit(row: Row, parent: Row) -> Row:
@@ -102,7 +113,8 @@ def _gather(files: Sequence[Path], config: Data, checks: RowChecks) -> Iterator[
         ours: named[ours] for ours in ("id", "property", "property_value", "property_time") if ours in named
     }
     wanted = {path[0] for paths in config.metadata_paths.paths().values() for path in map(_keys, paths) if path}
-    wanted |= {path[0] for path in map(_keys, config.attribute_paths) if path}
+    attributes = (path for paths in config.attribute_paths for path in listed(paths))
+    wanted |= {path[0] for path in map(_keys, attributes) if path}
     stripped = pl.col("id").str.strip_chars(AROUND_ID)
     problem = first_problem(id_checks("id", stripped), names)
     products: dict[str, Row] = {}

@@ -16,7 +16,8 @@ class Visitors:
     def note(self, rows: pl.DataFrame) -> None:
         """Remembers the pairs of these rows, if the settings name a column of anonymous ids."""
         if "anonymous" in rows.columns:
-            is_pair = pl.col("named") & (pl.col("anonymous").fill_null("") != "")
+            other = pl.col("anonymous").fill_null("")
+            is_pair = pl.col("named") & (other != "") & (other != pl.col("buyer"))
             self._pairs.append(rows.filter(is_pair).select("anonymous", "buyer").unique())
 
     def join(self, events: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
@@ -24,11 +25,10 @@ class Visitors:
         pairs = pl.concat(self._pairs).unique() if self._pairs else pl.DataFrame()
         if pairs.is_empty():
             return events
-        of_one = pairs.filter(~pl.col("anonymous").is_duplicated())
-        buyer_of = of_one.filter(pl.col("anonymous") != pl.col("buyer"))
+        buyer_of = pairs.filter(~pl.col("anonymous").is_duplicated())
         joined = events["buyer"].replace(buyer_of["anonymous"], buyer_of["buyer"])
         count = events.filter(joined != events["buyer"])["buyer"].n_unique()
-        shared = pairs["anonymous"].n_unique() - of_one.height
+        shared = pairs["anonymous"].n_unique() - buyer_of.height
         checks.notes.append(
             f"{count:,} anonymous ids are joined with the buyer that they became"
             + (f"; {shared:,} stand beside several buyers and stay apart" if shared else "")

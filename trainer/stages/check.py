@@ -109,7 +109,7 @@ def _read(
 
 def _missing_of_events(events: Sequence[str], config: Data) -> Iterator[tuple[str, MissingColumns]]:
     """The columns that the events lack, where the products could not be read."""
-    optional = frozenset({"event"} if config.default_event else ())
+    optional = config.event_columns.optional(config.default_event)
     try:
         next(read_tables(find_files(events, "events"), config.event_columns.names(), optional, config.delimiter), None)
     except MissingColumns as problem:
@@ -236,11 +236,11 @@ def _preset_advice(
 
 def _fits(events: Sequence[str], products: Sequence[str], config: Data) -> bool:
     """Whether both tables have the columns of these settings."""
-    product_columns, event_columns = config.product_columns, config.event_columns.names()
+    product_columns, event_columns = config.product_columns, config.event_columns
     try:
         for files, columns, optional in (
             (find_files(products, "products"), product_columns.names(), product_columns.optional()),
-            (find_files(events, "events"), event_columns, frozenset({"event"} if config.default_event else ())),
+            (find_files(events, "events"), event_columns.names(), event_columns.optional(config.default_event)),
         ):
             next(read_tables(files[:1], columns, optional, config.delimiter), None)
     except DataError:

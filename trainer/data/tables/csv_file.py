@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,29 +83,35 @@ def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
 
 
 def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str) -> tuple[_Format, Block]:
-    """Reads the header; returns it with the rest of the first block."""
-    reader = csv.reader(io.StringIO(block.text.decode(), newline=""), delimiter=delimiter)
-    try:
-        header = [name.strip(AROUND_ID) for name in next(reader, [])]
-    except csv.Error as error:
-        raise DataError(f"{path}: the header cannot be read: {error}") from None
-    _check_header(path, header, columns, delimiter)
-    rest = block.text.split(b"\n", reader.line_num)[reader.line_num :]
-    return _Format(path, delimiter, header), Block(block.line + reader.line_num, b"".join(rest))
+    """Reads the header; returns it with the rest of the first block.
 
-
-def _check_header(path: Path, header: list[str], columns: ColumnNames, delimiter: str) -> None:
-    if not any(header):
-        raise DataError(f"{path}: its first line is blank; it must name the columns")
+    A header that is one column is read with the delimiter that parts it into columns that the settings name.
+    """
+    header, lines = _read_header(path, block.text, delimiter)
     wanted = {name for names in columns.values() for name in names}
     if len(header) == 1:
         for other in _DELIMITERS:
-            if other != delimiter and len(set(header[0].split(other)) & wanted) > 1:
-                shown = "\\t" if other == "\t" else other
-                raise DataError(
-                    f"{path}: the header is one column {header[0]!r}; its delimiter is {other!r}, "
-                    f"not {delimiter!r}: run with --set 'data.delimiter=\"{shown}\"'"
-                )
+            parts, count = _read_header(path, block.text, other)
+            if len(wanted.intersection(parts)) > 1:
+                delimiter, header, lines = other, parts, count
+                break
+    _check_header(path, header, wanted)
+    rest = block.text.split(b"\n", lines)[lines:]
+    return _Format(path, delimiter, header), Block(block.line + lines, b"".join(rest))
+
+
+def _read_header(path: Path, text: bytes, delimiter: str) -> tuple[list[str], int]:
+    """The names of the columns, and how many lines they take."""
+    reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+    try:
+        return [name.strip(AROUND_ID) for name in next(reader, [])], reader.line_num
+    except csv.Error as error:
+        raise DataError(f"{path}: the header cannot be read: {error}") from None
+
+
+def _check_header(path: Path, header: list[str], wanted: Collection[str]) -> None:
+    if not any(header):
+        raise DataError(f"{path}: its first line is blank; it must name the columns")
     # Columns that are not read may have no name, or that of another one.
     repeated = sorted({name for name in wanted if header.count(name) > 1})
     if repeated:

@@ -128,9 +128,11 @@ def _read_document(
 
 
 def _records_of(content: Any) -> list[Any]:
-    """The records of a document: a list, the one list of objects in a page of an API, or the object itself."""
+    """The records of a document: a list, the one list of objects in a page of an API, its `data`, or the object."""
     if isinstance(content, list):
         return content
+    if isinstance(content.get("data"), dict):
+        return [content["data"]]
     lists = [one for one in content.values() if isinstance(one, list) and one and isinstance(one[0], dict)]
     return lists[0] if len(lists) == 1 else [content]
 
