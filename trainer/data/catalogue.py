@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,8 @@ from twotower.arrays import Int64
 # More attributes of one product are not read.
 _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
+# what two equal rows have in common, apart from where they stand
+_SAID = ("title", "description", "metadata", "brand", "category", "price", "currency", "in_stock")
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
@@ -105,14 +108,15 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
     Raises DataError if none is left, or if no product has a value at a path that the settings name.
     """
     attributes = {f"{_ATTRIBUTE}{paths[0]}": paths for paths in map(listed, config.attribute_paths)}
-    paths = config.metadata_paths.paths() | attributes
+    written = config.metadata_paths.paths() | attributes
+    paths = {name: [fields.steps(path) for path in theirs] for name, theirs in written.items()}
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     reading = _Reading.of(config)
     for record in _accepted(read_rows(files, config, checks), config, checks):
         content = _content(record, config, checks)
         checks.note_keys(content)
         found = {name: fields.find_first(content, path) for name, path in paths.items()}
-        checks.note_paths(name for name, value in found.items() if not fields.is_missing(value))
+        checks.note_paths(name for name, value in found.items() if value is not None)
         _append(columns, record, found, checks, reading)
     if not columns["ids"]:
         raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
@@ -124,6 +128,7 @@ def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[
     """The rows without a problem whose product id no earlier row has; all are counted."""
     column = " or ".join(config.product_columns.names()["id"])
     seen: dict[str, int] = {}
+    says = itemgetter(*_SAID)
     for record in rows:
         checks.rows += 1
         if (dropped := left_out(record, config.product_filter)) is not None:
@@ -134,7 +139,7 @@ def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[
             checks.dropped["row without product id"] += 1
             continue
         # what a row says, apart from where it stands
-        content = hash(tuple(value for name, value in record.items() if name not in {"line", "file"}))
+        content = hash(says(record))
         if record["reason"] is None and record["id"] in seen:
             if seen[record["id"]] == content:
                 checks.dropped["exact duplicate"] += 1
@@ -186,8 +191,9 @@ def _append(
 ) -> None:
     def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
         # the metadata says more than a column of the same name, unless the settings name the column alone
-        values = (record[name], found[name]) if name in reading.columns_first else (found[name], record[name])
-        value = next((one for one in values if not fields.is_missing(one)), None)
+        value = found[name]
+        if value is None or (name in reading.columns_first and not fields.is_missing(record[name])):
+            value = record[name]
         return checks.fields[name].read(value, reader)
 
     columns["ids"].append(record["id"])

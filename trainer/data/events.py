@@ -73,15 +73,17 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
     kept, undecided, unknown, visitors = [], [], set[str](), Visitors()
     for batch in _read_batches(files, config):
-        checked = batch.lazy().with_columns(coded).with_columns(problem).collect(engine="streaming")
+        checked = batch.with_columns(coded).with_columns(problem).collect(engine="streaming")
         checks.rows += checked.height
         visitors.note(checked)
         checked = _leave_out(_filter(checked, config.event_filter, checks), checks, config)
-        waits = pl.col("reason").eq_missing(UNREADABLE_TIME)
-        undecided.append(checked.filter(waits))
-        kept.append(_settle(checked.filter(~waits), checks, unknown))
-    if (late := pl.concat(undecided)).height:
-        kept.append(_settle(_decide_times(late, problem, kept, checks), checks, unknown))
+        late = checked.filter(reason=UNREADABLE_TIME)
+        if late.height:
+            undecided.append(late)
+            checked = checked.filter(pl.col("reason").ne_missing(UNREADABLE_TIME))
+        kept.append(_settle(checked, checks, unknown))
+    if undecided:
+        kept.append(_settle(_decide_times(pl.concat(undecided), problem, kept, checks), checks, unknown))
     checks.hints += explain_unknown(unknown, product_ids)
     events = visitors.join(pl.concat(kept), checks)
     return _drop_duplicates(events, checks)
@@ -106,7 +108,7 @@ def _decide_times(
     return checked.with_columns(reason=pl.when(is_ambiguous).then(pl.lit(form.problem)).otherwise("reason"))
 
 
-def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.DataFrame]:
+def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.LazyFrame]:
     """The rows as they stand in the files, without marks around them; those of an order have its buyer and time."""
     names = config.event_columns.names()
     columns = names | filter_columns(config.event_filter)
@@ -117,7 +119,7 @@ def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.DataFrame]
         batches = [_fill_orders(pl.concat(batches))]
     for batch in batches:
         # of times too: spreadsheets leave marks around all they hold
-        rows = batch.with_columns(stripped)
+        rows = batch.lazy().with_columns(stripped)
         if config.default_event:
             rows = rows.with_columns(pl.col("event").fill_null(config.default_event))
         if "anonymous" in names:
@@ -152,10 +154,11 @@ def _filter(checked: pl.DataFrame, kept: Filter, checks: RowChecks) -> pl.DataFr
 
 def _leave_out(checked: pl.DataFrame, checks: RowChecks, config: Data) -> pl.DataFrame:
     """The rows less those of events and buyers that the settings leave out; these are counted, whatever they hold."""
-    is_left_out = (pl.col("kind") == _LEFT_OUT).fill_null(value=False)
-    for name, count in checked.filter(is_left_out)["event"].value_counts().iter_rows():
-        checks.dropped[f"{name}, left out by data.event_names"] += count
-    checked = checked.filter(~is_left_out)
+    is_left_out = (checked["kind"] == _LEFT_OUT).fill_null(value=False)
+    if is_left_out.any():
+        for name, count in checked.filter(is_left_out)["event"].value_counts().iter_rows():
+            checks.dropped[f"{name}, left out by data.event_names"] += count
+        checked = checked.filter(~is_left_out)
     if config.unknown_buyers:
         is_unknown = pl.col("buyer").str.to_lowercase().is_in([one.lower() for one in config.unknown_buyers])
         for name, count in checked.filter(is_unknown)["buyer"].value_counts().iter_rows():
@@ -166,13 +169,16 @@ def _leave_out(checked: pl.DataFrame, checks: RowChecks, config: Data) -> pl.Dat
 
 def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.DataFrame:
     """The rows without a problem, as `buyer`, `row`, `kind`, `ms`; the others are rejected."""
-    for record in checked.filter(pl.col("reason").is_not_null()).select(REJECT_COLUMNS).iter_rows():
-        checks.reject(reject := Reject(*record))
-        if reject.reason == UNKNOWN_PRODUCT:
-            unknown.add(reject.value)
-        elif reject.reason == UNKNOWN_EVENT:
-            checks.unknown_events[reject.value] += 1
-    return checked.filter(pl.col("reason").is_null()).select("buyer", "row", "kind", "ms")
+    good = checked["reason"].is_null()
+    if not good.all():
+        for record in checked.filter(~good).select(REJECT_COLUMNS).iter_rows():
+            checks.reject(reject := Reject(*record))
+            if reject.reason == UNKNOWN_PRODUCT:
+                unknown.add(reject.value)
+            elif reject.reason == UNKNOWN_EVENT:
+                checks.unknown_events[reject.value] += 1
+        checked = checked.filter(good)
+    return checked.select("buyer", "row", "kind", "ms")
 
 
 def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:

@@ -111,10 +111,11 @@ def find(content: Mapping[str, Any], path: str) -> Any:
     return follow(content, steps(path))
 
 
-def find_first(content: Mapping[str, Any], paths: Sequence[str]) -> Any:
-    """The value at the first of several paths that has one."""
+def find_first(content: Mapping[str, Any], paths: Sequence[Sequence[tuple[str, str]]]) -> Any:
+    """The value at the first of several paths, as their steps, that has one."""
     for path in paths:
-        if not is_missing(value := find(content, path)):
+        value = follow(content, path)
+        if value is not None and not is_missing(value):
             return value
     return None
 
