@@ -29,8 +29,10 @@ def first_value(values: Sequence[pl.Expr]) -> pl.Expr:
     """The first of several text columns that has a value; 0 is none, as of a product without a variant."""
     if len(values) == 1:
         return values[0]
-    filled = [pl.when(~one.str.strip_chars().is_in(["", "0"])).then(one) for one in values]
-    return pl.coalesce(*filled, *values)
+    text = [one.str.strip_chars() for one in values]
+    filled = [pl.when(~bare.is_in(["", "0"])).then(one) for bare, one in zip(text, values, strict=True)]
+    zeros = [pl.when(bare != "").then(one) for bare, one in zip(text, values, strict=True)]
+    return pl.coalesce(*filled, *zeros)
 
 
 def check_columns(path: Path, header: Collection[str], columns: ColumnNames, optional: frozenset[str]) -> None:
