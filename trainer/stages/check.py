@@ -187,7 +187,7 @@ def _field_advice(products: Sequence[str], config: Data, found: Findings) -> Ite
     for ours in ("description", "brand", "category", "price", "in_stock"):
         if found.fields.get(ours, 0):
             continue
-        if key := _alias(ours, found.metadata_keys):
+        if (key := _alias(ours, found.metadata_keys)) and key != ours:
             options.append(f"data.metadata_paths.{ours}=$.{key}")
         elif (column := _alias(ours, header)) and ours not in header:
             options.append(f"data.product_columns.{ours}={column}")
