@@ -16,7 +16,7 @@ from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
 from trainer.data.filters import left_out
 from trainer.data.product_rows import Row, read_rows
-from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, open_rejects
+from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from twotower.arrays import Int64
@@ -210,9 +210,11 @@ def _append(
 
 
 def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> tuple[str, ...]:
-    def names(value: Any) -> list[str]:
-        return fields.as_names(value, separator)
-
-    values = {name: value for name, value in found.items() if name.startswith(_ATTRIBUTE)}
-    read = {name: checks.fields["attributes"].read(value, names) or [] for name, value in values.items()}
-    return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, found in read.items() for value in found)
+    """All values of all attributes; a product counts once, whatever their number."""
+    one, read = FieldCount(), []
+    for name, value in found.items():
+        if name.startswith(_ATTRIBUTE):
+            names = one.read(value, lambda given: fields.as_names(given, separator)) or []
+            read += [f"{name.removeprefix(_ATTRIBUTE)}={inner}" for inner in names]
+    checks.fields["attributes"].add(one)
+    return tuple(read)

@@ -46,6 +46,13 @@ class FieldCount:
         self.found += not is_missing(read)
         return read
 
+    def add(self, product: FieldCount) -> None:
+        """Counts a product whose field has several values, counted in `product`."""
+        self.found += product.found > 0
+        self.unusable += product.unusable
+        self.examples += [one for one in product.examples if one not in self.examples]
+        del self.examples[_EXAMPLES:]
+
 
 @dataclass(frozen=True)
 class Summary:

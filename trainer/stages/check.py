@@ -21,22 +21,25 @@ _SMALL_LOSS = 0.01
 _MAX_NAMES = 30
 # what shops call our columns, and our events
 _ALIASES = {
-    "buyer": "distinct_id user_id userid customer_id customerid visitorid visitor_id client_id buyer_id customer user",
-    "product": "product_id productid item_id itemid sku product asin variant_id",
-    "id": "product_id productid item_id itemid id sku",
-    "event": "event_type eventtype event_name event action type behavior behaviour",
-    "time": "created_at event_time timestamp event_timestamp time datetime date order_date purchase_date",
-    "title": "title name product_name product_title item_name",
-    "description": "description body body_html details short_description",
-    "brand": "brand vendor manufacturer brand_name brands",
-    "category": "category categories category_name product_type category_code type",
-    "price": "price sale_price regular_price amount unit_price",
-    "in_stock": "in_stock availability stock_status is_in_stock stock quantity qty",
+    "buyer": "distinct_id user_id userid customer_id customerid visitorid visitor_id client_id buyer_id customer user "
+    "رقم_العميل معرف_العميل العميل",
+    "product": "product_id productid item_id itemid sku product asin variant_id رقم_المنتج رمز_المنتج "
+    "معرف_المنتج المنتج",
+    "id": "product_id productid item_id itemid id sku رقم_المنتج رمز_المنتج معرف_المنتج",
+    "event": "event_type eventtype event_name event action type behavior behaviour الحدث نوع_الحدث",
+    "time": "created_at event_time timestamp event_timestamp time datetime date order_date purchase_date "
+    "التاريخ الوقت تاريخ_الطلب",
+    "title": "title name product_name product_title item_name اسم_المنتج أسم_المنتج الاسم العنوان",
+    "description": "description body body_html details short_description الوصف وصف_المنتج",
+    "brand": "brand vendor manufacturer brand_name brands الماركة العلامة_التجارية",
+    "category": "category categories category_name product_type category_code type التصنيف تصنيف_المنتج الفئة القسم",
+    "price": "price sale_price regular_price amount unit_price السعر سعر_المنتج",
+    "in_stock": "in_stock availability stock_status is_in_stock stock quantity qty الكمية الكمية_المتوفرة التوفر",
 }
 _EVENT_WORDS = {
-    "View": "view views viewed pageview detail details click view_item product_viewed productviewed",
-    "AddToCart": "cart addtocart add_to_cart added_to_cart product_added basket add",
-    "Purchase": "purchase purchased buy order ordered transaction sale checkout_completed order_completed",
+    "View": "view views viewed pageview detail details click view_item product_viewed productviewed مشاهدة عرض",
+    "AddToCart": "cart addtocart add_to_cart added_to_cart product_added basket add سلة إضافة_للسلة اضافة_للسلة",
+    "Purchase": "purchase purchased buy order ordered transaction sale checkout_completed order_completed شراء طلب",
 }
 
 
@@ -166,7 +169,7 @@ def _iso(milliseconds: int) -> str:
 
 
 def _column_advice(missing: Sequence[tuple[str, MissingColumns]]) -> Iterator[str]:
-    options = []
+    options, note = [], ""
     for table, problem in missing:
         section = "data.event_columns" if table == "events" else "data.product_columns"
         for ours in problem.missing:
@@ -174,10 +177,11 @@ def _column_advice(missing: Sequence[tuple[str, MissingColumns]]) -> Iterator[st
                 options.append(f"{section}.{ours}={alias}")
             elif ours == "event":
                 options.append("data.default_event=Purchase")
+                note = " (data.default_event if each row is an order)"
             elif ours == "title":
                 options.append("data.product_columns.title=null")
     if options:
-        yield f"--set {' '.join(map(_quoted, options))}"
+        yield f"--set {' '.join(map(_quoted, options))}{note}"
 
 
 def _field_advice(products: Sequence[str], config: Data, found: Findings) -> Iterator[str]:

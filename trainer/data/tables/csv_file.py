@@ -85,17 +85,16 @@ def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
 def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str) -> tuple[_Format, Block]:
     """Reads the header; returns it with the rest of the first block.
 
-    A header that is one column is read with the delimiter that parts it into columns that the settings name.
+    A header that is one column is read with the delimiter that parts it into most columns.
     """
     header, lines = _read_header(path, block.text, delimiter)
-    wanted = {name for names in columns.values() for name in names}
     if len(header) == 1:
+        # no table of ours has one column
         for other in _DELIMITERS:
             parts, count = _read_header(path, block.text, other)
-            if len(wanted.intersection(parts)) > 1:
+            if len(parts) > len(header):
                 delimiter, header, lines = other, parts, count
-                break
-    _check_header(path, header, wanted)
+    _check_header(path, header, {name for names in columns.values() for name in names})
     rest = block.text.split(b"\n", lines)[lines:]
     return _Format(path, delimiter, header), Block(block.line + lines, b"".join(rest))
 
