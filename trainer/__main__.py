@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _output(options: argparse.Namespace) -> Path:
-    """The folder or file that a command writes to."""
-    path: Path = getattr(options, "artifacts", None) or options.out
-    return path
+    """The folder or file that a command writes to; `check` writes none."""
+    named = [getattr(options, name) for name in ("artifacts", "out") if getattr(options, name, None)]
+    return Path(named[0]) if named else Path(tempfile.gettempdir())
 
 
 if __name__ == "__main__":

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twotower.errors import TwoTowerError
 
 
 class DataError(TwoTowerError):
     """The input files cannot be used; the message names file and line and says what to do."""
+
+
+class MissingColumns(DataError):
+    """A file lacks columns: `missing` are our names of them, `header` the names that it has."""
+
+    def __init__(self, message: str, missing: Sequence[str], header: Sequence[str]) -> None:
+        self.missing, self.header = missing, header
+        super().__init__(message)
 
 
 class Diverged(DataError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trainer.commands.files import config_files
 from trainer.commands.output import fail, log_to_stdout
 
 
@@ -13,7 +14,7 @@ def run_encoder(options: argparse.Namespace) -> int:
 
     from trainer.config.loading import load_config
 
-    config = load_config(options.config, options.set)
+    config = load_config(config_files(options), options.set)
     from trainer.data.catalogue import load_products
     from trainer.text.encoders import save_encoder
     from trainer.text.ngram_training import train_catalogue_encoder
@@ -39,11 +40,15 @@ def run_recommend(options: argparse.Namespace) -> int:
     from trainer.config.base import usable_threads
 
     threads = usable_threads(options.threads, "--threads")
-    from trainer.stages.recommend import ListOptions, recommend
+    from trainer.config.loading import preset_file
+    from trainer.stages.recommend import History, ListOptions, recommend
     from twotower.artifact.layout import Layout
 
     log_to_stdout()
     wanted = ListOptions(options.k, options.exclude, options.diversity)
-    done = recommend(Layout(options.artifacts), options.version, options.events, wanted, options.out, threads)
+    preset = preset_file(options.format) if options.format else None
+    done = recommend(
+        Layout(options.artifacts), options.version, History(options.events, preset), wanted, options.out, threads
+    )
     print(f"{options.out}: {done.rows:,} rows for {done.buyers:,} buyers, version {done.version}")
     return 0

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trainer.commands.check import run_check
 from trainer.commands.offline import run_encoder, run_recommend
 from trainer.commands.publish import run_publish, run_report
 from trainer.commands.run import run_refresh, run_stage
 from trainer.commands.tune import run_tune
 
+_KINDS = "CSV, JSON or Parquet"
 _EXAMPLES = """\
 examples:
+  python -m trainer check --events data/events.csv --products data/products.csv
   python -m trainer run --events data/events.csv --products data/products.csv --artifacts artifacts \\
       --config trainer/config/offline.yaml
   python -m trainer recommend --artifacts artifacts --events data/events.csv --k 10 --out recommendations.csv
@@ -39,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_check(commands)
     for name, help_text in (
         ("run", "all stages: read, train, evaluate, embed, index, publish"),
         ("train", "read and check the data, train both towers"),
@@ -72,6 +76,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help_text = "read both files as run does, train nothing, and say what is understood and what is lost"
+    check = commands.add_parser("check", help=help_text, description=help_text)
+    _add_files(check, required=True)
+    check.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_config(check)
+    check.set_defaults(run=run_check)
+
+
 def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     help_text = "publish the served model with today's products (new, gone or changed) without training"
     refresh = commands.add_parser("refresh", help=help_text, description=help_text)
@@ -96,9 +109,7 @@ def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def _add_encoder(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     encoder = commands.add_parser("encoder", help="train the catalogue text encoder alone")
-    encoder.add_argument(
-        "--products", nargs="+", required=True, metavar="PATH", help="CSV, CSV.gz or Parquet, or globs"
-    )
+    encoder.add_argument("--products", nargs="+", required=True, metavar="PATH", help=f"{_KINDS} files, or globs")
     encoder.add_argument("--out", type=Path, required=True, metavar="DIR", help="sentence-transformers folder to write")
     _add_config(encoder)
     encoder.set_defaults(run=run_encoder)
@@ -109,6 +120,7 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     recommend.add_argument("--artifacts", type=Path, required=True, metavar="DIR")
     recommend.add_argument("--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories")
     recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
+    _add_format(recommend)
     recommend.add_argument("--k", type=int, default=10, help="products per buyer, 1 to 1000 (default 10)")
     recommend.add_argument(
         "--diversity", type=float, default=0.0, help="diversity of each list, 0 to 1 (default 0: best products only)"
@@ -130,22 +142,32 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument(
-        "--events",
-        nargs="+",
-        required=required,
-        default=[],
-        metavar="PATH",
-        help="CSV, CSV.gz or Parquet files, or globs",
-    )
-    parser.add_argument(
-        "--products", nargs="+", required=required, default=[], metavar="PATH", help="the same for products"
-    )
+    _add_files(parser, required)
     parser.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     _add_config(parser)
 
 
+def _add_files(parser: argparse.ArgumentParser, required: bool) -> None:
+    parser.add_argument(
+        "--events", nargs="+", required=required, default=[], metavar="PATH", help=f"{_KINDS} files, or globs"
+    )
+    parser.add_argument(
+        "--products", nargs="+", required=required, default=[], metavar="PATH", help="the same for products"
+    )
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format",
+        default="",
+        metavar="NAME",
+        help="how another system's files are written: a preset (mixpanel, ga4, shopify, woocommerce, salla, zid, "
+        "magento, google-merchant, rees46, retailrocket) or a YAML file of your own; --config and --set lie over it",
+    )
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
+    _add_format(parser)
     parser.add_argument(
         "--config",
         type=Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from trainer.commands.files import config_files
 from trainer.commands.output import fail, log_to_stdout
 
 
@@ -19,7 +20,7 @@ def run_tune(options: argparse.Namespace) -> int:
         return fail(f"--out {options.out} is one of --config: the settings in it would be lost", 2)
     from trainer.config.loading import load_config
 
-    config = load_config(options.config, options.set)
+    config = load_config(config_files(options), options.set)
     from trainer.release.locks import alone_in_cache, work_folder, working_alone
     from trainer.release.retention import keep_newest
     from trainer.stages.prepare import prepare

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from trainer.config.base import Count, Positive, Section
 
@@ -12,47 +12,119 @@ from trainer.config.base import Count, Positive, Section
 DEFAULT_ATTRIBUTES = "$.attributes"
 
 
+def _check_columns(value: object) -> object:
+    names = value if isinstance(value, list) else [value]
+    found = [name for name in names if name is not None]
+    if not found or not all(isinstance(name, str) and name for name in found):
+        raise ValueError("must be a column, or a list of columns")
+    return value
+
+
+# a column of a file, or a path in its JSON; of several, the first one that a row has a value in; null among them: a
+# file may lack all of them
+Columns = Annotated[str | list[str | None], BeforeValidator(_check_columns)]
+MaybeColumns = Annotated[
+    str | list[str | None] | None, BeforeValidator(lambda value: None if value is None else _check_columns(value))
+]
+# which values of a column are read: "" is a blank one, "*" any that is not blank, "!x" any but x, and null: a row or a
+# file without a value stays
+Filter = dict[str, Annotated[list[str | None], Field(min_length=1)]]
+# the name that stands for all event names that data.event_names does not list
+OTHER_EVENTS = "*"
+
+
+# columns that are read only if they are set
+_RARE = frozenset({"group", "parent", "sku", "variants", "property", "property_value", "property_time"})
+
+
 class EventColumns(Section):
-    buyer: str
-    product: str
-    event: str
-    time: str
+    """Columns of the events. `anonymous`: the id of a buyer who is not logged in; `group`: the order of a row."""
+
+    buyer: Columns
+    product: Columns
+    event: Columns
+    time: Columns
+    anonymous: MaybeColumns
+    group: MaybeColumns
+
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Our names of the columns, and those of the files; a column that is not set is left out."""
+        named = self.model_dump()
+        return {ours: listed(theirs) for ours, theirs in named.items() if theirs is not None}
+
+    def optional(self, default_event: str) -> frozenset[str]:
+        """Our names of the columns that a file may lack; with a default, that of the event's name too."""
+        found = may_lack(self) | ({"event"} if default_event else set())
+        return found | {"buyer"} if self.anonymous else found
 
 
 class ProductColumns(Section):
-    """Columns of the products; None is the column of our name, if the file has it."""
+    """Columns of the products; None is the column of our name, if the file has it.
 
-    id: str
-    title: str
-    description: str | None
-    metadata: str | None
-    brand: str | None
-    category: str | None
-    price: str | None
-    currency: str | None
-    in_stock: str | None
+    The last seven are read only if they are set. Rows of one `group` are variants of one product; `parent` names the
+    product of which a row is a variant, by its id or by its `sku`; `variants` are those of a product, as `sku=A|sku=B`.
+    A variant has what its product has. With `property`,
+    `property_value` and `property_time`, a row holds one property of a product.
+    """
 
-    def names(self) -> dict[str, str]:
+    id: Columns
+    title: MaybeColumns
+    description: MaybeColumns
+    metadata: MaybeColumns
+    brand: MaybeColumns
+    category: MaybeColumns
+    price: MaybeColumns
+    currency: MaybeColumns
+    in_stock: MaybeColumns
+    group: MaybeColumns
+    parent: MaybeColumns
+    sku: MaybeColumns
+    variants: MaybeColumns
+    property: MaybeColumns
+    property_value: MaybeColumns
+    property_time: MaybeColumns
+
+    def names(self) -> dict[str, tuple[str, ...]]:
         """Our names of the columns, and those of the files."""
-        return {ours: theirs or ours for ours, theirs in self.model_dump().items()}
+        named = self.model_dump()
+        return {
+            ours: listed(theirs or ours) for ours, theirs in named.items() if theirs is not None or ours not in _RARE
+        }
 
     def optional(self) -> frozenset[str]:
         """Our names of the columns that a file may lack."""
-        return frozenset(ours for ours, theirs in self.model_dump().items() if theirs is None)
+        return may_lack(self)
 
 
 class MetadataPaths(Section):
     """Paths of the fields in the JSON object; None is the key of our name, if there is one."""
 
-    brand: str | None
-    category: str | None
-    price: str | None
-    currency: str | None
-    in_stock: str | None
+    brand: MaybeColumns
+    category: MaybeColumns
+    price: MaybeColumns
+    currency: MaybeColumns
+    in_stock: MaybeColumns
 
-    def paths(self) -> dict[str, str]:
+    def paths(self) -> dict[str, tuple[str, ...]]:
         """Our names of the fields, and their paths."""
-        return {ours: path or ours for ours, path in self.model_dump().items()}
+        return {ours: listed(path or ours) for ours, path in self.model_dump().items()}
+
+
+def _as_texts(values: list[Any]) -> list[str]:
+    # YAML reads null, 1 and true as other things than texts
+    words = {None: "null", True: "true", False: "false"}
+    return [words[one] if one is None or isinstance(one, bool) else str(one) for one in values]
+
+
+def listed(columns: str | list[str | None]) -> tuple[str, ...]:
+    """The columns, or the one column."""
+    return (columns,) if isinstance(columns, str) else tuple(name for name in columns if name is not None)
+
+
+def may_lack(section: Section) -> frozenset[str]:
+    """The names in a section whose columns or paths a file may lack."""
+    values = section.model_dump().items()
+    return frozenset(name for name, value in values if value is None or (isinstance(value, list) and None in value))
 
 
 class Data(Section):
@@ -60,8 +132,13 @@ class Data(Section):
     event_columns: EventColumns
     product_columns: ProductColumns
     metadata_paths: MetadataPaths
-    attribute_paths: list[Annotated[str, Field(min_length=1)]]
+    attribute_paths: list[Columns]
+    separator: str
     event_names: dict[str, str | None]
+    event_filter: Filter
+    product_filter: Filter
+    repeated_products: Literal["reject", "first"]
+    unknown_buyers: list[str]
     default_event: str
     event_weights: Annotated[dict[str, Positive], Field(min_length=1)]
     max_buyer_events: Count
@@ -80,6 +157,21 @@ class Data(Section):
     def _read_numbers(cls, value: object) -> object:
         # YAML reads {1: View} as a number
         return {str(key): name for key, name in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("event_filter", "product_filter", mode="before")
+    @classmethod
+    def _read_filter(cls, value: object) -> object:
+        # {Published: 1} for {Published: ["1"]}
+        if not isinstance(value, dict):
+            return value
+        given = {str(key): kept if isinstance(kept, list) else [kept] for key, kept in value.items()}
+        texts = {key: [one for one in kept if one is not None] for key, kept in given.items()}
+        return {key: _as_texts(texts[key]) + [None] * (None in kept) for key, kept in given.items()}
+
+    @field_validator("unknown_buyers", mode="before")
+    @classmethod
+    def _read_ids(cls, value: object) -> object:
+        return _as_texts(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _check_event_names(self) -> Data:

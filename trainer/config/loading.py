@@ -17,6 +17,19 @@ from trainer.config.schema import Config
 from twotower.errors import SettingsError
 
 DEFAULTS = Path(__file__).with_name("config.yaml")
+# settings for the exports of other systems
+PRESETS = Path(__file__).parents[1] / "data" / "presets"
+
+
+def preset_file(name: str) -> Path:
+    """The file of --format: a preset's name, or a path to a YAML file. Raises SettingsError if there is neither."""
+    known = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.suffix.lower() in {".yaml", ".yml"}:
+        return path
+    raise SettingsError(f"--format {name}: must be one of {', '.join(known)}, or a path that ends in .yaml")
 
 
 def load_config(files: Sequence[Path] = (), assignments: Sequence[str] = ()) -> Config:
@@ -50,7 +63,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 # The user chooses the keys of these mappings, so that an override replaces the whole mapping.
-_USER_KEYS = {("data", "event_names"), ("data", "event_weights")}
+_USER_KEYS = {("data", name) for name in ("event_names", "event_weights", "event_filter", "product_filter")}
 
 
 def _override(content: dict[str, Any], over: Mapping[str, Any], source: str, path: tuple[str, ...] = ()) -> None:

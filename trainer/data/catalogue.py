@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import polars as pl
 
-from trainer.config.data import DEFAULT_ATTRIBUTES, Data
+from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
-from trainer.data.rejects import REJECT_COLUMNS, Reject, RowChecks, Summary, first_problem, id_checks, open_rejects
-from trainer.data.tables.files import find_files, read_tables
+from trainer.data.filters import left_out
+from trainer.data.product_rows import Row, read_rows
+from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks, Summary, open_rejects
+from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from twotower.arrays import Int64
-from twotower.events import AROUND_ID
 
 # More attributes of one product are not read.
 _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
+# what two equal rows have in common, apart from where they stand
+_SAID = ("title", "description", "metadata", "brand", "category", "price", "currency", "in_stock")
 Value = TypeVar("Value")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,18 @@ class Products:
         return replace(self, descriptions=["" if title.strip() else text for title, text in texts])
 
 
+class _Reading(NamedTuple):
+    """How values are read: what parts names in a text, and the fields whose column comes before the metadata."""
+
+    separator: str
+    columns_first: frozenset[str]
+
+    @classmethod
+    def of(cls, config: Data) -> _Reading:
+        columns, paths = config.product_columns.model_dump(), config.metadata_paths.model_dump()
+        return cls(config.separator, frozenset(name for name in paths if columns[name] and not paths[name]))
+
+
 def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:
     """Reads and checks the products alone. Writes `work`/rejects.csv; raises DataError as `load_dataset` does."""
     files = find_files(products, "products")
@@ -61,9 +78,13 @@ def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Pr
         checks = RowChecks("products", rejects)
         catalogue = read_products(files, config, checks)
     checks.check_share(config.max_reject_share)
-    checks.log_fields(len(catalogue))
+    for sentence in [*checks.notes, *checks.field_warnings(len(catalogue))]:
+        log.warning(sentence)
     return catalogue, Summary(
-        product_rows=checks.rows, rejected_products=dict(checks.rejected), fields=checks.field_facts()
+        product_rows=checks.rows,
+        rejected_products=dict(checks.rejected),
+        dropped_products=dict(checks.dropped),
+        fields=checks.field_facts(),
     )
 
 
@@ -86,77 +107,114 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
 
     Raises DataError if none is left, or if no product has a value at a path that the settings name.
     """
-    names = config.product_columns.names()
-    attributes = {f"{_ATTRIBUTE}{path}": path for path in config.attribute_paths}
-    paths = config.metadata_paths.paths() | attributes
+    attributes = {f"{_ATTRIBUTE}{paths[0]}": paths for paths in map(listed, config.attribute_paths)}
+    written = config.metadata_paths.paths() | attributes
+    paths = {name: [fields.steps(path) for path in theirs] for name, theirs in written.items()}
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
-    seen: set[str] = set()
-    for record in _product_rows(files, config):
-        checks.rows += 1
-        if record["reason"] is None and record["id"] in seen:
-            record |= {"reason": "duplicate product id", "column": names["id"], "value": record["id"]}
-        if record["reason"] is not None:
-            checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
-            continue
-        seen.add(record["id"])
-        try:
-            content = fields.read_object(record["metadata"] or "")
-        except ValueError as wrong:
-            value, reason, content = record["metadata"][:200], f"{wrong} (product kept)", {}
-            checks.reject(Reject(record["file"], record["line"], names["metadata"], value, reason))
-        found = {name: fields.find(content, path) for name, path in paths.items()}
-        checks.note_paths(name for name, value in found.items() if not fields.is_missing(value))
-        _append(columns, record, found, checks)
+    reading = _Reading.of(config)
+    for record in _accepted(read_rows(files, config, checks), config, checks):
+        content = _content(record, config, checks)
+        checks.note_keys(content)
+        found = {name: fields.find_first(content, path) for name, path in paths.items()}
+        checks.note_paths(name for name, value in found.items() if value is not None)
+        _append(columns, record, found, checks, reading)
     if not columns["ids"]:
-        raise DataError(f"{files[0]}: no product is left after the checks; see {checks.path}")
+        raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
     _check_paths(files[0], config, checks)
     return Products(**columns)
 
 
-def _product_rows(files: Sequence[Path], config: Data) -> Iterator[dict[str, Any]]:
-    """Every row with the `reason`, `column` and `value` of its first problem, or null."""
-    names = config.product_columns.names()
-    stripped = pl.col("id").str.strip_chars(AROUND_ID)
-    problem = first_problem(id_checks("id", stripped), names)
-    for batch in read_tables(files, names, config.product_columns.optional(), config.delimiter):
-        yield from batch.with_columns(problem, id=stripped).iter_rows(named=True)
+def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[Row]:
+    """The rows without a problem whose product id no earlier row has; all are counted."""
+    column = " or ".join(config.product_columns.names()["id"])
+    seen: dict[str, int] = {}
+    says = itemgetter(*_SAID)
+    for record in rows:
+        checks.rows += 1
+        if (dropped := left_out(record, config.product_filter)) is not None:
+            checks.dropped[f"{dropped}, left out by data.product_filter"] += 1
+            continue
+        if not record["id"] and config.repeated_products == "first":
+            # of an event log that names no product
+            checks.dropped["row without product id"] += 1
+            continue
+        # what a row says, apart from where it stands
+        content = hash(says(record))
+        if record["reason"] is None and record["id"] in seen:
+            if seen[record["id"]] == content:
+                checks.dropped["exact duplicate"] += 1
+                continue
+            if config.repeated_products == "first":
+                checks.dropped["repeated product id, the first row counts"] += 1
+                continue
+            record |= {"reason": "duplicate product id", "column": column, "value": record["id"]}
+        if record["reason"] is not None:
+            checks.reject(Reject(*(record[name] for name in REJECT_COLUMNS)))
+            continue
+        seen[record["id"]] = content
+        yield record
+
+
+def _content(record: Row, config: Data, checks: RowChecks) -> dict[str, Any]:
+    """The product's metadata; {} and a reject if it cannot be read."""
+    try:
+        return fields.read_object(record["metadata"] or "")
+    except ValueError as wrong:
+        value, reason = record["metadata"][:200], f"{wrong} (product kept)"
+        column = " or ".join(config.product_columns.names()["metadata"])
+        checks.reject(Reject(record["file"], record["line"], column, value, reason))
+        return {}
 
 
 def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
-    named = {name: path for name, path in config.metadata_paths.model_dump().items() if path is not None}
-    missing = [f"data.metadata_paths.{name}={path}" for name, path in named.items() if name not in checks.paths]
+    optional = may_lack(config.metadata_paths)
+    missing = [
+        f"data.metadata_paths.{name}={path}"
+        for name, path in config.metadata_paths.model_dump().items()
+        if name not in optional and name not in checks.paths
+    ]
     missing += [
         f"{path} of data.attribute_paths"
         for path in config.attribute_paths
-        if f"{_ATTRIBUTE}{path}" not in checks.paths and path != DEFAULT_ATTRIBUTES
+        if isinstance(path, str) and path != DEFAULT_ATTRIBUTES and f"{_ATTRIBUTE}{path}" not in checks.paths
     ]
     if missing:
         raise DataError(f"{file}: no product has a value at {', '.join(missing)}")
 
 
 def _append(
-    columns: dict[str, list[Any]], record: Mapping[str, Any], found: Mapping[str, Any], checks: RowChecks
+    columns: dict[str, list[Any]],
+    record: Mapping[str, Any],
+    found: Mapping[str, Any],
+    checks: RowChecks,
+    reading: _Reading,
 ) -> None:
     def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
-        # the metadata says more than a column of the same name
-        value = found[name] if not fields.is_missing(found[name]) else record[name]
+        # the metadata says more than a column of the same name, unless the settings name the column alone
+        value = found[name]
+        if value is None or (name in reading.columns_first and not fields.is_missing(record[name])):
+            value = record[name]
         return checks.fields[name].read(value, reader)
 
     columns["ids"].append(record["id"])
     for ours, name in (("titles", "title"), ("descriptions", "description")):
-        columns[ours].append(record[name] or "")
-        checks.fields[name].read(record[name], fields.as_text)
-    columns["brands"].append(read("brand", fields.as_name) or "")
-    columns["categories"].append(read("category", fields.as_name) or "")
+        columns[ours].append(checks.fields[name].read(record[name], fields.as_text) or "")
+    for ours, name in (("brands", "brand"), ("categories", "category")):
+        columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
     price, currency = read("price", fields.as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
     columns["currencies"].append(currency or (price.currency if price else ""))
     is_in_stock = read("in_stock", fields.as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
-    columns["attributes"].append(_attributes(found, checks))
+    columns["attributes"].append(_attributes(found, checks, reading.separator))
 
 
-def _attributes(found: Mapping[str, Any], checks: RowChecks) -> tuple[str, ...]:
-    values = {name: value for name, value in found.items() if name.startswith(_ATTRIBUTE)}
-    read = {name: checks.fields["attributes"].read(value, fields.as_names) or [] for name, value in values.items()}
-    return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, names in read.items() for value in names)
+def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> tuple[str, ...]:
+    """All values of all attributes; a product counts once, whatever their number."""
+    one, read = FieldCount(), []
+    for name, value in found.items():
+        if name.startswith(_ATTRIBUTE):
+            names = one.read(value, lambda given: fields.as_names(given, separator)) or []
+            read += [f"{name.removeprefix(_ATTRIBUTE)}={inner}" for inner in names]
+    checks.fields["attributes"].add(one)
+    return tuple(read)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
-from trainer.data.id_forms import warn_of_look_alikes
-from trainer.data.rejects import RowChecks, Summary, open_rejects
+from trainer.data.id_forms import warn_of_look_alikes, warn_of_no_one, warn_of_robots
+from trainer.data.rejects import RejectFile, RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 
@@ -32,50 +33,104 @@ class Dataset:
     summary: Summary
 
 
+@dataclass
+class Reading:
+    """What is known of both tables, as far as they have been read.
+
+    `accepted`: the rows of `read_events`. `warnings`: sentences about what was read, lost or understood.
+    """
+
+    config: Data
+    products: RowChecks
+    events: RowChecks
+    catalogue: Products | None = None
+    accepted: pl.DataFrame | None = None
+    event_files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, config: Data, rejects: RejectFile) -> Reading:
+        """A reading of nothing yet."""
+        return cls(config, RowChecks("products", rejects), RowChecks("events", rejects))
+
+    def read(self, events: Sequence[str], products: Sequence[str]) -> None:
+        """Reads both tables, each file once. Raises DataError if a file cannot be read."""
+        product_files, self.event_files = find_files(products, "products"), find_files(events, "events")
+        log.info("reading products")
+        self.catalogue = read_products(product_files, self.config, self.products)
+        self.warnings += [*self.products.notes, *self.products.field_warnings(len(self.catalogue))]
+        shown = ", ".join(f"{name} {count.found:,}" for name, count in self.products.fields.items())
+        log.info(f"of {len(self.catalogue):,} products have: {shown}")
+        log.info(f"{len(self.catalogue):,} products; reading events")
+        self.accepted = read_events(self.event_files, self.catalogue.ids, self.config, self.events)
+        self.warnings += [*self.events.hints, *self.events.notes]
+
+    def check(self) -> None:
+        """Raises DataError if too large a share of a table's rows is rejected, or if nothing is left."""
+        self.products.check_share(self.config.max_reject_share)
+        self.events.check_share(self.config.max_reject_share, self.config.max_unknown_share)
+        if self.accepted is None or self.accepted.is_empty():
+            raise DataError(f"{self.event_files[0]}: no event is left after the checks{self.events.see}")
+
+    def arrange(self, seed: int) -> Dataset:
+        """The data set, of tables that were read and are not empty."""
+        if self.catalogue is None or self.accepted is None:
+            raise DataError("the tables have not been read")
+        catalogue, limit = self.catalogue, self.config.max_buyer_events
+        buyers, coded = sort_events(self.accepted, tie_hash(catalogue.ids, seed))
+        sizes = np.diff(coded.start)
+        self.warnings += warn_of_look_alikes("products", catalogue.ids) + warn_of_look_alikes("buyers", buyers)
+        self.warnings += warn_of_no_one(buyers, sizes) + warn_of_robots(buyers, sizes)
+        coded = keep_newest(coded, limit)
+        if older := self.accepted.height - len(coded.buyer):
+            self.warnings.append(
+                f"{older:,} older events are left out: a buyer counts with the newest {limit:,} "
+                f"(data.max_buyer_events), one has {sizes.max():,}"
+            )
+        return Dataset(catalogue, buyers, coded, list(self.config.event_weights), self._summary(older))
+
+    def _summary(self, older: int) -> Summary:
+        return Summary(
+            event_rows=self.events.rows,
+            product_rows=self.products.rows,
+            rejected_events=dict(self.events.rejected),
+            rejected_products=dict(self.products.rejected),
+            dropped_events=dict(self.events.dropped),
+            dropped_products=dict(self.products.dropped),
+            fields=self.products.field_facts(),
+            older_events=older,
+        )
+
+
 def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path) -> Dataset:
     """Reads and checks both tables, each file once. Writes `work`/rejects.csv.
 
     Raises DataError if a file cannot be read or too large a share of a table's rows is rejected.
     """
-    product_files, event_files = find_files(products, "products"), find_files(events, "events")
     work.mkdir(parents=True, exist_ok=True)
     with open_rejects(work / "rejects.csv") as rejects:
-        product_checks, event_checks = RowChecks("products", rejects), RowChecks("events", rejects)
-        log.info("reading products")
-        catalogue = read_products(product_files, config, product_checks)
-        log.info(f"{len(catalogue):,} products; reading events")
-        accepted = read_events(event_files, catalogue.ids, config, event_checks)
-    product_checks.check_share(config.max_reject_share)
-    product_checks.log_fields(len(catalogue))
-    event_checks.check_share(config.max_reject_share, config.max_unknown_share)
-    for reason, count in event_checks.dropped.items():
-        log.info(f"{count:,} events are dropped: {reason}")
-    if accepted.is_empty():
-        raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects.path}")
-    buyers, coded = sort_events(accepted, tie_hash(catalogue.ids, seed))
-    for sentence in (
-        *event_checks.hints,
-        *warn_of_look_alikes("products", catalogue.ids),
-        *warn_of_look_alikes("buyers", buyers),
-    ):
+        reading = Reading.start(config, rejects)
+        reading.read(events, products)
+    reading.check()
+    for table in (reading.products, reading.events):
+        for reason, count in table.dropped.items():
+            log.info(f"{count:,} {table.table} are dropped: {reason}")
+    data = reading.arrange(seed)
+    for sentence in reading.warnings:
         log.warning(sentence)
-    longest = int(np.diff(coded.start).max())
-    coded = keep_newest(coded, config.max_buyer_events)
-    if older := accepted.height - len(coded.buyer):
-        log.warning(
-            f"{older:,} older events are left out: a buyer counts with the newest {config.max_buyer_events:,} "
-            f"(data.max_buyer_events), one has {longest:,}"
+    return data
+
+
+def check_learnable(data: Dataset) -> None:
+    """Raises DataError if catalogue or events have fewer than two products: every vector would be zero."""
+    if len(data.products) < 2:
+        raise DataError("the catalogue has one product: a model needs two")
+    first = int(data.events.product[0])
+    if (data.events.product == first).all():
+        raise DataError(
+            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: a model needs "
+            "events of two"
         )
-    summary = Summary(
-        event_rows=event_checks.rows,
-        product_rows=product_checks.rows,
-        rejected_events=dict(event_checks.rejected),
-        rejected_products=dict(product_checks.rejected),
-        dropped_events=dict(event_checks.dropped),
-        fields=product_checks.field_facts(),
-        older_events=older,
-    )
-    return Dataset(catalogue, buyers, coded, list(config.event_weights), summary)
 
 
 def data_facts(data: Dataset) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.config.data import Data
+from trainer.config.data import OTHER_EVENTS, Data, Filter
+from trainer.data.filters import filter_columns, keeps, optional_filters
 from trainer.data.id_forms import explain_unknown
 from trainer.data.rejects import (
     REJECT_COLUMNS,
@@ -26,11 +27,16 @@ from trainer.data.rejects import (
     open_rejects,
 )
 from trainer.data.tables.files import find_files, read_tables
+from trainer.data.time_forms import find_form
 from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
+from trainer.data.visitors import Visitors
 from twotower.arrays import Int64, UInt64
 from twotower.events import AROUND_ID, DATE_IN_DIGITS_PROBLEM, DAY_MS, SPREADSHEET_DAY_PROBLEM
 
-UNREADABLE_TIME = "unreadable time: neither ISO-8601 nor epoch time nor data.time_format"
+UNREADABLE_TIME = (
+    "unreadable time: neither ISO-8601, epoch time, a date with slashes or a month's name, nor data.time_format"
+)
+UNKNOWN_EVENT = "unknown event name"
 # the code of events that the settings leave out
 _LEFT_OUT = -1
 
@@ -59,37 +65,120 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
 def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
     """The accepted events, in the order of the files: `buyer`, `row` of the product, code of the `kind`, `ms`.
 
-    Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory.
+    Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, and those whose time is in a
+    form that the whole column decides.
     """
-    names = config.event_columns.model_dump()
+    names = config.event_columns.names()
     coded = _code_columns(product_ids, config)
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
-    optional = frozenset({"event"} if config.default_event else ())
-    kept, unknown = [], set[str]()
-    for batch in read_tables(files, names, optional, config.delimiter):
-        # of times too: spreadsheets leave marks around all they hold
-        stripped = batch.lazy().with_columns(pl.col("buyer", "product", "event", "time").str.strip_chars(AROUND_ID))
-        if config.default_event:
-            stripped = stripped.with_columns(pl.col("event").fill_null(config.default_event))
-        checked = stripped.with_columns(coded).with_columns(problem).collect(engine="streaming")
+    kept, undecided, unknown, visitors = [], [], set[str](), Visitors()
+    for batch in _read_batches(files, config):
+        checked = batch.with_columns(coded).with_columns(problem).collect(engine="streaming")
         checks.rows += checked.height
-        checked = _leave_out(checked, checks)
-        for record in checked.filter(pl.col("reason").is_not_null()).select(REJECT_COLUMNS).iter_rows():
-            checks.reject(Reject(*record))
-            if record[-1] == UNKNOWN_PRODUCT:
-                unknown.add(record[-2])
-        accepted = checked.filter(pl.col("reason").is_null())
-        kept.append(accepted.select("buyer", "row", "kind", "ms"))
+        visitors.note(checked)
+        checked = _leave_out(_filter(checked, config.event_filter, checks), checks, config)
+        late = checked.filter(reason=UNREADABLE_TIME)
+        if late.height:
+            undecided.append(late)
+            checked = checked.filter(pl.col("reason").ne_missing(UNREADABLE_TIME))
+        kept.append(_settle(checked, checks, unknown))
+    if undecided:
+        kept.append(_settle(_decide_times(pl.concat(undecided), problem, kept, checks), checks, unknown))
     checks.hints += explain_unknown(unknown, product_ids)
-    return _drop_duplicates(pl.concat(kept), checks)
+    events = visitors.join(pl.concat(kept), checks)
+    return _drop_duplicates(events, checks)
 
 
-def _leave_out(checked: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
-    """The rows without those of events that the settings leave out; these are counted, whatever else they hold."""
-    is_left_out = (pl.col("kind") == _LEFT_OUT).fill_null(value=False)
-    for name, count in checked.filter(is_left_out)["event"].value_counts().iter_rows():
-        checks.dropped[f"{name}, left out by data.event_names"] += count
-    return checked.filter(~is_left_out)
+def _decide_times(
+    late: pl.DataFrame, problem: list[pl.Expr], kept: Sequence[pl.DataFrame], checks: RowChecks
+) -> pl.DataFrame:
+    """The rows whose time no single row explains, with what the whole column says."""
+    form = find_form(late["time"])
+    checks.hints += form.hints
+    read = late.with_columns(form.read(pl.col("time")).alias("ms"))
+    count, plain = read.height - read["ms"].null_count(), sum(rows.height for rows in kept)
+    if count and plain:
+        checks.notes.append(
+            f"times are written in two ways: {plain:,} as ISO-8601 or epoch time, {count:,} in another form"
+        )
+    checked = read.with_columns(problem)
+    if not form.problem:
+        return checked
+    is_ambiguous = pl.col("reason") == UNREADABLE_TIME
+    return checked.with_columns(reason=pl.when(is_ambiguous).then(pl.lit(form.problem)).otherwise("reason"))
+
+
+def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.LazyFrame]:
+    """The rows as they stand in the files, without marks around them; those of an order have its buyer and time."""
+    names = config.event_columns.names()
+    columns = names | filter_columns(config.event_filter)
+    optional = config.event_columns.optional(config.default_event) | optional_filters(config.event_filter)
+    stripped = [pl.col(name).str.strip_chars(AROUND_ID) for name in names]
+    batches: Iterable[pl.DataFrame] = read_tables(files, columns, optional, config.delimiter)
+    if "group" in names:
+        batches = [_fill_orders(pl.concat(batches))]
+    for batch in batches:
+        # of times too: spreadsheets leave marks around all they hold
+        rows = batch.lazy().with_columns(stripped)
+        if config.default_event:
+            rows = rows.with_columns(pl.col("event").fill_null(config.default_event))
+        if "anonymous" in names:
+            has_buyer = pl.col("buyer").fill_null("") != ""
+            rows = rows.with_columns(buyer=pl.when(has_buyer).then("buyer").otherwise("anonymous"), named=has_buyer)
+        yield rows
+
+
+def _fill_orders(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of an order with what its first row has: buyer, time and what filters look at."""
+    filled = [name for name in rows.columns if name not in {"file", "line", "group", "product", "event"}]
+    blank_is_null = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in filled]
+    first = [pl.col(name).fill_null(pl.col(name).drop_nulls().first().over("group")) for name in filled]
+    rows = rows.with_columns(blank_is_null)
+    is_order = pl.col("group").fill_null("") != ""
+    return (
+        rows
+        if rows["group"].null_count() == rows.height
+        else pl.concat([rows.filter(is_order).with_columns(first), rows.filter(~is_order)])
+    )
+
+
+def _filter(checked: pl.DataFrame, kept: Filter, checks: RowChecks) -> pl.DataFrame:
+    """The rows with the wanted values; the others are counted, by value."""
+    for column in kept:
+        is_kept, value = keeps(column, kept)
+        for name, count in checked.filter(~is_kept).select(value.alias("value"))["value"].value_counts().iter_rows():
+            checks.dropped[f"{column} is {name or 'blank'}, left out by data.event_filter"] += count
+        checked = checked.filter(is_kept)
+    return checked
+
+
+def _leave_out(checked: pl.DataFrame, checks: RowChecks, config: Data) -> pl.DataFrame:
+    """The rows less those of events and buyers that the settings leave out; these are counted, whatever they hold."""
+    is_left_out = (checked["kind"] == _LEFT_OUT).fill_null(value=False)
+    if is_left_out.any():
+        for name, count in checked.filter(is_left_out)["event"].value_counts().iter_rows():
+            checks.dropped[f"{name}, left out by data.event_names"] += count
+        checked = checked.filter(~is_left_out)
+    if config.unknown_buyers:
+        is_unknown = pl.col("buyer").str.to_lowercase().is_in([one.lower() for one in config.unknown_buyers])
+        for name, count in checked.filter(is_unknown)["buyer"].value_counts().iter_rows():
+            checks.dropped[f"buyer {name}, left out by data.unknown_buyers"] += count
+        checked = checked.filter(~is_unknown.fill_null(value=False))
+    return checked
+
+
+def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.DataFrame:
+    """The rows without a problem, as `buyer`, `row`, `kind`, `ms`; the others are rejected."""
+    good = checked["reason"].is_null()
+    if not good.all():
+        for record in checked.filter(~good).select(REJECT_COLUMNS).iter_rows():
+            checks.reject(reject := Reject(*record))
+            if reject.reason == UNKNOWN_PRODUCT:
+                unknown.add(reject.value)
+            elif reject.reason == UNKNOWN_EVENT:
+                checks.unknown_events[reject.value] += 1
+        checked = checked.filter(good)
+    return checked.select("buyer", "row", "kind", "ms")
 
 
 def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:
@@ -97,7 +186,9 @@ def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:
     codes = {name: code for code, name in enumerate(config.event_weights, start=1)}
     named = {name: _LEFT_OUT if ours is None else codes[ours] for name, ours in config.event_names.items()}
     theirs = codes | named
-    kind = pl.col("event").replace_strict(list(theirs), list(theirs.values()), default=None, return_dtype=pl.Int8)
+    # a row without a name has no other name
+    other = pl.when(pl.col("event") != "").then(theirs.pop(OTHER_EVENTS, None))
+    kind = pl.col("event").replace_strict(list(theirs), list(theirs.values()), default=other, return_dtype=pl.Int8)
     # An Enum is hashed once for all batches; its physical values are the places of the ids.
     row = pl.col("product").cast(pl.Enum(product_ids), strict=False).to_physical().cast(pl.Int32)
     return [kind.alias("kind"), row.alias("row"), time_ms(pl.col("time"), config.time_format).alias("ms")]
@@ -109,7 +200,7 @@ def _event_checks(latest_ms: int) -> list[Check]:
         *id_checks("buyer", pl.col("buyer")),
         *id_checks("product", pl.col("product")),
         Check("missing event name", "event", pl.col("event").fill_null("") == ""),
-        Check("unknown event name", "event", pl.col("kind").is_null()),
+        Check(UNKNOWN_EVENT, "event", pl.col("kind").is_null()),
         Check("missing time", "time", written_time.fill_null("") == ""),
         Check(DATE_IN_DIGITS_PROBLEM, "time", is_date_in_digits(written_time)),
         Check(SPREADSHEET_DAY_PROBLEM, "time", is_spreadsheet_day(written_time)),

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from twotower.events import AROUND_ID
@@ -108,8 +108,29 @@ def _parse(text: str) -> Any:
 
 def find(content: Mapping[str, Any], path: str) -> Any:
     """The value at a path as `$.categories[0].name`; a name that meets a list is looked up in each of its objects."""
-    value: Any = content
-    for place, key in _STEP.findall(path.removeprefix("$")):
+    return follow(content, steps(path))
+
+
+def find_first(content: Mapping[str, Any], paths: Sequence[Sequence[tuple[str, str]]]) -> Any:
+    """The value at the first of several paths, as their steps, that has one."""
+    for path in paths:
+        value = follow(content, path)
+        if value is not None and not is_missing(value):
+            return value
+    return None
+
+
+def steps(path: str) -> list[tuple[str, str]]:
+    """The steps of a path: (place in a list, "") or ("", key)."""
+    # a key may begin with a dollar sign, as Mixpanel's do
+    inner = path[1:] if path == "$" or path.startswith(("$.", "$[")) else path
+    return _STEP.findall(inner)
+
+
+def follow(content: Any, path: Sequence[tuple[str, str]]) -> Any:
+    """The value at the end of these steps."""
+    value = content
+    for place, key in path:
         value = _step(value, place, key)
     return value
 
@@ -137,16 +158,21 @@ def as_text(value: str | None) -> str | None:
     return value
 
 
-def as_name(value: Any) -> str | None:
+def as_name(value: Any, separator: str = "") -> str | None:
     """A name; of a list the first one, of an object its name."""
-    names = as_names(value)
+    names = as_names(value, separator)
     return names[0] if names else None
 
 
-def as_names(value: Any) -> list[str]:
-    """The names in a value, each once: a name, an object with a name, or lists of these."""
+def as_names(value: Any, separator: str = "") -> list[str]:
+    """The names in a value, each once: a name, an object with a name, or lists of these.
+
+    A text is several names if there is a `separator` between them.
+    """
     if is_missing(value):
         return []
+    if isinstance(value, str) and separator and separator in value:
+        return _names_of_list(value.split(separator))
     if isinstance(value, list):
         return _names_of_list(value)
     if isinstance(value, dict):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 
+from twotower.arrays import Int64
+
 # what both sides are compared without, and how to say it
 _CHANGES: list[tuple[str, Callable[[str], str]]] = [
     ("without .0 at their end", lambda ident: ident.removesuffix(".0")),
@@ -14,6 +16,11 @@ _CHANGES: list[tuple[str, Callable[[str], str]]] = [
 ]
 # of the unknown ids that a change must explain
 _SHARE = 0.5
+# ids that tables write where no buyer is known
+_WORDS = "nan null none nil n/a na undefined unknown anonymous anon guest visitor - 0 -1 زائر ضيف مجهول"
+NO_ONE = frozenset([*_WORDS.split(), "(not set)", "غير معروف", "00000000-0000-0000-0000-000000000000"])
+# one buyer with more of the events than this, among so many buyers, is told
+_ROBOT_SHARE, _MANY_BUYERS = 0.1, 20
 
 
 def explain_unknown(unknown: Collection[str], known: Sequence[str]) -> list[str]:
@@ -34,4 +41,24 @@ def warn_of_look_alikes(what: str, ids: Sequence[str]) -> list[str]:
     return [
         f"{alike:,} ids of {what} differ from another one only by capital letters or normal form, "
         f"as {' and '.join(map(repr, pair))}; they count as different {what}"
+    ]
+
+
+def warn_of_no_one(buyers: Sequence[str], events: Int64) -> list[str]:
+    """A sentence if ids of buyers, with so many events [buyers], look as if they stood for no one."""
+    found = {buyer: int(count) for buyer, count in zip(buyers, events, strict=True) if buyer.casefold() in NO_ONE}
+    if not found:
+        return []
+    shown = ", ".join(f"{buyer!r} ({count:,} events)" for buyer, count in found.items())
+    return [f"buyers whose id looks like none: {shown}; leave them out with data.unknown_buyers=[{', '.join(found)}]"]
+
+
+def warn_of_robots(buyers: Sequence[str], events: Int64) -> list[str]:
+    """A sentence if one buyer has a large part of the events [buyers]."""
+    most, total = int(events.argmax()), int(events.sum())
+    if len(buyers) < _MANY_BUYERS or events[most] <= _ROBOT_SHARE * total:
+        return []
+    return [
+        f"one buyer, {buyers[most]!r}, has {events[most]:,} of {total:,} events: a robot or a till? Popularity counts "
+        "a buyer once for a product; data.unknown_buyers leaves the buyer out"
     ]

@@ -22,6 +22,7 @@ Value = TypeVar("Value")
 UNKNOWN_PRODUCT = "product is not in the catalogue"
 # of values that cannot be used
 _EXAMPLES = 3
+_MAX_KEYS = 1000
 REJECT_COLUMNS = ("file", "line", "column", "value", "reason")
 
 
@@ -45,6 +46,13 @@ class FieldCount:
         self.found += not is_missing(read)
         return read
 
+    def add(self, product: FieldCount) -> None:
+        """Counts a product whose field has several values, counted in `product`."""
+        self.found += product.found > 0
+        self.unusable += product.unusable
+        self.examples += [one for one in product.examples if one not in self.examples]
+        del self.examples[_EXAMPLES:]
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -56,6 +64,7 @@ class Summary:
     rejected_events: dict[str, int] = field(default_factory=dict)
     rejected_products: dict[str, int] = field(default_factory=dict)
     dropped_events: dict[str, int] = field(default_factory=dict)
+    dropped_products: dict[str, int] = field(default_factory=dict)
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     older_events: int = 0
 
@@ -71,10 +80,11 @@ class Reject(NamedTuple):
 
 
 class RejectFile:
-    """A rejects.csv that is open for writing."""
+    """A rejects.csv that is open for writing; `see` sends a reader to it."""
 
-    def __init__(self, path: Path, writer: Any) -> None:
+    def __init__(self, path: Path, writer: Any, see: str) -> None:
         self.path = path
+        self.see = see
         self._writer = writer
 
     def write(self, reject: Reject) -> None:
@@ -82,18 +92,19 @@ class RejectFile:
 
 
 @contextmanager
-def open_rejects(path: Path) -> Iterator[RejectFile]:
-    """Creates rejects.csv with its header."""
+def open_rejects(path: Path, is_kept: bool = True) -> Iterator[RejectFile]:
+    """Creates rejects.csv with its header. No message names a file that is not kept."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(REJECT_COLUMNS)
-        yield RejectFile(path, writer)
+        yield RejectFile(path, writer, f"; see {path}" if is_kept else "")
 
 
 class RowChecks:
     """The rows of one table that were read, its rejects by reason, and what was left out without harm.
 
-    `fields` counts the products' fields; `paths` are the fields that the metadata of any product has.
+    `fields` counts the products' fields; `paths` are the fields that the metadata of any product has. `hints` say why
+    rows were rejected, `notes` what was done with rows that were not, `examples` are three rejects of each reason.
     """
 
     def __init__(self, table: str, file: RejectFile) -> None:
@@ -103,13 +114,24 @@ class RowChecks:
         self.dropped: Counter[str] = Counter()
         self.fields: dict[str, FieldCount] = defaultdict(FieldCount)
         self.paths: set[str] = set()
+        self.metadata_keys: dict[str, None] = {}
+        self.examples: dict[str, list[Reject]] = defaultdict(list)
         self.hints: list[str] = []
-        self.path = file.path
+        self.notes: list[str] = []
+        self.unknown_events: Counter[str] = Counter()
+        self.see = file.see
         self._file = file
 
     def reject(self, reject: Reject) -> None:
         self.rejected[reject.reason] += 1
+        if len(self.examples[reject.reason]) < _EXAMPLES:
+            self.examples[reject.reason].append(reject)
         self._file.write(reject)
+
+    def note_keys(self, content: Mapping[str, Any]) -> None:
+        """Remembers the names that the metadata of any product has, up to a limit."""
+        if len(self.metadata_keys) < _MAX_KEYS:
+            self.metadata_keys.update(dict.fromkeys(content))
 
     def note_paths(self, names: Iterable[str]) -> None:
         self.paths.update(names)
@@ -128,22 +150,23 @@ class RowChecks:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
         raise DataError(
             f"{rejected:,} of {self.rows:,} rows of {self.table} ({rejected / self.rows:.1%}) were rejected, the limit "
-            f"is {limit:.1%} ({setting}): {'; '.join([reasons, *self.hints])}; look at {self.path}"
+            f"is {limit:.1%} ({setting}): {'; '.join([reasons, *self.hints])}{self.see}"
         )
 
     def field_facts(self) -> dict[str, dict[str, Any]]:
         return {name: asdict(count) for name, count in self.fields.items()}
 
-    def log_fields(self, products: int) -> None:
-        """Says how many products have each field, and warns of values that cannot be used."""
-        shown = ", ".join(f"{name} {count.found:,}" for name, count in self.fields.items())
-        log.info(f"of {products:,} products have: {shown}")
-        for name, count in self.fields.items():
-            if count.unusable:
-                examples = ", ".join(map(repr, count.examples))
-                log.warning(f"{count.unusable:,} products have a value of {name} that cannot be used, as {examples}")
+    def field_warnings(self, products: int) -> list[str]:
+        """Sentences about values that cannot be used, and about products without a title."""
+        said = [
+            f"{count.unusable:,} products have a value of {name} that cannot be used, as "
+            f"{', '.join(map(repr, count.examples))}"
+            for name, count in self.fields.items()
+            if count.unusable
+        ]
         if missing := products - self.fields["title"].found:
-            log.warning(f"{missing:,} of {products:,} products have no title")
+            said.append(f"{missing:,} of {products:,} products have no title")
+        return said
 
 
 @dataclass(frozen=True)
@@ -168,7 +191,7 @@ def id_checks(ours: str, column: pl.Expr) -> list[Check]:
     ]
 
 
-def first_problem(checks: Sequence[Check], names: Mapping[str, str]) -> list[pl.Expr]:
+def first_problem(checks: Sequence[Check], names: Mapping[str, Sequence[str]]) -> list[pl.Expr]:
     """Columns `reason`, `column` and `value` of the first check that a row fails; null if it fails none.
 
     `names` maps our names of columns to those of the files.
@@ -179,6 +202,6 @@ def first_problem(checks: Sequence[Check], names: Mapping[str, str]) -> list[pl.
 
     return [
         pick(lambda check: pl.lit(check.reason)).alias("reason"),
-        pick(lambda check: pl.lit(names[check.ours])).alias("column"),
+        pick(lambda check: pl.lit(" or ".join(names[check.ours]))).alias("column"),
         pick(lambda check: pl.col(check.ours).fill_null("").str.slice(0, 200)).alias("value"),
     ]

@@ -12,13 +12,12 @@ import torch
 
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
-from trainer.data.dataset import Dataset, load_dataset
+from trainer.data.dataset import Dataset, check_learnable, load_dataset
 from trainer.data.events import Events, tie_hash
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.repeats import REPEAT_BOUND, Repeats, measure_repeats
 from trainer.data.split import Split, draw_hidden, hide, split_events
 from trainer.data.tables.files import find_files
-from trainer.errors import DataError
 from trainer.export import text_encoder as encoder_export
 from trainer.export.graph import free_parameters
 from trainer.fit.content_trust import ContentTrust, measure_trust
@@ -81,7 +80,7 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     os.utime(workspace.root)
     data = load_dataset(events, products, config.data, config.seed, workspace.root)
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
-    _check_learnable(data)
+    check_learnable(data)
     schema = EventSchema(config.data.event_weights)
     split = split_events(data.events, config.evaluation)
     repeats = measure_repeats(data.events, split.train_stop, schema)
@@ -160,18 +159,6 @@ def _hide(config: Config, data: Dataset, split: Split) -> tuple[Events, Split, M
         return data.events, split, hidden
     log.info(f"{hidden.sum():,} products are hidden from the tested model")
     return *hide(data.events, split, hidden, config.evaluation.excludes_seen), hidden
-
-
-def _check_learnable(data: Dataset) -> None:
-    """Raises DataError if catalogue or events have fewer than two products: every vector would be zero."""
-    if len(data.products) < 2:
-        raise DataError("the catalogue has one product: a model needs two")
-    first = int(data.events.product[0])
-    if (data.events.product == first).all():
-        raise DataError(
-            f"all {len(data.events.product):,} events are of one product, {data.products.ids[first]!r}: a model needs "
-            "events of two"
-        )
 
 
 def _rejected(data: Dataset) -> str:

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import yaml
 from numpy.typing import NDArray
 
-from trainer.config.schema import Config
+from trainer.config.loading import load_config
 from trainer.data.events import Events, load_history
 from trainer.data.split import Cases
 from trainer.errors import DataError
@@ -24,6 +23,7 @@ from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import Version, open_version
+from twotower.errors import SettingsError
 from twotower.events import EventSchema
 from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.towers import BuyerTower
@@ -48,6 +48,13 @@ class ListOptions(NamedTuple):
     k: int
     exclude_seen: bool | None = None
     diversity: float = 0.0
+
+
+class History(NamedTuple):
+    """The files of the buyers' events, and the preset that says how they are written (None: as for the training)."""
+
+    files: Sequence[str]
+    preset: Path | None = None
 
 
 class Recommended(NamedTuple):
@@ -99,7 +106,7 @@ class _Recommender:
 
 
 def recommend(
-    layout: Layout, version: str, events: Sequence[str], options: ListOptions, out: Path, threads: int
+    layout: Layout, version: str, events: History, options: ListOptions, out: Path, threads: int
 ) -> Recommended:
     """Writes the columns `buyer_id, rank, product_id, score`: k rows a buyer, fewer if fewer products are left.
 
@@ -144,11 +151,14 @@ def _current(layout: Layout) -> str:
     return pointer.version
 
 
-def _read_history(recommender: _Recommender, events: Sequence[str], rejects: Path) -> tuple[list[str], Events]:
-    """The buyers and their events, read with the settings of the version's training."""
-    text = recommender.version.layout.config.read_text(encoding="utf-8")
-    config = Config.model_validate(yaml.safe_load(text))
-    buyers, history, counts = load_history(events, recommender.ids.tolist(), config.data, rejects)
+def _read_history(recommender: _Recommender, events: History, rejects: Path) -> tuple[list[str], Events]:
+    """The buyers and their events, read with the settings of the version's training and those of the preset."""
+    trained = recommender.version.layout.config
+    config = load_config([trained, events.preset] if events.preset else [trained])
+    weights = load_config([trained]).data.event_weights
+    if config.data.event_weights != weights:
+        raise SettingsError(f"{events.preset}: data.event_weights are not those of the version's training")
+    buyers, history, counts = load_history(events.files, recommender.ids.tolist(), config.data, rejects)
     if counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
         log.info(f"{sum(counts.values()):,} rows rejected ({reasons}): {rejects}")

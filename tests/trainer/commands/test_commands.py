@@ -16,7 +16,7 @@ from trainer.commands import parser
 Capture = pytest.CaptureFixture[str]
 
 
-COMMANDS = ["run", "train", "evaluate", "embed", "index", "publish", "tune", "encoder", "recommend"]
+COMMANDS = ["check", "run", "train", "evaluate", "embed", "index", "publish", "tune", "encoder", "recommend"]
 
 
 def test_help_names_every_command_with_an_example_and_the_exit_codes() -> None:

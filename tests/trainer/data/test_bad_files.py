@@ -91,19 +91,8 @@ def test_a_broken_file_stops_the_run(tmp_path: Path, artifacts: Path, capsys: Ca
     check_refused(shop, artifacts, capsys, str(path), *said)
 
 
-@pytest.mark.parametrize("table", ["events", "products"])
-def test_the_error_for_a_wrong_delimiter_names_the_setting_that_corrects_it(
-    tmp_path: Path, artifacts: Path, capsys: Capture, table: str
-) -> None:
-    shop = write_shop(tmp_path)
-    rows, header = (event_rows(), EVENT_COLUMNS) if table == "events" else (product_rows(), PRODUCT_COLUMNS)
-    quoted = [[f'"{field.replace(chr(34), chr(34) * 2)}"' for field in row] for row in rows]
-    path: Path = getattr(shop, table)
-    path.write_text("\n".join(";".join(row) for row in [header, *quoted]) + "\n")
-    check_refused(shop, artifacts, capsys, str(path), "its delimiter is ';'", "--set 'data.delimiter=\";\"'")
-
-
-def test_a_file_with_another_delimiter_is_read_with_that_setting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [[], ['data.delimiter=";"']])
+def test_a_file_with_another_delimiter_is_read(tmp_path: Path, settings: list[str]) -> None:
     shop = write_shop(tmp_path)
     for path, rows, header in (
         (shop.events, event_rows(), EVENT_COLUMNS),
@@ -111,7 +100,7 @@ def test_a_file_with_another_delimiter_is_read_with_that_setting(tmp_path: Path)
     ):
         quoted = [[f'"{field.replace(chr(34), chr(34) * 2)}"' for field in row] for row in rows]
         path.write_text("\n".join(";".join(row) for row in [header, *quoted]) + "\n")
-    assert load(shop, tmp_path, 'data.delimiter=";"').summary.event_rows == len(event_rows())
+    assert load(shop, tmp_path, *settings).summary.event_rows == len(event_rows())
 
 
 def test_a_truncated_archive_and_a_file_that_is_not_an_archive(

@@ -318,7 +318,7 @@ def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path, capsys: Cap
     assert refresh(artifacts, rows) == 0
     assert "1 new, 0 gone, 0 changed; 1 rows in rejects.csv" in capsys.readouterr().out
     assert refresh(artifacts, [*rows, *[["p1", "again", "", ""]] * 9]) == 2
-    rejects = Path(re.search(r"look at (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
+    rejects = Path(re.search(r"see (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
     assert len(rejects.read_text(encoding="utf-8").splitlines()) == 11
     with current(artifacts).layout.rejects.open(encoding="utf-8") as file:
         (reject,) = csv.DictReader(file)

@@ -6,17 +6,21 @@ import bz2
 import codecs
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import zstandard
+
 from trainer.data.fingerprint import CHUNK
+from trainer.data.tables.zstd_file import ZstdFile
 from trainer.errors import DataError
 from trainer.progress import track
 
 BLOCK_BYTES = 8 << 20
-_UNPACK: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_UNPACK: dict[str, Callable[..., object]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": ZstdFile}
 
 
 # A longer record is one whose quote is never closed: reading on would hold the rest of the file in memory.
@@ -29,7 +33,7 @@ _SIGNATURES = {
     b"PK\x03\x04": "a zip or Excel file: export it as CSV",
     b"BZh": "a .bz2 file: give it a name that ends in .bz2",
     b"\xfd7zXZ\x00": "an .xz file: give it a name that ends in .xz",
-    b"\x28\xb5\x2f\xfd": "a .zst file: unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "a .zst file: give it a name that ends in .zst",
     b"\xd0\xcf\x11\xe0": "an Excel file: export it as CSV",
     b"PAR1": "a Parquet file: give it a name that ends in .parquet",
     codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
@@ -44,22 +48,31 @@ class Block(NamedTuple):
     text: bytes
 
 
-def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES, chunks: Iterable[bytes] | None = None) -> Iterator[Block]:
     """Yields the records of a CSV file in blocks of about `block_bytes`, without a byte order mark.
 
-    The file may be packed: .gz, .bz2, .xz.
+    `chunks` are the file's bytes, unpacked; by default, they are read here.
+
+    The file may be packed: .gz, .bz2, .xz, .zst.
 
     Raises DataError if the file is empty, is not UTF-8 text, or is a damaged archive.
     """
     line = 1
-    for raw in _whole_records(_read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
+    for raw in _whole_records(chunks or read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
         text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
         _check_encoding(path, line, text)
         yield Block(line, text)
         line += text.count(b"\n")
 
 
-def _read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+def starts_as_json(text: bytes) -> bool:
+    """Whether the first bytes of a file are those of an object or of a list of these."""
+    start = text.removeprefix(codecs.BOM_UTF8).lstrip()
+    return re.match(rb"\{|\[\s*[\[{\]]", start) is not None
+
+
+def read_chunks(path: Path, chunk_bytes: int = CHUNK) -> Iterator[bytes]:
+    """Yields the unpacked bytes of a file. Raises DataError if it is empty, no text or a damaged archive."""
     # The unpacked size of an archive is not known before the end.
     total = None if path.suffix.lower() in _UNPACK else -(-path.stat().st_size // chunk_bytes)
     is_empty = True
@@ -73,7 +86,7 @@ def _read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
                 yield chunk
     except EOFError:
         raise DataError(f"{path} is a truncated {path.suffix} file: its end is missing; copy it again") from None
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise DataError(f"{path} is not a sound {path.suffix} file: {error}") from None
     except OSError as error:
         # bz2 raises one for a damaged archive
@@ -122,8 +135,6 @@ def _check_signature(path: Path, start: bytes) -> None:
         if start.startswith(signature):
             raise DataError(f"{path} is {what}")
     line = start[:4096].removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0]
-    if line.lstrip()[:1] in {b"{", b"["}:
-        raise DataError(f"{path} holds JSON; CSV and Parquet are read: convert it")
     if b"\0" in line:
         raise DataError(f"{path} holds NUL characters, as UTF-16 does; save it as UTF-8")
     if b"\r" in line[:-1]:

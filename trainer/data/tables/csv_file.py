@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from trainer.data.tables.columns import check_columns, first_line, with_source
+from trainer.data.tables.columns import WHOLE_ROW, ColumnNames, check_columns, first_line, first_value, with_source
 from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
 from trainer.errors import DataError
 from twotower.events import AROUND_ID
@@ -35,15 +35,21 @@ class _Format(NamedTuple):
 
 
 def read_csv(
-    path: Path, columns: Mapping[str, str], optional: frozenset[str], delimiter: str, block_bytes: int = BLOCK_BYTES
+    path: Path,
+    columns: ColumnNames,
+    optional: frozenset[str],
+    delimiter: str,
+    block_bytes: int = BLOCK_BYTES,
+    chunks: Iterable[bytes] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a CSV or CSV.gz file, block by block, in one pass.
+    """Yields the rows of a CSV file, packed or not, block by block, in one pass.
 
-    `columns` maps our names to those of the file. Raises DataError, which names the line if a record is malformed.
+    `columns` maps our names to those of the file; `chunks` are its bytes, if they are being read already. Raises
+    DataError, which names the line if a record is malformed.
     """
     csv_format: _Format | None = None
     records = 0
-    for block in read_blocks(path, block_bytes):
+    for block in read_blocks(path, block_bytes, chunks):
         if csv_format is None:
             delimiter, block = _read_delimiter(block, delimiter)
             if not block.text:
@@ -53,11 +59,20 @@ def read_csv(
         if block.text:
             rows = _parse(block, csv_format)
             records += rows.height
-            header = csv_format.header
-            wanted = [pl.col(f"_{header.index(name)}").alias(ours) for ours, name in columns.items() if name in header]
-            yield with_source(rows.select("line", *wanted), path, columns)
+            yield with_source(rows.select("line", *_wanted(csv_format.header, columns)), path, columns)
     if not records:
         raise DataError(f"{path} has a header and no rows")
+
+
+def _wanted(header: Sequence[str], columns: ColumnNames) -> Iterator[pl.Expr]:
+    """Our columns, from those of the file, which are named by their places."""
+    for ours, names in columns.items():
+        places = [pl.col(f"_{header.index(name)}") for name in names if name in header]
+        if WHOLE_ROW in names:
+            named = {name: pl.col(f"_{place}").alias(name) for place, name in enumerate(header)}
+            places.append(pl.struct(named.values()).struct.json_encode())
+        if places:
+            yield first_value(places).alias(ours)
 
 
 def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
@@ -67,31 +82,37 @@ def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
     return (found[1].decode(), Block(block.line + 1, rest)) if found else (delimiter, block)
 
 
-def _split_header(path: Path, block: Block, columns: Mapping[str, str], delimiter: str) -> tuple[_Format, Block]:
-    """Reads the header; returns it with the rest of the first block."""
-    reader = csv.reader(io.StringIO(block.text.decode(), newline=""), delimiter=delimiter)
+def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str) -> tuple[_Format, Block]:
+    """Reads the header; returns it with the rest of the first block.
+
+    A header that is one column is read with the delimiter that parts it into most columns.
+    """
+    header, lines = _read_header(path, block.text, delimiter)
+    if len(header) == 1:
+        # no table of ours has one column
+        for other in _DELIMITERS:
+            parts, count = _read_header(path, block.text, other)
+            if len(parts) > len(header):
+                delimiter, header, lines = other, parts, count
+    _check_header(path, header, {name for names in columns.values() for name in names})
+    rest = block.text.split(b"\n", lines)[lines:]
+    return _Format(path, delimiter, header), Block(block.line + lines, b"".join(rest))
+
+
+def _read_header(path: Path, text: bytes, delimiter: str) -> tuple[list[str], int]:
+    """The names of the columns, and how many lines they take."""
+    reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
     try:
-        header = [name.strip(AROUND_ID) for name in next(reader, [])]
+        return [name.strip(AROUND_ID) for name in next(reader, [])], reader.line_num
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read: {error}") from None
-    _check_header(path, header, columns, delimiter)
-    rest = block.text.split(b"\n", reader.line_num)[reader.line_num :]
-    return _Format(path, delimiter, header), Block(block.line + reader.line_num, b"".join(rest))
 
 
-def _check_header(path: Path, header: list[str], columns: Mapping[str, str], delimiter: str) -> None:
+def _check_header(path: Path, header: list[str], wanted: Collection[str]) -> None:
     if not any(header):
         raise DataError(f"{path}: its first line is blank; it must name the columns")
-    if len(header) == 1:
-        for other in _DELIMITERS:
-            if other != delimiter and len(set(header[0].split(other)) & set(columns.values())) > 1:
-                shown = "\\t" if other == "\t" else other
-                raise DataError(
-                    f"{path}: the header is one column {header[0]!r}; its delimiter is {other!r}, "
-                    f"not {delimiter!r}: run with --set 'data.delimiter=\"{shown}\"'"
-                )
-    # Spreadsheets leave columns without a name at the end; they are not read.
-    repeated = sorted({name for name in header if name.strip() and header.count(name) > 1})
+    # Columns that are not read may have no name, or that of another one.
+    repeated = sorted({name for name in wanted if header.count(name) > 1})
     if repeated:
         raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
 

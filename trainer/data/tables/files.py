@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
+from trainer.data.tables.columns import ColumnNames
+from trainer.data.tables.csv_blocks import read_chunks, starts_as_json
 from trainer.data.tables.csv_file import read_csv
+from trainer.data.tables.json_file import read_json
 from trainer.data.tables.parquet_file import read_parquet
 from trainer.errors import DataError
 
@@ -30,16 +34,26 @@ def find_files(patterns: Sequence[str], what: str) -> list[Path]:
 
 
 def read_tables(
-    files: Sequence[Path], columns: Mapping[str, str], optional: frozenset[str], delimiter: str
+    files: Sequence[Path], columns: ColumnNames, optional: frozenset[str], delimiter: str
 ) -> Iterator[pl.DataFrame]:
-    """Yields the rows of CSV files, packed or not, and Parquet files in batches; each file is read once.
+    """Yields the rows of CSV and JSON files, packed or not, and Parquet files in batches; each file is read once.
 
     A batch has `file`, `line` (of a CSV file, 1 is the header) and our columns as text. `columns` maps our names to
-    those of the files. Raises DataError if a file cannot be read.
+    those of the files, or to paths in their records. Raises DataError if a file cannot be read.
     """
     for path in files:
         if path.suffix.lower() == ".parquet":
             yield from read_parquet(path, columns, optional)
         else:
-            is_tsv = ".tsv" in [one.lower() for one in path.suffixes]
-            yield from read_csv(path, columns, optional, "\t" if is_tsv else delimiter)
+            yield from _read_text(path, columns, optional, delimiter)
+
+
+def _read_text(path: Path, columns: ColumnNames, optional: frozenset[str], delimiter: str) -> Iterator[pl.DataFrame]:
+    """The rows of a file that is no Parquet file; what it begins with tells JSON from CSV."""
+    chunks = read_chunks(path)
+    first = next(chunks, b"")
+    chunks = itertools.chain([first], chunks)
+    if starts_as_json(first):
+        return read_json(path, chunks, columns, optional)
+    is_tsv = ".tsv" in [one.lower() for one in path.suffixes]
+    return read_csv(path, columns, optional, "\t" if is_tsv else delimiter, chunks=chunks)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars import selectors
 
-from trainer.data.tables.columns import check_columns, first_line, with_source
+from trainer.data.tables.columns import WHOLE_ROW, ColumnNames, check_columns, first_line, first_value, with_source
+from trainer.data.tables.json_file import rows_of_records
 from trainer.errors import DataError
 
 _BATCH_ROWS = 250_000
 
 
-def read_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[str]) -> Iterator[pl.DataFrame]:
+def read_parquet(path: Path, columns: ColumnNames, optional: frozenset[str]) -> Iterator[pl.DataFrame]:
     """Yields the rows of a Parquet file, batch by batch, in one pass; `line` 1 is the first row.
 
     `columns` maps our names to those of the file. Raises DataError if the file or a column's type cannot be read.
@@ -24,9 +27,12 @@ def read_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[str
         schema = frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} is not a Parquet file: {first_line(error)}") from None
+    if _is_nested(schema, columns):
+        yield from rows_of_records(path, _records(path, frame), columns, optional)
+        return
     check_columns(path, schema.names(), columns, optional)
     _check_types(path, schema, columns)
-    wanted = [_as_text(theirs, schema[theirs]).alias(ours) for ours, theirs in columns.items() if theirs in schema]
+    wanted = list(_wanted(schema, columns))
     # Selected before it is numbered: the file may have a column named "line".
     batches = frame.select(wanted).with_row_index("line", offset=1).collect_batches(chunk_size=_BATCH_ROWS)
     rows = 0
@@ -40,8 +46,36 @@ def read_parquet(path: Path, columns: Mapping[str, str], optional: frozenset[str
         raise DataError(f"{path} has no rows")
 
 
-def _check_types(path: Path, schema: pl.Schema, columns: Mapping[str, str]) -> None:
-    for theirs in columns.values():
+def _is_nested(schema: pl.Schema, columns: ColumnNames) -> bool:
+    """Whether a column is no column of the file but a path into one, as `items[].item_id`."""
+    paths = [one for theirs in columns.values() for one in theirs if one not in schema]
+    heads = {re.split(r"[.\[]", one.removeprefix("$."), maxsplit=1)[0] for one in paths}
+    return any(kind.is_nested() for name, kind in schema.items() if name in heads)
+
+
+def _records(path: Path, frame: pl.LazyFrame) -> Iterator[tuple[int, dict[str, Any]]]:
+    line = 0
+    try:
+        for batch in frame.collect_batches(chunk_size=_BATCH_ROWS):
+            times = [selectors.by_name(name) for name, kind in batch.schema.items() if kind.is_temporal()]
+            for record in batch.with_columns(one.cast(pl.String) for one in times).iter_rows(named=True):
+                line += 1
+                yield line, record
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None
+
+
+def _wanted(schema: pl.Schema, columns: ColumnNames) -> Iterator[pl.Expr]:
+    for ours, names in columns.items():
+        found = [_as_text(theirs, schema[theirs]) for theirs in names if theirs in schema]
+        if WHOLE_ROW in names:
+            found.append(pl.struct(pl.all()).struct.json_encode())
+        if found:
+            yield first_value(found).alias(ours)
+
+
+def _check_types(path: Path, schema: pl.Schema, columns: ColumnNames) -> None:
+    for theirs in (name for names in columns.values() for name in names):
         kind = schema.get(theirs)
         if kind is None or not kind.is_nested():
             continue

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.data.popularity import recent_counts
 from trainer.fit.training_set import TrainingSet
 from twotower.arrays import Float32
-from twotower.events import DAY_MS
 
 # numbers of an item vector that do not depend on the buyer: the uncertain part of a cold product, and the tilt
 BIASES = 2
@@ -17,13 +17,12 @@ _TILT_PER_TREND = 0.05
 
 
 def trends(data: TrainingSet, products: int, half_life_days: float) -> Float32:
-    """Recent popularity of each product [N]: log of its decayed events, minus the mean log of products with events."""
-    events, chosen = data.events, data.is_training
-    times = events.time[chosen]
-    ages = (times.max() - times) / DAY_MS if len(times) else times.astype(np.float64)
-    recent = np.bincount(events.product[chosen], 0.5 ** (ages / half_life_days), minlength=products)
-    logs = np.log(recent + 0.5)
-    has_events = np.bincount(events.product[chosen], minlength=products) > 0
+    """Recent popularity of each product [N]: log of its decayed buyers, minus the mean log of products with events.
+
+    A buyer counts once for a product, by the newest event: no robot makes a trend.
+    """
+    logs = np.log(recent_counts(data.events, data.stop, products, half_life_days).astype(np.float64) + 0.5)
+    has_events = np.bincount(data.events.product[data.is_training], minlength=products) > 0
     centred: Float32 = (logs - (logs[has_events].mean() if has_events.any() else 0.0)).astype(np.float32)
     return centred
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import datetime
 import gzip
+import json
 import lzma
 import os
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +27,7 @@ from trainer.errors import DataError
 Row = tuple[int, str | None, str | None]
 
 
-COLUMNS = {"id": "a", "text": "b"}
+COLUMNS = {"id": ("a",), "text": ("b",)}
 
 
 def rows(*paths: Path, delimiter: str = ",", optional: frozenset[str] = frozenset()) -> list[Row]:
@@ -47,7 +49,10 @@ def test_the_name_of_a_file_is_no_pattern(tmp_path: Path, name: str) -> None:
     assert rows(parquet) == [(1, "2", "y")]
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".XZ", lzma.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [(".gz", gzip.compress), (".bz2", bz2.compress), (".XZ", lzma.compress), (".zst", zstandard.compress)],
+)
 def test_archives_are_read_and_damaged_ones_refused(
     tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
 ) -> None:
@@ -58,9 +63,53 @@ def test_archives_are_read_and_damaged_ones_refused(
     assert refused(given_text(tmp_path, damaged, f"bad.tsv{suffix}"))
 
 
-def test_json_is_named_and_shown_to_nobody(tmp_path: Path) -> None:
-    said = refused(given_text(tmp_path, '{"buyer": "Leila"}\n', "t.jsonl"))
-    assert "holds JSON; CSV and Parquet are read" in said and "Leila" not in said
+JSON_LINES = '{"a": 7, "b": "x"}\n\n{"a": 1.0, "b": null}\n{"a": true, "b": ["y", 2]}'
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "ملف [1].NDJSON", "t.json", "t"])
+def test_objects_one_a_line(tmp_path: Path, name: str) -> None:
+    wanted = [(1, "7", "x"), (3, "1", None), (4, "true", '["y", 2]')]
+    assert rows(given_text(tmp_path, JSON_LINES, name)) == wanted
+    assert rows(given_text(tmp_path, "\ufeff" + JSON_LINES, name)) == wanted
+    assert rows(given_text(tmp_path, gzip.compress(JSON_LINES.encode()), f"{name}.gz")) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"a": 7, "b": "x"}, {"a": 8, "b": "y"}]',
+        '{\n  "count": 2,\n  "tags": [],\n  "results": [\n    {"a": 7, "b": "x"},\n    {"a": 8, "b": "y"}\n  ]\n}\n',
+        '{"data": [{"a": 7, "b": "x"}, {"a": 8, "b": "y"}], "status": 200}\n',
+    ],
+)
+def test_a_list_or_a_page_of_an_api(tmp_path: Path, text: str) -> None:
+    assert rows(given_text(tmp_path, text, "t.json")) == [(1, "7", "x"), (2, "8", "y")]
+
+
+def test_paths_go_through_lists_and_each_entry_is_a_row(tmp_path: Path) -> None:
+    text = json.dumps({"o": {"n": 5}, "shops": [{"lines": [{"s": "p"}, {"s": "q"}]}, {"lines": []}], "b.c": "x"})
+    columns = {"id": ("shops[].lines[].s", "none"), "text": ("o.n",), "more": ("b.c",), "all": ("$",)}
+    table = pl.concat(read_tables([given_text(tmp_path, text + "\n" + text, "t.jsonl")], columns, frozenset(), ","))
+    assert table.select("line", "id", "text", "more").rows()[:3] == [
+        (1, "p", "5", "x"),
+        (1, "q", "5", "x"),
+        (1, None, "5", "x"),
+    ]
+    assert json.loads(table["all"][0]) == json.loads(text)
+
+
+def test_the_first_of_several_columns_with_a_value(tmp_path: Path) -> None:
+    columns = {"id": ("variant", "product"), "text": ("missing", "b")}
+    path = given_text(tmp_path, 'variant,product,b\n7,1,x\n0,2,y\n,3,z\n"",0,w\n')
+    table = pl.concat(read_tables([path], columns, frozenset(), ","))
+    assert table.select("id", "text").rows() == [("7", "x"), ("2", "y"), ("3", "z"), ("0", "w")]
+
+
+def test_an_error_about_json_shows_names_and_no_record(tmp_path: Path) -> None:
+    said = refused(given_text(tmp_path, '{"buyer": "Leila", "at": {"city": "Doha"}}\n', "t.jsonl"))
+    assert "lacks the columns a, b; it has: buyer, at.city;" in said and "Leila" not in said
+    said = refused(given_text(tmp_path, '{"a": 1, "b": "Leila"}\n{"a": "Leila}\n', "t.jsonl"))
+    assert "line 2: is not JSON" in said and "Leila" not in said
 
 
 def refused(*paths: Path, delimiter: str = ",") -> str:
@@ -87,6 +136,9 @@ READ: dict[str, tuple[str, list[Row]]] = {
     "quoted line breaks in a column that is not read": ('a,c,b\n1,"x\ny",p\n2,z,q\n', [(2, "1", "p"), (4, "2", "q")]),
     "quoted CRLF": ('a,b\r\n1,"x\r\ny"\r\n2,z\r\n', [(2, "1", "x\r\ny"), (4, "2", "z")]),
     "Excel's line of the delimiter": ("sep=;\r\na;b\r\n1;x,y\r\n", [(3, "1", "x,y")]),
+    "semicolons": ("a;b\n1;x,y\n", [(2, "1", "x,y")]),
+    "tabs": ("a\tb\n1\tx\n", [(2, "1", "x")]),
+    "names of other columns, twice": ("a,b,c,c\n1,x,2,3\n", [(2, "1", "x")]),
     "marks that cannot be seen around the headings": ("\u200ea\u200f,\u202bb\u202c \n1,x\n", [(2, "1", "x")]),
     "blank lines are no rows": ("a,b\n1,x\n\n2,y\n\n\n", [(2, "1", "x"), (4, "2", "y")]),
     "blank CRLF lines": ("a,b\r\n1,x\r\n\r\n2,y\r\n\r\n", [(2, "1", "x"), (4, "2", "y")]),
@@ -162,8 +214,8 @@ def test_any_name_of_a_column_is_a_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "t.parquet"
     pl.DataFrame({name: ["x", "y"], "a": [1.0, 2.0]}).write_parquet(path)
     csv = given_text(tmp_path, f"{name},a\nx,1\ny,2\n")
-    for columns in ({"id": "a"}, {"id": name}):
-        wanted = ["1", "2"] if columns["id"] == "a" else ["x", "y"]
+    for columns in ({"id": ("a",)}, {"id": (name,)}):
+        wanted = ["1", "2"] if columns["id"] == ("a",) else ["x", "y"]
         frame = pl.concat(read_tables([path, csv], columns, frozenset(), ","))
         assert frame.select("line", "id").rows() == [*zip([1, 2, 2, 3], wanted * 2, strict=True)]
 
@@ -231,8 +283,6 @@ REFUSED: dict[str, tuple[str | bytes, list[str]]] = {
     "header without a line end": ("a,b", ["has a header and no rows"]),
     "blank lines only": ("a,b\n\n\n", ["has a header and no rows"]),
     "blank first line": ("\na,b\n1,x\n", ["first line is blank"]),
-    "semicolons": ("a;b\n1;x\n", ["delimiter is ';', not ','", "--set 'data.delimiter=\";\"'"]),
-    "tabs": ("a\tb\n1\tx\n", ["delimiter is '\\t'", "--set 'data.delimiter=\"\\t\"'"]),
     "missing column": ("a,c,d\n1,x,y\n", ["lacks the column b", "it has: a, c, d", "in the configuration"]),
     "missing columns": ("c,d\n1,x\n", ["lacks the columns a, b"]),
     "repeated column": ("a,b,a\n1,x,2\n", ["names a more than once"]),

@@ -112,6 +112,14 @@ def test_trends_by_hand() -> None:
     assert trends(TrainingSet(events, events.start[:-1]), 4, 10.0).tolist() == pytest.approx([math.log(0.5)] * 4)
 
 
+def test_a_robot_makes_no_trend() -> None:
+    # buyer 0 takes product 0 a hundred times, at last when buyers 1 and 2 take product 1
+    times = [[10] * 100, [10], [10]]
+    events = events_of([[0] * 100, [1], [1]], times)
+    found = trends(TrainingSet(events, events.start[1:]), 2, 10.0)
+    assert found.tolist() == pytest.approx([half := math.log(1.5 / 2.5) / 2, -half], abs=1e-6)
+
+
 def test_tilts_grow_with_the_trend_up_to_a_bound() -> None:
     assert tilts(np.array([-1.0, 0.0, 2.0, 100.0], np.float32), 0.5).tolist() == pytest.approx([-0.025, 0, 0.05, 0.35])
 

@@ -1,0 +1,13 @@
+"""The files of settings that a command line names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def config_files(options: argparse.Namespace) -> list[Path]:
+    """The preset of --format, and what --config lays over it."""
+    from trainer.config.loading import preset_file
+
+    return [*([preset_file(options.format)] if options.format else []), *options.config]
