@@ -75,6 +75,7 @@ def create_app(settings: GatewaySettings) -> Edge:
         on_failure=on_failure,
         access=access,
         wrap=lambda application: _with_middleware(application, settings),
+        root_path=settings.root_path,
     )
 
 

@@ -55,6 +55,11 @@ class GatewaySettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path under which a proxy serves the gateway: /recs; requests may have it or not",
+    )
     workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="additional port that serves only /metrics")
     published_host: str | None = Field(
