@@ -74,14 +74,14 @@ class Guard:
         if self._file is None:
             yield
             return
-        self._limiter, pool = connect_limiter(self._settings)
+        self._limiter, close = connect_limiter(self._settings)
         task = asyncio.create_task(self._follow(self._file))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await pool.disconnect()
+            await close()
 
     async def _follow(self, file: KeysFile) -> None:
         while True:

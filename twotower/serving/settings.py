@@ -105,4 +105,5 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
     # a URL may hold a password, with line breaks and signs of any kind
     shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
+    shown = re.sub("password=[^&']*", "password=...", shown)
     return f"{name}={shown}: {item['msg']}"
