@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from gateway.redis_url import read_redis_url
 from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
-from twotower.serving.settings import ProcessSettings
+from twotower.serving.client import as_target
+from twotower.serving.settings import Host, ProcessSettings
 from twotower.serving.tls import MutualTls, check_pair
 
 
@@ -31,10 +32,18 @@ def _check_redis_url(value: str) -> str:
     return value
 
 
+def _check_target(value: str) -> str:
+    as_target(value)
+    return value
+
+
+Target = Annotated[str, AfterValidator(_check_target)]
+
+
 class GatewaySettings(ProcessSettings):
     """All settings of one gateway process."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    host: Host = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one")
     root_path: str = Field(
         "",
@@ -43,8 +52,8 @@ class GatewaySettings(ProcessSettings):
     )
     workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="additional port that serves only /metrics")
-    published_host: str | None = Field(
-        None, min_length=1, description="address that a container's port is published on, if that is not `host`"
+    published_host: Host | None = Field(
+        None, description="address that a container's port is published on, if that is not `host`"
     )
     auth: Literal["auto", "keys", "off"] = Field(
         "auto",
@@ -52,13 +61,13 @@ class GatewaySettings(ProcessSettings):
     )
     keys_file: Path | None = Field(None, description="hashes, scopes and limits of the keys; see `gateway keys`")
     forgotten_file: Path | None = Field(None, description="hashes of the buyers whom DELETE /buyers has forgotten")
-    item_address: str = Field(
+    item_address: Target = Field(
         "127.0.0.1:50051", min_length=1, description="host:port or gRPC target of the item service"
     )
-    buyer_address: str = Field(
+    buyer_address: Target = Field(
         "127.0.0.1:50052", min_length=1, description="host:port or gRPC target of the buyer service"
     )
-    retrieval_address: str = Field(
+    retrieval_address: Target = Field(
         "127.0.0.1:50053", min_length=1, description="host:port or gRPC target of the retrieval service"
     )
     inner_tls: MutualTls | None = Field(

@@ -155,7 +155,7 @@ def check_buyer(request: Request, buyer_id: str) -> None:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address. A name other than localhost may be anything."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -17,6 +17,12 @@ from redis import Redis
 
 from gateway.history.codec import LOADED
 
+# what the user of a gateway needs, as docs/operations.md shows it
+RIGHTS = (
+    "~twotower:* +zadd +zrange +zrevrange +zrangebyscore +zremrangebyrank +zrem +zscore +unlink +del +get +set +expire "
+    "+pexpire +eval +multi +exec +time +info +scan +evalsha +script|load +incrby +pttl +exists +rename"
+)
+
 
 class RedisServer:
     """A context manager that runs a redis-server, on a free port if `port` is 0.

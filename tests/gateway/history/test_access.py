@@ -24,8 +24,9 @@ from gateway.redis_url import read_redis_url
 from gateway.settings import GatewaySettings
 from tests.helpers.certificates import write_identity
 from tests.helpers.histories import unpack_history
+from tests.helpers.processes import ROOT
 from tests.helpers.redis_cluster import running_sentinel
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import RIGHTS, RedisServer
 from tests.helpers.stack import stack
 from twotower.errors import SettingsError, Unavailable
 from twotower.events import Interaction
@@ -34,10 +35,6 @@ from twotower.serving.settings import read_settings
 VIEW = [Interaction("p1", "View", 1)]
 ROW = {"buyer_id": "b", "product_id": "p1", "event_type": "View", "timestamp": "2025-10-09T08:00:00Z"}
 PASSWORD = "kX9/3v+Qz=@#"
-# docs/operations.md shows this user
-RIGHTS = """~twotower:* +zadd +zrange +zrevrange +zrangebyscore +zremrangebyrank +zrem +zscore +unlink +del +get
-    +set +expire +pexpire +eval +multi +exec +time +info +scan +evalsha +script|load +incrby +pttl +exists
-    +rename"""
 
 
 def connect(url: str) -> RedisHistory:
@@ -202,3 +199,8 @@ def test_no_message_shows_a_password_of_the_query(url: str) -> None:
         read_settings(GatewaySettings, "gateway", {"TWOTOWER_GATEWAY_REDIS_URL": url})
     assert "secret" not in str(refused.value)
     assert "password=..." in str(refused.value)
+
+
+def test_the_documentation_shows_these_rights() -> None:
+    shown = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert RIGHTS in " ".join(shown.split())

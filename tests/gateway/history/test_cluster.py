@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from limits import parse
 from redis import Redis
 from redis.crc import key_slot
 
 from gateway import warm
-from gateway.auth.keys import NewKey, add_key
+from gateway.auth.keys import Key, KeyEntry, NewKey, add_key
+from gateway.auth.limiter import connect_limiter
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import (
@@ -31,7 +34,7 @@ from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
 from tests.helpers.redis_cluster import Sentinels, running_cluster, running_sentinel, wait_until
-from tests.helpers.redis_server import RedisServer
+from tests.helpers.redis_server import RIGHTS, RedisServer
 from tests.helpers.stack import stack
 from tests.helpers.tiny_version import build_version
 from twotower.errors import Unavailable
@@ -261,6 +264,31 @@ async def test_the_gateway_serves_from_a_cluster(
             last = await system.get("/retrieve", buyer_id="b")
         assert last.status_code == 429
     assert [key for key in all_keys(clients) if key.startswith("twotower:limits:1:")]
+
+
+async def test_a_user_with_the_documented_rights_is_enough(nodes: list[RedisServer], clients: list[Any]) -> None:
+    for client in clients:
+        client.execute_command(
+            "ACL", "SETUSER", "shop", "reset", "on", ">x", *RIGHTS.split(), "+cluster|slots", "+command", "+asking"
+        )
+    url = url_of(nodes).replace("://", "://shop:x@")
+    history = connect(url)
+    assert await history.add([Addition(buyer, VIEW, LATER) for buyer in BUYERS]) == [2] * len(BUYERS)
+    with pytest.raises(Unavailable, match="holds no loaded histories"):
+        await history.ping()
+    assert len([key async for keys in history.scan(f"{APART_PREFIX}*") for key in keys]) == len(BUYERS)
+    assert await history.expire() == 0
+    assert await history.remove(BUYERS) == len(BUYERS)
+    await history.close()
+    limiter, close = connect_limiter(GatewaySettings(redis_url=url))
+    entry = KeyEntry(
+        id="0" * 12, name="n", sha256="0" * 64, scopes=("read",), limit="2/minute", created_at=datetime.now(UTC)
+    )
+    key = Key(entry, parse("2/minute"), None)
+    assert key.limit is not None
+    assert [(await limiter.take(key, key.limit)).granted for _ in range(3)] == [True, True, False]
+    await close()
+    assert [name for name in all_keys(clients) if name.startswith("twotower:limits:1:")]
 
 
 async def test_a_plain_url_of_a_cluster_is_told_in_words(
