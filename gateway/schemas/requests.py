@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from gateway.schemas.fields import Count, Event, Flag, Id, Moment, Share, Strict, Text, Words, context, refuse
@@ -107,3 +115,17 @@ class SearchQuery(ListQuery):
     """GET /search."""
 
     q: Words
+    # a product's id may hold signs that words do not
+    _typed: str = PrivateAttr("")
+
+    @property
+    def typed(self) -> str:
+        """`q` as it was sent."""
+        return self._typed
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_typed(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        query = read(values)
+        query._typed = values["q"]
+        return query
