@@ -20,6 +20,7 @@ from trainer.errors import EncoderError, ParityError
 from trainer.export.graph import check_parity, export_graph
 from trainer.export.quantise import quantise_graph
 from trainer.text.ngram_model import HashedNgramEmbedding
+from trainer.text.universal import UniversalEncoder
 from twotower.artifact.fsync import sync, sync_folder
 from twotower.artifact.layout import EncoderLayout, Layout
 from twotower.artifact.manifest import FileEntry
@@ -207,6 +208,8 @@ def _encoder_spec(model: SentenceTransformer, name: str, config: Encoder) -> Enc
         )
     for module in modules:
         kind = type(module)
+        if kind is UniversalEncoder:
+            continue
         if kind.__name__ not in _KNOWN_MODULES or not kind.__module__.startswith("sentence_transformers."):
             raise EncoderError(
                 f"the encoder {name!r} has a module {kind.__module__}.{kind.__name__} that cannot be exported; "

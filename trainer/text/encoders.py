@@ -1,4 +1,4 @@
-"""Opens the configured text encoder: a pretrained sentence-transformers model, or the catalogue encoder."""
+"""Opens the configured text encoder: a pretrained sentence-transformers model, `universal`, or the catalogue's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trainer.data.fingerprint import code_digest
 from trainer.errors import EncoderError
 from trainer.text.ngram_model import HashedNgramEmbedding
 from trainer.text.ngram_training import train_catalogue_encoder
+from trainer.text.universal import load_universal
 from twotower.artifact.fsync import write_atomically
 from twotower.text.normalise import Normaliser
 
@@ -32,6 +33,8 @@ def open_encoder(config: Encoder, products: Products, seed: int, folder: Path) -
     The catalogue encoder is trained once for each catalogue, configuration and code, and kept in `folder`. Raises
     EncoderError if a pretrained encoder cannot be loaded.
     """
+    if config.name == "universal":
+        return load_universal(config.max_length), config.name
     if not config.is_catalogue_encoder:
         return load_pretrained(config.name, config.max_length), config.name
     inputs = [*products.titles, *products.descriptions, config.catalogue.model_dump_json(), str(seed)]
