@@ -61,6 +61,7 @@ class Data(Section):
     product_columns: ProductColumns
     metadata_paths: MetadataPaths
     attribute_paths: list[Annotated[str, Field(min_length=1)]]
+    search_fields: list[Annotated[str, Field(min_length=1)]]
     event_names: dict[str, str | None]
     default_event: str
     event_weights: Annotated[dict[str, Positive], Field(min_length=1)]

@@ -22,12 +22,16 @@ from twotower.events import AROUND_ID
 # More attributes of one product are not read.
 _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
+_SEARCHED = "search field "
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Products:
-    """The catalogue, in the order of the files; row i is product i everywhere."""
+    """The catalogue, in the order of the files; row i is product i everywhere.
+
+    `searched`: the words of the fields that a search reads beside title, brand, category and attributes.
+    """
 
     ids: list[str]
     titles: list[str]
@@ -38,6 +42,7 @@ class Products:
     currencies: list[str]
     in_stock: list[bool]
     attributes: list[tuple[str, ...]]
+    searched: list[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,7 +93,8 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
     """
     names = config.product_columns.names()
     attributes = {f"{_ATTRIBUTE}{path}": path for path in config.attribute_paths}
-    paths = config.metadata_paths.paths() | attributes
+    searched = {f"{_SEARCHED}{path}": path for path in config.search_fields}
+    paths = config.metadata_paths.paths() | attributes | searched
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     seen: set[str] = set()
     for record in _product_rows(files, config):
@@ -130,6 +136,9 @@ def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
         for path in config.attribute_paths
         if f"{_ATTRIBUTE}{path}" not in checks.paths and path != DEFAULT_ATTRIBUTES
     ]
+    missing += [
+        f"{path} of data.search_fields" for path in config.search_fields if f"{_SEARCHED}{path}" not in checks.paths
+    ]
     if missing:
         raise DataError(f"{file}: no product has a value at {', '.join(missing)}")
 
@@ -154,9 +163,17 @@ def _append(
     is_in_stock = read("in_stock", fields.as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
     columns["attributes"].append(_attributes(found, checks))
+    columns["searched"].append(_searched(found, checks))
 
 
 def _attributes(found: Mapping[str, Any], checks: RowChecks) -> tuple[str, ...]:
     values = {name: value for name, value in found.items() if name.startswith(_ATTRIBUTE)}
     read = {name: checks.fields["attributes"].read(value, fields.as_names) or [] for name, value in values.items()}
     return tuple(f"{name.removeprefix(_ATTRIBUTE)}={value}" for name, names in read.items() for value in names)
+
+
+def _searched(found: Mapping[str, Any], checks: RowChecks) -> str:
+    values = [value for name, value in found.items() if name.startswith(_SEARCHED)]
+    return " ".join(
+        name for value in values for name in checks.fields["search fields"].read(value, fields.as_names) or []
+    )

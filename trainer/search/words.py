@@ -1,0 +1,81 @@
+"""Builds the index of words: which products hold the stem of which word, with BM25 scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from trainer.data.catalogue import Products
+from twotower.search.word_index import WordIndex
+from twotower.text.words import indexed_words, is_number, stem
+
+# how often a word counts that stands once in a field
+_TITLE, _NAME, _DESCRIPTION = 1.0, 0.5, 0.25
+# Robertson and Zaragoza (2009) give 1.2 to 2 and 0.5 to 0.8
+_K1, _B = 1.2, 0.5
+
+
+class _Field(NamedTuple):
+    texts: list[str]
+    weight: float
+    has_numbers: bool = True
+
+
+def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
+    """The words of titles, brands, categories, attributes and `data.search_fields`, and of descriptions if these are
+    read, at a quarter and without numbers: those of a description say less about the product than those of a title.
+    """
+    fields = _fields(products, reads_descriptions)
+    places: dict[str, int] = {}
+    rows, columns, counts = list[int](), list[int](), list[float]()
+    for row in range(len(products)):
+        held = Counter[str]()
+        for field in fields:
+            for word in indexed_words(field.texts[row]):
+                if field.has_numbers or not is_number(word):
+                    held[stem(word)] += field.weight  # type: ignore[assignment]
+        for word, count in held.items():
+            rows.append(row)
+            columns.append(places.setdefault(word, len(places)))
+            counts.append(count)
+    return _index(len(products), places, np.array(rows), np.array(columns), np.array(counts, np.float32))
+
+
+def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
+    # a name is "path=value"
+    attributes = [" ".join(name.partition("=")[2] for name in names) for names in products.attributes]
+    fields = [
+        _Field(products.titles, _TITLE),
+        _Field(products.searched, _TITLE),
+        _Field(products.brands, _NAME),
+        _Field(products.categories, _NAME),
+        _Field(attributes, _NAME),
+    ]
+    return [*fields, _Field(products.descriptions, _DESCRIPTION, has_numbers=False)] if reads_descriptions else fields
+
+
+def _index(size: int, places: dict[str, int], rows: np.ndarray, columns: np.ndarray, counts: np.ndarray) -> WordIndex:
+    """`rows`, `columns` and `counts` [E]: how often products hold words; `places`: word → column."""
+    # words in the order of their bytes, in which a search looks them up
+    encoded = sorted((word.encode(), column) for word, column in places.items())
+    order = np.empty(len(places), np.int64)
+    order[[column for _, column in encoded]] = np.arange(len(places))
+    lengths = np.bincount(rows, counts, minlength=size) if len(rows) else np.zeros(size)
+    shortening = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1e-9))
+    scores = counts * (1 + _K1) / (counts + shortening[rows]) if len(rows) else counts
+    matrix = sparse.csr_matrix((scores.astype(np.float32), (order[columns], rows)), (len(places), size))
+    matrix.sort_indices()
+    held = np.diff(matrix.indptr)
+    return WordIndex(
+        size,
+        np.frombuffer(b"".join(word for word, _ in encoded), np.uint8),
+        np.array([0, *accumulate(len(word) for word, _ in encoded)], np.int64),
+        np.log1p((size - held + 0.5) / (held + 0.5)).astype(np.float32),
+        matrix.indptr.astype(np.int64),
+        matrix.indices.astype(np.int32),
+        matrix.data,
+    )
