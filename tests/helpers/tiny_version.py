@@ -92,6 +92,7 @@ def build_version(
     created_at: str = "2026-01-01T00:00:00+00:00",
     publish: bool = True,
     noise: float = NOISE,
+    noise_with_words: float = NOISE,
     blank: bool = False,
     fusion: Fusion = VECTORS_ALONE,
     markup: float = 0.0,
@@ -134,7 +135,14 @@ def build_version(
             newest_event_ms=None,
             index=IndexSpec(),
             fusion=fusion,
-            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
+            text_search=TextSearch(
+                index=IndexSpec(),
+                titles=products,
+                found_first=1.0,
+                found_in_ten=1.0,
+                noise=noise,
+                noise_with_words=noise_with_words,
+            ),
             files={},
             encoder_files=entries(encoder.root),
         )

@@ -31,7 +31,7 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     """
     fields = _fields(products, reads_descriptions)
     places: dict[str, int] = {}
-    rows, columns, counts = list[int](), list[int](), list[float]()
+    entries: list[tuple[int, int, float]] = []
     for row in range(len(products)):
         held = Counter[str]()
         for field in fields:
@@ -39,10 +39,8 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
                 if field.has_numbers or not is_number(word):
                     held[stem(word)] += field.weight  # type: ignore[assignment]
         for word, count in held.items():
-            rows.append(row)
-            columns.append(places.setdefault(word, len(places)))
-            counts.append(count)
-    return _index(len(products), places, np.array(rows), np.array(columns), np.array(counts, np.float32))
+            entries.append((row, places.setdefault(word, len(places)), count))
+    return _index(len(products), places, entries)
 
 
 def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
@@ -58,15 +56,18 @@ def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
     return [*fields, _Field(products.descriptions, _DESCRIPTION, has_numbers=False)] if reads_descriptions else fields
 
 
-def _index(size: int, places: dict[str, int], rows: np.ndarray, columns: np.ndarray, counts: np.ndarray) -> WordIndex:
-    """`rows`, `columns` and `counts` [E]: how often products hold words; `places`: word → column."""
+def _index(size: int, places: dict[str, int], entries: list[tuple[int, int, float]]) -> WordIndex:
+    """`entries` [E]: product, word, and how often the product holds it; `places`: word → its number there."""
+    rows = np.array([row for row, _, _ in entries], np.int64)
+    columns = np.array([column for _, column, _ in entries], np.int64)
+    counts = np.array([count for _, _, count in entries], np.float32)
     # words in the order of their bytes, in which a search looks them up
     encoded = sorted((word.encode(), column) for word, column in places.items())
     order = np.empty(len(places), np.int64)
     order[[column for _, column in encoded]] = np.arange(len(places))
-    lengths = np.bincount(rows, counts, minlength=size) if len(rows) else np.zeros(size)
+    lengths = np.bincount(rows, counts, minlength=size)
     shortening = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1e-9))
-    scores = counts * (1 + _K1) / (counts + shortening[rows]) if len(rows) else counts
+    scores = counts * (1 + _K1) / (counts + shortening[rows])
     matrix = sparse.csr_matrix((scores.astype(np.float32), (order[columns], rows)), (len(places), size))
     matrix.sort_indices()
     held = np.diff(matrix.indptr)

@@ -72,8 +72,9 @@ def stem(word: str) -> str:
             word = word.removeprefix(article)
             break
     for ending in _ENDINGS:
+        # one after another: عبايات loses ات, and then ي as عبايه does
         if word.endswith(ending) and len(word) >= len(ending) + _SHORTEST:
-            return word.removesuffix(ending)
+            word = word.removesuffix(ending)
     return word
 
 
