@@ -27,9 +27,9 @@ from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch
 from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
-from twotower.text.words import split_words
+from twotower.text.words import MAX_LETTERS, MAX_WORDS, split_words
 
-MAX_K, MAX_WORDS = 1000, 1000
+MAX_K = 1000
 # queries searched at once, and candidates that they may have together: a few milliseconds of work
 _TOGETHER, _CANDIDATES_TOGETHER = 64, 16_384
 # far above the length 1 of a tower's vector, far below the lengths whose inner products overflow
@@ -378,9 +378,13 @@ def _check_words(query: Query) -> None:
     for field, count in (("words", len(query.words)), ("filter.excluded_words", len(query.filter.excluded_words))):
         if count > MAX_WORDS:
             raise InvalidInput(field, count, f"words are more than {MAX_WORDS}")
+    texts = [("words.text", word.text) for word in query.words]
+    for field, text in (*texts, *(("filter.excluded_words", text) for text in query.filter.excluded_words)):
+        if len(text) > MAX_LETTERS:
+            raise InvalidInput(field, text[:MAX_LETTERS], f"has more than {MAX_LETTERS} characters")
+        if not split_words(text):
+            raise InvalidInput(field, text, "must hold a letter or a digit")
     for word in query.words:
-        if not split_words(word.text):
-            raise InvalidInput("words.text", word.text, "must hold a letter or a digit")
         if not 0 < word.weight <= 1:
             raise InvalidInput("words.weight", word.weight, "must be above 0 and at most 1")
 

@@ -63,6 +63,7 @@ async def test_an_answer_far_from_the_words_says_so(tmp_path: Path, texts: Float
     [
         (Word(text="", weight=1), "words.text"),
         (Word(text="؟", weight=1), "words.text"),
+        (Word(text="ب" * 129, weight=1), "words.text"),
         (Word(text="خاتم", weight=0), "words.weight"),
         (Word(text="خاتم", weight=1.5), "words.weight"),
         (Word(text="خاتم", weight=float("nan")), "words.weight"),
@@ -73,6 +74,12 @@ async def test_a_word_without_text_or_weight_is_refused(stub: Stub, texts: Float
     message.words.append(word)
     with pytest.raises(errors.InvalidInput, match=field):
         await by_text(stub, texts[:1], message)
+
+
+@pytest.mark.parametrize("word", ["", "؟", "ب" * 129])
+async def test_an_excluded_word_without_text_is_refused(stub: Stub, stored: Float32, word: str) -> None:
+    with pytest.raises(errors.InvalidInput, match=r"filter\.excluded_words"):
+        await search(stub, stored[:1], query(3, excluded_words=[word]))
 
 
 async def test_words_are_for_searches_by_text(stub: Stub, stored: Float32) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import accumulate
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from twotower.text.words import indexed_words, is_number, stem
 _TITLE, _NAME, _DESCRIPTION = 1.0, 0.5, 0.25
 # Robertson and Zaragoza (2009) give 1.2 to 2 and 0.5 to 0.8
 _K1, _B = 1.2, 0.5
+# a title with "بدون عطر" is none of a perfume, and nobody who wants no perfume wants it left out
+_DENIALS = frozenset({"بدون", "بلا", "بغير", "without"})
 
 
 class _Field(NamedTuple):
@@ -35,12 +38,17 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     for row in range(len(products)):
         held = Counter[str]()
         for field in fields:
-            for word in indexed_words(field.texts[row]):
+            for word in _affirmed(indexed_words(field.texts[row])):
                 if field.has_numbers or not is_number(word):
                     held[stem(word)] += field.weight  # type: ignore[assignment]
         for word, count in held.items():
             entries.append((row, places.setdefault(word, len(places)), count))
     return _index(len(products), places, entries)
+
+
+def _affirmed(words: list[str]) -> Iterator[str]:
+    """The words that no word before them denies."""
+    return (word for before, word in pairwise(["", *words]) if before not in _DENIALS)
 
 
 def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from twotower.text.normalise import Normaliser, searched_words
 
+# the words of a search, and the letters of one
+MAX_WORDS, MAX_LETTERS = 500, 128
 # as in the n-grams of the catalogue encoder: hamza and emphasis are no part of a word
 _HAMZA = {ord("ؤ"): "و", ord("ئ"): "ي", ord("ء"): None}
 _RUN = re.compile("([ا-ي])\\1{2,}")
@@ -31,8 +33,9 @@ _FULL = Normaliser.profile("full")
 
 
 def query_words(text: str) -> list[str]:
-    """The words of a shopper's raw text, each once, in order."""
-    return list(dict.fromkeys(split_words(_FULL(searched_words(text)))))
+    """The words of a shopper's raw text, each once, in order; at most `MAX_WORDS`, and none above `MAX_LETTERS`."""
+    words = dict.fromkeys(word for word in split_words(_FULL(searched_words(text))) if len(word) <= MAX_LETTERS)
+    return list(words)[:MAX_WORDS]
 
 
 def indexed_words(text: str) -> list[str]:

@@ -51,3 +51,9 @@ def test_words_are_sorted_by_their_bytes() -> None:
     words = [index.word(place) for place in range(len(index))]
     assert words == sorted(words, key=str.encode)
     assert all(index.place(word) == place for place, word in enumerate(words))
+
+
+def test_a_denied_word_is_not_held() -> None:
+    index = build_words(products_of_titles(["مناديل بدون عطر للأطفال", "عطر عود"]), reads_descriptions=False)
+    assert index.rows_of("عطر").tolist() == [1]
+    assert index.rows_of("بدون").tolist() == index.rows_of("اطفال").tolist() == [0]

@@ -37,6 +37,11 @@ def test_a_query_has_each_word_once_and_no_signs() -> None:
     assert query_words("«خاتم» خاتم #ذهب؟") == ["خاتم", "ذهب"]
 
 
+def test_a_query_has_no_endless_words_and_not_endlessly_many() -> None:
+    assert query_words("ب" + "با" * 80 + " خاتم") == ["خاتم"]
+    assert len(query_words(" ".join(map(str, range(1000))))) == 500
+
+
 @pytest.mark.parametrize(
     ("words", "one"),
     [
