@@ -27,7 +27,7 @@ from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch
 from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
-from twotower.text.words import MAX_LETTERS, MAX_WORDS, split_words
+from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
 
 MAX_K = 1000
 # queries searched at once, and candidates that they may have together: a few milliseconds of work
@@ -382,7 +382,7 @@ def _check_words(query: Query) -> None:
     for field, text in (*texts, *(("filter.excluded_words", text) for text in query.filter.excluded_words)):
         if len(text) > MAX_LETTERS:
             raise InvalidInput(field, text[:MAX_LETTERS], f"has more than {MAX_LETTERS} characters")
-        if not split_words(text):
+        if not parts_of(text):
             raise InvalidInput(field, text, "must hold a letter or a digit")
     for word in query.words:
         if not 0 < word.weight <= 1:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +21,11 @@ from numpy.typing import NDArray
 from twotower.arrays import Float32, Int32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
-from twotower.text.words import clitic_stems, split_words, stem
+from twotower.text.words import clitic_stems, parts_of, stem
 
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
 _COMPLETIONS, _COMPLETION_WEIGHT = 32, 0.6
+_REMEMBERED, _NOT_ASKED = 50_000, -1
 _NO_ROWS = np.empty(0, np.int32)
 _NO_SCORES = np.empty(0, np.float32)
 
@@ -61,18 +63,15 @@ class _Sum:
     def __init__(self, size: int) -> None:
         self._sums = np.zeros(size, np.float32)
         self.total = self.known = 0.0
-        self.words = self.known_words = 0
 
     def add(self, found: _Postings, unknown_weight: float) -> None:
-        self.words += 1
         self.total += found.weight or unknown_weight
         if found.weight:
             self.known += found.weight
-            self.known_words += 1
             self._sums[found.rows] += np.float32(found.weight) * found.scores
 
     def shares(self) -> Float32:
-        shares: Float32 = self._sums / np.float32(self.total) if self.total else np.ones_like(self._sums)
+        shares: Float32 = self._sums / np.float32(self.total or 1)
         return shares
 
 
@@ -101,6 +100,8 @@ class WordIndex:
     offsets: Int64
     rows: Int32
     scores: Float32
+    # the places of words asked for lately
+    _places: dict[str, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, files: VersionLayout, size: int) -> WordIndex:
@@ -170,7 +171,7 @@ class WordIndex:
     def rows_of(self, word: str) -> Int64:
         """The rows of the products that hold a word, all parts of it if it has several, rising."""
         found: Int64 | None = None
-        for part in split_words(word):
+        for part in parts_of(word):
             place = self._known(part)
             rows = _NO_ROWS if place is None else self._postings(place).rows
             found = rows.astype(np.int64) if found is None else np.intersect1d(found, rows)
@@ -181,27 +182,26 @@ class WordIndex:
         groups: dict[int, list[Word]] = defaultdict(list)
         for word in words:
             groups[word.group].append(word)
-        every, unnumbered = _Sum(self.size), _Sum(self.size)
-        counts, unknown = list[_Postings](), self._unknown_weight
+        # words first: the sum without the numbers is then the same sum, not yet finished
+        named, counted = list[_Postings](), list[_Postings]()
         for alternatives in groups.values():
-            found = self._best(alternatives)
-            every.add(found, unknown)
-            if any(one.is_number for one in alternatives):
-                counts.append(found)
-            else:
-                unnumbered.add(found, unknown)
-        known_words = unnumbered.known_words / unnumbered.words if unnumbered.words else 1.0
+            is_counted = any(one.is_number for one in alternatives)
+            (counted if is_counted else named).append(self._best(alternatives))
+        sums = _Sum(self.size)
+        for found in named:
+            sums.add(found, self._unknown_weight)
+        known_words = sum(found.weight > 0 for found in named) / len(named) if named else 1.0
         numbers = None
-        if counts:
-            numbers = np.zeros(self.size, np.float32)
-            for found in counts:
-                numbers[found.rows] += np.float32(1 / len(counts))
-            numbers *= np.minimum(unnumbered.shares(), 1) ** 2
-        known = every.known / every.total if every.total else 0.0
-        scores = every.shares() if every.total else np.zeros(self.size, np.float32)
-        return WordMatch(scores, numbers, known, known_words)
+        if counted:
+            numbers = np.minimum(sums.shares(), 1) ** 2 if named else np.ones(self.size, np.float32)
+            held = np.zeros(self.size, np.float32)
+            for found in counted:
+                held[found.rows] += np.float32(1 / len(counted))
+                sums.add(found, self._unknown_weight)
+            numbers *= held
+        return WordMatch(sums.shares(), numbers, sums.known / sums.total if sums.total else 0.0, known_words)
 
-    @property
+    @cached_property
     def _unknown_weight(self) -> float:
         return float(self.weights.mean()) if len(self) else 1.0
 
@@ -226,7 +226,7 @@ class WordIndex:
         return _Postings(rows.astype(np.int32), best[rows], weight)
 
     def _of_word(self, text: str) -> _Postings:
-        parts = split_words(text)
+        parts = parts_of(text)
         if len(parts) == 1:
             place = self._known(parts[0])
             return _UNKNOWN if place is None else self._postings(place)
@@ -244,7 +244,7 @@ class WordIndex:
 
     def _completions(self, text: str) -> _Postings:
         """The commonest words that begin with an unknown one."""
-        parts = split_words(text)
+        parts = parts_of(text)
         if len(parts) != 1 or parts[0][0].isdigit():
             return _UNKNOWN
         start = self._first(parts[0].encode())
@@ -259,6 +259,15 @@ class WordIndex:
         return self._joined(found, min(one.weight for _, one in found))
 
     def _known(self, word: str) -> int | None:
+        # one look: another thread may clear it between two
+        known = self._places.get(word, _NOT_ASKED)
+        if known == _NOT_ASKED:
+            if len(self._places) >= _REMEMBERED:
+                self._places.clear()
+            known = self._places[word] = self._find(word)
+        return known
+
+    def _find(self, word: str) -> int | None:
         place = self.place(stem(word))
         if place is not None:
             return place

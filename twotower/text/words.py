@@ -60,6 +60,12 @@ def split_words(text: str) -> list[str]:
     return found
 
 
+@lru_cache(maxsize=50_000)
+def parts_of(word: str) -> tuple[str, ...]:
+    """The words of `split_words` in one normalised word: of "100مل" both."""
+    return tuple(split_words(word))
+
+
 def is_number(word: str) -> bool:
     """Whether a word is a number, or a size that begins with one."""
     return word[:1].isdigit()
