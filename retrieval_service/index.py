@@ -24,7 +24,7 @@ from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word, WordIndex, word_files
-from twotower.search.word_search import WordSearch
+from twotower.search.word_search import WordSearch, tie_breaker
 from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
 from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
@@ -405,12 +405,12 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{manifest.products} x {manifest.dimension}"
         )
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
-    products = ProductIndex(index, FusedScore.load(version), _texts(version), rows, catalogue)
+    products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue)
     _warm(version, products, np.array(index.vectors[:1]))
     return products
 
 
-def _texts(version: Version) -> Texts:
+def _texts(version: Version, catalogue: Catalogue) -> Texts:
     files, manifest = version.layout, version.manifest
     version.check(files.text_index, files.text_embeddings, *word_files(files))
     index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
@@ -418,7 +418,9 @@ def _texts(version: Version) -> Texts:
         raise CorruptArtifact(
             f"{files.text_index} has {index.dimension} dimensions, the manifest says {manifest.text_dimension}"
         )
-    words = WordSearch(index, WordIndex.load(files, manifest.products), manifest.text_search.words)
+    weights, columns = manifest.text_search.words, catalogue.columns()
+    ties = tie_breaker(weights, columns.popularity, columns.in_stock)
+    words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
     return Texts(index, words, manifest.text_search.noise, manifest.text_search.noise_with_words)
 
 

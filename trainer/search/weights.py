@@ -27,10 +27,12 @@ log = logging.getLogger(__name__)
 
 _WEIGHTS, _NUMBERS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0.0, 0.1, 0.2, 0.35)
 # queries of each kind, the places that count, and the products that each way of ranking may choose from
-_QUERIES, _LISTED, _CANDIDATES = 150, 10, 100
+_QUERIES, _LISTED, _CANDIDATES = 300, 10, 100
 # quality this near to the best is as good: then numbers count most, because the queries are made of exact words, and a
 # shopper's often name the number alone exactly
 _NEAR = 0.002
+# the kinds of queries in which one product is meant; none of them may lose more than this
+_KNOWN_ITEMS, _LOSS = ("typo", "typos", "price"), 0.004
 # short queries that are answered, and the share of them that may be taken for unanswered ones
 _SHORT, _FALSE_ALARMS = 500, 0.03
 
@@ -60,7 +62,7 @@ def choose_weights(
     products: Products, vectors: Float32, index: WordIndex, encoder: TextEncoder, seed: int
 ) -> tuple[WordWeights, dict[str, dict[str, float]]]:
     """The weights of best mean quality over the kinds of queries, and the quality of each kind, chosen and without
-    words.
+    words. Misspelt titles find their products no worse than without words.
 
     `vectors` [N, E] are the unit text vectors of the products.
     """
@@ -77,12 +79,14 @@ def choose_weights(
             for weight, numbers in itertools.product(_WEIGHTS, _NUMBERS)
         )
     }
+    vector_alone = table[WordWeights(weight=0.0, number_weight=0.0)]
+    guarded = [kinds.index(kind) for kind in _KNOWN_ITEMS]
+    table = {one: quality for one, quality in table.items() if (quality >= vector_alone - _LOSS)[guarded].all()}
     best = max(float(one.mean()) for one in table.values())
     chosen = min(
         (one for one, quality in table.items() if quality.mean() >= best - _NEAR),
         key=lambda one: (-one.number_weight, one.weight),
     )
-    vector_alone = table[WordWeights(weight=0.0, number_weight=0.0)]
     quality = {
         kind: {"vector": float(before), "words": float(after)}
         for kind, before, after in zip(kinds, vector_alone, table[chosen], strict=True)
@@ -117,9 +121,9 @@ def answered_above(
 
 
 def make_queries(products: Products, index: WordIndex, seed: int) -> Iterator[Asked]:
-    """Queries of five kinds, made from random products: two words of a title, noun and number, brand and noun, a title
-    with typos, and a scrawled one with a price. The first three are answered by all products that hold the words,
-    the others by the products of the same title.
+    """Queries of six kinds, made from random products: two words of a title, noun and number, brand and noun, a title
+    with one typo, one with several, and a scrawled one with a price. The first three are answered by all products that
+    hold the words, the others by the products of the same title.
     """
     draw = random.Random(seed)
     rows = [row for row, title in enumerate(products.titles) if len(query_words(title)) > 1]
@@ -129,7 +133,7 @@ def make_queries(products: Products, index: WordIndex, seed: int) -> Iterator[As
         same.setdefault(title, []).append(row)
     # a price looks like the sizes and doses of other products
     prices = [word for row in rows for word in query_words(products.titles[row]) if word.isdigit()] or ["99"]
-    made = dict.fromkeys(("words", "number", "brand", "typos", "price"), 0)
+    made = dict.fromkeys(("words", "number", "brand", *_KNOWN_ITEMS), 0)
     for row in rows:
         title = products.titles[row]
         words = query_words(title)
@@ -138,14 +142,15 @@ def make_queries(products: Products, index: WordIndex, seed: int) -> Iterator[As
             "words": f"{noun} {draw.choice(rest)}",
             "number": _with_number(noun, rest, draw) if not is_number(noun) else "",
             "brand": f"{products.brands[row]} {noun}" if products.brands[row] else "",
+            "typo": add_typo(title, draw),
             "typos": augment_title(title, draw),
             "price": f"{_scrawl(title, draw)} {draw.choice(prices)}",
         }
         for kind, text in texts.items():
             if made[kind] < _QUERIES and text:
                 made[kind] += 1
-                exact = kind in ("words", "number", "brand")
-                yield Asked(kind, text, _holding(index, text) if exact else np.array(same[title], np.int64))
+                answers = np.array(same[title], np.int64) if kind in _KNOWN_ITEMS else _holding(index, text)
+                yield Asked(kind, text, answers)
         if min(made.values()) >= _QUERIES:
             return
 
@@ -211,7 +216,7 @@ def _quality(cases: Sequence[_Candidates], kinds: Sequence[str], weights: WordWe
         scores = case.cosines + word * case.words + number * case.numbers
         best = np.argsort(-scores, kind="stable")[:_LISTED]
         counts[case.kind] += 1
-        if case.kind in ("typos", "price"):
+        if case.kind in _KNOWN_ITEMS:
             # one product was meant: its place counts
             places = np.flatnonzero(case.is_answer[best])
             sums[case.kind] += 1 / (1 + places[0]) if len(places) else 0.0

@@ -33,4 +33,5 @@ def write_search(
     vectors = unit_rows(texts)
     weights, validation = choose_weights(products, vectors, words, encoder, config.seed)
     noise = answered_above(products, vectors, words, weights, encoder, config.seed)
+    weights = weights.model_copy(update=config.search.model_dump())
     return search.model_copy(update={"words": weights, "validation": validation, "noise_with_words": noise})

@@ -60,13 +60,17 @@ class WordWeights(BaseModel):
     """How the words of a search add to the cosine of its vector; `twotower.search.word_search` computes the score.
 
     `weight` x known x the share of the words that a product holds, `known` being the share that any product holds;
-    `number_weight` x its share of the numbers, less the more words are unknown (see `WordMatch`).
+    `number_weight` x its share of the numbers, less the more words are unknown (see `WordMatch`). Products that match
+    alike are ordered by `popularity_weight` x the share of the products that are less popular, less `stock_weight` for
+    one that is not in stock.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     weight: Annotated[float, Field(ge=0)] = 0.3
     number_weight: Annotated[float, Field(ge=0)] = 0.1
+    popularity_weight: Annotated[float, Field(ge=0)] = 0.0
+    stock_weight: Annotated[float, Field(ge=0)] = 0.0
 
 
 class TextSearch(BaseModel):

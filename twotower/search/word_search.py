@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from twotower.arrays import Float32, Int64, Mask
+from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.artifact.manifest import WordWeights
 from twotower.errors import CorruptArtifact
 from twotower.search.ranking import Hits, best_first, inner_products, outside
@@ -30,13 +30,18 @@ class WordSearch:
     2,000 that hold most of the words.
     """
 
-    def __init__(self, index: VectorIndex, words: WordIndex, weights: WordWeights) -> None:
-        """Raises CorruptArtifact if the two are of different numbers of products."""
+    def __init__(
+        self, index: VectorIndex, words: WordIndex, weights: WordWeights, tie_breaker: Float32 | None = None
+    ) -> None:
+        """`tie_breaker` [N] is added to all scores. Raises CorruptArtifact if the two are of different numbers of
+        products.
+        """
         if index.size != words.size:
             raise CorruptArtifact(f"the text index holds {index.size} products, the index of words {words.size}")
         self.words = words
         self._index = index
         self._weights = weights
+        self._tie_breaker = tie_breaker
 
     def search(
         self,
@@ -52,6 +57,8 @@ class WordSearch:
             part = slice(start, start + block)
             added = np.stack([added_by_words(self.words, self._weights, one) for one in words[part]])
             if self._index.scans(allowed):
+                if self._tie_breaker is not None:
+                    added += self._tie_breaker
                 found += self._index.search_exactly(queries[part], ks[part], excluded[part], allowed, added)
             else:
                 found += self._unite(queries[part], added, ks[part], excluded[part], allowed)
@@ -66,6 +73,8 @@ class WordSearch:
             rows = _candidates(more, np.unique(without), allowed, max(_CANDIDATES, _CANDIDATES_EACH * k))
             rows = np.union1d(rows, nearest.rows)
             scores = inner_products(self._index.vectors, query[None], rows[None])[0] + more[rows]
+            if self._tie_breaker is not None:
+                scores += self._tie_breaker[rows]
             ordered, falling = best_first(rows[None], scores[None])
             results.append(Hits(ordered[0, :k], falling[0, :k]))
         return results
@@ -77,6 +86,15 @@ def added_by_words(index: WordIndex, weights: WordWeights, words: Sequence[Word]
     added: Float32 = np.float32(weights.weight * match.known) * match.scores
     if match.numbers is not None:
         added += np.float32(weights.number_weight * match.known_words**2) * match.numbers
+    return added
+
+
+def tie_breaker(weights: WordWeights, popularity: Float64, in_stock: Mask) -> Float32 | None:
+    """What popularity and stock add to the score of each product [N]; None if they have no weight."""
+    if not weights.popularity_weight and not weights.stock_weight:
+        return None
+    less_popular = np.searchsorted(np.sort(popularity), popularity) / max(len(popularity), 1)
+    added: Float32 = (weights.popularity_weight * less_popular - weights.stock_weight * ~in_stock).astype(np.float32)
     return added
 
 

@@ -43,7 +43,7 @@ class Trigrams:
 
 def test_queries_of_all_kinds_are_made_and_have_answers() -> None:
     asked = list(make_queries(PRODUCTS, INDEX, 7))
-    assert {one.kind for one in asked} == {"words", "number", "brand", "typos", "price"}
+    assert {one.kind for one in asked} == {"words", "number", "brand", "typo", "typos", "price"}
     assert all(len(one.answers) for one in asked)
     assert [one.text for one in asked] == [one.text for one in make_queries(PRODUCTS, INDEX, 7)]
     exact = next(one for one in asked if one.kind == "words")

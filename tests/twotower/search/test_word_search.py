@@ -16,7 +16,7 @@ from twotower.artifact.manifest import WordWeights
 from twotower.errors import CorruptArtifact
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word
-from twotower.search.word_search import WordSearch, added_by_words
+from twotower.search.word_search import WordSearch, added_by_words, tie_breaker
 
 COUNT = 400
 NOUNS = ["خاتم", "سلسال", "عطر", "بخور", "زيت"]
@@ -76,3 +76,26 @@ def test_what_words_add_is_calibrated() -> None:
 def test_an_index_of_other_products_is_refused() -> None:
     with pytest.raises(CorruptArtifact, match="holds 10 products, the index of words 400"):
         WordSearch(flat(vectors(10)), WORDS, WEIGHTS)
+
+
+def test_popularity_and_stock_order_what_matches_alike() -> None:
+    weights = WordWeights(weight=0.5, popularity_weight=0.02, stock_weight=0.04)
+    popularity, in_stock = np.array([0.1, 0.0, 0.7, 0.2]), np.array([True, True, False, True])
+    ties = tie_breaker(weights, popularity, in_stock)
+    assert ties is not None
+    np.testing.assert_allclose(ties, [0.005, 0, 0.015 - 0.04, 0.01], atol=1e-7)
+    alike = np.tile(vectors(1), (4, 1))
+    index = words_index(["خاتم ذهب"] * 4)
+    (found,) = WordSearch(flat(alike), index, weights, ties).search(alike[:1], [[Word("خاتم")]], [4], [NONE])
+    assert found.rows.tolist() == [3, 0, 1, 2]
+    assert tie_breaker(WordWeights(), popularity, in_stock) is None
+
+
+def test_an_index_with_codes_breaks_ties_too() -> None:
+    rows, draw = vectors(), np.random.default_rng(3)
+    ties = draw.random(COUNT).astype(np.float32) * np.float32(0.02)
+    made = build(rows, item_queries(rows, 7), Index(kind="compact", target_recall=0.99), 7, 1)
+    index = VectorIndex(made.index, rows, made.spec.model_copy(update={"exact_rows": 0}))
+    (found,) = WordSearch(index, WORDS, WEIGHTS, ties).search(rows[:1], [ASKED[0]], [5], [NONE])
+    scores = rows @ rows[0] + added_by_words(WORDS, WEIGHTS, ASKED[0]) + ties
+    assert found.rows.tolist() == np.argsort(-scores, kind="stable")[:5].tolist()
