@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from trainer.data.catalogue import Products
-from twotower.search.word_index import WordIndex
+from twotower.arrays import Float64
+from twotower.search.word_index import STEM, WordIndex
 from twotower.text.words import indexed_words, is_number, stem
 
 # how often a word counts that stands once in a field
@@ -35,15 +36,26 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     fields = _fields(products, reads_descriptions)
     places: dict[str, int] = {}
     entries: list[tuple[int, int, float]] = []
+    lengths = list[float]()
     for row in range(len(products)):
         held = Counter[str]()
         for field in fields:
             for word in _affirmed(indexed_words(field.texts[row])):
                 if field.has_numbers or not is_number(word):
-                    held[stem(word)] += field.weight  # type: ignore[assignment]
-        for word, count in held.items():
+                    held[word] += field.weight  # type: ignore[assignment]
+        lengths.append(float(held.total()))
+        for word, count in [*held.items(), *_stems(held).items()]:
             entries.append((row, places.setdefault(word, len(places)), count))
-    return _index(len(products), places, entries)
+    return _index(np.array(lengths), places, entries)
+
+
+def _stems(held: Mapping[str, float]) -> Counter[str]:
+    """How often a product holds each stem. A number has none."""
+    stems = Counter[str]()
+    for word, count in held.items():
+        if not is_number(word):
+            stems[STEM + stem(word)] += count  # type: ignore[assignment]
+    return stems
 
 
 def _affirmed(words: list[str]) -> Iterator[str]:
@@ -57,15 +69,18 @@ def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
     fields = [
         _Field(products.titles, _TITLE),
         _Field(products.searched, _TITLE),
-        _Field(products.brands, _NAME),
+        _Field(products.brands, _TITLE),
         _Field(products.categories, _NAME),
         _Field(attributes, _NAME),
     ]
     return [*fields, _Field(products.descriptions, _DESCRIPTION, has_numbers=False)] if reads_descriptions else fields
 
 
-def _index(size: int, places: dict[str, int], entries: list[tuple[int, int, float]]) -> WordIndex:
-    """`entries` [E]: product, word, and how often the product holds it; `places`: word → its number there."""
+def _index(lengths: Float64, places: dict[str, int], entries: list[tuple[int, int, float]]) -> WordIndex:
+    """`lengths` [N]: how many words each product holds. `entries` [E]: product, word, how often the product holds it.
+    `places`: word → its number there.
+    """
+    size = len(lengths)
     rows = np.array([row for row, _, _ in entries], np.int64)
     columns = np.array([column for _, column, _ in entries], np.int64)
     counts = np.array([count for _, _, count in entries], np.float32)
@@ -73,7 +88,6 @@ def _index(size: int, places: dict[str, int], entries: list[tuple[int, int, floa
     encoded = sorted((word.encode(), column) for word, column in places.items())
     order = np.empty(len(places), np.int64)
     order[[column for _, column in encoded]] = np.arange(len(places))
-    lengths = np.bincount(rows, counts, minlength=size)
     shortening = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1e-9))
     scores = counts * (1 + _K1) / (counts + shortening[rows])
     matrix = sparse.csr_matrix((scores.astype(np.float32), (order[columns], rows)), (len(places), size))

@@ -1,4 +1,4 @@
-"""The index of words: for each stem, the products that hold it, with BM25 scores.
+"""The index of words: for each word and each stem, the products that hold it, with BM25 scores.
 
 A sparse matrix [words, N] in compressed rows, as the table of neighbours: the products of word w are
 `rows[offsets[w] : offsets[w + 1]]`. A score is BM25's without the word's weight (Robertson and Zaragoza, The
@@ -23,9 +23,13 @@ from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
 from twotower.text.words import clitic_stems, parts_of, stem
 
+# a stem of the index begins with this sign, which no word holds
+STEM = "~"
+# how sure it is that a product holds a word of which it holds the stem alone, or the stem without letters in front
+_STEM_SURE, _CLITIC_SURE = 0.8, 0.6
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
-_COMPLETIONS, _COMPLETION_WEIGHT = 32, 0.6
-_REMEMBERED, _NOT_ASKED = 50_000, -1
+_COMPLETIONS, _COMPLETION_SURE = 32, 0.6
+_REMEMBERED = 50_000
 _NO_ROWS = np.empty(0, np.int32)
 _NO_SCORES = np.empty(0, np.float32)
 
@@ -48,7 +52,8 @@ class WordMatch(NamedTuple):
     `scores` [N]: 0 to about 1, the share of the words that a product holds, rare ones counting more. `numbers` [N]: the
     share of the numbers that it holds, x the square of its share of the other words: a number says little about a
     product of another kind; None without numbers. `known`: the share of the words that some product holds, weighted as
-    in `scores`; `known_words`: the plain share of the words that are no numbers, 1 without such words.
+    in `scores`; `known_words`: the plain share of the words that are no numbers, 1 without such words. A word of which
+    only the stem is known counts less.
     """
 
     scores: Float32
@@ -67,7 +72,7 @@ class _Sum:
     def add(self, found: _Postings, unknown_weight: float) -> None:
         self.total += found.weight or unknown_weight
         if found.weight:
-            self.known += found.weight
+            self.known += found.weight * found.sure
             self._sums[found.rows] += np.float32(found.weight) * found.scores
 
     def shares(self) -> Float32:
@@ -76,11 +81,20 @@ class _Sum:
 
 
 class _Postings(NamedTuple):
-    """The products of a word and their scores, and the word's weight."""
+    """The products of a word and their scores, the word's weight, and how sure it is that this is the word meant."""
 
     rows: Int32
     scores: Float32
     weight: float
+    sure: float = 1.0
+
+
+class _Places(NamedTuple):
+    """Where a word and its stem stand in the index, -1 for nowhere, and how sure the stem is."""
+
+    word: int
+    stem: int
+    sure: float
 
 
 _UNKNOWN = _Postings(_NO_ROWS, _NO_SCORES, 0.0)
@@ -88,7 +102,8 @@ _UNKNOWN = _Postings(_NO_ROWS, _NO_SCORES, 0.0)
 
 @dataclass(frozen=True)
 class WordIndex:
-    """`text`: the stems in UTF-8, sorted, without separators; word w is `text[starts[w] : starts[w + 1]]`.
+    """`text`: words and stems in UTF-8, sorted, without separators; word w is `text[starts[w] : starts[w + 1]]`. A stem
+    begins with "~".
 
     `weights` [W]: inverse document frequencies. `offsets` [W + 1]; `rows` [E], rising within a word; `scores` [E].
     """
@@ -101,7 +116,7 @@ class WordIndex:
     rows: Int32
     scores: Float32
     # the places of words asked for lately
-    _places: dict[str, int | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _places: dict[str, _Places] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, files: VersionLayout, size: int) -> WordIndex:
@@ -156,24 +171,23 @@ class WordIndex:
         return len(self.weights)
 
     def word(self, place: int) -> str:
-        """The stem at a place of the sorted list."""
+        """The word or stem at a place of the sorted list."""
         return bytes(self.text[self.starts[place] : self.starts[place + 1]]).decode()
 
-    def place(self, stemmed: str) -> int | None:
-        """The place of a stem; None if no product holds it."""
-        place = self._first(stemmed.encode())
-        return place if place < len(self) and self.word(place) == stemmed else None
+    def place(self, word: str) -> int:
+        """The place of a word, or of a stem with its sign; -1 if no product holds it."""
+        place = self._first(word.encode())
+        return place if place < len(self) and self.word(place) == word else -1
 
     def knows(self, word: str) -> bool:
-        """Whether some product holds the stem of a word of `split_words`, with or without clitics."""
-        return self._known(word) is not None
+        """Whether some product holds a word of `split_words` in some form."""
+        return max(self._find(word)[:2]) >= 0
 
     def rows_of(self, word: str) -> Int64:
-        """The rows of the products that hold a word, all parts of it if it has several, rising."""
+        """The rows of the products that hold a word in some form, all parts of it if it has several, rising."""
         found: Int64 | None = None
         for part in parts_of(word):
-            place = self._known(part)
-            rows = _NO_ROWS if place is None else self._postings(place).rows
+            rows = self._of_part(part).rows
             found = rows.astype(np.int64) if found is None else np.intersect1d(found, rows)
         return np.empty(0, np.int64) if found is None else found
 
@@ -190,7 +204,7 @@ class WordIndex:
         sums = _Sum(self.size)
         for found in named:
             sums.add(found, self._unknown_weight)
-        known_words = sum(found.weight > 0 for found in named) / len(named) if named else 1.0
+        known_words = sum(found.sure for found in named if found.weight) / len(named) if named else 1.0
         numbers = None
         if counted:
             numbers = np.minimum(sums.shares(), 1) ** 2 if named else np.ones(self.size, np.float32)
@@ -214,33 +228,43 @@ class WordIndex:
         if len(found) == 1:
             weight, one = found[0]
             return one if weight == 1 else one._replace(scores=np.float32(weight) * one.scores)
-        _, likeliest = max(found, key=lambda one: one[0])
-        return self._joined(found, likeliest.weight)
+        _, likeliest = max(found, key=lambda one: one[0] * one[1].sure)
+        return self._joined(found, likeliest.weight, likeliest.sure)
 
-    def _joined(self, found: Sequence[tuple[float, _Postings]], weight: float) -> _Postings:
+    def _joined(self, found: Sequence[tuple[float, _Postings]], weight: float, sure: float) -> _Postings:
         """The highest weighted score of each product."""
         best = np.zeros(self.size, np.float32)
         for share, one in found:
             best[one.rows] = np.maximum(best[one.rows], np.float32(share) * one.scores)
         rows = np.flatnonzero(best)
-        return _Postings(rows.astype(np.int32), best[rows], weight)
+        return _Postings(rows.astype(np.int32), best[rows], weight, sure)
 
     def _of_word(self, text: str) -> _Postings:
-        parts = parts_of(text)
-        if len(parts) == 1:
-            place = self._known(parts[0])
-            return _UNKNOWN if place is None else self._postings(place)
-        places = [self._known(part) for part in parts]
-        if all(place is None for place in places):
-            return _UNKNOWN
+        parts = [self._of_part(part) for part in parts_of(text)]
+        if len(parts) == 1 or all(one is _UNKNOWN for one in parts):
+            return parts[0]
         # a size or a code counts by the share of its parts
-        sums, total, unknown = np.zeros(self.size, np.float32), 0.0, self._unknown_weight
-        for place in places:
-            one = _UNKNOWN if place is None else self._postings(place)
-            total += one.weight or unknown
-            sums[one.rows] += np.float32(one.weight) * one.scores
-        rows = np.flatnonzero(sums)
-        return _Postings(rows.astype(np.int32), sums[rows] / np.float32(total), total / len(places))
+        sums = _Sum(self.size)
+        for one in parts:
+            sums.add(one, self._unknown_weight)
+        shares = sums.shares()
+        rows = np.flatnonzero(shares)
+        return _Postings(rows.astype(np.int32), shares[rows], sums.total / len(parts), sums.known / sums.total)
+
+    def _of_part(self, word: str) -> _Postings:
+        """The products that hold the word, and with less score those that hold its stem alone."""
+        places = self._find(word)
+        if places.stem < 0:
+            return self._postings(places.word) if places.word >= 0 else _UNKNOWN
+        stem = self._postings(places.stem)
+        scores = np.float32(places.sure) * stem.scores
+        if places.word < 0:
+            return stem._replace(scores=scores, sure=places.sure)
+        exact = self._postings(places.word)
+        # who holds a word holds its stem
+        where = stem.rows.searchsorted(exact.rows)
+        scores[where] = np.maximum(scores[where], exact.scores)
+        return stem._replace(scores=scores)
 
     def _completions(self, text: str) -> _Postings:
         """The commonest words that begin with an unknown one."""
@@ -255,23 +279,24 @@ class WordIndex:
             return _UNKNOWN
         counts = self.offsets[places + 1] - self.offsets[places]
         places = places[np.argsort(-counts, kind="stable")[:_COMPLETIONS]]
-        found = [(_COMPLETION_WEIGHT, self._postings(place)) for place in places.tolist()]
-        return self._joined(found, min(one.weight for _, one in found))
+        found = [(_COMPLETION_SURE, self._postings(place)) for place in places.tolist()]
+        return self._joined(found, min(one.weight for _, one in found), _COMPLETION_SURE)
 
-    def _known(self, word: str) -> int | None:
+    def _find(self, word: str) -> _Places:
         # one look: another thread may clear it between two
-        known = self._places.get(word, _NOT_ASKED)
-        if known == _NOT_ASKED:
+        found = self._places.get(word)
+        if found is None:
             if len(self._places) >= _REMEMBERED:
                 self._places.clear()
-            known = self._places[word] = self._find(word)
-        return known
+            found = self._places[word] = self._look_up(word)
+        return found
 
-    def _find(self, word: str) -> int | None:
-        place = self.place(stem(word))
-        if place is not None:
-            return place
-        return next((found for one in clitic_stems(word) if (found := self.place(one)) is not None), None)
+    def _look_up(self, word: str) -> _Places:
+        exact, stemmed = self.place(word), self.place(STEM + stem(word))
+        if exact >= 0 or stemmed >= 0:
+            return _Places(exact, stemmed, _STEM_SURE)
+        bare = (self.place(STEM + one) for one in clitic_stems(word))
+        return _Places(-1, next((place for place in bare if place >= 0), -1), _CLITIC_SURE)
 
     def _first(self, text: bytes) -> int:
         return bisect_left(

@@ -45,14 +45,24 @@ def test_an_unknown_word_counts_as_the_average_word() -> None:
 
 
 def test_forms_of_a_word_find_the_same_products() -> None:
-    for form in ("العبايه", "عبايات", "وعبايه", "للعبايات"):
-        assert np.flatnonzero(INDEX.match(asked(form)).scores).tolist() == [3]
+    for form, sure in (("عبايه", 1), ("العبايه", 0.8), ("عبايات", 0.8), ("للعبايات", 0.8), ("وعبايه", 0.6)):
+        match = INDEX.match(asked(form))
+        np.testing.assert_allclose(match.scores, [0, 0, 0, sure], atol=1e-6)
+        assert match.known == match.known_words == pytest.approx(sure)
         assert INDEX.knows(form)
     assert not INDEX.knows("طائره")
 
 
+def test_the_very_word_counts_more_than_another_form_of_it() -> None:
+    index = words_index(["عبايه قطن", "عبايات قطن"])
+    np.testing.assert_allclose(index.match(asked("عبايه")).scores, [1, 0.8], atol=1e-6)
+    np.testing.assert_allclose(index.match(asked("عبايات")).scores, [0.8, 1], atol=1e-6)
+
+
 def test_a_word_still_being_typed_finds_those_that_it_begins() -> None:
-    np.testing.assert_allclose(INDEX.match(asked("خا")).scores, [0.6, 0.6, 0, 0], atol=1e-6)
+    match = INDEX.match(asked("خا"))
+    np.testing.assert_allclose(match.scores, [0.6, 0.6, 0, 0], atol=1e-6)
+    assert match.known == pytest.approx(0.6)
 
 
 def test_the_best_of_alternatives_counts_once() -> None:
