@@ -39,7 +39,7 @@ compose-test: .venv/dev.stamp $(GENERATED) ## run the tests that build images an
 bench-items: .venv/dev.stamp $(GENERATED) ## compare item encoding with sentence-transformers
 	$(BIN)/python benchmarks/items.py $(ARGS)
 
-bench-search: .venv/run.stamp $(GENERATED) ## measure the search for words on the demo's version (ARGS="--artifacts FOLDER")
+bench-search: .venv/run.stamp $(GENERATED) ## measure the search for words on the demo's version, and judge the running demo (ARGS="--artifacts FOLDER")
 	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-encoder: .venv/dev.stamp $(GENERATED) ## compare the catalogue encoder with TF-IDF on noisy Arabic (data in ../shared/data)

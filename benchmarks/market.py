@@ -15,11 +15,13 @@ import torch
 from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
+from trainer.data.catalogue import Products
 from trainer.export.towers import export_buyer_tower, export_item_tower
 from trainer.index.build import BuiltIndex, is_small
 from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
 from trainer.model.towers import TwoTower
+from trainer.search.words import build_words
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.layout import Layout, VersionLayout
@@ -29,6 +31,7 @@ from twotower.artifact.version import Version, open_version
 from twotower.events import DAY_MS, DEFAULT_WEIGHTS, Interaction
 from twotower.history import write_recent
 from twotower.search.neighbours import NeighbourTable
+from twotower.search.word_index import WordIndex
 
 _NEWEST_MS = 1_780_000_000_000
 _PER_CENTRE = 200
@@ -93,7 +96,9 @@ def _fill(files: VersionLayout, size: Size) -> Manifest:
     if size.neighbours:
         fusion = Fusion(neighbour_weight=_NEIGHBOUR_WEIGHT)
         _neighbours(centre_of, size).save(files)
-    write_catalogue(files.products, _products(size.products))
+    products = _products(size.products)
+    write_catalogue(files.products, products)
+    _words(products).save(files)
     write_recent(files.recent, _histories(centre_of, size, generator))
     _towers(files, size)
     return Manifest(
@@ -166,6 +171,25 @@ def _vectors(centre_of: Int64, dimension: int, generator: np.random.Generator) -
     vectors += centres[centre_of]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
+
+
+def _words(products: list[Product]) -> WordIndex:
+    empty = [""] * len(products)
+    return build_words(
+        Products(
+            ids=[one.id for one in products],
+            titles=[one.title for one in products],
+            descriptions=empty,
+            brands=[one.brand for one in products],
+            categories=[one.category for one in products],
+            prices=[one.price for one in products],
+            currencies=empty,
+            in_stock=[one.in_stock for one in products],
+            attributes=[()] * len(products),
+            searched=empty,
+        ),
+        reads_descriptions=False,
+    )
 
 
 def _products(count: int) -> list[Product]:

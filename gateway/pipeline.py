@@ -33,6 +33,7 @@ from twotower.forgotten import forget_buyer
 from twotower.history import latest
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
+from twotower.text.words import is_number, query_words
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,11 @@ log = logging.getLogger(__name__)
 _FIRST_SHARE = 0.5
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
+_SORTS = {
+    "relevance": retrieval_pb2.RELEVANCE,
+    "price_asc": retrieval_pb2.PRICE_ASC,
+    "price_desc": retrieval_pb2.PRICE_DESC,
+}
 
 
 class ProductList(NamedTuple):
@@ -182,20 +188,22 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts are nearest to a text, by the text encoder; first the one whose id the text is."""
+        """The products whose texts are nearest to a text and that hold its words; first the one whose id the text is."""
 
         async def attempt(version: str) -> ProductList:
             try:
                 vector = await self.items.encode_text(query.q, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
+            asked, warnings = _query(query, set()), list[str]()
+            asked.words.extend(_words(query.q))
             named, hits = await asyncio.gather(
                 find_named(self.retrieval, query, vector.version, deadline),
-                self.retrieval.search_texts(vector, _query(query, set()), deadline),
+                self.retrieval.search_texts(vector, asked, deadline),
             )
-            hits, warnings = put_first(named, hits, query.k) if named else hits, list[str]()
+            hits = put_first(named, hits, query.k) if named else hits
             if hits.is_below_noise:
-                warnings = [f"no product matches {query.q!r}: random letters match these products as well"]
+                warnings = [f"no product matches {query.q!r}: these are no nearer than to words that no product has"]
             return await self._list(query, hits, "model", warnings, deadline)
 
         return await on_one_version(attempt)
@@ -297,10 +305,18 @@ def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "
         diversity=query.diversity,
         history=history,
         follows=follows,
+        sort=_SORTS[query.sort],
     )
-    if query.category or query.brand or query.in_stock is not None:
-        asked.filter.categories.extend(query.category)
-        asked.filter.brands.extend(query.brand)
-        if query.in_stock is not None:
-            asked.filter.in_stock = query.in_stock
+    limits = {name: getattr(query, name) for name in ("in_stock", "price_min", "price_max")}
+    given = {name: value for name, value in limits.items() if value is not None}
+    if query.category or query.brand or given:
+        asked.filter.CopyFrom(retrieval_pb2.Filter(categories=query.category, brands=query.brand, **given))
     return asked
+
+
+def _words(text: str) -> list[retrieval_pb2.Word]:
+    """The words of a text as they are typed, each for itself."""
+    return [
+        retrieval_pb2.Word(text=word, weight=1.0, is_number=is_number(word), group=place)
+        for place, word in enumerate(query_words(text))
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,13 @@ from twotower.events import Interaction
 from twotower.search.diversity import candidates, check_diversity, diversify
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
+from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
+from twotower.search.word_index import Word, WordIndex, word_files
+from twotower.search.word_search import WordSearch, tie_breaker
 from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
+from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
 
 MAX_K = 1000
 # queries searched at once, and candidates that they may have together: a few milliseconds of work
@@ -36,11 +40,20 @@ _NONE = np.empty(0, np.int64)
 
 
 class Filter(NamedTuple):
-    """The products allowed: of any of the categories, of any of the brands, in that stock state; empty allows all."""
+    """The products allowed: of any of the categories, of any of the brands, in that stock state, of a price within the
+    limits (both included; a product without a price has none), and with none of the excluded words among their indexed
+    words; empty allows all.
+    """
 
     categories: tuple[str, ...] = ()
     brands: tuple[str, ...] = ()
     in_stock: bool | None = None
+    price_min: float | None = None
+    price_max: float | None = None
+    excluded_words: tuple[str, ...] = ()
+
+
+Sort = Literal["relevance", "price_asc", "price_desc"]
 
 
 class Query(NamedTuple):
@@ -48,7 +61,8 @@ class Query(NamedTuple):
 
     `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect. `history` is packed
     (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
-    `follows` names a product instead: those that buyers take after it come first.
+    `follows` names a product instead: those that buyers take after it come first. `words`: those of a search by text.
+    `sort`: the order of the k products.
     """
 
     k: int
@@ -57,13 +71,16 @@ class Query(NamedTuple):
     diversity: float = 0.0
     history: str = ""
     follows: str = ""
+    words: Sequence[Word] = ()
+    sort: Sort = "relevance"
 
 
 class Answer(NamedTuple):
-    """min(k, allowed) products, best first (with diversity, in the order chosen), and their scores [K].
+    """min(k, allowed) products, best first (with diversity, in the order chosen; sorted, by price), their scores [K].
 
-    `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best score is no
-    higher than random letters reach. `followers`: how many of the products are neighbours of the one in `follows`.
+    `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best product is no
+    nearer than those of queries that nothing answers. `followers`: how many of the products are neighbours of the one
+    in `follows`.
     """
 
     product_ids: list[str]
@@ -77,10 +94,14 @@ NO_FILTER = Filter()
 
 
 class Texts(NamedTuple):
-    """The text vectors of the products, in the rows of the other vectors, and the cosine that random letters reach."""
+    """The texts of the products, in the rows of the other vectors: their vectors, their words, and the score that
+    queries without an answer reach, by the vector alone and with words.
+    """
 
     vectors: VectorIndex
+    words: WordSearch
     noise: float
+    noise_with_words: float
 
 
 class StoredVectors(NamedTuple):
@@ -144,6 +165,8 @@ class ProductIndex:
             )
         if texts.vectors.size != index.size:
             raise CorruptArtifact(f"the index holds {index.size} products, the text index {texts.vectors.size}")
+        if texts.words.words.size != index.size:
+            raise CorruptArtifact(f"the index holds {index.size} products, the index of words {texts.words.words.size}")
         fold = Normaliser.profile("full")
         self._index = index
         self._rankings = Rankings(index, score, rows)
@@ -154,6 +177,7 @@ class ProductIndex:
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
         self._in_stock = columns.in_stock
+        self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
         self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
 
@@ -171,11 +195,15 @@ class ProductIndex:
         rankings = list[Ranking]()
         for place, one in enumerate(queries):
             check_caller()
+            if one.words:
+                raise InvalidInput(
+                    f"queries[{place}].words", one.words[0].text, "has an effect on a search by text alone"
+                )
             rankings.append(self._rankings.read(one.history, one.follows, f"queries[{place}]"))
-        return self._search(self._index, vectors, queries, rankings, -math.inf)
+        return self._search(self._index, vectors, queries, rankings)
 
     def search_texts(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
-        """Like `search`, by the cosines of text vectors [B, E] with the text vectors of the products.
+        """Like `search`, by the cosines of text vectors [B, E] with the text vectors of the products, and by words.
 
         Raises InvalidInput for a query with a history, too: it would have no effect.
         """
@@ -185,38 +213,47 @@ class ProductIndex:
                 if value:
                     raise InvalidInput(f"queries[{place}].{field}", value, "has no effect on a search by text")
         rankings = [BY_VECTOR] * len(queries)
-        return self._search(self._texts.vectors, unit_rows(vectors), queries, rankings, self._texts.noise)
+        return self._search(self._texts.vectors, unit_rows(vectors), queries, rankings)
 
     def _search(
-        self,
-        index: VectorIndex,
-        vectors: Float32,
-        queries: Sequence[Query],
-        rankings: Sequence[Ranking],
-        noise: float,
+        self, index: VectorIndex, vectors: Float32, queries: Sequence[Query], rankings: Sequence[Ranking]
     ) -> list[Answer]:
-        together: dict[tuple[Filter, FusedSearch | None], list[int]] = defaultdict(list)
+        together: dict[tuple[Filter, FusedSearch | None, bool], list[int]] = defaultdict(list)
         for place, query in enumerate(queries):
-            together[query.filter, rankings[place].fused].append(place)
+            together[query.filter, rankings[place].fused, bool(query.words)].append(place)
+        noise = self._texts.noise if index is self._texts.vectors else -math.inf
         answers: dict[int, Answer] = {}
-        for (wanted, fused), places in together.items():
+        for (wanted, fused, has_words), places in together.items():
             allowed = self._filter(wanted)
+            limit = self._texts.noise_with_words if has_words else noise
             for part in _parts(places, queries):
                 check_caller()
                 here = [queries[place] for place in part]
                 asked = vectors if len(part) == len(queries) else vectors[part]
                 ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
-                if fused is None:
+                if has_words:
+                    words = [one.words for one in here]
+                    found = self._texts.words.search(asked, words, ks, excluded, allowed.mask)
+                elif fused is None:
                     found = index.search(asked, ks, excluded, allowed.mask)
                 else:
                     histories = [rankings[place].history for place in part]
                     found = fused.search(asked, histories, ks, excluded, allowed.mask)
                 for place, query, hits in zip(part, here, found, strict=True):
-                    chosen = diversify(hits, index, query.k, query.diversity)
-                    below = bool(len(hits.scores)) and float(hits.scores[0]) <= noise
+                    chosen = self._sorted(diversify(hits, index, query.k, query.diversity), query.sort)
+                    below = bool(len(hits.scores)) and float(hits.scores[0]) <= limit
                     followers = _count(chosen.rows, rankings[place].followers)
                     answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
         return [answers[place] for place in range(len(queries))]
+
+    def _sorted(self, hits: Hits, sort: Sort) -> Hits:
+        """The same products by price, equal prices in the order they have; those without a price come last."""
+        if sort == "relevance":
+            return hits
+        prices = self._price[hits.rows]
+        # NaN sorts last
+        order = np.argsort(prices if sort == "price_asc" else -prices, kind="stable")
+        return Hits(hits.rows[order], hits.scores[order])
 
     def popular(self, queries: Sequence[Query]) -> list[Answer]:
         """The most popular products for each query; scores are shares of all events' weight.
@@ -234,7 +271,8 @@ class ProductIndex:
             # k are left even if each excluded product is among these
             rows = rows[: query.k + len(excluded)]
             rows = rows[~np.isin(rows, excluded)][: query.k]
-            answers.append(self._answer(rows, self._popularity[rows], allowed.unknown))
+            chosen = self._sorted(Hits(rows, self._popularity[rows]), query.sort)
+            answers.append(self._answer(chosen.rows, chosen.scores, allowed.unknown))
         return answers
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
@@ -271,11 +309,21 @@ class ProductIndex:
             return _EVERY
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
         stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock
-        masks = [mask for mask in (categories.mask, brands.mask, stock) if mask is not None]
+        # a comparison with NaN is false: a product without a price is within no limits
+        above = None if wanted.price_min is None else self._price >= wanted.price_min
+        below = None if wanted.price_max is None else self._price <= wanted.price_max
+        without = self._without(wanted.excluded_words) if wanted.excluded_words else None
+        masks = [mask for mask in (categories.mask, brands.mask, stock, above, below, without) if mask is not None]
         return _Allowed(
             np.logical_and.reduce(masks) if masks else None,
             categories.unknown + brands.unknown,
         )
+
+    def _without(self, words: Sequence[str]) -> Mask:
+        allowed = np.ones(self._index.size, np.bool_)
+        for word in words:
+            allowed[self._texts.words.words.rows_of(word)] = False
+        return allowed
 
     def _excluded(self, query: Query) -> Int64:
         if not query.excluded_ids:
@@ -320,6 +368,25 @@ def _check_queries(queries: Sequence[Query]) -> None:
         if not 1 <= query.k <= MAX_K:
             raise InvalidInput("k", query.k, f"must be 1 to {MAX_K}")
         check_diversity(query.diversity)
+        _check_words(query)
+        for field, limit in (("price_min", query.filter.price_min), ("price_max", query.filter.price_max)):
+            if limit is not None and not math.isfinite(limit):
+                raise InvalidInput(f"filter.{field}", limit, "must be a finite number")
+
+
+def _check_words(query: Query) -> None:
+    for field, count in (("words", len(query.words)), ("filter.excluded_words", len(query.filter.excluded_words))):
+        if count > MAX_WORDS:
+            raise InvalidInput(field, count, f"words are more than {MAX_WORDS}")
+    texts = [("words.text", word.text) for word in query.words]
+    for field, text in (*texts, *(("filter.excluded_words", text) for text in query.filter.excluded_words)):
+        if len(text) > MAX_LETTERS:
+            raise InvalidInput(field, text[:MAX_LETTERS], f"has more than {MAX_LETTERS} characters")
+        if not parts_of(text):
+            raise InvalidInput(field, text, "must hold a letter or a digit")
+    for word in query.words:
+        if not 0 < word.weight <= 1:
+            raise InvalidInput("words.weight", word.weight, "must be above 0 and at most 1")
 
 
 def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
@@ -338,20 +405,23 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{manifest.products} x {manifest.dimension}"
         )
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
-    products = ProductIndex(index, FusedScore.load(version), _texts(version), rows, catalogue)
+    products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue)
     _warm(version, products, np.array(index.vectors[:1]))
     return products
 
 
-def _texts(version: Version) -> Texts:
+def _texts(version: Version, catalogue: Catalogue) -> Texts:
     files, manifest = version.layout, version.manifest
-    version.check(files.text_index, files.text_embeddings)
+    version.check(files.text_index, files.text_embeddings, *word_files(files))
     index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
     if index.dimension != manifest.text_dimension:
         raise CorruptArtifact(
             f"{files.text_index} has {index.dimension} dimensions, the manifest says {manifest.text_dimension}"
         )
-    return Texts(index, manifest.text_search.noise)
+    weights, columns = manifest.text_search.words, catalogue.columns()
+    ties = tie_breaker(weights, columns.popularity, columns.in_stock)
+    words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
+    return Texts(index, words, manifest.text_search.noise, manifest.text_search.noise_with_words)
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, load
+from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
@@ -14,6 +14,7 @@ from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.diversity import candidates
+from twotower.search.word_index import Word
 from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
 from twotower.serving.rpc_method import RpcMethod
@@ -28,6 +29,11 @@ _FEW, _FEW_QUERIES, _FEW_CHARACTERS = 200, 64, 512 << 10
 _SHORT_MS = 8
 # an expensive request: more comparisons of a candidate with a product chosen than this, which take about 5 ms
 _MANY_COMPARISONS = 150_000
+_SORTS: dict[int, Sort] = {
+    retrieval_pb2.RELEVANCE: "relevance",
+    retrieval_pb2.PRICE_ASC: "price_asc",
+    retrieval_pb2.PRICE_DESC: "price_desc",
+}
 
 
 class RetrievalServicer:
@@ -155,15 +161,39 @@ def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRe
 
 
 def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
-    return [Query(one.k, one.excluded_ids, _filter(one), one.diversity, one.history, one.follows) for one in messages]
+    return [
+        Query(
+            one.k,
+            one.excluded_ids,
+            _filter(one),
+            one.diversity,
+            one.history,
+            one.follows,
+            [Word(word.text, word.weight, word.is_number, word.group) for word in one.words],
+            _sort(one.sort),
+        )
+        for one in messages
+    ]
+
+
+def _sort(value: int) -> Sort:
+    if value not in _SORTS:
+        raise InvalidInput("sort", value, "is no order that this service knows")
+    return _SORTS[value]
 
 
 def _filter(query: retrieval_pb2.Query) -> Filter:
     if not query.HasField("filter"):
         return NO_FILTER
     message = query.filter
-    in_stock = message.in_stock if message.HasField("in_stock") else None
-    return Filter(tuple(message.categories), tuple(message.brands), in_stock)
+    return Filter(
+        tuple(message.categories),
+        tuple(message.brands),
+        message.in_stock if message.HasField("in_stock") else None,
+        message.price_min if message.HasField("price_min") else None,
+        message.price_max if message.HasField("price_max") else None,
+        tuple(message.excluded_words),
+    )
 
 
 def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:

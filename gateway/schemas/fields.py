@@ -117,6 +117,12 @@ def _read_share(value: object) -> float:
     return float(value)
 
 
+def _read_amount(value: object) -> float:
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise refuse("must be an amount such as 200 or 199.95")
+    return float(value)
+
+
 def _read_flag(value: object) -> bool:
     if not isinstance(value, str) or value.lower() not in _FLAGS:
         raise refuse("must be true or false")
@@ -139,4 +145,5 @@ Count = Annotated[
 Share = Annotated[
     float, PlainValidator(_read_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "default": 0})
 ]
+Amount = Annotated[float, PlainValidator(_read_amount), WithJsonSchema({"type": "number", "minimum": 0})]
 Flag = Annotated[bool, PlainValidator(_read_flag), WithJsonSchema({"type": "boolean"})]

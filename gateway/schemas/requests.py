@@ -11,11 +11,12 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from typing_extensions import TypedDict
 
-from gateway.schemas.fields import Count, Event, Flag, Id, Moment, Share, Strict, Text, Words, context, refuse
+from gateway.schemas.fields import Amount, Count, Event, Flag, Id, Moment, Share, Strict, Text, Words, context, refuse
 from twotower.events import Interaction
 
 MAX_EXCLUDED = 1000
@@ -84,10 +85,23 @@ class ListQuery(Strict):
     category: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these categories")
     brand: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these brands")
     in_stock: Flag | None = Field(None, description="true: only products in stock; false: only products out of stock")
+    price_min: Amount | None = Field(None, description="only products with a price of at least this much")
+    price_max: Amount | None = Field(None, description="only products with a price of at most this much")
+    sort: Literal["relevance", "price_asc", "price_desc"] = Field(
+        "relevance", description="the order of the k products: by score, or by price, those without a price last"
+    )
     exclude: tuple[Id, ...] = Field((), max_length=MAX_EXCLUDED, description="products to leave out")
     diversity: Share = Field(
         0.0, description="0 ranks by score alone; 1 picks the products least similar to each other"
     )
+
+    @field_validator("price_max")
+    @classmethod
+    def _check_limits(cls, value: float | None, info: ValidationInfo) -> float | None:
+        low = info.data.get("price_min")
+        if value is not None and low is not None and value < low:
+            raise refuse(f"is below price_min, which is {low:g}")
+        return value
 
 
 class RetrieveQuery(ListQuery):

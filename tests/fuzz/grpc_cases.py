@@ -94,6 +94,14 @@ def _query(draw: random.Random) -> retrieval_pb2.Query:
         query.filter.categories.extend([_text(draw)] * draw.choice((0, 1, 50)))
         query.filter.brands.extend([_text(draw)])
         query.filter.in_stock = draw.random() < 0.5
+    if draw.random() < 0.2:
+        query.filter.price_min, query.filter.price_max = draw.choice(_FLOATS), draw.choice(_FLOATS)
+        query.filter.excluded_words.extend([_text(draw)] * draw.choice((0, 1, 600)))
+    for place in range(draw.choice((0, 0, 1, 5))):
+        query.words.add(
+            text=_text(draw), weight=draw.choice((1.0, 0.5, *_FLOATS)), is_number=draw.random() < 0.3, group=place // 2
+        )
+    query.sort = draw.choice((0, 0, 1, 2, 9))
     return query
 
 

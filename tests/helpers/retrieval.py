@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_service.index import Filter
+from retrieval_service.index import Filter, Texts
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, catalogue
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import WordWeights
 from twotower.artifact.version import Version, open_version
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.search.vector_index import VectorIndex
+from twotower.search.word_index import WordIndex
+from twotower.search.word_search import WordSearch
 from twotower.serving import wire
 from twotower.serving.client import call
 
@@ -54,7 +58,24 @@ def passes(one: Product, wanted: Filter) -> bool:
         (not wanted.categories or one.category in wanted.categories)
         and (not wanted.brands or one.brand in wanted.brands)
         and (wanted.in_stock is None or one.in_stock == wanted.in_stock)
+        and (wanted.price_min is None or (one.price is not None and one.price >= wanted.price_min))
+        and (wanted.price_max is None or (one.price is not None and one.price <= wanted.price_max))
     )
+
+
+def wordless(vectors: VectorIndex) -> Texts:
+    """These vectors as those of the texts, without an index of words."""
+    none = np.empty(0, np.int64)
+    words = WordIndex(
+        vectors.size,
+        np.empty(0, np.uint8),
+        np.zeros(1, np.int64),
+        np.empty(0, np.float32),
+        np.zeros(1, np.int64),
+        none.astype(np.int32),
+        none.astype(np.float32),
+    )
+    return Texts(vectors, WordSearch(vectors, words, WordWeights()), 0.0, 0.0)
 
 
 FILTERS = [
@@ -66,4 +87,8 @@ FILTERS = [
     Filter(in_stock=False),
     Filter(categories=(JEWELLERY,), brands=(BRANDS[3],)),  # no such product
     Filter(categories=(DATES,), brands=(BRANDS[3],), in_stock=False),
+    # prices are 10 + row, every eleventh product has none
+    Filter(price_min=20.0),
+    Filter(price_max=20.0),
+    Filter(categories=(JEWELLERY, CARS), price_min=18.0, price_max=30.0),
 ]

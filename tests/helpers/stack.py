@@ -23,8 +23,12 @@ from tests.helpers.tiny_version import HALF_LIFE_DAYS, NOON
 from twotower.arrays import Float32, Float64
 from twotower.artifact.catalogue import Catalogue, Product
 from twotower.artifact.layout import Layout
+from twotower.artifact.manifest import WordWeights
 from twotower.artifact.version import open_version
 from twotower.events import DEFAULT_WEIGHTS, Interaction
+from twotower.search.word_index import Word, WordIndex
+from twotower.search.word_search import added_by_words
+from twotower.text.words import is_number, query_words
 
 NOBODY = "127.0.0.1:1"
 DAY_MS = 86_400_000
@@ -95,6 +99,7 @@ class Reference:
         files = open_version(Layout(artifacts), name).layout
         self.vectors: Float32 = np.load(files.embeddings)  # [N, D]
         self.texts: Float32 = np.load(files.text_embeddings)  # [N, E]
+        self.words = WordIndex.load(files, len(self.texts))
         self.ids: list[str] = np.load(files.ids).tolist()
         self.row = {one: row for row, one in enumerate(self.ids)}
         self.products: dict[str, Product] = {
@@ -118,9 +123,10 @@ class Reference:
         scores = {one: float(self.vectors[self.row[one]] @ query) for one in ids}
         return dict(sorted(scores.items(), key=lambda pair: (-pair[1], self.row[pair[0]]))[:k])
 
-    def reading_like(self, query: NDArray[Any], k: int) -> dict[str, float]:
-        """The k products whose texts have the highest cosine, best first."""
-        scores = self.texts @ query / np.linalg.norm(query)
+    def matching(self, query: NDArray[Any], text: str, k: int) -> dict[str, float]:
+        """The k products of the highest cosine of the texts plus what the words of `text` count, best first."""
+        words = [Word(word, 1.0, is_number(word), place) for place, word in enumerate(query_words(text))]
+        scores = self.texts @ query / np.linalg.norm(query) + added_by_words(self.words, WordWeights(), words)
         best = sorted(range(len(self.ids)), key=lambda row: (-scores[row], row))[:k]
         return {self.ids[row]: float(scores[row]) for row in best}
 

@@ -14,7 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.fused import tiny_parts
+from trainer.data.catalogue import Products
 from trainer.index.nearest_graph import write_nearest
+from trainer.search.words import build_words
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder
@@ -91,6 +93,7 @@ def build_version(
     created_at: str = "2026-01-01T00:00:00+00:00",
     publish: bool = True,
     noise: float = NOISE,
+    noise_with_words: float = NOISE,
     blank: bool = False,
     fusion: Fusion = VECTORS_ALONE,
     markup: float = 0.0,
@@ -134,7 +137,14 @@ def build_version(
             newest_event_ms=None,
             index=IndexSpec(),
             fusion=fusion,
-            text_search=TextSearch(index=IndexSpec(), titles=products, found_first=1.0, found_in_ten=1.0, noise=noise),
+            text_search=TextSearch(
+                index=IndexSpec(),
+                titles=products,
+                found_first=1.0,
+                found_in_ten=1.0,
+                noise=noise,
+                noise_with_words=noise_with_words,
+            ),
             files={},
             encoder_files=entries(encoder.root),
         )
@@ -202,12 +212,29 @@ def fill_version(
         index = faiss.IndexFlatIP(rows.shape[1])
         index.add(rows)
         faiss.write_index(index, str(path))
+    build_words(products_of(items), reads_descriptions=True).save(files)
     write_nearest(files.embeddings, files.nearest)
     write_catalogue(files.products, items)
     write_recent(files.recent, recent_interactions(items, buyers))
     files.metrics.write_text(json.dumps({"recall@10": 0.5}))
     files.config.write_text("seed: 0\n")
     files.weights.write_bytes((2).to_bytes(8, "little") + b"{}")  # an empty safetensors file
+
+
+def products_of(items: list[Product]) -> Products:
+    """The same products as the trainer reads them."""
+    return Products(
+        ids=[one.id for one in items],
+        titles=[one.title for one in items],
+        descriptions=[one.description for one in items],
+        brands=[one.brand for one in items],
+        categories=[one.category for one in items],
+        prices=[one.price for one in items],
+        currencies=[one.currency for one in items],
+        in_stock=[one.in_stock for one in items],
+        attributes=[()] * len(items),
+        searched=[""] * len(items),
+    )
 
 
 def recent_interactions(items: list[Product], buyers: int) -> list[tuple[str, list[Interaction]]]:

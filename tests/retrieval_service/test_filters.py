@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_service.index import Filter, ProductIndex, Query, Texts
+from retrieval_service.index import Filter, ProductIndex, Query
 from tests.helpers.retrieval import (
     FILTERS,
     JEWELLERY,
@@ -18,17 +18,22 @@ from tests.helpers.retrieval import (
     Stub,
     opened,
     passes,
+    popular,
     query,
     ranked,
     search,
+    wordless,
 )
 from trainer.config.schema import Index
 from trainer.index.build import build, item_queries
+from twotower import errors
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, write_catalogue
 from twotower.artifact.manifest import Fusion
+from twotower.pb import retrieval_pb2
 from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
+from twotower.serving import wire
 
 
 @pytest.mark.parametrize("wanted", FILTERS, ids=str)
@@ -50,7 +55,7 @@ def test_an_index_of_codes_answers_filters_as_a_scan_does(tiny: Path, stored: Fl
     files = opened(tiny).layout
     index, rows = VectorIndex(made.index, stored, spec), {one.id: one.row for one in PRODUCTS}
     products = ProductIndex(
-        index, FusedScore(Fusion(), index.size, None, None), Texts(index, 0.0), rows, Catalogue(files.products)
+        index, FusedScore(Fusion(), index.size, None, None), wordless(index), rows, Catalogue(files.products)
     )
     asked = [(wanted, k) for wanted in (*FILTERS, Filter()) for k in (3, 1000)]
     answers = products.search(stored[: len(asked)], [Query(k, ["p6"], wanted) for wanted, k in asked])
@@ -114,7 +119,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[ProductIndex, Fl
     index.add(vectors)
     rows, flat = {one.id: one.row for one in products}, VectorIndex(index, vectors)
     return (
-        ProductIndex(flat, FusedScore(Fusion(), flat.size, None, None), Texts(flat, 0.0), rows, Catalogue(path)),
+        ProductIndex(flat, FusedScore(Fusion(), flat.size, None, None), wordless(flat), rows, Catalogue(path)),
         vectors,
         products,
     )
@@ -147,3 +152,33 @@ def test_any_filter_gives_what_brute_force_gives(
     assert answer.product_ids == ranked(vectors, vector, allowed, k)
     (most,) = index.popular([asked])
     assert most.product_ids == [one.id for one in sorted(allowed, key=lambda one: (-one.popularity, one.row))][:k]
+
+
+async def test_a_list_sorted_by_price_holds_the_same_products(stub: Stub, stored: Float32) -> None:
+    price = {one.id: one.price for one in PRODUCTS}
+    best = ranked(stored, stored[6], PRODUCTS, 15)
+    assert any(price[one] is None for one in best)
+    for sort, sign in ((retrieval_pb2.PRICE_ASC, 1), (retrieval_pb2.PRICE_DESC, -1)):
+        asked = query(15)
+        asked.sort = sort
+        (hits,) = await search(stub, stored[[6]], asked)
+        assert list(hits.product_ids) == sorted(
+            best, key=lambda one: np.inf if price[one] is None else sign * price[one]
+        )
+        scores = dict(zip(hits.product_ids, wire.unpack_scores(hits.scores), strict=True))
+        assert max(scores, key=lambda one: scores[one]) == best[0]
+        (popular_hits,) = await popular(stub, asked)
+        assert sorted(popular_hits.product_ids) != list(popular_hits.product_ids)
+
+
+@pytest.mark.parametrize("limit", [np.nan, np.inf, -np.inf])
+async def test_a_price_limit_is_a_number(stub: Stub, stored: Float32, limit: float) -> None:
+    with pytest.raises(errors.InvalidInput, match=r"filter\.price_max.*must be a finite number"):
+        await search(stub, stored[[0]], query(3, price_max=limit))
+
+
+async def test_an_unknown_order_is_refused(stub: Stub, stored: Float32) -> None:
+    asked = query(3)
+    asked.sort = 7  # type: ignore[assignment]
+    with pytest.raises(errors.InvalidInput, match="sort"):
+        await search(stub, stored[[0]], asked)

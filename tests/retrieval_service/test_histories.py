@@ -93,7 +93,9 @@ async def test_filters_exclusions_and_diversity_hold(fused: Version, stored: Flo
     async with running("retrieval", fused.layout.root.parents[1]) as service, connect(service.address) as channel:
         stub, history = Stub(channel), packed(12, 4)
         queries = [asked(history, 4, wanted=wanted, excluded=["p6", "nobody"]) for wanted in FILTERS]
-        for wanted, hits in zip(FILTERS, await search(stub, stored[[6] * 8], *queries, version="a"), strict=True):
+        for wanted, hits in zip(
+            FILTERS, await search(stub, stored[[6] * len(FILTERS)], *queries, version="a"), strict=True
+        ):
             check(hits, scores, best(scores, 4, wanted, ["p6"]))
         diverse = [asked(history, 5, diversity=strength) for strength in (0.3, 1.0)]
         for one, hits in zip(diverse, await search(stub, stored[[6, 6]], *diverse, version="a"), strict=True):

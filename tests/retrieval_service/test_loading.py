@@ -9,12 +9,9 @@ import faiss
 import numpy as np
 import pytest
 
-from retrieval_service.index import ProductIndex, Texts, load
+from retrieval_service.index import ProductIndex, load
 from retrieval_service.settings import RetrievalSettings
-from tests.helpers.retrieval import (
-    PRODUCTS,
-    opened,
-)
+from tests.helpers.retrieval import PRODUCTS, opened, wordless
 from tests.helpers.tiny_version import build_version
 from twotower.artifact.catalogue import Catalogue, write_catalogue
 from twotower.artifact.manifest import Fusion
@@ -31,6 +28,12 @@ OPENED = [
     "products.sqlite",
     "text_embeddings.npy",
     "text_index.faiss",
+    "words.npy",
+    "word_starts.npy",
+    "word_weights.npy",
+    "word_offsets.npy",
+    "word_rows.npy",
+    "word_scores.npy",
 ]
 
 
@@ -65,9 +68,11 @@ def test_texts_of_another_number_of_products_are_refused(artifacts: Path, tmp_pa
     version, other = opened(artifacts, "a"), build_version(tmp_path / "other", "b", products=39)
     for name in ("text_embeddings.npy", "text_index.faiss"):
         shutil.copyfile(other.layout.root / name, version.layout.root / name)
-    files = version.manifest.files | {name: other.manifest.files[name] for name in OPENED[-2:]}
+    files = version.manifest.files | {
+        name: other.manifest.files[name] for name in ("text_embeddings.npy", "text_index.faiss")
+    }
     mixed = Version(version.manifest.model_copy(update={"files": files}), version.layout, version.encoder)
-    with pytest.raises(CorruptArtifact, match="the index holds 40 products, the text index 39"):
+    with pytest.raises(CorruptArtifact, match="the text index holds 39 products, the index of words 40"):
         load(mixed, RetrievalSettings())
 
 
@@ -79,5 +84,5 @@ def test_a_catalogue_of_another_size_than_the_index_is_refused(tmp_path: Path) -
     rows, flat = {one.id: one.row for one in PRODUCTS}, VectorIndex(index, vectors)
     with pytest.raises(CorruptArtifact, match=r"index holds 40 products, the list of ids 40, products\.sqlite 39"):
         ProductIndex(
-            flat, FusedScore(Fusion(), flat.size, None, None), Texts(flat, 0.0), rows, Catalogue(tmp_path / "p.sqlite")
+            flat, FusedScore(Fusion(), flat.size, None, None), wordless(flat), rows, Catalogue(tmp_path / "p.sqlite")
         )

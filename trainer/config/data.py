@@ -133,6 +133,7 @@ class Data(Section):
     product_columns: ProductColumns
     metadata_paths: MetadataPaths
     attribute_paths: list[Columns]
+    search_fields: list[Annotated[str, Field(min_length=1)]]
     separator: str
     event_names: dict[str, str | None]
     event_filter: Filter

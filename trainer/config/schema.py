@@ -202,6 +202,11 @@ class Index(Section):
     target_recall: Annotated[float, Field(gt=0.5, lt=1)]
 
 
+class Search(Section):
+    popularity_weight: Share
+    stock_weight: Share
+
+
 class Publish(Section):
     gate: bool
     max_drop: Share
@@ -228,6 +233,7 @@ class Config(Section):
     own: Own
     evaluation: Evaluation
     index: Index
+    search: Search
     publish: Publish
     paths: Paths
 

@@ -26,13 +26,17 @@ _MAX_ATTRIBUTES = 32
 _ATTRIBUTE = "attribute "
 # what two equal rows have in common, apart from where they stand
 _SAID = ("title", "description", "metadata", "brand", "category", "price", "currency", "in_stock")
+_SEARCHED = "search field "
 Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Products:
-    """The catalogue, in the order of the files; row i is product i everywhere."""
+    """The catalogue, in the order of the files; row i is product i everywhere.
+
+    `searched`: the words of the fields that a search reads beside title, brand, category and attributes.
+    """
 
     ids: list[str]
     titles: list[str]
@@ -43,6 +47,7 @@ class Products:
     currencies: list[str]
     in_stock: list[bool]
     attributes: list[tuple[str, ...]]
+    searched: list[str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,7 +113,8 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
     Raises DataError if none is left, or if no product has a value at a path that the settings name.
     """
     attributes = {f"{_ATTRIBUTE}{paths[0]}": paths for paths in map(listed, config.attribute_paths)}
-    written = config.metadata_paths.paths() | attributes
+    searched = {f"{_SEARCHED}{path}": [path] for path in config.search_fields}
+    written = config.metadata_paths.paths() | attributes | searched
     paths = {name: [fields.steps(path) for path in theirs] for name, theirs in written.items()}
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     reading = _Reading.of(config)
@@ -178,6 +184,9 @@ def _check_paths(file: Path, config: Data, checks: RowChecks) -> None:
         for path in config.attribute_paths
         if isinstance(path, str) and path != DEFAULT_ATTRIBUTES and f"{_ATTRIBUTE}{path}" not in checks.paths
     ]
+    missing += [
+        f"{path} of data.search_fields" for path in config.search_fields if f"{_SEARCHED}{path}" not in checks.paths
+    ]
     if missing:
         raise DataError(f"{file}: no product has a value at {', '.join(missing)}")
 
@@ -207,6 +216,7 @@ def _append(
     is_in_stock = read("in_stock", fields.as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
     columns["attributes"].append(_attributes(found, checks, reading.separator))
+    columns["searched"].append(_searched(found, checks, reading.separator))
 
 
 def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> tuple[str, ...]:
@@ -218,3 +228,13 @@ def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> 
             read += [f"{name.removeprefix(_ATTRIBUTE)}={inner}" for inner in names]
     checks.fields["attributes"].add(one)
     return tuple(read)
+
+
+def _searched(found: Mapping[str, Any], checks: RowChecks, separator: str) -> str:
+    """The values of all search fields; a product counts once, whatever their number."""
+    one, read = FieldCount(), []
+    for name, value in found.items():
+        if name.startswith(_SEARCHED):
+            read += one.read(value, lambda given: fields.as_names(given, separator)) or []
+    checks.fields["search fields"].add(one)
+    return " ".join(read)

@@ -13,6 +13,8 @@ from twotower.graphs.towers import BuyerTower, ItemTower
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
+from twotower.search.word_index import WordIndex
+from twotower.search.word_search import WordSearch
 
 # products whose own vectors must find them
 _SEARCHED = 50
@@ -34,6 +36,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     squares = _squares(opened, files.embeddings.name)
     texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
     _squares(texts, files.text_embeddings.name)
+    WordSearch(texts, WordIndex.load(files, version.manifest.products), version.manifest.text_search.words)
     # nothing finds a product with a vector of zeros
     some = np.array(opened.vectors[np.flatnonzero(squares)[:_SEARCHED]])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]

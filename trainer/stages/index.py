@@ -1,4 +1,4 @@
-"""The stage `index`: builds the indexes of the product vectors and of the text vectors."""
+"""The stage `index`: builds the indexes of the product vectors, of the text vectors and of words."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import numpy as np
 
 from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
-from trainer.index.text_index import write_text_search
+from trainer.search.write import write_search
 from trainer.stages.workspace import Run, require, some_histories
-from trainer.text.vectors import titles_of
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
 
 
 def build_index(run: Run) -> None:
-    """Builds two indexes of the configured kind: of product vectors, tuned on buyers, and of text vectors."""
+    """Builds two indexes of the configured kind, of product and of text vectors, and the index of words."""
     files = run.workspace.version
     for path in (files.embeddings, files.buyer_tower):
         require(path, "embed")
     vectors = np.load(files.embeddings, allow_pickle=False)
     queries = _index_queries(run, vectors, run.config.thread_count)
     spec = write_index(vectors, queries, files, run.config)
-    texts, titles = run.features.text.cpu().numpy(), titles_of(run.data.products)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
-    text_search = write_text_search(texts, titles, encoder, files, run.config)
+    text_search = write_search(run.data.products, run.features.text.cpu().numpy(), encoder, files, run.config)
     write_json(run.workspace.text_search, text_search.model_dump())
     write_json(run.workspace.index_spec, spec.model_dump())
 

@@ -28,7 +28,6 @@ from trainer.fit.cold_start import linear_part, product_rows
 from trainer.fit.text_neighbours import TextNeighbours
 from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
-from trainer.index.text_index import write_text_search
 from trainer.model.inputs import ItemFeatures
 from trainer.model.terms import read_terms
 from trainer.model.towers import TwoTower, load_towers
@@ -36,10 +35,11 @@ from trainer.release.assemble import Description, write_release
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
 from trainer.release.locks import alone_in_cache, work_folder
 from trainer.release.retention import new_name, remove_earlier
+from trainer.search.write import write_search
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import save_weights
-from trainer.text.vectors import restored_on_failure, texts_of, titles_of
+from trainer.text.vectors import restored_on_failure, texts_of
 from trainer.text.words import word_vectors
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product
@@ -59,7 +59,7 @@ from twotower.history import BuyerSequence, latest, read_recent, to_inputs, writ
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "data", "index", "publish", "paths"}
+_FREE = {"device", "threads", "data", "index", "search", "publish", "paths"}
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,7 @@ def _write_indexes(
 ) -> tuple[IndexSpec, TextSearch]:
     spec = write_index(vectors, _queries(today, vectors), target, today.config)
     encoder = TextEncoder.load(today.base.encoder, today.config.thread_count)
-    titles = titles_of(today.products)
-    return spec, write_text_search(features.text.numpy(), titles, encoder, target, today.config)
+    return spec, write_search(today.products, features.text.numpy(), encoder, target, today.config)
 
 
 def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:

@@ -50,7 +50,10 @@ class Product(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The fields for filters and the popular list, arrays [N]; brand and category are places in the lists of names."""
+    """The fields for filters and the popular list, arrays [N]; brand and category are places in the lists of names.
+
+    `price`: NaN for a product without one.
+    """
 
     brands: list[str]
     categories: list[str]
@@ -58,6 +61,7 @@ class Columns(NamedTuple):
     category: NDArray[np.int32]
     in_stock: Mask
     popularity: Float64
+    price: Float64
 
 
 def write_catalogue(path: Path, products: Iterable[Product]) -> None:
@@ -112,9 +116,9 @@ class Catalogue:
         return [by_id.get(one) for one in ids]
 
     def columns(self) -> Columns:
-        """Brand, category, stock and popularity of every row."""
-        records = self._all("SELECT brand, category, in_stock, popularity, row FROM products ORDER BY row")
-        if any(record[4] != row for row, record in enumerate(records)):
+        """Brand, category, stock, popularity and price of every row."""
+        records = self._all("SELECT brand, category, in_stock, popularity, price, row FROM products ORDER BY row")
+        if any(record[5] != row for row, record in enumerate(records)):
             raise CorruptArtifact(f"{self._path} does not hold the rows 0 to {len(records) - 1}")
         brands = sorted({record[0] for record in records})
         categories = sorted({record[1] for record in records})
@@ -126,6 +130,7 @@ class Catalogue:
             np.array([category_code[record[1]] for record in records], np.int32),
             np.array([bool(record[2]) for record in records], np.bool_),
             np.array([record[3] for record in records], np.float64),
+            np.array([np.nan if record[4] is None else record[4] for record in records], np.float64),
         )
 
 

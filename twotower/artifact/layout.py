@@ -90,6 +90,13 @@ class VersionLayout:
     # the text encoder's vectors of the same products, for search by text
     text_embeddings = property(lambda self: self.root / "text_embeddings.npy")
     text_index = property(lambda self: self.root / "text_index.faiss")
+    # the words of the same products: their stems, and which products hold them, as a sparse matrix
+    words = property(lambda self: self.root / "words.npy")
+    word_starts = property(lambda self: self.root / "word_starts.npy")
+    word_weights = property(lambda self: self.root / "word_weights.npy")
+    word_offsets = property(lambda self: self.root / "word_offsets.npy")
+    word_rows = property(lambda self: self.root / "word_rows.npy")
+    word_scores = property(lambda self: self.root / "word_scores.npy")
     # only with a flat index of a small catalogue; it reads its vectors from `embeddings`
     nearest = property(lambda self: self.root / "nearest_products.onnx")
     # the neighbours of each product as a sparse matrix, and what a product has for all buyers; only with a weight

@@ -288,6 +288,13 @@ QUERIES = {"/retrieve": {"buyer_id": "b"}, "/similar": {"product_id": "p1"}, "/s
         ("in_stock", "maybe", "must be true or false"),
         ("in_stock", "", "must be true or false"),
         *[
+            (field, value, "must be an amount such as 200 or 199.95")
+            for field in ("price_min", "price_max")
+            for value in ("", "-1", "1e3", "nan", "inf", "٢٠٠", "200 SAR", "1,000", "9" * 41)
+        ],
+        ("sort", "price", "must be 'relevance', 'price_asc' or 'price_desc'"),
+        ("sort", "", "must be 'relevance', 'price_asc' or 'price_desc'"),
+        *[
             ("diversity", value, "must be a number from 0 to 1")
             for value in (
                 "",
@@ -337,7 +344,7 @@ async def test_the_subject_of_a_query(system: Stack, path: str, field: str, valu
 
 
 @pytest.mark.parametrize("path", QUERIES)
-@pytest.mark.parametrize("field", ["k", "include", "category", "brand", "in_stock", "exclude", "diversity", None])
+@pytest.mark.parametrize("field", ["k", "include", "category", "brand", "in_stock", "exclude", "price_min", None])
 async def test_ten_megabytes_in_a_query(system: Stack, path: str, field: str | None) -> None:
     url = f"{path}?{field or next(iter(QUERIES[path]))}={TEN_MB}"
     document = await raw(system, f"GET {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())

@@ -142,6 +142,7 @@ SECTIONS = [
     "prior",
     "evaluation",
     "index",
+    "search",
     "publish",
     "paths",
 ]

@@ -413,8 +413,25 @@ def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     assert (made.products.brands, made.products.prices, made.products.categories) == (["س"], [3.0], [""])
 
 
+def test_search_fields_are_read_as_words(tmp_path: Path) -> None:
+    rows = [
+        ["p0", "t", "", metadata(authors=[{"name": "نجيب محفوظ"}, {"name": "Tayeb Salih"}], sku="AB-12")],
+        ["p1", "t", "", metadata(sku=77)],
+        ["p2", "t", "", metadata()],
+    ]
+    config = data_config("data.search_fields=[$.authors.name, sku]")
+    made, _ = read(tmp_path, [["b", "p0", "View", "1"]], rows, config)
+    assert made.products.searched == ["نجيب محفوظ Tayeb Salih AB-12", "77", ""]
+    assert made.products.take(np.array([1])).searched == ["77"]
+
+
 @pytest.mark.parametrize(
-    "setting", ["data.metadata_paths.category=attributes.maker.name.too.deep", "data.attribute_paths=[$.colour]"]
+    "setting",
+    [
+        "data.metadata_paths.category=attributes.maker.name.too.deep",
+        "data.attribute_paths=[$.colour]",
+        "data.search_fields=[$.author]",
+    ],
 )
 def test_a_path_that_is_named_and_found_in_no_product_is_an_error(tmp_path: Path, setting: str) -> None:
     rows = [["p0", "t", "", metadata(attributes={"maker": {"name": "س"}})]]

@@ -20,7 +20,7 @@ def test_sample_buyers_show_the_newest_events_first_and_what_was_found(tmp_path:
     nobody = ForgottenBuyers.read(tmp_path / "list")
     names = ["a", "b", "c", "d", "e"]
     empty = [""] * 5
-    products = Products(names, names, empty, empty, empty, [None] * 5, empty, [True] * 5, [()] * 5)
+    products = Products(names, names, empty, empty, empty, [None] * 5, empty, [True] * 5, [()] * 5, empty)
     events = Events(
         np.array([0, 0, 0, 1, 1, 1, 1], np.int32),
         np.array([0, 1, 2, 3, 4, 0, 1], np.int32),

@@ -57,6 +57,7 @@ def shop() -> tuple[Products, Ranks, Cases, Facts]:
         [""] * count,
         [True] * count,
         [()] * count,
+        [""] * count,
     )
     # three buyers, histories of 2, 4 and 60 events; targets 0 and 3, 1, and 4
     cases = Cases(np.arange(3), np.array([0, 10, 20]), np.array([2, 14, 80]), np.array([4, 15, 81]))
@@ -88,7 +89,7 @@ def test_without_hidden_products_they_have_no_slice() -> None:
 def test_only_the_most_frequent_categories_have_a_slice() -> None:
     _, _, cases, _ = shop()
     names = [f"c{row % 14:02d}" for row in range(40)]
-    many = Products(["p"] * 40, [""] * 40, [], [], names, [], [], [], [()] * 40)
+    many = Products(["p"] * 40, [""] * 40, [], [], names, [], [], [], [()] * 40, [""] * 40)
     targets = np.arange(40)
     ranks = Ranks(np.zeros(40, np.int64), targets, np.zeros((1, 1), np.int64), targets)
     masks = slice_masks(ranks, cases, Facts(many, np.ones(40, np.int64), np.zeros(40, np.bool_)))["category"]

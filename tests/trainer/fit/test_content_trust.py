@@ -42,6 +42,7 @@ def market(descriptions: str, titles: bool = True) -> tuple[Products, TrainingSe
         currencies=[""] * COUNT,
         in_stock=[True] * COUNT,
         attributes=[()] * COUNT,
+        searched=[""] * COUNT,
     )
     baskets = []
     for _ in range(400):

@@ -43,6 +43,7 @@ def products(count: int = 60) -> Products:
         empty,
         [True] * count,
         [()] * count,
+        empty,
     )
 
 
@@ -127,6 +128,7 @@ def invented(count: int = 150) -> Products:
         empty,
         [True] * len(titles),
         [()] * len(titles),
+        empty,
     )
 
 
