@@ -7,7 +7,21 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from typing_extensions import TypedDict
 
-from gateway.schemas.fields import Amount, Count, Event, Flag, Id, Moment, Share, Strict, Text, Words, context, refuse
+from gateway.schemas.fields import (
+    Amount,
+    Count,
+    Event,
+    Flag,
+    Id,
+    Moment,
+    Share,
+    Strict,
+    Suggested,
+    Text,
+    Words,
+    context,
+    refuse,
+)
 from twotower.events import Interaction
 
 MAX_EXCLUDED = 1000
@@ -120,3 +134,11 @@ class SearchQuery(ListQuery):
     """GET /search."""
 
     q: Words
+    understand: Flag = Field(True, description="false: searches the text as it is, with no step that understands it")
+
+
+class SuggestQuery(Strict):
+    """GET /suggest."""
+
+    q: Words
+    k: Suggested = Field(10, description="how many completions")
