@@ -31,6 +31,8 @@ _ENCODED_BYTES, _STORED_BYTES = 80_000, 15_000
 _CANDIDATES, _MAX_CANDIDATES = 4, 1000
 # bytes of a body that always find room: `max_connections` of them are few
 SMALL_BODY = 16 << 10
+# what /suggest costs, which asks one service for a few words
+SUGGEST_COST = 0.5
 
 
 def cost_of_list(query: ListQuery) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from gateway.clients.deadline import Deadline
@@ -17,7 +19,12 @@ _SCORE = 1.0
 
 
 async def find_named(retrieval: RetrievalClient, query: SearchQuery, version: str, deadline: Deadline) -> str | None:
-    """The id of the product that the query names, if the filters and exclusions of the query leave it."""
+    """The id of the product that the query names, if the filters and exclusions of the query leave it.
+
+    None if the list is sorted by price.
+    """
+    if query.sort != "relevance":
+        return None
     # with the signs around it, and without
     names = [one for one in dict.fromkeys(map(_as_id, (query.typed, query.q))) if one and one not in query.exclude]
     found = await retrieval.lookup(names, version, deadline)
@@ -49,4 +56,13 @@ def _passes(product: retrieval_pb2.Product, query: SearchQuery) -> bool:
         (not query.category or product.category in query.category)
         and (not query.brand or product.brand in query.brand)
         and (query.in_stock is None or product.in_stock == query.in_stock)
+        and _costs(product, query)
     )
+
+
+def _costs(product: retrieval_pb2.Product, query: SearchQuery) -> bool:
+    """Whether the price is within the limits; a product without a price has none."""
+    if query.price_min is None and query.price_max is None:
+        return True
+    lowest, highest = query.price_min or 0.0, math.inf if query.price_max is None else query.price_max
+    return product.HasField("price") and lowest <= product.price <= highest

@@ -11,13 +11,21 @@ from typing import Literal, NamedTuple, TypeVar
 
 from gateway import metrics
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import BuyerClient, EncodedBuyer, Hits, ItemClient, RetrievalClient, Vector
+from gateway.clients.services import (
+    BuyerClient,
+    EncodedBuyer,
+    Hits,
+    ItemClient,
+    RetrievalClient,
+    Suggestions,
+    Vector,
+)
 from gateway.history.codec import split_known
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.named_product import find_named, put_first
-from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
+from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery, SuggestQuery
 from twotower.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -31,9 +39,8 @@ from twotower.errors import (
 from twotower.events import Interaction
 from twotower.forgotten import forget_buyer
 from twotower.history import latest
-from twotower.pb import retrieval_pb2
+from twotower.pb import item_pb2, retrieval_pb2
 from twotower.serving import wire
-from twotower.text.words import is_number, query_words
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +62,8 @@ class ProductList(NamedTuple):
     source: Source
     warnings: list[str]
     products: list[retrieval_pb2.Product] | None
+    # of a search: how its words were understood
+    understood: item_pb2.Understood | None = None
 
 
 class BuyerEncoding(NamedTuple):
@@ -188,25 +197,28 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts are nearest to a text and that hold its words; first the one whose id the text is."""
+        """The products whose texts answer a text, as it is understood; first the one whose id the text is."""
+        typed = item_pb2.Query(text=query.q, raw=not query.understand)
 
         async def attempt(version: str) -> ProductList:
             try:
-                vector = await self.items.encode_text(query.q, version, deadline)
+                vector, understood = await self.items.encode_query(typed, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
-            asked, warnings = _query(query, set()), list[str]()
-            asked.words.extend(_words(query.q))
+            asked = _as_understood(_query(query, set()), understood)
             named, hits = await asyncio.gather(
                 find_named(self.retrieval, query, vector.version, deadline),
                 self.retrieval.search_texts(vector, asked, deadline),
             )
             hits = put_first(named, hits, query.k) if named else hits
-            if hits.is_below_noise:
-                warnings = [f"no product matches {query.q!r}: these are no nearer than to words that no product has"]
-            return await self._list(query, hits, "model", warnings, deadline)
+            found = await self._list(query, hits, "model", _misses(query, understood, hits), deadline)
+            return found._replace(understood=understood)
 
         return await on_one_version(attempt)
+
+    async def suggest(self, query: SuggestQuery, deadline: Deadline) -> Suggestions:
+        """Completions of what is typed so far."""
+        return await self.items.suggest(query.q, query.k, deadline)
 
     async def _read(self, buyer_id: str, deadline: Deadline) -> KnownBuyer:
         try:
@@ -298,6 +310,33 @@ def _doubts(query: SimilarQuery, vector: Vector, hits: Hits) -> list[str]:
     return warnings
 
 
+def _as_understood(asked: retrieval_pb2.Query, understood: item_pb2.Understood) -> retrieval_pb2.Query:
+    """The query with the words to look for and the filters that its words hold; narrower limits of the caller count."""
+    asked.words.extend(
+        retrieval_pb2.Word(text=one.text, weight=one.weight, is_number=one.is_number, group=one.group)
+        for one in understood.words
+    )
+    if understood.excluded_words:
+        asked.filter.excluded_words.extend(understood.excluded_words)
+    if understood.HasField("price_min"):
+        given = asked.filter.price_min if asked.filter.HasField("price_min") else understood.price_min
+        asked.filter.price_min = max(given, understood.price_min)
+    if understood.HasField("price_max"):
+        given = asked.filter.price_max if asked.filter.HasField("price_max") else understood.price_max
+        asked.filter.price_max = min(given, understood.price_max)
+    return asked
+
+
+def _misses(query: SearchQuery, understood: item_pb2.Understood, hits: Hits) -> list[str]:
+    """Why a search found nothing, or nothing that fits."""
+    if hits.is_below_noise:
+        return [f"no product matches {query.q!r}: these are no nearer than to words that no product has"]
+    if not len(hits.scores) and any(not change.after for change in understood.changes):
+        filtered = ", ".join(change.before for change in understood.changes if not change.after)
+        return [f"no product is left by {filtered!r} of {query.q!r}; understand=false searches without such filters"]
+    return []
+
+
 def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "") -> retrieval_pb2.Query:
     asked = retrieval_pb2.Query(
         k=query.k,
@@ -312,11 +351,3 @@ def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "
     if query.category or query.brand or given:
         asked.filter.CopyFrom(retrieval_pb2.Filter(categories=query.category, brands=query.brand, **given))
     return asked
-
-
-def _words(text: str) -> list[retrieval_pb2.Word]:
-    """The words of a text as they are typed, each for itself."""
-    return [
-        retrieval_pb2.Word(text=word, weight=1.0, is_number=is_number(word), group=place)
-        for place, word in enumerate(query_words(text))
-    ]

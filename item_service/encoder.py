@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from item_service.queries import QueryEncoder, Typed
+from item_service.query.shop_synonyms import ShopSynonyms
 from item_service.settings import ItemSettings
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import read_product_rows
+from twotower.artifact.search_words import SearchWords
 from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
 from twotower.caller import check_caller
@@ -117,14 +120,22 @@ class ItemEncoder:
         return None
 
 
-def load(version: Version, settings: ItemSettings) -> ItemEncoder:
-    """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
+class Encoders(NamedTuple):
+    """What one version encodes: items, and what shoppers type."""
 
+    items: ItemEncoder
+    queries: QueryEncoder
+
+
+def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None = None) -> Encoders:
+    """Opens the encoders of a version, checks their files against the manifest, and runs one batch of each.
+
+    `synonyms`: those that several versions share; None reads those of the settings.
     Raises CorruptArtifact if a file does not fit.
     """
     files, folder, manifest = version.layout, version.encoder, version.manifest
     tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
-    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids)
+    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids, files.search_words)
     text_encoder = TextEncoder.load(folder, threads=1)
     if text_encoder.spec.dimension != manifest.text_dimension:
         raise CorruptArtifact(
@@ -135,9 +146,15 @@ def load(version: Version, settings: ItemSettings) -> ItemEncoder:
         raise CorruptArtifact(f"{files.ids} holds {len(product_rows)} ids, the manifest says {manifest.products}")
     tower, vocab = ItemTower(files.item_tower, threads=1), Vocab.load(files.vocab)
     _warm(version, text_encoder, tower, vocab)
-    return ItemEncoder(
+    items = ItemEncoder(
         text_encoder, tower, vocab, product_rows, dimension=manifest.dimension, max_text=settings.max_text
     )
+    words = SearchWords.load(files.search_words)
+    queries = QueryEncoder(
+        text_encoder, words, synonyms or ShopSynonyms(settings.synonyms), settings.steps, settings.max_text
+    )
+    queries.encode([Typed("خاتم ذهب"), Typed("khatem dahab")])
+    return Encoders(items, queries)
 
 
 def _warm(version: Version, text_encoder: TextEncoder, tower: ItemTower, vocab: Vocab) -> None:

@@ -18,6 +18,7 @@ from gateway import health, metrics
 from gateway.admission import (
     EXPENSIVE,
     SMALL_BODY,
+    SUGGEST_COST,
     Admission,
     AdmissionLimits,
     BodyRoom,
@@ -32,11 +33,18 @@ from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
-from gateway.schemas.answers import EncodeBuyerAnswer, ForgottenAnswer, InteractionsAnswer, ListAnswer
+from gateway.schemas.answers import (
+    EncodeBuyerAnswer,
+    ForgottenAnswer,
+    InteractionsAnswer,
+    ListAnswer,
+    SearchAnswer,
+    SuggestAnswer,
+)
 from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
 from twotower.events import EventSchema, Interaction, check_id
-from twotower.pb import retrieval_pb2
+from twotower.pb import item_pb2, retrieval_pb2
 from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -107,7 +115,26 @@ class Routes:
                 public="buyer",
             ),
             _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery, "products"),
-            _list_route("/search", self.search, "Products for a search text", requests.SearchQuery, "products"),
+            RouteSpec(
+                "GET",
+                "/search",
+                self.search,
+                "Products for a search text",
+                SearchAnswer,
+                requests.SearchQuery,
+                scope="read",
+                public="products",
+            ),
+            RouteSpec(
+                "GET",
+                "/suggest",
+                self.suggest,
+                "Completions of what is typed so far",
+                SuggestAnswer,
+                requests.SuggestQuery,
+                scope="read",
+                public="products",
+            ),
             _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
             RouteSpec(
                 "POST",
@@ -146,7 +173,22 @@ class Routes:
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list("/search", query, deadline, lambda: pipeline.search(query, deadline))
+        answer = await self._admission.run(cost_of_list(query), deadline, lambda: pipeline.search(query, deadline))
+        return search_response(query.q, answer)
+
+    async def suggest(self, request: Request) -> Response:
+        query = parsing.read_query(requests.SuggestQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        answer = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.suggest(query, deadline))
+        return _json(
+            {
+                "suggestions": [
+                    {"text": one.text, "kind": one.kind, "products": one.products} for one in answer.suggestions
+                ],
+                "model_version": answer.version,
+                "request_id": telemetry.request_id.get(),
+            }
+        )
 
     async def popular(self, request: Request) -> Response:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
@@ -305,8 +347,21 @@ def _json(value: object, status: int = 200) -> Response:
 
 def list_response(route: str, answer: ProductList) -> Response:
     """A list of products as JSON; counts it in the metrics under its route."""
+    return _json(_list_document(route, answer))
+
+
+def search_response(typed: str, answer: ProductList) -> Response:
+    """The products of a search, with how its words were understood."""
+    understood = answer.understood
+    assert understood is not None
+    rewritten = understood.text if understood.changes else None
+    more = {"rewritten": rewritten, "understood": _understood(typed, understood)}
+    return _json(_list_document("/search", answer) | more)
+
+
+def _list_document(route: str, answer: ProductList) -> dict[str, object]:
     metrics.answers(route, answer.source).inc()
-    document = {
+    document: dict[str, object] = {
         "product_ids": wire.unpack_ids(answer.hits.packed_ids),
         "scores": answer.hits.scores,
         "model_version": answer.hits.version,
@@ -316,7 +371,25 @@ def list_response(route: str, answer: ProductList) -> Response:
     }
     if answer.products is not None:
         document["products"] = [_product(product) for product in answer.products]
-    return _json(document)
+    return document
+
+
+def _understood(typed: str, understood: item_pb2.Understood) -> dict[str, object]:
+    return {
+        "original": typed,
+        "text": understood.text,
+        "changes": [{"step": one.step, "before": one.before, "after": one.after} for one in understood.changes],
+        "price_min": understood.price_min if understood.HasField("price_min") else None,
+        "price_max": understood.price_max if understood.HasField("price_max") else None,
+        "excluded_words": list(understood.excluded_words),
+        "brand": understood.brand,
+        "category": understood.category,
+        "words": [
+            {"text": one.text, "weight": round(one.weight, 3), "is_number": one.is_number, "group": one.group}
+            for one in understood.words
+        ],
+        "known_share": round(understood.known_share, 3),
+    }
 
 
 def _product(product: retrieval_pb2.Product) -> dict[str, object]:

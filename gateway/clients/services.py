@@ -54,6 +54,20 @@ class EncodedBuyer(NamedTuple):
     newest: int
 
 
+class EncodedQuery(NamedTuple):
+    """A query's text vector, and how its words were understood."""
+
+    vector: Vector
+    understood: item_pb2.Understood
+
+
+class Suggestions(NamedTuple):
+    """Completions, best first, and the version that they come from."""
+
+    suggestions: list[item_pb2.Suggestion]
+    version: str
+
+
 class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
@@ -112,24 +126,36 @@ class ItemClient:
         name = "item service"
         hedging = Hedging(name, limits.hedge_after)
         self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
-        self._encodes: Batcher[str, Vector] = Batcher(name, self._encode, limits)
+        self._name, self._hedging = name, hedging
+        self._encodes: Batcher[item_pb2.Query, EncodedQuery] = Batcher(name, self._encode, limits)
 
-    async def encode_text(self, text: str, version: str, deadline: Deadline) -> Vector:
-        """The text encoder's vector of a text."""
-        return await self._encodes.call(text, deadline, version)
+    async def encode_query(self, query: item_pb2.Query, version: str, deadline: Deadline) -> EncodedQuery:
+        """The vector of what a shopper typed, and how it was understood."""
+        return await self._encodes.call(query, deadline, version)
+
+    async def suggest(self, text: str, k: int, deadline: Deadline) -> Suggestions:
+        """The k best completions of what is typed so far."""
+        request = item_pb2.SuggestRequest(text=text, k=k)
+
+        def attempt() -> Coroutine[Any, Any, Any]:
+            return client.call(self._stub.Suggest, request, deadline.remaining(), self._name)
+
+        answer = await self._hedging.call(attempt, deadline.remaining())
+        return Suggestions(list(answer.suggestions), answer.model_version)
 
     async def close(self) -> None:
         await self._encodes.close()
         self._streamed.close()
 
-    async def _encode(self, version: str, texts: list[str], timeout: float) -> list[Vector | Exception]:
-        items = [item_pb2.Item(title=text) for text in texts]
-        request = item_pb2.EncodeRequest(items=items, model_version=version, text_only=True)
+    async def _encode(
+        self, version: str, queries: list[item_pb2.Query], timeout: float
+    ) -> list[EncodedQuery | Exception]:
+        request = item_pb2.EncodeRequest(queries=queries, model_version=version)
         answer = await self._streamed.call(request, timeout)
-        vectors = _split(answer.text_vectors, len(answer.items))
+        vectors = _split(answer.text_vectors, len(answer.queries))
         return [
-            _row_error(item.error) if item.HasField("error") else vector
-            for vector, item in zip(vectors, answer.items, strict=True)
+            _row_error(query.error) if query.HasField("error") else EncodedQuery(vector, query.understood)
+            for vector, query in zip(vectors, answer.queries, strict=True)
         ]
 
 

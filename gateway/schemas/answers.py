@@ -36,6 +36,64 @@ class ListAnswer(Strict):
     products: list[ProductOut] | None = None
 
 
+class ChangeOut(Strict):
+    """What a step did to the words; `after` is empty where they became a filter."""
+
+    step: str
+    before: str
+    after: str
+
+
+class WordOut(Strict):
+    """A word that is looked for. Words of one group are alternatives for one word of the query."""
+
+    text: str
+    weight: float
+    is_number: bool
+    group: int
+
+
+class Understood(Strict):
+    """How a search was understood: the words that are searched, and the filters that stood among them.
+
+    `known_share`: the share of the words that the catalogue or the language knows, 0 to 1.
+    """
+
+    original: str
+    text: str
+    changes: list[ChangeOut]
+    price_min: float | None
+    price_max: float | None
+    excluded_words: list[str]
+    brand: str
+    category: str
+    words: list[WordOut]
+    known_share: float
+
+
+class SearchAnswer(ListAnswer):
+    """Products for a search; `rewritten`: the words that were searched where a step changed them, null otherwise."""
+
+    rewritten: str | None
+    understood: Understood
+
+
+class SuggestionOut(Strict):
+    """A completion, and how many products have it."""
+
+    text: str
+    kind: Literal["phrase", "brand", "category"]
+    products: int
+
+
+class SuggestAnswer(Strict):
+    """Completions, best first."""
+
+    suggestions: list[SuggestionOut]
+    model_version: str
+    request_id: str
+
+
 class EncodeBuyerAnswer(Strict):
     """A buyer's vector, and how many interactions were used and stored."""
 

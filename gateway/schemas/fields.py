@@ -21,6 +21,8 @@ from twotower.events import EventSchema, check_id, check_time, parse_time
 from twotower.text.normalise import searched_words
 
 MAX_TEXT = 500
+# as the item service has it
+MAX_SUGGESTIONS = 100
 _WHOLE = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
@@ -71,11 +73,10 @@ def _check_text(value: str) -> str:
     return value
 
 
-def _read_words(value: str) -> str:
-    words = searched_words(_check_text(value))
-    if not words:
+def _check_words(value: str) -> str:
+    if not searched_words(_check_text(value)):
         raise refuse("must hold a letter or a digit")
-    return words
+    return value
 
 
 def _check_event(value: str, info: ValidationInfo) -> str:
@@ -101,7 +102,14 @@ def _read_moment(value: object, info: ValidationInfo) -> int:
 
 
 def _read_count(value: object, info: ValidationInfo) -> int:
-    limit = context(info).max_k
+    return _whole(value, context(info).max_k)
+
+
+def _read_suggested(value: object) -> int:
+    return _whole(value, MAX_SUGGESTIONS)
+
+
+def _whole(value: object, limit: int) -> int:
     if not isinstance(value, str) or not _WHOLE.fullmatch(value):
         raise refuse("must be a whole number")
     digits = value.lstrip("0")
@@ -131,8 +139,8 @@ def _read_flag(value: object) -> bool:
 
 Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_id)]
 Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_text)]
-# a search text without the punctuation around its words
-Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_read_words)]
+# a search text, whole: a sign may be a letter of another keyboard layout
+Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_words)]
 Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_event)]
 Moment = Annotated[
     int,
@@ -141,6 +149,11 @@ Moment = Annotated[
 ]
 Count = Annotated[
     int, PlainValidator(_read_count), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
+]
+Suggested = Annotated[
+    int,
+    PlainValidator(_read_suggested),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_SUGGESTIONS, "default": 10}),
 ]
 Share = Annotated[
     float, PlainValidator(_read_share), WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1, "default": 0})

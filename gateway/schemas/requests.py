@@ -16,7 +16,21 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from gateway.schemas.fields import Amount, Count, Event, Flag, Id, Moment, Share, Strict, Text, Words, context, refuse
+from gateway.schemas.fields import (
+    Amount,
+    Count,
+    Event,
+    Flag,
+    Id,
+    Moment,
+    Share,
+    Strict,
+    Suggested,
+    Text,
+    Words,
+    context,
+    refuse,
+)
 from twotower.events import Interaction
 
 MAX_EXCLUDED = 1000
@@ -129,6 +143,7 @@ class SearchQuery(ListQuery):
     """GET /search."""
 
     q: Words
+    understand: Flag = Field(True, description="false: searches the text as it is, with no step that understands it")
     # a product's id may hold signs that words do not
     _typed: str = PrivateAttr("")
 
@@ -143,3 +158,10 @@ class SearchQuery(ListQuery):
         query = read(values)
         query._typed = values["q"]
         return query
+
+
+class SuggestQuery(Strict):
+    """GET /suggest."""
+
+    q: Words
+    k: Suggested = Field(10, description="how many completions")

@@ -149,6 +149,24 @@ def _items(draw: random.Random) -> item_pb2.EncodeRequest:
     )
 
 
+def _queries(draw: random.Random) -> item_pb2.EncodeRequest:
+    queries = [
+        item_pb2.Query(text=draw.choice((_text(draw), "تحت 100 " * 60)), raw=draw.random() < 0.2)
+        for _ in range(draw.choice((1, 1, 3, 30)))
+    ]
+    return item_pb2.EncodeRequest(queries=queries, model_version=draw.choice(_VERSIONS), caller=_caller(draw))
+
+
+def _encoded(draw: random.Random) -> item_pb2.EncodeRequest:
+    return draw.choice((_items, _queries))(draw)
+
+
+def _suggest(draw: random.Random) -> item_pb2.SuggestRequest:
+    return item_pb2.SuggestRequest(
+        text=_text(draw), k=draw.choice((0, 1, 10, 100, 101)), model_version=draw.choice(_VERSIONS)
+    )
+
+
 def _ids(draw: random.Random) -> list[str]:
     return [_text(draw) for _ in range(draw.choice((0, 1, 3, 1024, 3000)))]
 
@@ -174,6 +192,7 @@ _MAKERS: dict[tuple[str, str], Callable[[random.Random], Any]] = {
     (RETRIEVAL, "Vectors"): _stored,
     (BUYER, "Encode"): _histories,
     (BUYER, "EncodeStream"): _histories,
-    (ITEM, "Encode"): _items,
-    (ITEM, "EncodeStream"): _items,
+    (ITEM, "Encode"): _encoded,
+    (ITEM, "EncodeStream"): _encoded,
+    (ITEM, "Suggest"): _suggest,
 }

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-_ROUTES = ("/retrieve", "/similar", "/search", "/popular", "/encode_buyer", "/interactions", "/healthz", "/readyz")
+_ROUTES = ("/retrieve", "/similar", "/search", "/suggest", "/popular")
+_ROUTES += ("/encode_buyer", "/interactions", "/healthz", "/readyz")
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PUT", "PATCH", "TRACE", "CONNECT", "get", "G\0T", "X" * 300)
 _VERSIONS = ("HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", "", "HTTP/1.1 ")
 _PATHS = ("*", "", "/", "//", "/../..", "http://fuzz/healthz", "/%00", "/\xff", "/" + "a" * 70_000, "/docs?x=\0")
 _PARAMETERS = (
     *("buyer_id", "product_id", "q", "k", "include", "category", "brand", "in_stock", "exclude", "diversity"),
-    *("exclude_seen", "fallback", "by", "unknown"),
+    *("exclude_seen", "fallback", "by", "understand", "unknown"),
 )
 _TAILS = ("&%ff=%fe", "&k=%", "&&&", "&=", "&k", ";k=1", "&q=%00", "&k=%zz", "#x", "&q=" + "y" * 40_000)
 _TEXTS = (

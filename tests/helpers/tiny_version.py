@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.helpers.fused import tiny_parts
 from trainer.data.catalogue import Products
 from trainer.index.nearest_graph import write_nearest
+from trainer.release.search_words import WordCounter
 from trainer.search.words import build_words
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product, write_catalogue
@@ -214,7 +215,9 @@ def fill_version(
         faiss.write_index(index, str(path))
     build_words(products_of(items), reads_descriptions=True).save(files)
     write_nearest(files.embeddings, files.nearest)
-    write_catalogue(files.products, items)
+    counter = WordCounter()
+    write_catalogue(files.products, counter.count(items))
+    counter.search_words().save(files.search_words)
     write_recent(files.recent, recent_interactions(items, buyers))
     files.metrics.write_text(json.dumps({"recall@10": 0.5}))
     files.config.write_text("seed: 0\n")

@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products
+from trainer.release.search_words import WordCounter
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
 from twotower.artifact.catalogue import Product, write_catalogue
@@ -45,7 +46,9 @@ def write_release(layout: Layout, name: str, fill: Callable[[VersionLayout], Des
 
 def _describe(target: VersionLayout, description: Description) -> None:
     target.config.write_text(description.config.to_yaml(), encoding="utf-8")
-    write_catalogue(target.products, description.products)
+    counter = WordCounter()
+    write_catalogue(target.products, counter.count(description.products))
+    counter.search_words().save(target.search_words)
     write_json(target.metrics, description.metrics)
     write_report(target, description.manifest)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from trainer.errors import DataError
 from twotower.arrays import Float64
+from twotower.artifact.search_words import SearchWords
 from twotower.artifact.version import Version, verify
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder
@@ -33,6 +34,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    SearchWords.load(files.search_words)
     squares = _squares(opened, files.embeddings.name)
     texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
     _squares(texts, files.text_embeddings.name)

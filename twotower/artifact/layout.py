@@ -108,6 +108,8 @@ class VersionLayout:
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     vocab = property(lambda self: self.root / "vocab.json")
     products = property(lambda self: self.root / "products.sqlite")
+    # what understanding and completing queries needs of the catalogue
+    search_words = property(lambda self: self.root / "search_words.json")
     weights = property(lambda self: self.root / "model.safetensors")
     config = property(lambda self: self.root / "config.yaml")
     metrics = property(lambda self: self.root / "metrics.json")

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from gateway.schemas.answers import EncodeBuyerAnswer, InteractionsAnswer, ListAnswer, ReadyAnswer
+from gateway.schemas.answers import (
+    EncodeBuyerAnswer,
+    InteractionsAnswer,
+    ListAnswer,
+    ReadyAnswer,
+    SearchAnswer,
+    SuggestAnswer,
+)
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.stack import Reference, Stack, as_json, check_list, event, stack
 from tests.helpers.tiny_version import build_version
@@ -221,7 +228,7 @@ async def test_a_diverse_list_is_chosen_from_four_times_as_many(system: Stack, b
     best = await system.answer(path, **subject, k=20)
     assert (await system.answer(path, **subject, k=5, diversity="0"))["product_ids"] == best["product_ids"][:5]
     answer = await system.answer(path, **subject, k=5, diversity="0.7")
-    ListAnswer.model_validate(answer, strict=True)
+    (SearchAnswer if path == "/search" else ListAnswer).model_validate(answer, strict=True)
     assert answer["product_ids"][0] == best["product_ids"][0] and len(set(answer["product_ids"])) == 5
     assert answer["product_ids"] != best["product_ids"][:5] and (answer["source"], answer["warnings"]) == ("model", [])
     scores = dict(zip(best["product_ids"], best["scores"], strict=True))
@@ -283,11 +290,11 @@ async def test_search_finds_the_products_that_match_by_text_and_words(
 async def test_signs_around_the_words_change_nothing(system: Stack, reference: Reference) -> None:
     for ident in ("p0", "p12", "p39"):  # without a description: their title is their text
         title = reference.products[ident].title
-        plain = await system.answer("/search", q=title, k=10)
+        plain = await system.answer("/search", q=title, k=10, understand="false")
         # the cosine is 1, and words count at least the weight of .3 and a little less for those that all titles hold
         assert plain["scores"][plain["product_ids"].index(ident)] > 1.2
         for asked in (f"«{title}»؟", "#" + title.replace(" ", "_"), f"✨ {title} ✨!!"):
-            answer = await system.answer("/search", q=asked, k=10)
+            answer = await system.answer("/search", q=asked, k=10, understand="false")
             assert (answer["product_ids"], answer["scores"]) == (plain["product_ids"], plain["scores"]), asked
 
 
@@ -355,6 +362,51 @@ async def test_price_limits_and_order(system: Stack, reference: Reference, buyer
     assert sorted(answer["product_ids"][:5], key=lambda one: price[one] or 0.0) == rising["product_ids"]
     falling = await system.answer(path, **subject, **within, k=5, sort="price_desc")
     assert falling["product_ids"] == rising["product_ids"][::-1]
+
+
+async def test_a_search_says_how_it_was_understood(system: Stack, reference: Reference) -> None:
+    answer = await system.answer("/search", q="ohjl f],k tqm hrg lk 30 vdhg", k=50)
+    SearchAnswer.model_validate(answer, strict=True)
+    understood = answer["understood"]
+    assert (answer["rewritten"], understood["text"]) == ("خاتم", "خاتم")
+    assert understood["original"] == "ohjl f],k tqm hrg lk 30 vdhg"
+    assert [change["step"] for change in understood["changes"]] == ["layout", "price", "negation"]
+    assert (understood["price_min"], understood["price_max"]) == (None, 30)
+    assert "فضه" in understood["excluded_words"]
+    found = [reference.products[ident] for ident in answer["product_ids"]]
+    allowed = [one for one in reference.products.values() if (one.price or 99) <= 30 and "فضة" not in one.title]
+    assert sorted(one.id for one in found) == sorted(one.id for one in allowed) and allowed
+
+
+async def test_a_narrower_limit_of_the_caller_counts(system: Stack) -> None:
+    answer = await system.answer("/search", q="خاتم بين 15 و40", price_max="30", include="products", k=50)
+    prices = [product["price"] for product in answer["products"]]
+    assert min(prices) == 15 and max(prices) == 30
+
+
+async def test_a_filter_that_leaves_nothing_is_named(system: Stack) -> None:
+    answer = await system.answer("/search", q="خاتم تحت 5 ريال")
+    assert answer["product_ids"] == []
+    assert answer["warnings"] == [
+        "no product is left by 'تحت 5 ريال' of 'خاتم تحت 5 ريال'; understand=false searches without such filters"
+    ]
+
+
+async def test_a_search_that_is_not_understood_has_no_filters(system: Stack) -> None:
+    answer = await system.answer("/search", q="خاتم تحت 5 ريال", understand="false", k=3)
+    assert len(answer["product_ids"]) == 3 and answer["rewritten"] is None
+    assert (answer["understood"]["text"], answer["understood"]["changes"]) == ("خاتم تحت 5 ريال", [])
+
+
+async def test_completions(system: Stack) -> None:
+    answer = await system.answer("/suggest", q="خا", k=1)
+    SuggestAnswer.model_validate(answer, strict=True)
+    assert answer["suggestions"] == [{"text": "خاتم", "kind": "phrase", "products": 4}]
+    assert answer["model_version"] == "tiny-a"
+    assert (await system.answer("/suggest", q="qqqq"))["suggestions"] == []
+    for name, value in (("q", "!!"), ("k", "0"), ("k", "101"), ("buyer_id", "b1")):
+        refused = await system.get("/suggest", **{"q": "خا", name: value})
+        assert (refused.status_code, refused.json()["field"]) == (422, name)
 
 
 @pytest.mark.parametrize("q", ["!!!", "؟؟", "\u0640\u0640", "😀", "-", "«»", "_"])
@@ -430,7 +482,8 @@ async def test_metrics_count_requests_by_route(system: Stack) -> None:
 async def test_docs_describe_every_call(system: Stack) -> None:
     assert "swagger" in (await system.get("/docs")).text.lower()
     described = (await system.get("/openapi.json")).json()
-    wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/interactions", "/healthz", "/readyz")
+    wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/suggest")
+    wanted += ("/interactions", "/healthz", "/readyz")
     assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/metrics"}
     names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)

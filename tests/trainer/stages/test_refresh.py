@@ -374,7 +374,7 @@ def test_what_is_read_of_a_product_is_the_same_in_training_refresh_and_service(t
     rows[60][2] = rows[10][2] = "وصف طويل لا يقول شيئا عن المنتج"
     assert refresh(artifacts, rows) == 0
     after = current(artifacts)
-    encoder = load(after, ItemSettings(artifacts=artifacts))
+    encoder = load(after, ItemSettings(artifacts=artifacts)).items
     texts = np.load(after.layout.text_embeddings)
     for number in (10, 60):
         _, title, description, metadata = rows[number]

@@ -1,0 +1,1 @@
+"""Understands what a shopper typed: small steps, each a pure function from a Query to a Query."""
