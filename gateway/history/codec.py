@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from gateway import metrics
+from twotower.event_log import DISMISS
 from twotower.events import Interaction
 from twotower.history import latest
 from twotower.serving import wire
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 KEY_PREFIX = "twotower:history:1:"
 # interactions with products that the served version does not know
 APART_PREFIX = "twotower:apart:1:"
+# products that the buyer does not want, by the time of the last Dismiss
+DISMISSED_PREFIX = "twotower:dismissed:1:"
+# says to which buyer a guest's session belongs, by the buyer's hash
+MERGED_PREFIX = "twotower:merged:1:"
 # sorted set of buyers, scored by the second of their last write: histories expire by it
 WRITTEN = "twotower:written:1"
 # set once histories were loaded; a Redis without it has lost them, or never had them
@@ -24,21 +29,36 @@ LOADED = "twotower:loaded:1"
 # held by the one process that loads histories
 LOADING = "twotower:loading:1"
 _SEPARATOR = wire.SEPARATOR.encode()
+_DISMISSAL = f"\0{DISMISS}\0"
 
 
 class Addition(NamedTuple):
-    """Interactions to add to one buyer's history; `apart` are those with products that the served version lacks."""
+    """Interactions to add to what is stored of one buyer.
+
+    `apart` are those with products that the served version lacks; `dismissed` are no part of the history.
+    """
 
     buyer_id: str
     interactions: Sequence[Interaction]
     apart: Sequence[Interaction] = ()
+    dismissed: Sequence[Interaction] = ()
 
 
 def split_known(buyer_id: str, interactions: Sequence[Interaction], unknown: Container[str]) -> Addition:
-    """The addition that keeps the interactions with these products apart."""
-    known = [one for one in interactions if one.product_id not in unknown]
-    apart = [one for one in interactions if one.product_id in unknown]
-    return Addition(buyer_id, known, apart)
+    """The addition that keeps the interactions with these products apart, and those that dismiss a product."""
+    wanted = [one for one in interactions if one.event_type != DISMISS]
+    known = [one for one in wanted if one.product_id not in unknown]
+    apart = [one for one in wanted if one.product_id in unknown]
+    return Addition(buyer_id, known, apart, [one for one in interactions if one.event_type == DISMISS])
+
+
+def split_dismissed(history: str) -> tuple[str, list[str]]:
+    """A packed history as `RedisHistory.read` returns it: without dismissals, and the dismissed products."""
+    if _DISMISSAL not in history:
+        return history, []
+    columns = zip(*wire.unpack_columns(history), strict=True)
+    addition = split_known("", [Interaction(*one) for one in columns], ())
+    return wire.pack_history(addition.interactions), [one.product_id for one in addition.dismissed]
 
 
 def key_of(buyer_id: str) -> str:
@@ -47,6 +67,10 @@ def key_of(buyer_id: str) -> str:
 
 def apart_key_of(buyer_id: str) -> str:
     return APART_PREFIX + buyer_id
+
+
+def dismissed_key_of(buyer_id: str) -> str:
+    return DISMISSED_PREFIX + buyer_id
 
 
 def merge(history: str, apart: str) -> str:

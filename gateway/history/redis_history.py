@@ -7,6 +7,8 @@ characters. Members with the same score are therefore sorted by product, then ev
 A second sorted set per buyer, of the same size, holds interactions with products that the served version did not know
 when they were written. So they never displace known ones, and a later version that knows them finds them.
 
+A third one holds the products that the buyer has dismissed: they are no part of a history, and expire with it.
+
 No history has a time to live in Redis, because Redis' clock may jump. The set `WRITTEN` has the second of each buyer's
 last write, by the last good clock, and `expire` deletes what is too old.
 """
@@ -27,12 +29,14 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import (
     APART_PREFIX,
+    DISMISSED_PREFIX,
     KEY_PREFIX,
     LOADED,
     WRITTEN,
     Addition,
     apart_key_of,
     count_kept,
+    dismissed_key_of,
     is_refusal,
     key_of,
     merge,
@@ -57,11 +61,15 @@ _EXPIRE_BUYERS = 100
 _EXPIRE = """
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, buyer in ipairs(due) do
-  redis.call('UNLINK', ARGV[3] .. buyer, ARGV[4] .. buyer)
+  redis.call('UNLINK', ARGV[3] .. buyer, ARGV[4] .. buyer, ARGV[5] .. buyer)
   redis.call('ZREM', KEYS[1], buyer)
 end
 return #due
 """
+
+_PREFIXES = (KEY_PREFIX, APART_PREFIX, DISMISSED_PREFIX)
+# dismissed products kept of a buyer, the newest
+_DISMISSED_SIZE = 200
 
 Answer = TypeVar("Answer")
 
@@ -70,6 +78,7 @@ class _Part(NamedTuple):
     """The interactions that one request adds to one sorted set."""
 
     key: str
+    size: int
     newest: list[Interaction]
 
 
@@ -102,12 +111,14 @@ class RedisHistory:
         """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip.
 
         The interactions kept apart are among them: whoever encodes the history skips those that its version does not
-        know. A buyer whose history Redis refuses to read gets an Unavailable in its place.
+        know. So are dismissals; `split_dismissed` takes them out. A buyer whose history Redis refuses to read gets an
+        Unavailable in its place.
         """
         commands: list[Command] = [("GET", LOADED)]
         for buyer_id in buyer_ids:
             commands.append(("ZRANGE", key_of(buyer_id), -self._size, -1))
             commands.append(("ZRANGE", apart_key_of(buyer_id), -self._size, -1))
+            commands.append(("ZRANGE", dismissed_key_of(buyer_id), -_DISMISSED_SIZE, -1))
         loaded, *replies = await self._guarded(lambda: self._pipelines.run(commands))
         self._is_loaded = loaded is not None
         refusals = [reply for reply in replies if is_refusal(reply)]
@@ -115,23 +126,29 @@ class RedisHistory:
             metrics.REDIS_FAILURES.inc(len(refusals))
             log.error("Redis refused %s of %s reads: %s", len(refusals), len(replies), refusals[0])
         found: list[str | Exception] = []
-        for buyer_id, history, apart in zip(buyer_ids, replies[::2], replies[1::2], strict=True):
-            if is_refusal(history) or is_refusal(apart):
+        for buyer_id, history, *others in zip(buyer_ids, replies[::3], replies[1::3], replies[2::3], strict=True):
+            if any(is_refusal(reply) for reply in (history, *others)):
                 found.append(Unavailable("Redis refused a command"))
-            elif apart == []:
-                found.append(pack_reply(history, buyer_id))
-            else:
-                found.append(merge(pack_reply(history, buyer_id), pack_reply(apart, buyer_id)))
+                continue
+            packed = pack_reply(history, buyer_id)
+            for reply in others:
+                if reply != []:
+                    packed = merge(packed, pack_reply(reply, buyer_id))
+            found.append(packed)
         return found
 
-    async def add(self, additions: Sequence[Addition], *, replace: bool = False) -> list[int | Exception]:
+    async def add(
+        self, additions: Sequence[Addition], *, replace: bool = False, logged: Sequence[Command] = ()
+    ) -> list[int | Exception]:
         """Merges interactions into histories, or replaces these. Trims each history in the same transaction.
+
+        `logged` are the commands that write the same interactions to the event log: they run in the transaction, too.
 
         Returns, per buyer, how many of the distinct interactions are kept afterwards, whether they were new or not. A
         buyer that Redis refuses gets an Unavailable in its place.
         """
         parts = [list(self._parts(addition)) for addition in additions]
-        commands: list[Command] = []
+        commands: list[Command] = list(logged)
         if replace:
             commands.append(("DEL", *(key(one.buyer_id) for one in additions for key in (key_of, apart_key_of))))
         second = self._clock.good_ms() // 1000
@@ -148,9 +165,28 @@ class RedisHistory:
 
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
-        keys = [("UNLINK", key_of(one), apart_key_of(one)) for one in buyer_ids]
+        keys = [("UNLINK", *(prefix + one for prefix in _PREFIXES)) for one in buyer_ids]
         *removed, _ = await self.ask([*keys, ("ZREM", WRITTEN, *buyer_ids)])
         return sum(count > 0 for count in removed)
+
+    async def move(self, source: str, target: str, logged: Sequence[Command]) -> int:
+        """Makes what is stored of one buyer part of another's. Returns how many interactions are kept of it.
+
+        It is added before it is removed: whoever asks again after a failure loses nothing and counts nothing twice.
+        What is stored of `source` meanwhile stays there.
+        """
+        keys = [prefix + source for prefix in _PREFIXES]
+        replies = await self.ask([("ZRANGE", key, 0, -1) for key in keys])
+        parts = [_unpack(pack_reply(reply, source)) for reply in replies]
+        if not any(parts):
+            await self.ask(logged)
+            return 0
+        (count,) = await self.add([Addition(target, *parts)], logged=logged)
+        if isinstance(count, Exception):
+            raise count
+        pairs = zip(keys, replies, strict=True)
+        await self.ask([("ZREM", key, *members) for key, members in pairs if members])
+        return count
 
     async def ping(self) -> None:
         """Writes and reads a key of its own, also while the breaker is open, which a success closes.
@@ -190,7 +226,7 @@ class RedisHistory:
         total, found = 0, _EXPIRE_BUYERS
         while found == _EXPIRE_BUYERS:
             oldest = (self._clock.earliest_ms() - self._ttl_ms) // 1000
-            script = ("EVAL", _EXPIRE, 1, WRITTEN, oldest, _EXPIRE_BUYERS, KEY_PREFIX, APART_PREFIX)
+            script = ("EVAL", _EXPIRE, 1, WRITTEN, oldest, _EXPIRE_BUYERS, *_PREFIXES)
             (found,) = await self.ask([script])
             total += found
         return total
@@ -201,19 +237,20 @@ class RedisHistory:
         await self._pipelines.close()
 
     def _parts(self, addition: Addition) -> Iterator[_Part]:
-        for key, interactions in (
-            (key_of(addition.buyer_id), addition.interactions),
-            (apart_key_of(addition.buyer_id), addition.apart),
+        for key, size, interactions in (
+            (key_of(addition.buyer_id), self._size, addition.interactions),
+            (apart_key_of(addition.buyer_id), self._size, addition.apart),
+            (dismissed_key_of(addition.buyer_id), _DISMISSED_SIZE, addition.dismissed),
         ):
             if interactions:
-                yield _Part(key, latest(list(set(interactions)), self._size))
+                yield _Part(key, size, latest(list(set(interactions)), size))
 
     def _write_commands(self, part: _Part) -> list[Command]:
         """Three commands; the last asks for the oldest interaction that is left."""
         scored = [value for one in part.newest for value in (one.timestamp_ms, wire.pack_interaction(one))]
         return [
             ("ZADD", part.key, *scored),
-            ("ZREMRANGEBYRANK", part.key, 0, -self._size - 1),
+            ("ZREMRANGEBYRANK", part.key, 0, -part.size - 1),
             ("ZRANGE", part.key, 0, 0, "WITHSCORES"),
         ]
 
@@ -252,6 +289,10 @@ class RedisHistory:
         if error is not None:
             metrics.REDIS_FAILURES.inc()
         metrics.REDIS_UP.set(not self._breaker.is_open)
+
+
+def _unpack(packed: str) -> list[Interaction]:
+    return [Interaction(*one) for one in zip(*wire.unpack_columns(packed), strict=True)]
 
 
 def _count(parts: list[tuple[_Part, list[Any]]], failure: Exception | None) -> int | Exception:
