@@ -82,6 +82,11 @@ def event_id_of(owner: str, product_id: str, event_type: str, timestamp_ms: int)
     return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
+def forgotten_of(folder: Path) -> Path:
+    """The list of forgotten buyers that lies beside a log, see `twotower.forgotten`."""
+    return folder.parent / "forgotten.txt"
+
+
 def log_files(folder: Path, kind: str) -> list[Path]:
     """The files of one kind, oldest first; none that is being written."""
     return sorted(path for path in folder.glob(f"{kind}/day=*/*.parquet") if not path.name.startswith("."))

@@ -12,6 +12,7 @@ import numpy as np
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
+from trainer.data.event_log.sources import find_events
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
 from trainer.data.id_forms import warn_of_look_alikes
 from trainer.data.rejects import RowChecks, Summary, open_rejects
@@ -37,21 +38,21 @@ def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, s
 
     Raises DataError if a file cannot be read or too large a share of a table's rows is rejected.
     """
-    product_files, event_files = find_files(products, "products"), find_files(events, "events")
+    product_files, sources = find_files(products, "products"), find_events(events)
     work.mkdir(parents=True, exist_ok=True)
     with open_rejects(work / "rejects.csv") as rejects:
         product_checks, event_checks = RowChecks("products", rejects), RowChecks("events", rejects)
         log.info("reading products")
         catalogue = read_products(product_files, config, product_checks)
         log.info(f"{len(catalogue):,} products; reading events")
-        accepted = read_events(event_files, catalogue.ids, config, event_checks)
+        accepted = read_events(sources, catalogue.ids, config, event_checks)
     product_checks.check_share(config.max_reject_share)
     product_checks.log_fields(len(catalogue))
     event_checks.check_share(config.max_reject_share, config.max_unknown_share)
     for reason, count in event_checks.dropped.items():
         log.info(f"{count:,} events are dropped: {reason}")
     if accepted.is_empty():
-        raise DataError(f"{event_files[0]}: no event is left after the checks; see {rejects.path}")
+        raise DataError(f"{sources.first}: no event is left after the checks; see {rejects.path}")
     buyers, coded = sort_events(accepted, tie_hash(catalogue.ids, seed))
     for sentence in (
         *event_checks.hints,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import Data
+from trainer.data.event_log.reading import read_log
+from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.id_forms import explain_unknown
 from trainer.data.rejects import (
     REJECT_COLUMNS,
@@ -25,14 +28,17 @@ from trainer.data.rejects import (
     id_checks,
     open_rejects,
 )
-from trainer.data.tables.files import find_files, read_tables
+from trainer.data.tables.files import read_tables
 from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
+from trainer.errors import DataError
 from twotower.arrays import Int64, UInt64
+from twotower.event_log import DISMISS
 from twotower.events import AROUND_ID, DATE_IN_DIGITS_PROBLEM, DAY_MS, SPREADSHEET_DAY_PROBLEM
 
 UNREADABLE_TIME = "unreadable time: neither ISO-8601 nor epoch time nor data.time_format"
 # the code of events that the settings leave out
 _LEFT_OUT = -1
+_BATCH_ROWS = 250_000
 
 
 class Events(NamedTuple):
@@ -56,8 +62,8 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
     return np.frombuffer(digests, "<u8")
 
 
-def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
-    """The accepted events, in the order of the files: `buyer`, `row` of the product, code of the `kind`, `ms`.
+def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
+    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`.
 
     Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory.
     """
@@ -66,7 +72,8 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
     optional = frozenset({"event"} if config.default_event else ())
     kept, unknown = [], set[str]()
-    for batch in read_tables(files, names, optional, config.delimiter):
+    tables = read_tables(sources.files, names, optional, config.delimiter)
+    for batch in itertools.chain(tables, _read_logs(sources.logs, checks)):
         # of times too: spreadsheets leave marks around all they hold
         stripped = batch.lazy().with_columns(pl.col("buyer", "product", "event", "time").str.strip_chars(AROUND_ID))
         if config.default_event:
@@ -81,7 +88,34 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
         accepted = checked.filter(pl.col("reason").is_null())
         kept.append(accepted.select("buyer", "row", "kind", "ms"))
     checks.hints += explain_unknown(unknown, product_ids)
+    if not kept:
+        raise DataError(f"{sources.first}: the log holds no interaction yet")
     return _drop_duplicates(pl.concat(kept), checks)
+
+
+def _read_logs(folders: Sequence[Path], checks: RowChecks) -> Iterator[pl.DataFrame]:
+    """The events of logs as the tables of files. Counts what is left out: what is there twice, forgotten, dismissed."""
+    for folder in folders:
+        found = read_log(folder)
+        wanted = found.interactions.filter(pl.col("event_type") != DISMISS)
+        left_out = {
+            "repeated in the log": found.repeated,
+            "of a forgotten buyer": found.forgotten,
+            f"{DISMISS}, no sign of interest": found.interactions.height - wanted.height,
+        }
+        for reason, count in left_out.items():
+            if count:
+                checks.dropped[reason] += count
+                checks.rows += count
+        rows = wanted.with_row_index("line", offset=1).select(
+            pl.lit(str(folder)).alias("file"),
+            pl.col("line").cast(pl.Int64),
+            pl.col("owner").alias("buyer"),
+            pl.col("product_id").alias("product"),
+            pl.col("event_type").alias("event"),
+            pl.col("timestamp_ms").cast(pl.String).alias("time"),
+        )
+        yield from rows.iter_slices(_BATCH_ROWS)
 
 
 def _leave_out(checked: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
@@ -144,10 +178,10 @@ def load_history(
 
     Events of one moment stand in the order of `twotower.history.latest`, as in the services. Writes `rejects_path`.
     """
-    files = find_files(events, "events")
+    sources = find_events(events)
     with open_rejects(rejects_path) as rejects:
         checks = RowChecks("events", rejects)
-        accepted = read_events(files, product_ids, config, checks)
+        accepted = read_events(sources, product_ids, config, checks)
     by_id = np.argsort(np.argsort(np.array(product_ids))).astype(np.uint64)
     by_name = np.argsort(np.argsort(np.array(list(config.event_weights))))
     buyers, coded = sort_events(accepted, by_id, [0, *by_name.tolist()])
