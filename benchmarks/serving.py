@@ -4,9 +4,10 @@ Usage:  make bench-serving [ARGS="--products 100000 --index HNSW32"]
 
 Starts Redis, buyer_service, retrieval_service, the recorder and the gateway as `make demo` does, a second gateway that
 logs no events, and three monoliths: plain, tuned, and tuned with two workers. All use the same version folder, Redis
-and load generator, which runs in a process of its own on the same cores. The systems are driven in turn, at each number of clients, in several rounds, so that a slow
-moment of the machine affects all of them. Ratios compare runs of one round. The item service is not started, because
-neither measured route calls it. The market is synthetic (see market.py). The last line is one JSON object. Linux.
+and load generator, which runs in a process of its own on the same cores. The systems are driven in turn, at each number
+of clients, in several rounds, so that a slow moment of the machine affects all of them. Ratios compare runs of one
+round. The item service is not started, because neither measured route calls it. The market is synthetic (see
+market.py). The last line is one JSON object. Linux.
 """
 
 from __future__ import annotations

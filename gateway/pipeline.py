@@ -102,7 +102,8 @@ class Pipeline:
         """
         interactions = latest(list(set(given)), self.history_size)
         try:
-            encoded = await self.buyers.encode(wire.pack_history(interactions), "", deadline)
+            packed = wire.pack_history(interactions)
+            encoded = await self.buyers.encode(packed, "", deadline)
         except NotFound:
             products = list(dict.fromkeys(one.product_id for one in interactions))
             problem = "none of these products is known to the model; nothing was stored"
@@ -114,8 +115,10 @@ class Pipeline:
             warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
         try:
             addition = split_known(buyer_id, interactions, set(encoded.unknown_product_ids))
-            logged = self.log.encoded(buyer_id, wire.pack_history(interactions)) if self.log else []
+            logged = self.log.encoded(buyer_id, packed) if self.log else []
             stored = await self.history.add([addition], deadline, logged)
+            if self.log:
+                self.log.remember(buyer_id, packed)
         except (Unavailable, DeadlineExceeded) as error:
             stored = 0
             warnings.append(f"nothing was stored: {error}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -28,6 +29,8 @@ _FLUSH_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 # lists that may wait for Redis; further ones are dropped
 _MAX_WAITING = 5000
+# buyers whose last /encode_buyer is remembered
+_MAX_REMEMBERED = 1000
 _FULL = "the event log is full: the recorder has been away for too long"
 
 
@@ -40,6 +43,9 @@ class EventLog:
         self._lists_share = lists_share
         self._bytes = 0
         self._waiting: list[ListRecord] = []
+        # the last history of /encode_buyer that was logged, by buyer, and the run of Redis that has it
+        self._remembered: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._run_id = b""
         self._task = asyncio.create_task(self._run())
 
     def interactions(self, records: Sequence[InteractionRecord]) -> list[Command]:
@@ -47,8 +53,20 @@ class EventLog:
         return [self._entry("interactions", orjson.dumps([tuple(one) for one in records]))]
 
     def encoded(self, buyer_id: str, packed_history: str) -> list[Command]:
-        """Commands that log the interactions of a packed history. Raises Unavailable if the log is full."""
-        return [self._entry(ENCODED, f"{buyer_id}{wire.SEPARATOR}{packed_history}")]
+        """Commands that log what is new in a packed history. Raises Unavailable if the log is full.
+
+        /encode_buyer gets the same interactions again and again.
+        """
+        known = self._remembered.get(buyer_id, frozenset())
+        new = [one for one in packed_history.split(wire.SEPARATOR) if one not in known]
+        return [self._entry(ENCODED, wire.SEPARATOR.join([buyer_id, *new]))] if new else []
+
+    def remember(self, buyer_id: str, packed_history: str) -> None:
+        """Says that Redis has accepted what `encoded` logs of this history."""
+        self._remembered.pop(buyer_id, None)
+        self._remembered[buyer_id] = frozenset(packed_history.split(wire.SEPARATOR))
+        if len(self._remembered) > _MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
 
     def merge(self, record: MergeRecord) -> list[Command]:
         """Commands that log that a guest has logged in. Raises Unavailable if the log is full."""
@@ -102,10 +120,15 @@ class EventLog:
 
     async def _look(self) -> None:
         try:
-            (size,) = await self._redis.ask([("MEMORY USAGE", STREAM)])
+            size, info = await self._redis.ask([("MEMORY USAGE", STREAM), ("INFO", "server")])
         except Unavailable as error:
+            self._remembered.clear()
             log.debug("the size of the event log is not known: %s", error)
             return
+        if (run_id := next(line for line in info.splitlines() if line.startswith(b"run_id:"))) != self._run_id:
+            # a Redis that was killed may have lost what it accepted last
+            self._run_id = run_id
+            self._remembered.clear()
         had_room, was_full = self._has_room_for_lists, self._bytes >= self._max_bytes
         self._bytes = size or 0
         metrics.LOG_BYTES.set(self._bytes)

@@ -84,6 +84,30 @@ async def test_what_is_encoded_is_logged_as_it_was_sent_on(system: Stack, raw: A
     assert fields == {b"encoded": f"e\x1ep1\0View\0{MS}\x1ep2\0View\0{MS}".encode()}
 
 
+async def test_what_is_encoded_again_is_logged_once_by_one_gateway(system: Stack, raw: Any) -> None:
+    for rows in ([view("p1")], [view("p1")], [view("p1"), view("p2")], [view("p2")]):
+        body = {"buyer_id": "again", "recent_interactions": rows}
+        assert (await system.post("/encode_buyer", body)).json()["stored"] == len(rows)
+    values = [fields[b"encoded"] for _, fields in raw.xrange(STREAM)]
+    assert values == [f"again\x1ep1\0View\0{MS}".encode(), f"again\x1ep2\0View\0{MS}".encode()]
+
+
+async def test_a_redis_that_was_killed_gets_what_is_encoded_again(tiny: Path) -> None:
+    with RedisServer() as own:
+        async with stack(tiny, own, event_log=True) as system:
+            body = {"buyer_id": "again", "recent_interactions": [view("p1")]}
+            assert (await system.post("/encode_buyer", body)).json()["stored"] == 1
+            own.kill()
+            own.start()
+
+            async def is_logged() -> bool:
+                await system.post("/encode_buyer", body)
+                with Redis(port=own.port) as client:
+                    return bool(client.xlen(STREAM))
+
+            await until(is_logged)
+
+
 async def test_a_refused_interaction_is_not_logged(system: Stack, raw: Any) -> None:
     for body in (view("p1", buyer_id="b", event_type="Stare"), view("p1"), view("p1", buyer_id="guest:x")):
         assert (await system.post("/interactions", body)).status_code == 422
