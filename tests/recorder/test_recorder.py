@@ -277,8 +277,9 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(server: RedisServer, raw
             os.kill(running.popen.pid, signal.SIGKILL)
             running.finish()
     send_some()
-    with recording(server, tmp_path) as running:
-        running.wait_for(is_recording)
+    with recording(server, tmp_path, TWOTOWER_RECORDER_FLUSH_SECONDS="0.01") as running:
+        while raw.xlen(STREAM):
+            running.wait_for(wrote)
         stop(running)
     names = [row["event_id"] for row in rows(log, "interactions")]
     assert sorted(names) == sorted(f"e{number}" for number in range(sent))
@@ -290,6 +291,16 @@ def stop(running: Process) -> None:
     running.popen.send_signal(signal.SIGTERM)
     assert running.finish() == 0
     assert is_log(running.lines[-1], "stopped")
+
+
+def test_sigterm_writes_what_was_taken(server: RedisServer, raw: Any, tmp_path: Path) -> None:
+    send(raw, "interactions", view("e1"))
+    with recording(server, tmp_path) as running:
+        running.wait_for(is_recording)
+        while not raw.exists(STREAM) or not raw.xinfo_groups(STREAM) or not pending(raw):
+            assert running.popen.poll() is None
+        stop(running)
+    assert [row["event_id"] for row in rows(tmp_path / "private" / "log", "interactions")] == ["e1"]
 
 
 def test_two_recorders_do_not_write_one_folder(server: RedisServer, raw: Any, tmp_path: Path) -> None:
