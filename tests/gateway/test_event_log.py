@@ -234,6 +234,13 @@ async def test_a_full_log_drops_lists_first_and_then_refuses_interactions(tiny: 
     raw.close()
 
 
+async def test_a_share_of_none_logs_no_list(tiny: Path, server: RedisServer, raw: Any) -> None:
+    async with stack(tiny, server, event_log=True, event_log_lists=0) as system:
+        await system.answer("/popular")
+        await system.post("/interactions", view("p1", buyer_id="on"))
+    assert (len(logged(raw, "lists")), len(logged(raw, "interactions"))) == (0, 1)
+
+
 async def test_a_gateway_that_logs_nothing_writes_no_stream(tiny: Path, server: RedisServer, raw: Any) -> None:
     async with stack(tiny, server) as system:
         await system.post("/interactions", view("p1", buyer_id="off"))

@@ -14,11 +14,12 @@ from tests.helpers.event_log import NOON, shown, view
 from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
 from trainer.config.loading import load_config
 from trainer.data.dataset import Dataset, load_dataset
+from trainer.data.event_log import reading
 from trainer.data.event_log.attribution import WINDOW_MS, attribute
 from trainer.data.event_log.reading import read_log
 from trainer.data.event_log.sources import find_events
 from trainer.errors import DataError
-from twotower.event_log import MergeRecord
+from twotower.event_log import MergeRecord, log_files
 from twotower.forgotten import forget_buyer
 
 HOUR = 3_600_000
@@ -117,6 +118,22 @@ def test_a_damaged_file_is_named(log: Path) -> None:
     (log / "interactions" / "day=2025-01-01" / ".new-3-0.parquet").write_bytes(b"")
     with pytest.raises(DataError, match=r"the log .* cannot be read"):
         read_log(log)
+
+
+def test_files_that_the_recorder_replaces_meanwhile_are_looked_for_again(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(log, "interactions", [view("e1"), view("e2")])
+    looks = []
+
+    def look(folder: Path, kind: str) -> list[Path]:
+        looks.append(kind)
+        gone = [folder / "interactions" / "day=2025-01-01" / "2-0.parquet"]
+        return log_files(folder, kind) + (gone if looks.count("interactions") == 1 and kind == "interactions" else [])
+
+    monkeypatch.setattr(reading, "log_files", look)
+    assert read_log(log).interactions["event_id"].to_list() == ["e1", "e2"]
+    assert looks.count("interactions") == 2
 
 
 def attributed(log: Path) -> dict[str, tuple[str, int, bool]]:
