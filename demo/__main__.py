@@ -13,7 +13,7 @@ from pathlib import Path
 
 from demo.client import Client, show_answers
 from demo.settings import DemoSettings
-from demo.supervisor import children, redis_url, redis_url_without_password, send_command, supervise
+from demo.supervisor import children, redis_binary, redis_url, redis_url_without_password, send_command, supervise
 from twotower.errors import SettingsError, TwoTowerError, Unavailable
 from twotower.serving.settings import read_settings
 
@@ -102,7 +102,7 @@ def _run(step: str, command: list[str], accepted: tuple[int, ...] = (0,)) -> int
 
 def _check_ports(settings: DemoSettings) -> None:
     for child in children(settings):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, child.port))
@@ -121,7 +121,7 @@ def _start(settings: DemoSettings) -> None:
             f"3/5 starting {services} with the Redis of TWOTOWER_DEMO_REDIS_URL, {redis_url_without_password(settings)}"
         )
     else:
-        print(f"3/5 starting redis, {services}")
+        print(f"3/5 starting redis ({redis_binary()}), {services}")
     for old in settings.logs.glob("*.log"):
         old.unlink()
     with (settings.logs / "supervisor.log").open("ab") as log:

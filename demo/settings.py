@@ -8,14 +8,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from twotower.serving.settings import ProcessSettings
+from twotower.serving.settings import Host, ProcessSettings, host_port
 
 
 class DemoSettings(ProcessSettings):
     """Folder, addresses and sizes of the demo."""
 
     folder: Path = Field(Path(".demo"), description="everything the demo writes")
-    host: str = Field("127.0.0.1", description="address that all processes listen on")
+    host: Host = Field("127.0.0.1", description="address that all processes listen on")
     gateway_port: int = Field(8000, ge=1, le=65535)
     item_port: int = Field(50051, ge=1, le=65535)
     buyer_port: int = Field(50052, ge=1, le=65535)
@@ -25,7 +25,9 @@ class DemoSettings(ProcessSettings):
     )
     # not the REDIS_URL of the shell, which belongs to another system
     redis_url: str = Field(
-        "", pattern=r"^$|^(redis|rediss|unix)://", description="Redis to use instead of the demo's own"
+        "",
+        pattern=r"^$|^(rediss?([+](cluster|sentinel))?|unix)://",
+        description="Redis to use instead of the demo's own",
     )
     redis_appendfsync: Literal["everysec", "always"] = Field(
         "everysec", description="when the demo's own Redis syncs its file to disk"
@@ -62,4 +64,4 @@ class DemoSettings(ProcessSettings):
 
     @property
     def address(self) -> str:
-        return f"http://{self.host}:{self.gateway_port}"
+        return f"http://{host_port(self.host, self.gateway_port)}"

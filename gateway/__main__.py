@@ -17,7 +17,7 @@ from gateway.http.server import allow_files, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry
-from twotower.serving.settings import read_settings
+from twotower.serving.settings import host_port, read_settings
 
 log = logging.getLogger("gateway")
 
@@ -91,7 +91,7 @@ def _serve(
 
 def _cannot_listen(host: str, port: int | None, setting: str, error: OSError) -> str:
     settings = f"TWOTOWER_GATEWAY_HOST or TWOTOWER_GATEWAY_{setting}"
-    return f"cannot listen on {host}:{port}: {error.strerror or error}; change {settings}"
+    return f"cannot listen on {host_port(host, port)}: {error.strerror or error}; change {settings}"
 
 
 def _print_problem(problem: object, code: int) -> int:

@@ -22,7 +22,7 @@ from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.connection import connect_redis
+from gateway.history.connect import connect_redis
 from gateway.history.event_log import EventLog
 from gateway.history.keeper import HistoryKeeper
 from gateway.history.known_products import KnownProducts
@@ -76,6 +76,7 @@ def create_app(settings: GatewaySettings) -> Edge:
         on_failure=on_failure,
         access=access,
         wrap=lambda application: _with_middleware(application, settings),
+        root_path=settings.root_path,
     )
 
 

@@ -18,6 +18,7 @@ from gateway.history.event_log import EventLog
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
+from gateway.named_product import find_named, put_first
 from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from twotower.errors import (
     Conflict,
@@ -156,7 +157,7 @@ class Pipeline:
         logged: list[Command] = []
         if self.log:
             logged = self.log.merge(MergeRecord(session_id, buyer_id, now_ms))
-        _, holder = await redis.ask([("SET", key, owner, "NX", "EX", _MERGED_SECONDS), ("GET", key)])
+        _, holder = await redis.ask(key, [("SET", key, owner, "NX", "EX", _MERGED_SECONDS), ("GET", key)])
         if holder != owner.encode():
             raise Conflict(f"the session {session_id!r} was merged into another buyer")
         return await redis.move(owner_of(None, session_id), buyer_id, logged)
@@ -215,14 +216,18 @@ class Pipeline:
         return await on_one_version(attempt)
 
     async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts are nearest to a text, by the text encoder."""
+        """The products whose texts are nearest to a text, by the text encoder; first the one whose id the text is."""
 
         async def attempt(version: str) -> ProductList:
             try:
                 vector = await self.items.encode_text(query.q, version, deadline)
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
-            hits, warnings = await self.retrieval.search_texts(vector, _query(query, set()), deadline), list[str]()
+            named, hits = await asyncio.gather(
+                find_named(self.retrieval, query, vector.version, deadline),
+                self.retrieval.search_texts(vector, _query(query, set()), deadline),
+            )
+            hits, warnings = put_first(named, hits, query.k) if named else hits, list[str]()
             if hits.is_below_noise:
                 warnings = [f"no product matches {query.q!r}: random letters match these products as well"]
             return await self._list(query, hits, "model", warnings, deadline)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
-from redis.asyncio import BlockingConnectionPool
-from redis.exceptions import RedisError
 
+from gateway.redis_url import read_redis_url
 from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
-from twotower.serving.settings import ProcessSettings
+from twotower.serving.client import as_target
+from twotower.serving.settings import Host, ProcessSettings
 from twotower.serving.tls import MutualTls, check_pair
 
 
@@ -30,35 +28,32 @@ def _check_pair(folder: Path) -> Path:
 
 
 def _check_redis_url(value: str) -> str:
-    """Accepts a URL from which the redis library can create a connection; does not connect.
-
-    No message shows a part of a password: one that is not percent-encoded is read as a host, port or path.
-    """
-    if re.search("[/?#@]", value.partition("://")[2].rpartition("@")[0]):
-        raise ValueError("user name and password must be percent-encoded: / as %2F, ? as %3F, # as %23, @ as %40")
-    try:
-        connection = BlockingConnectionPool.from_url(value).make_connection()  # type: ignore[no-untyped-call]
-    except (RedisError, AttributeError, TypeError, ValueError) as error:
-        # an unknown option raises TypeError, an option of the wrong type may raise AttributeError
-        raise ValueError(str(error)) from None
-    parts = urlsplit(value)
-    # the library silently takes database 0 if the path is not a number
-    if parts.scheme != "unix" and not re.fullmatch("/?|/[0-9]+/?", unquote(parts.path)):
-        raise ValueError(f"{parts.path!r} is not a database number")
-    if connection.encoder.decode_responses:
-        raise ValueError("decode_responses must not be set: histories are read as bytes")
+    read_redis_url(value)
     return value
+
+
+def _check_target(value: str) -> str:
+    as_target(value)
+    return value
+
+
+Target = Annotated[str, AfterValidator(_check_target)]
 
 
 class GatewaySettings(ProcessSettings):
     """All settings of one gateway process."""
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    host: Host = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="HTTP port; 0 picks a free one")
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path under which a proxy serves the gateway: /recs; requests may have it or not",
+    )
     workers: int = Field(1, ge=1, le=64, description="gateway processes that share the port")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="additional port that serves only /metrics")
-    published_host: str | None = Field(
-        None, min_length=1, description="address that a container's port is published on, if that is not `host`"
+    published_host: Host | None = Field(
+        None, description="address that a container's port is published on, if that is not `host`"
     )
     auth: Literal["auto", "keys", "off"] = Field(
         "auto",
@@ -66,13 +61,13 @@ class GatewaySettings(ProcessSettings):
     )
     keys_file: Path | None = Field(None, description="hashes, scopes and limits of the keys; see `gateway keys`")
     forgotten_file: Path | None = Field(None, description="hashes of the buyers whom DELETE /buyers has forgotten")
-    item_address: str = Field(
+    item_address: Target = Field(
         "127.0.0.1:50051", min_length=1, description="host:port or gRPC target of the item service"
     )
-    buyer_address: str = Field(
+    buyer_address: Target = Field(
         "127.0.0.1:50052", min_length=1, description="host:port or gRPC target of the buyer service"
     )
-    retrieval_address: str = Field(
+    retrieval_address: Target = Field(
         "127.0.0.1:50053", min_length=1, description="host:port or gRPC target of the retrieval service"
     )
     inner_tls: MutualTls | None = Field(
@@ -84,7 +79,9 @@ class GatewaySettings(ProcessSettings):
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")
 
     redis_url: Annotated[str, AfterValidator(_check_redis_url)] = Field(
-        "redis://127.0.0.1:6379/0", description="URL of Redis: redis://, rediss:// or unix://"
+        "redis://127.0.0.1:6379/0",
+        description="URL of Redis: redis://, rediss:// or unix://; redis+cluster:// or redis+sentinel:// with several "
+        "hosts, and the same with rediss; see docs/operations.md",
     )
     redis_connections: int = Field(16, ge=1, le=1024, description="maximum connections to Redis")
     redis_timeout_seconds: float = Field(0.5, gt=0, description="timeout of one Redis pipeline")

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from gateway.history import loader
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.connection import connect_redis
+from gateway.history.connect import connect_redis
 from gateway.history.loader import Loaded, LoadingElsewhere, Mark
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings

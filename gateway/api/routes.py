@@ -258,6 +258,7 @@ class Routes:
     async def _body_of(self, request: Request, cost_of: Callable[[int], float]) -> AsyncIterator[_Given]:
         """The whole body, when there is room for what it costs. Refuses before reading it if the head says enough."""
         parsing.check_content_type(request.headers.get("content-type", ""))
+        is_gzip = parsing.is_gzip(request.headers.get("content-encoding", ""))
         limit, declared = self._settings.max_body_bytes, request.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdigit() else 0
         if size > limit:
@@ -271,6 +272,9 @@ class Routes:
                     body = await _body(request, limit, room)
             except TimeoutError:
                 raise parsing.BodyTooSlow(self._settings.body_timeout_seconds) from None
+            if is_gzip:
+                body = parsing.unpack_gzip(body, limit)
+                room.need(len(body))
             cost, deadline = cost_of(len(body)), self._deadline()
             async with self._admission.admitted(cost, deadline):
                 yield _Given(body, deadline, is_expensive=cost > EXPENSIVE)

@@ -74,14 +74,14 @@ class Guard:
         if self._file is None:
             yield
             return
-        self._limiter, pool = connect_limiter(self._settings)
+        self._limiter, close = connect_limiter(self._settings)
         task = asyncio.create_task(self._follow(self._file))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await pool.disconnect()
+            await close()
 
     async def _follow(self, file: KeysFile) -> None:
         while True:
@@ -155,7 +155,7 @@ def check_buyer(request: Request, buyer_id: str) -> None:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address. A name other than localhost may be anything."""
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

@@ -12,20 +12,22 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from limits import RateLimitItem
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage, RedisClusterStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from gateway import metrics
 from gateway.auth.keys import Key
 from gateway.history.breaker import Breaker
+from gateway.history.connection import redis_bounds
+from gateway.redis_url import read_redis_url
 from gateway.settings import GatewaySettings
 from twotower.errors import Unavailable
 
@@ -34,6 +36,8 @@ log = logging.getLogger(__name__)
 _BLOCK_SHARE = 50
 # a refusal is remembered for this long, so that a flood costs Redis nothing
 _REFUSAL_SECONDS = 1.0
+_CONNECTIONS = 4
+_KEY_PREFIX = "twotower:limits:1"
 
 
 class Quota(NamedTuple):
@@ -94,7 +98,7 @@ class RateLimiter:
             self._breaker.check()
             await _take_block(self._shared, lease, key, limit)
             self._breaker.succeeded()
-        except (RedisError, OSError, Unavailable) as error:
+        except (RedisError, RedisClusterException, OSError, Unavailable) as error:
             if not isinstance(error, Unavailable):
                 self._breaker.failed(error)
             metrics.RATE_LIMITS_ALONE.inc()
@@ -117,22 +121,24 @@ async def _take_block(limiter: SlidingWindowCounterRateLimiter, lease: _Lease, k
     lease.reset_at = now + max(0.0, stats.reset_time - time.time())
 
 
-def connect_limiter(settings: GatewaySettings) -> tuple[RateLimiter, BlockingConnectionPool]:
-    """A limiter and its connections to Redis, which the caller disconnects. Call it inside the running event loop."""
-    pool = BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=4,
-        timeout=settings.redis_timeout_seconds,
-        socket_timeout=settings.redis_timeout_seconds,
-        socket_connect_timeout=settings.redis_connect_timeout_seconds,
-        retry=Retry(NoBackoff(), 1),
-        protocol=2,
-        driver_info=None,
-    )
+def connect_limiter(settings: GatewaySettings) -> tuple[RateLimiter, Callable[[], Awaitable[None]]]:
+    """A limiter, and what closes its connections to Redis. Call it inside the running event loop."""
+    url, retry = read_redis_url(settings.redis_url), Retry(NoBackoff(), 1)
+    bounds = {**redis_bounds(settings), "max_connections": _CONNECTIONS, "retry": retry}
+    breaker = Breaker("Redis for rate limits", settings.redis_retry_seconds)
+    # neither URL is used: the options have the nodes, the pool has the connections
+    if url.kind == "cluster":
+        clustered = RedisClusterStorage(
+            "async+redis+cluster://node:6379",
+            implementation="redispy",
+            key_prefix=_KEY_PREFIX,
+            **url.cluster_options(**bounds),
+        )
+        # typed as that of any library
+        bridge: Any = clustered.bridge
+        return RateLimiter(clustered, breaker), bridge.storage.aclose
+    pool = url.pool(timeout=settings.redis_timeout_seconds, **bounds)
     storage = RedisStorage(
-        "async+redis://pool:6379",  # never used: the pool has the connections
-        implementation="redispy",
-        key_prefix="twotower:limits:1",
-        connection_pool=pool,  # type: ignore[arg-type]  # typed as a plain option, documented as a pool
+        "async+redis://pool:6379", implementation="redispy", key_prefix=_KEY_PREFIX, connection_pool=pool
     )
-    return RateLimiter(storage, Breaker("Redis for rate limits", settings.redis_retry_seconds)), pool
+    return RateLimiter(storage, breaker), pool.disconnect

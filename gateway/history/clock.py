@@ -32,6 +32,11 @@ class SharedClock:
         self._local = self._good = self._redis = wall() - steady()
         self._has_asked = False
 
+    @property
+    def has_observed(self) -> bool:
+        """Whether Redis has answered before."""
+        return self._has_asked
+
     def good_ms(self) -> int:
         """The last good clock."""
         return self._milliseconds(self._good)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from bisect import bisect_left
 from collections.abc import Container, Sequence
 from typing import NamedTuple
@@ -15,6 +16,9 @@ from twotower.serving import wire
 
 log = logging.getLogger(__name__)
 
+# Redis Cluster places a key by what stands in its first braces. Buyers are spread over this many shards: enough for an
+# even load of ten nodes, and few enough to look through all of them
+_SHARDS = 1024
 KEY_PREFIX = "twotower:history:1:"
 # interactions with products that the served version does not know
 APART_PREFIX = "twotower:apart:1:"
@@ -22,12 +26,15 @@ APART_PREFIX = "twotower:apart:1:"
 DISMISSED_PREFIX = "twotower:dismissed:1:"
 # says to which buyer a guest's session belongs, by the buyer's hash
 MERGED_PREFIX = "twotower:merged:1:"
-# sorted set of buyers, scored by the second of their last write: histories expire by it
-WRITTEN = "twotower:written:1"
+# per shard, a sorted set of buyers, scored by the second of their last write: histories expire by it
+_WRITTEN_PREFIX = "twotower:written:1:"
+WRITTEN_KEYS = tuple(f"{_WRITTEN_PREFIX}{{{shard}}}" for shard in range(_SHARDS))
+# per shard, the key that asks whether Redis writes; no buyer's key, because ids hold no control characters
+PROBE_KEYS = tuple(f"{KEY_PREFIX}{{{shard}}}\0ready" for shard in range(_SHARDS))
 # set once histories were loaded; a Redis without it has lost them, or never had them
-LOADED = "twotower:loaded:1"
+LOADED = "twotower:loaded:1:{load}"
 # held by the one process that loads histories
-LOADING = "twotower:loading:1"
+LOADING = "twotower:loading:1:{load}"
 _SEPARATOR = wire.SEPARATOR.encode()
 _DISMISSAL = f"\0{DISMISS}\0"
 
@@ -61,16 +68,34 @@ def split_dismissed(history: str) -> tuple[str, list[str]]:
     return wire.pack_history(addition.interactions), [one.product_id for one in addition.dismissed]
 
 
+def _shard(buyer_id: str) -> int:
+    return zlib.crc32(buyer_id.encode()) % _SHARDS
+
+
 def key_of(buyer_id: str) -> str:
-    return KEY_PREFIX + buyer_id
+    return f"{KEY_PREFIX}{{{_shard(buyer_id)}}}{buyer_id}"
 
 
 def apart_key_of(buyer_id: str) -> str:
-    return APART_PREFIX + buyer_id
+    return f"{APART_PREFIX}{{{_shard(buyer_id)}}}{buyer_id}"
+
+
+def written_key_of(buyer_id: str) -> str:
+    """The sorted set that has the buyer's last write. All keys of a buyer share a slot of Redis Cluster."""
+    return WRITTEN_KEYS[_shard(buyer_id)]
+
+
+def buyer_of_apart_key(key: bytes) -> str:
+    return key.decode().removeprefix(APART_PREFIX).partition("}")[2]
 
 
 def dismissed_key_of(buyer_id: str) -> str:
-    return DISMISSED_PREFIX + buyer_id
+    return f"{DISMISSED_PREFIX}{{{_shard(buyer_id)}}}{buyer_id}"
+
+
+def keys_of(buyer_id: str) -> list[str]:
+    """All that Redis holds of a buyer, besides the time of the last write: the history first."""
+    return [key_of(buyer_id), apart_key_of(buyer_id), dismissed_key_of(buyer_id)]
 
 
 def merge(history: str, apart: str) -> str:

@@ -120,7 +120,7 @@ class EventLog:
 
     async def _look(self) -> None:
         try:
-            size, info = await self._redis.ask([("MEMORY USAGE", STREAM), ("INFO", "server")])
+            size, info = await self._redis.ask(STREAM, [("MEMORY", "USAGE", STREAM), ("INFO", "server")])
         except Unavailable as error:
             self._remembered.clear()
             log.debug("the size of the event log is not known: %s", error)
@@ -144,7 +144,7 @@ class EventLog:
         if self._has_room_for_lists:
             try:
                 value = orjson.dumps([tuple(one) for one in lists])
-                await self._redis.ask([("XADD", STREAM, "*", "lists", value)])
+                await self._redis.ask(STREAM, [("XADD", STREAM, "*", "lists", value)])
                 return
             except Unavailable as error:
                 log.debug("served lists are not logged: %s", error)

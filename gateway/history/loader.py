@@ -11,7 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gateway.history.codec import APART_PREFIX, LOADED, LOADING, Addition, apart_key_of, pack_reply, split_known
+from gateway.history.codec import (
+    APART_PREFIX,
+    LOADED,
+    LOADING,
+    Addition,
+    apart_key_of,
+    buyer_of_apart_key,
+    pack_reply,
+    split_known,
+)
 from gateway.history.redis_history import RedisHistory
 from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
@@ -74,7 +83,7 @@ def mark_of(version: Version) -> Mark:
 
 async def read_mark(history: RedisHistory) -> Mark | None:
     """The mark in Redis; None if no histories are loaded."""
-    (value,) = await history.ask([("GET", LOADED)])
+    (value,) = await history.ask(LOADED, [("GET", LOADED)])
     return None if value is None else Mark(**json.loads(value))
 
 
@@ -138,19 +147,17 @@ def read_additions(path: Path, products: Container[str]) -> Iterator[Addition]:
 
 
 async def _adopt_all(history: RedisHistory, products: Container[str], lock: _Lock) -> int:
-    moved, cursor = 0, b"0"
-    while True:
-        (reply,) = await history.ask([("SCAN", cursor, "MATCH", f"{APART_PREFIX}*", "COUNT", 1000)])
-        cursor, keys = reply
+    moved = 0
+    async for keys in history.scan(f"{APART_PREFIX}*"):
         for key in keys:
-            moved += await _adopt_one(history, key.decode().removeprefix(APART_PREFIX), products)
+            moved += await _adopt_one(history, buyer_of_apart_key(key), products)
         await lock.renew()
-        if cursor == b"0":
-            return moved
+    return moved
 
 
 async def _adopt_one(history: RedisHistory, buyer_id: str, products: Container[str]) -> int:
-    (members,) = await history.ask([("ZRANGE", apart_key_of(buyer_id), 0, -1)])
+    apart = apart_key_of(buyer_id)
+    (members,) = await history.ask(apart, [("ZRANGE", apart, 0, -1)])
     columns = wire.unpack_columns(pack_reply(members, buyer_id))
     known = [Interaction(*one) for one in zip(*columns, strict=True) if one[0] in products]
     if not known:
@@ -159,7 +166,7 @@ async def _adopt_one(history: RedisHistory, buyer_id: str, products: Container[s
     (count,) = await history.add([Addition(buyer_id, known)])
     if isinstance(count, Exception):
         raise count
-    await history.ask([("ZREM", apart_key_of(buyer_id), *map(wire.pack_interaction, known))])
+    await history.ask(apart, [("ZREM", apart, *map(wire.pack_interaction, known))])
     return len(known)
 
 
@@ -169,36 +176,38 @@ class _Lock:
     def __init__(self, history: RedisHistory) -> None:
         self._history = history
         self._token = uuid.uuid4().hex
-        self._run_id = b""
+        self._run_ids: set[bytes] = set()
 
     async def __aenter__(self) -> _Lock:
         # what is loaded expires by Redis' clock
         await self._history.observe_clock()
-        taken, info = await self._history.ask(
-            [("SET", LOADING, self._token, "NX", "PX", _LEASE_MS), ("INFO", "server")]
-        )
+        run_ids = await self._read_run_ids()
+        (taken,) = await self._history.ask(LOADING, [("SET", LOADING, self._token, "NX", "PX", _LEASE_MS)])
         if taken is None:
             raise LoadingElsewhere("another process is loading histories into Redis")
-        self._run_id = _run_id(info)
+        self._run_ids = run_ids
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # if Redis is down, the lease ends by itself
         with suppress(Unavailable):
-            await self._history.ask([("EVAL", _RELEASE, 1, LOADING, self._token)])
+            await self._history.ask(LOADING, [("EVAL", _RELEASE, 1, LOADING, self._token)])
 
     async def renew(self) -> None:
-        (held,) = await self._history.ask([("EVAL", _RENEW, 1, LOADING, self._token, _LEASE_MS)])
+        (held,) = await self._history.ask(LOADING, [("EVAL", _RENEW, 1, LOADING, self._token, _LEASE_MS)])
         self._check(held)
 
     async def finish(self, mark: Mark) -> None:
-        """Sets the mark. Raises Unavailable if Redis was restarted since: it may have lost a part."""
-        (info,) = await self._history.ask([("INFO", "server")])
-        if _run_id(info) != self._run_id:
+        """Sets the mark. Raises Unavailable if a server of Redis was restarted since: it may have lost a part."""
+        if await self._read_run_ids() != self._run_ids:
             raise Unavailable("Redis was restarted while histories were loaded into it")
         value = json.dumps(mark._asdict())
-        (held,) = await self._history.ask([("EVAL", _FINISH, 2, LOADING, LOADED, self._token, value)])
+        (held,) = await self._history.ask(LOADING, [("EVAL", _FINISH, 2, LOADING, LOADED, self._token, value)])
         self._check(held)
+
+    async def _read_run_ids(self) -> set[bytes]:
+        """What names this run of each server."""
+        return {_run_id(info) for info in await self._history.ask_nodes(("INFO", "server"))}
 
     def _check(self, held: Any) -> None:
         if not held:

@@ -9,41 +9,54 @@ when they were written. So they never displace known ones, and a later version t
 
 A third one holds the products that the buyer has dismissed: they are no part of a history, and expire with it.
 
-No history has a time to live in Redis, because Redis' clock may jump. The set `WRITTEN` has the second of each buyer's
-last write, by the last good clock, and `expire` deletes what is too old.
+No history has a time to live in Redis, because Redis' clock may jump. The sets `WRITTEN_KEYS` have the second of each
+buyer's last write, by the last good clock, and `expire` deletes what is too old.
+
+In a Redis cluster, the keys of one buyer lie on one node, and what concerns several buyers concerns several nodes: each
+buyer is written in a transaction of its own there. A single server writes all buyers of a call or none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway import metrics
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import (
-    APART_PREFIX,
-    DISMISSED_PREFIX,
-    KEY_PREFIX,
     LOADED,
-    WRITTEN,
+    PROBE_KEYS,
+    WRITTEN_KEYS,
     Addition,
     apart_key_of,
     count_kept,
     dismissed_key_of,
     is_refusal,
     key_of,
+    keys_of,
     merge,
     pack_reply,
+    written_key_of,
 )
-from gateway.history.connection import Command, RedisPipelines
+from gateway.history.connection import Ask, Batch, Command, RedisPipelines
 from twotower.errors import Unavailable
+from twotower.event_log import STREAM
 from twotower.events import Interaction
 from twotower.history import latest
 from twotower.serving import wire
@@ -52,22 +65,24 @@ log = logging.getLogger(__name__)
 
 # why known buyers are not known now
 NOT_LOADED = "Redis holds no loaded histories: it is new, or it has lost its data"
-# the key that `ping` writes; no buyer's key, because ids hold no control characters
-_PROBE = f"{KEY_PREFIX}\0ready"
 _PROBE_SECONDS = 60
 # buyers deleted by one call of the script; Redis serves nobody else while it runs
 _EXPIRE_BUYERS = 100
-# deletes the buyers whose last write is older than ARGV[1], and says how many it found. It works in a full Redis, too
+# of the buyers from ARGV[2] on, each with three keys, deletes those whose last write is not newer than ARGV[1], and
+# says how many. It works in a full Redis, too
 _EXPIRE = """
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
-for _, buyer in ipairs(due) do
-  redis.call('UNLINK', ARGV[3] .. buyer, ARGV[4] .. buyer, ARGV[5] .. buyer)
-  redis.call('ZREM', KEYS[1], buyer)
+local expired = 0
+for place = 2, #ARGV do
+  local written = redis.call('ZSCORE', KEYS[1], ARGV[place])
+  if written and tonumber(written) <= tonumber(ARGV[1]) then
+    redis.call('UNLINK', KEYS[3 * place - 4], KEYS[3 * place - 3], KEYS[3 * place - 2])
+    redis.call('ZREM', KEYS[1], ARGV[place])
+    expired = expired + 1
+  end
 end
-return #due
+return expired
 """
 
-_PREFIXES = (KEY_PREFIX, APART_PREFIX, DISMISSED_PREFIX)
 # dismissed products kept of a buyer, the newest
 _DISMISSED_SIZE = 200
 
@@ -99,6 +114,8 @@ class RedisHistory:
         self._clock = clock
         self._running: set[asyncio.Task[Any]] = set()
         self._is_loaded = True
+        # the last refusal that was logged; the same one again is not
+        self._refusal = ""
         # set before the first request: a worker without requests has seen no failure
         metrics.REDIS_UP.set(not breaker.is_open)
 
@@ -114,24 +131,26 @@ class RedisHistory:
         know. So are dismissals; `split_dismissed` takes them out. A buyer whose history Redis refuses to read gets an
         Unavailable in its place.
         """
-        commands: list[Command] = [("GET", LOADED)]
+        batches = [Batch(LOADED, [("GET", LOADED)])]
         for buyer_id in buyer_ids:
-            commands.append(("ZRANGE", key_of(buyer_id), -self._size, -1))
-            commands.append(("ZRANGE", apart_key_of(buyer_id), -self._size, -1))
-            commands.append(("ZRANGE", dismissed_key_of(buyer_id), -_DISMISSED_SIZE, -1))
-        loaded, *replies = await self._guarded(lambda: self._pipelines.run(commands))
-        self._is_loaded = loaded is not None
-        refusals = [reply for reply in replies if is_refusal(reply)]
+            history, *others = keys_of(buyer_id)
+            sizes = (self._size, _DISMISSED_SIZE)
+            reads = [("ZRANGE", key, -size, -1) for key, size in zip(others, sizes, strict=True)]
+            batches.append(Batch(history, [("ZRANGE", history, -self._size, -1), *reads]))
+        (loaded,), *replies = await self._guarded(lambda: self._pipelines.run(batches))
+        if not isinstance(loaded, Exception):
+            self._is_loaded = loaded is not None
+        refusals = [reply for row in replies for reply in row if is_refusal(reply)]
         if refusals:
             metrics.REDIS_FAILURES.inc(len(refusals))
-            log.error("Redis refused %s of %s reads: %s", len(refusals), len(replies), refusals[0])
+            log.error("Redis refused %s of %s reads: %s", len(refusals), 3 * len(replies), _said(refusals[0]))
         found: list[str | Exception] = []
-        for buyer_id, history, *others in zip(buyer_ids, replies[::3], replies[1::3], replies[2::3], strict=True):
-            if any(is_refusal(reply) for reply in (history, *others)):
-                found.append(Unavailable("Redis refused a command"))
+        for buyer_id, row in zip(buyer_ids, replies, strict=True):
+            if (refusal := next(filter(is_refusal, row), None)) is not None:
+                found.append(Unavailable(_explain(refusal, "Redis refused a command")))
                 continue
-            packed = pack_reply(history, buyer_id)
-            for reply in others:
+            packed = pack_reply(row[0], buyer_id)
+            for reply in row[1:]:
                 if reply != []:
                     packed = merge(packed, pack_reply(reply, buyer_id))
             found.append(packed)
@@ -142,32 +161,37 @@ class RedisHistory:
     ) -> list[int | Exception]:
         """Merges interactions into histories, or replaces these. Trims each history in the same transaction.
 
-        `logged` are the commands that write the same interactions to the event log: they run in the transaction, too.
+        `logged` are the commands that write the same interactions to the event log. One server runs them in the same
+        transaction. In a cluster the log has a node of its own: if it refuses, every buyer gets an Unavailable.
 
         Returns, per buyer, how many of the distinct interactions are kept afterwards, whether they were new or not. A
-        buyer that Redis refuses gets an Unavailable in its place.
+        buyer that Redis refuses gets an Unavailable in its place. One server writes all buyers or none, and raises the
+        reason; a cluster writes each buyer or not.
         """
         parts = [list(self._parts(addition)) for addition in additions]
-        commands: list[Command] = list(logged)
-        if replace:
-            commands.append(("DEL", *(key(one.buyer_id) for one in additions for key in (key_of, apart_key_of))))
-        second = self._clock.good_ms() // 1000
-        # GT: another process' clock may be ahead, and a history must not live shorter for it
-        written = [value for one in additions for value in (second, one.buyer_id)]
-        commands.append(("ZADD", WRITTEN, "GT", *written))
-        first = len(commands)
-        for part in (part for row in parts for part in row):
-            commands.extend(self._write_commands(part))
-        replies = await self._guarded(lambda: self._transaction(commands))
-        failure = next((reply for reply in replies[:first] if isinstance(reply, Exception)), None)
-        rest = iter(replies[first:])
-        return [_count([(part, [next(rest) for _ in range(3)]) for part in row], failure) for row in parts]
+        second, batches = self._clock.good_ms() // 1000, [Batch(STREAM, logged)] if logged else []
+        for addition, row in zip(additions, parts, strict=True):
+            buyer_id, key = addition.buyer_id, key_of(addition.buyer_id)
+            commands: list[Command] = [("DEL", key, apart_key_of(buyer_id))] if replace else []
+            # GT: another process' clock may be ahead, and a history must not live shorter for it
+            commands.append(("ZADD", written_key_of(buyer_id), "GT", second, buyer_id))
+            for part in row:
+                commands.extend(self._write_commands(part))
+            batches.append(Batch(key, commands))
+        answers = await self._guarded(lambda: self._pipelines.transact(batches))
+        if logged:
+            written, *answers = answers
+            if (failure := _refusal_in(written)) is not None:
+                # nobody is told that what the log lacks was accepted
+                answers = [failure] * len(additions)
+        return [_count(row, replies) for row, replies in zip(parts, answers, strict=True)]
 
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
-        keys = [("UNLINK", *(prefix + one for prefix in _PREFIXES)) for one in buyer_ids]
-        *removed, _ = await self.ask([*keys, ("ZREM", WRITTEN, *buyer_ids)])
-        return sum(count > 0 for count in removed)
+        removed = await self._ask_batches(
+            [Batch(key_of(one), [("UNLINK", *keys_of(one)), ("ZREM", written_key_of(one), one)]) for one in buyer_ids]
+        )
+        return sum(count > 0 for count, _ in removed)
 
     async def move(self, source: str, target: str, logged: Sequence[Command]) -> int:
         """Makes what is stored of one buyer part of another's. Returns how many interactions are kept of it.
@@ -175,60 +199,96 @@ class RedisHistory:
         It is added before it is removed: whoever asks again after a failure loses nothing and counts nothing twice.
         What is stored of `source` meanwhile stays there.
         """
-        keys = [prefix + source for prefix in _PREFIXES]
-        replies = await self.ask([("ZRANGE", key, 0, -1) for key in keys])
+        keys = keys_of(source)
+        replies = await self.ask(keys[0], [("ZRANGE", key, 0, -1) for key in keys])
         parts = [_unpack(pack_reply(reply, source)) for reply in replies]
         if not any(parts):
-            await self.ask(logged)
+            if logged:
+                await self.ask(STREAM, logged)
             return 0
         (count,) = await self.add([Addition(target, *parts)], logged=logged)
         if isinstance(count, Exception):
             raise count
         pairs = zip(keys, replies, strict=True)
-        await self.ask([("ZREM", key, *members) for key, members in pairs if members])
+        await self.ask(keys[0], [("ZREM", key, *members) for key, members in pairs if members])
         return count
 
     async def ping(self) -> None:
-        """Writes and reads a key of its own, also while the breaker is open, which a success closes.
+        """Writes and reads a key of its own on each server, also while the breaker is open, which a success closes.
 
         Raises Unavailable if Redis does not answer, refuses either command, or holds no loaded histories.
         """
-        write = [("ZADD", _PROBE, 0, "ready"), ("EXPIRE", _PROBE, _PROBE_SECONDS)]
-        commands = [*write, ("ZRANGE", _PROBE, 0, -1), ("GET", LOADED)]
-        replies = await self._guarded(lambda: self._pipelines.run(commands), always=True)
-        for place, reply in enumerate(replies):
+
+        async def ask() -> list[list[Any]]:
+            probes = [
+                Batch(key, [("ZADD", key, 0, "ready"), ("EXPIRE", key, _PROBE_SECONDS), ("ZRANGE", key, 0, -1)])
+                for key in await self._pipelines.one_per_node(PROBE_KEYS)
+            ]
+            return await self._pipelines.run([*probes, Batch(LOADED, [("GET", LOADED)])])
+
+        *probed, (loaded,) = await self._guarded(ask, always=True)
+        for what, reply in [
+            *(("write", reply) for added, expires, _ in probed for reply in (added, expires)),
+            *(("read", kept) for _, _, kept in probed),
+            ("read", loaded),
+        ]:
             if isinstance(reply, Exception):
                 metrics.REDIS_FAILURES.inc()
-                what = "write" if place < len(write) else "read"
-                log.error("Redis refuses to %s: %s", what, reply)
+                log.error("Redis refuses to %s: %s", what, _said(reply))
                 raise Unavailable(_explain(reply, f"Redis refuses to {what}"))
-        self._is_loaded = replies[-1] is not None
+        self._is_loaded = loaded is not None
         if not self._is_loaded:
             raise Unavailable(NOT_LOADED)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """One reply per command. Raises Unavailable if Redis refuses one."""
-        replies = await self._guarded(lambda: self._pipelines.run(commands))
-        refused = next((reply for reply in replies if isinstance(reply, Exception)), None)
-        if refused is not None:
-            log.error("Redis refused a command: %s", refused)
-            raise Unavailable(_explain(refused, "Redis refused a command"))
+    async def ask(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        """One reply per command; their keys lie in the slot of `key`. Raises Unavailable if Redis refuses one."""
+        (replies,) = await self._ask_batches([Batch(key, commands)])
         return replies
 
+    async def ask_nodes(self, command: Command) -> list[Any]:
+        """The reply of each server that holds keys. Raises Unavailable if one refuses."""
+
+        async def ask() -> list[list[Any]]:
+            return [await node([command]) for node in await self._pipelines.nodes()]
+
+        return [reply for (reply,) in self._accepted(await self._guarded(ask))]
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """All keys of this pattern, in parts, server by server. Raises Unavailable like `ask`."""
+        for node in await self._guarded(self._pipelines.nodes):
+            cursor: bytes | None = None
+            while cursor != b"0":
+                command = ("SCAN", cursor or b"0", "MATCH", pattern, "COUNT", 1000)
+                ((reply,),) = self._accepted([await self._guarded(_asked(node, command))])
+                cursor, keys = reply
+                yield keys
+
     async def observe_clock(self) -> None:
-        """Compares the clocks: `SharedClock` takes in Redis'."""
-        (seconds, microseconds), newest = await self.ask([("TIME",), ("ZREVRANGE", WRITTEN, 0, 0, "WITHSCORES")])
-        last_written = float(newest[1]) if newest else None
+        """Compares the clocks: `SharedClock` takes in Redis'. In a cluster, that of the node with the mark."""
+        (clock,) = await self.ask(LOADED, [("TIME",)])
+        last_written = None
+        if not self._clock.has_observed:
+            newest = await self._ask_batches(
+                [Batch(key, [("ZREVRANGE", key, 0, 0, "WITHSCORES")]) for key in WRITTEN_KEYS]
+            )
+            last_written = max((float(found[1]) for (found,) in newest if found), default=None)
+        seconds, microseconds = clock
         self._clock.observe(int(seconds) + int(microseconds) / 1e6, last_written)
 
     async def expire(self) -> int:
         """Deletes the histories that were not written for the time to live. Returns how many."""
-        total, found = 0, _EXPIRE_BUYERS
-        while found == _EXPIRE_BUYERS:
+        total, keys = 0, list(WRITTEN_KEYS)
+        while keys:
             oldest = (self._clock.earliest_ms() - self._ttl_ms) // 1000
-            script = ("EVAL", _EXPIRE, 1, WRITTEN, oldest, _EXPIRE_BUYERS, *_PREFIXES)
-            (found,) = await self.ask([script])
-            total += found
+            found = await self._ask_batches(
+                [Batch(key, [("ZRANGEBYSCORE", key, "-inf", oldest, "LIMIT", 0, _EXPIRE_BUYERS)]) for key in keys]
+            )
+            due = {
+                key: [buyer.decode() for buyer in buyers] for key, (buyers,) in zip(keys, found, strict=True) if buyers
+            }
+            expired = await self._ask_batches([_expiry(key, oldest, buyers) for key, buyers in due.items()])
+            total += sum(count for (count,) in expired)
+            keys = [key for key, buyers in due.items() if len(buyers) == _EXPIRE_BUYERS]
         return total
 
     async def close(self) -> None:
@@ -254,13 +314,21 @@ class RedisHistory:
             ("ZRANGE", part.key, 0, 0, "WITHSCORES"),
         ]
 
-    async def _transaction(self, commands: Sequence[Command]) -> list[Any]:
-        """One reply per command; all commands run, or none."""
-        *queued, executed = await self._pipelines.run([("MULTI",), *commands, ("EXEC",)])
-        if isinstance(executed, Exception):
-            # nothing was executed; the first refused command says why
-            raise next((reply for reply in queued if isinstance(reply, Exception)), executed)
-        return list(executed)
+    async def _ask_batches(self, batches: Sequence[Batch]) -> list[list[Any]]:
+        if not batches:
+            return []
+        return self._accepted(await self._guarded(lambda: self._pipelines.run(batches)))
+
+    def _accepted(self, answers: list[list[Any]]) -> list[list[Any]]:
+        """The replies. Raises Unavailable, and logs the reason once, if one of them is a refusal."""
+        refused = next((reply for replies in answers for reply in replies if isinstance(reply, Exception)), None)
+        if refused is None:
+            self._refusal = ""
+            return answers
+        if (said := _said(refused)) != self._refusal:
+            log.error("Redis refused a command: %s", said)
+        self._refusal = said
+        raise Unavailable(_explain(refused, "Redis refused a command"))
 
     async def _guarded(self, ask: Callable[[], Coroutine[Any, Any, Answer]], *, always: bool = False) -> Answer:
         """The result of `ask`, unless the breaker is open; with `always`, even then."""
@@ -271,11 +339,11 @@ class RedisHistory:
         task.add_done_callback(self._finished)
         try:
             return await asyncio.shield(task)
-        except (RedisConnectionError, RedisTimeoutError, OSError):
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             # the breaker logs the reason, which holds addresses that callers need not see
-            raise Unavailable("Redis does not answer") from None
+            raise Unavailable(_explain(error, "Redis does not answer")) from None
         except RedisError as error:
-            log.error("Redis refused a command: %s", error)
+            log.error("Redis refused a command: %s", _said(error))
             raise Unavailable(_explain(error, "Redis refused a command")) from None
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
@@ -295,24 +363,63 @@ def _unpack(packed: str) -> list[Interaction]:
     return [Interaction(*one) for one in zip(*wire.unpack_columns(packed), strict=True)]
 
 
-def _count(parts: list[tuple[_Part, list[Any]]], failure: Exception | None) -> int | Exception:
-    """How many interactions of one buyer are kept, from the three replies for each part."""
-    kept = 0
-    for part, replies in parts:
-        failure = failure or next((reply for reply in replies if isinstance(reply, Exception)), None)
-        if failure is None:
-            _, removed, oldest = replies
-            kept += count_kept(part.newest, oldest) if removed else len(part.newest)
-    if failure is not None:
-        log.error("Redis refused a write: %s", failure)
-        return Unavailable(_explain(failure, "Redis refused a write"))
+def _refusal_in(replies: list[Any] | Exception) -> Exception | None:
+    """Why a transaction did not run, or the first command of it that was refused."""
+    if isinstance(replies, Exception):
+        return replies
+    return next((one for one in replies if isinstance(one, Exception)), None)
+
+
+def _count(parts: list[_Part], replies: list[Any] | Exception) -> int | Exception:
+    """How many interactions of one buyer are kept, from the replies of the transaction: three for each part at the end,
+    or why it did not run."""
+    if (refused := _refusal_in(replies)) is not None:
+        log.error("Redis refused a write: %s", _said(refused))
+        return Unavailable(_explain(refused, "Redis refused a write"))
+    assert isinstance(replies, list)
+    rest, kept = iter(replies[-3 * len(parts) :]), 0
+    for part in parts:
+        _, removed, oldest = (next(rest) for _ in range(3))
+        kept += count_kept(part.newest, oldest) if removed else len(part.newest)
     return kept
 
 
+def _expiry(key: str, oldest: int, buyers: Sequence[str]) -> Batch:
+    keys = [name for buyer in buyers for name in keys_of(buyer)]
+    return Batch(key, [("EVAL", _EXPIRE, 1 + len(keys), key, *keys, oldest, *buyers)])
+
+
+def _asked(node: Ask, command: Command) -> Callable[[], Coroutine[Any, Any, list[Any]]]:
+    async def ask() -> list[Any]:
+        return await node([command])
+
+    return ask
+
+
+# what a caller and an operator may read about a refusal that an operator can end; the first that fits
+_EXPLAINED: list[tuple[type[Exception], str]] = [
+    (OutOfMemoryError, "Redis is full: it stores nothing until it gets more memory"),
+    (AskError, "Redis is a cluster: TWOTOWER_GATEWAY_REDIS_URL must begin with redis+cluster:// (rediss+cluster://)"),
+    (MasterDownError, "this Redis is a replica that has lost its primary: it reads and stores nothing"),
+    (ClusterDownError, "the Redis cluster is down: it has slots without a node"),
+    (AuthenticationError, "Redis refuses the user name or the password"),
+    (NoPermissionError, "Redis' access rules (ACL) do not allow a command or a key that histories need"),
+    (ReadOnlyError, "this Redis is a replica, which stores nothing: the URL must name the primary, or Sentinel"),
+]
+
+
 def _explain(refusal: Exception, otherwise: str) -> str:
-    """What callers may read about a refusal: the two reasons that an operator can remove, or `otherwise`."""
-    if isinstance(refusal, OutOfMemoryError):
-        return "Redis is full: it stores nothing until it gets more memory"
+    """What callers may read about a refusal: a reason that an operator can remove, or `otherwise`."""
     if str(refusal).startswith("MISCONF"):
         return "Redis cannot write to its disk, so it stores nothing"
-    return otherwise
+    if isinstance(refusal, Unavailable):
+        return str(refusal)
+    if isinstance(refusal, (RedisConnectionError, RedisTimeoutError, OSError)):
+        otherwise = "Redis does not answer"
+    return next((text for kind, text in _EXPLAINED if isinstance(refusal, kind)), otherwise)
+
+
+def _said(refusal: Exception) -> str:
+    """What the log says of a refusal: redis-py takes the first word of Redis' answer away."""
+    explained = _explain(refusal, "")
+    return f"{refusal} ({explained})" if explained else str(refusal)

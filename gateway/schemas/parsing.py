@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -35,11 +36,21 @@ class WrongContentType(TwoTowerError):
         return {"field": "Content-Type"}
 
 
+class WrongContentEncoding(TwoTowerError):
+    """A body is compressed in a way that the gateway does not read."""
+
+    def __init__(self, declared: str) -> None:
+        super().__init__(f"Content-Encoding is {declared[:80]!r}, and must be gzip, or be left out")
+
+    def detail(self) -> dict[str, object]:
+        return {"field": "Content-Encoding"}
+
+
 class BodyTooLarge(TwoTowerError):
     """A request's body is larger than the limit."""
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"the body is {size} bytes or more, the limit is {limit}")
+    def __init__(self, size: int, limit: int, *, unpacked: bool = False) -> None:
+        super().__init__(f"the body is {size} bytes or more{' unpacked' * unpacked}, the limit is {limit}")
 
     def detail(self) -> dict[str, object]:
         return {"field": "body"}
@@ -83,6 +94,34 @@ def check_content_type(declared: str) -> None:
     """Raises WrongContentType for anything but application/json, with or without parameters."""
     if declared.partition(";")[0].strip().lower() != "application/json":
         raise WrongContentType(declared)
+
+
+def is_gzip(declared: str) -> bool:
+    """Whether a body with this Content-Encoding is compressed. Raises WrongContentEncoding for any but gzip."""
+    encoding = declared.strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise WrongContentEncoding(declared)
+    return encoding.endswith("gzip")
+
+
+def unpack_gzip(body: bytes, limit: int) -> bytes:
+    """The content of a gzip body of one member (RFC 1952). Unpacks no more than `limit` bytes.
+
+    Raises BodyTooLarge beyond the limit, Malformed for anything but one whole member: thousands of small ones would
+    take a second.
+    """
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise Malformed("body", "", f"is not gzip, as Content-Encoding says: {error}") from None
+    if len(content) > limit:
+        raise BodyTooLarge(len(content), limit, unpacked=True)
+    if not inflater.eof:
+        raise Malformed("body", "", "ends before its gzip data does")
+    if inflater.unused_data:
+        raise Malformed("body", "", "has more behind the end of its gzip data")
+    return content
 
 
 def read_json(body: bytes) -> Any:

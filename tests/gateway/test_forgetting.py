@@ -49,7 +49,7 @@ def test_warm_brings_no_forgotten_buyer_back(tmp_path: Path, server: RedisServer
     layout = build_version(tmp_path, "a", buyers=5).layout.artifacts
     forget_buyer(layout.forgotten, "b1")
     assert warm.main(["--artifacts", str(tmp_path), "--redis", server.url]) == 0
-    buyers = {key.decode().rsplit(":", 1)[-1] for key in raw.scan_iter()}
+    buyers = {key.decode().rpartition("}")[2] for key in raw.scan_iter()}
     assert "b1" not in buyers and {"b0", "b2", "b3", "b4"} <= buyers
 
 

@@ -15,7 +15,7 @@ from gateway import warm
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import KEY_PREFIX, LOADED, LOADING, Addition, apart_key_of, key_of
-from gateway.history.connection import connect_redis
+from gateway.history.connect import connect_redis
 from gateway.history.loader import Loaded, LoadingElsewhere, load
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings

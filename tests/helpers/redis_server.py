@@ -17,13 +17,25 @@ from redis import Redis
 
 from gateway.history.codec import LOADED
 
+# what the user of a gateway needs, as docs/operations.md shows it
+RIGHTS = (
+    "~twotower:* +zadd +zrange +zrevrange +zrangebyscore +zremrangebyrank +zrem +zscore +unlink +del +get +set +expire "
+    "+pexpire +eval +multi +exec +time +info +scan +evalsha +script|load +incrby +pttl +exists +rename"
+)
+
 
 class RedisServer:
-    """A context manager that runs a redis-server, on a free port if `port` is 0; `options` are more of its options."""
+    """A context manager that runs a redis-server, on a free port if `port` is 0.
 
-    def __init__(self, port: int = 0, options: Sequence[str] = ("--appendonly", "no")) -> None:
+    `options` are more of its options, `lines` those of its configuration file, if it needs one.
+    """
+
+    def __init__(
+        self, port: int = 0, options: Sequence[str] = ("--appendonly", "no"), lines: Sequence[str] = ()
+    ) -> None:
         self.port = port or free_port()
         self._options = options
+        self._lines = lines
         self._folder = tempfile.TemporaryDirectory(prefix="redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -37,9 +49,15 @@ class RedisServer:
 
     def start(self) -> None:
         """Starts the server and returns as soon as it answers."""
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+        folder = Path(self._folder.name)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", *self._options]
+        if self._lines:
+            (folder / "redis.conf").write_text("\n".join(self._lines) + "\n")
+            options.insert(0, str(folder / "redis.conf"))
+        else:
+            options += ["--save", ""]
         self._process = subprocess.Popen(
-            [redis_binary(), *options, "--dir", self._folder.name, "--logfile", str(Path(self._folder.name) / "log")],
+            [redis_binary(), *options, "--dir", str(folder), "--logfile", str(folder / "log")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
@@ -74,7 +92,7 @@ class RedisServer:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(16).startswith(b"+PONG")
+                return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,16 @@ def build_version(
     blank: bool = False,
     fusion: Fusion = VECTORS_ALONE,
     markup: float = 0.0,
+    ids: Mapping[str, str] | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
-    those of `tests.helpers.fused`. `markup` is added to every price.
+    those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids.
     """
     layout = Layout(artifacts)
-    items = catalogue(products, markup)
+    items = [one._replace(id=(ids or {}).get(one.id, one.id)) for one in catalogue(products, markup)]
     encoder = write_encoder(layout, encoder_seed)
 
     def fill(files: VersionLayout) -> Manifest:

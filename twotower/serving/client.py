@@ -17,6 +17,7 @@ from twotower.serving.workers import Result
 
 # gRPC's own schemes; `dns:50051` is port 50051 of a host named "dns"
 _SCHEME = re.compile("(?:ipv4|ipv6|unix|unix-abstract|vsock|xds):|dns:.*:")
+_BARE_IPV6 = re.compile("[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*")
 # A connection that is silent for 0.4 s is asked for a sign of life, and closed 0.5 s later without one. The server must
 # permit this (see server.py). Pings that measure the bandwidth need the same limit: while one is under way, gRPC sends
 # no other, and its own limit for them is a minute.
@@ -75,7 +76,12 @@ def _options(max_message_mb: int) -> Sequence[tuple[str, object]]:
 
 
 def as_target(address: str) -> str:
-    """`address` itself if it is a gRPC target with a scheme, otherwise a target that looks it up in DNS."""
+    """`address` itself if it is a gRPC target with a scheme, otherwise a target that looks it up in DNS.
+
+    Raises ValueError for an IPv6 address without brackets: where its port begins cannot be told.
+    """
+    if not _SCHEME.match(address) and "://" not in address and _BARE_IPV6.fullmatch(address):
+        raise ValueError(f"an IPv6 address needs brackets, as in [::1]:50051, not {address!r}")
     return address if ":///" in address or _SCHEME.match(address) else f"dns:///{address}"
 
 

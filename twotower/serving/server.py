@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from twotower.serving import telemetry
 from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
-from twotower.serving.settings import ServiceSettings
+from twotower.serving.settings import ServiceSettings, host_port
 from twotower.serving.tls import TlsFiles, server_credentials
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ async def _start(
 
 
 def _add_port(server: grpc.aio.Server, settings: ServiceSettings, port: int) -> int:
-    address = f"{settings.host}:{port}"
+    address = host_port(settings.host, port)
     if settings.inner_tls is None:
         return int(server.add_insecure_port(address))
     return int(server.add_secure_port(address, server_credentials(TlsFiles(settings.inner_tls))))
@@ -116,12 +116,11 @@ def _reserve_port(service: GrpcService, settings: ServiceSettings) -> socket.soc
 
     While a version is loaded, an outgoing connection of any process could otherwise take the port.
     """
-    host = settings.host.strip("[]")
-    reserved = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    reserved = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     # gRPC sets the same option, so that it may bind the port too
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        reserved.bind((host, settings.port))
+        reserved.bind((settings.host, settings.port))
     except OSError:
         reserved.close()
         raise _taken(service, settings) from None
@@ -129,7 +128,7 @@ def _reserve_port(service: GrpcService, settings: ServiceSettings) -> socket.soc
 
 
 def _taken(service: GrpcService, settings: ServiceSettings) -> SystemExit:
-    return SystemExit(f"{service.name}: cannot listen on {settings.host}:{settings.port}; is the port taken?")
+    return SystemExit(f"{service.name}: cannot listen on {host_port(settings.host, settings.port)}; is the port taken?")
 
 
 def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> int:
@@ -137,7 +136,7 @@ def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> int:
     try:
         return telemetry.serve_metrics(settings.host, settings.metrics_port)
     except OSError as error:
-        at = f"{settings.host}:{settings.metrics_port}"
+        at = host_port(settings.host, settings.metrics_port)
         raise SystemExit(f"{service.name}: cannot serve metrics on {at}: {error.strerror}") from None
 
 

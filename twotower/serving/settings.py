@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from twotower.errors import SettingsError
 from twotower.serving.tls import MutualTls
@@ -21,6 +21,19 @@ SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_INNER_TLS", "TWOTOWE
 # Kubernetes puts these into every container beside a Service whose name begins with `twotower`
 _KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
+
+
+def _bare(host: str) -> str:
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+# an address to listen on; IPv6 with or without brackets
+Host = Annotated[str, Field(min_length=1), AfterValidator(_bare)]
+
+
+def host_port(host: str, port: int | None) -> str:
+    """`host:port`, with IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class ProcessSettings(BaseModel):
@@ -40,7 +53,7 @@ class ServiceSettings(ProcessSettings):
         description="folder of private copies of the files in use, for all services of a host; empty maps the files "
         "of the artifact folder, which nobody may then change in place",
     )
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: Host = Field("127.0.0.1", description="address to listen on")
     inner_tls: MutualTls | None = Field(None, description="folder with tls.crt, tls.key and ca.crt for mutual TLS")
     port: int = Field(0, ge=0, le=65535, description="gRPC port; 0 takes a free one")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
@@ -105,4 +118,5 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
     # a URL may hold a password, with line breaks and signs of any kind
     shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
+    shown = re.sub("password=[^&']*", "password=...", shown)
     return f"{name}={shown}: {item['msg']}"

@@ -299,6 +299,37 @@ async def test_search_filters_and_excludes_as_every_list_does(system: Stack, ref
     assert answer["product_ids"] == wanted[:4]
 
 
+@pytest.mark.parametrize("typed", ["p12", " p12\u00a0", "#p12", "\u200fp12", "«p12»"])
+async def test_a_search_for_a_products_id_finds_it_first(system: Stack, typed: str) -> None:
+    answer = await system.answer("/search", q=typed, k=5, include="products")
+    ids, scores = answer["product_ids"], answer["scores"]
+    assert (ids[0], answer["products"][0]["product_id"], len(set(ids))) == ("p12", "p12", 5)
+    assert scores[0] >= 1 and scores == sorted(scores, reverse=True)
+    assert answer["warnings"] == []
+
+
+async def test_a_product_that_is_named_passes_the_filters_or_is_left_out(system: Stack, reference: Reference) -> None:
+    product = reference.products["p12"]
+    other = next(one.category for one in reference.products.values() if one.category != product.category)
+    stock = {True: "true", False: "false"}
+    kept = {"category": product.category, "brand": product.brand, "in_stock": stock[product.in_stock]}
+    assert (await system.answer("/search", q="p12", k=1, **kept))["product_ids"] == ["p12"]
+    for query in (
+        {"category": other},
+        {"brand": "no such brand"},
+        {"in_stock": stock[not product.in_stock]},
+        {"exclude": "p12"},
+    ):
+        assert "p12" not in (await system.answer("/search", q="p12", k=40, **query))["product_ids"], query
+
+
+async def test_an_id_with_signs_is_found_as_it_is_written(tmp_path: Path, redis: RedisServer) -> None:
+    build_version(tmp_path, "signs", ids={"p3": "SKU_7/#2", "p4": "خاتم 9"})
+    async with stack(tmp_path, redis, without=("buyer",)) as system:
+        for ident in ("SKU_7/#2", "خاتم 9"):
+            assert (await system.answer("/search", q=ident, k=2))["product_ids"][0] == ident
+
+
 async def test_words_that_no_product_reads_like_are_answered_with_a_warning(tmp_path: Path, redis: RedisServer) -> None:
     # whatever is asked for, the best cosine is below 1.1
     build_version(tmp_path, "deaf", noise=1.1)

@@ -10,7 +10,7 @@ from demo.supervisor import DURABLE
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition
-from gateway.history.connection import connect_redis
+from gateway.history.connect import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -69,7 +69,7 @@ async def test_with_everysec_no_acknowledged_write_older_than_the_sync_is_lost()
 
         async def is_synced() -> bool:
             # Redis writes its buffer before it answers, or within two seconds if a sync is under way
-            (info,) = await history.ask([("INFO", "persistence")])
+            (info,) = await history.ask_nodes(("INFO", "persistence"))
             return b"aof_pending_bio_fsync:0" in info and b"aof_buffer_length:0" in info
 
         await until(is_synced)

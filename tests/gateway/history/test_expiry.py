@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.codec import Addition
-from gateway.history.connection import connect_redis
+from gateway.history.codec import Addition, written_key_of
+from gateway.history.connect import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -61,7 +61,7 @@ async def test_a_history_expires_90_days_after_its_last_write(history: RedisHist
     assert await history.expire() == 1
     assert await known(history) == [False, True]
     # nothing of the expired buyer is left
-    assert await history.ask([("KEYS", "*old*")]) == [[]]
+    assert await history.ask_nodes(("KEYS", "*old*")) == [[]]
 
 
 async def test_a_clock_that_jumps_ten_years_ahead_expires_nothing(history: RedisHistory, clocks: Clocks) -> None:
@@ -71,12 +71,13 @@ async def test_a_clock_that_jumps_ten_years_ahead_expires_nothing(history: Redis
     assert await history.expire() == 0
     assert await known(history) == [True, True]
     # what is written under the jumped clock is stamped by the good one
+    written = written_key_of("new")
     await history.add([Addition("new", VIEW)])
-    assert (await history.ask([("ZSCORE", "twotower:written:1", "new")])) == [b"1800000000"]
+    assert (await history.ask(written, [("ZSCORE", written, "new")])) == [b"1800000000"]
 
 
 async def test_more_buyers_than_one_call_of_the_script(history: RedisHistory, clocks: Clocks) -> None:
     await history.add([Addition(f"b{number}", VIEW) for number in range(250)])
     clocks.steady += 91 * DAY
     assert await history.expire() == 250
-    assert await history.ask([("DBSIZE",)]) == [0]
+    assert await history.ask_nodes(("DBSIZE",)) == [0]

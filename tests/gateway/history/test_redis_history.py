@@ -17,8 +17,16 @@ from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.codec import KEY_PREFIX, LOADED, WRITTEN, Addition, apart_key_of, dismissed_key_of, key_of
-from gateway.history.connection import connect_redis
+from gateway.history.codec import (
+    LOADED,
+    PROBE_KEYS,
+    Addition,
+    apart_key_of,
+    dismissed_key_of,
+    key_of,
+    written_key_of,
+)
+from gateway.history.connect import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.settings import GatewaySettings
@@ -77,7 +85,7 @@ async def test_only_the_newest_are_kept_whatever_the_order_of_writing(server: Re
     for time in times:
         await history.add([Addition("b", events(time))])
     assert await read(history, ["b"]) == [events(16, 17, 18, 19, 20)]
-    assert raw.zcard(KEY_PREFIX + "b") == 5
+    assert raw.zcard(key_of("b")) == 5
     # older ones than all that is kept do not displace any
     await history.add([Addition("b", events(1, 2, 3))])
     assert await read(history, ["b"]) == [events(16, 17, 18, 19, 20)]
@@ -139,8 +147,8 @@ async def test_unreadable_values_are_counted_and_skipped(history: RedisHistory, 
     good = Interaction("p", "View", 5)
     await history.add([Addition("b", [good])])
     for member in (b"", b"p\0View", b"p\0View\0soon", b"\xff\0View\x001", b"p\0V\x001\x002"):
-        raw.zadd(KEY_PREFIX + "b", {member: 1})
-    raw.set(KEY_PREFIX + "c", "of another kind")
+        raw.zadd(key_of("b"), {member: 1})
+    raw.set(key_of("c"), "of another kind")
     before = metrics.UNREADABLE_VALUES._value.get()
     assert await read(history, ["b", "c", "b"]) == [[good], [], [good]]
     assert metrics.UNREADABLE_VALUES._value.get() == before + 11
@@ -160,14 +168,14 @@ async def test_a_refused_read_is_no_empty_history(
         raw.execute_command("ACL", "SETUSER", "default", "allkeys")
     assert mine == wire.pack_history(events(1))
     assert isinstance(theirs, Unavailable)
-    assert str(theirs) == "Redis refused a command"
+    assert str(theirs) == "Redis' access rules (ACL) do not allow a command or a key that histories need"
     assert metrics.REDIS_FAILURES._value.get() == before + 3
     assert "Redis refused 3 of 6 reads" in caplog.text
     assert await read(history, ["mine", "theirs"]) == [events(1), events(2)]
 
 
 async def test_a_key_that_cannot_be_written_fails_its_own_buyer_alone(history: RedisHistory, raw: Any) -> None:
-    raw.set(KEY_PREFIX + "bad", "of another kind")
+    raw.set(key_of("bad"), "of another kind")
     added = await history.add([Addition("good", events(1)), Addition("bad", events(1)), Addition("fine", events(2))])
     assert (added[0], added[2]) == (1, 1)
     assert isinstance(added[1], Unavailable)
@@ -196,8 +204,8 @@ async def test_asking_whether_redis_writes_leaves_one_key_of_no_buyers_for_a_min
     raw.set(LOADED, "{}")
     for _ in range(3):
         await history.ping()
-    assert sorted(raw.keys()) == [KEY_PREFIX.encode() + b"\0ready", LOADED.encode()]
-    assert 0 < raw.ttl(KEY_PREFIX + "\0ready") <= 60
+    assert sorted(raw.keys()) == [PROBE_KEYS[0].encode(), LOADED.encode()]
+    assert 0 < raw.ttl(PROBE_KEYS[0]) <= 60
     with pytest.raises(InvalidInput):
         check_id("\0ready", "buyer_id")
 
@@ -321,4 +329,4 @@ async def test_what_is_kept_apart_is_read_but_displaces_nothing(history: RedisHi
     # whoever encodes a history skips the products that its version does not know, before it cuts the history
     assert await read(history, ["a"]) == [[*known, *apart[-50:]]]
     assert await history.remove(["a", "nobody"]) == 1
-    assert raw.keys(b"*a") == [] and raw.zscore(WRITTEN, "a") is None
+    assert raw.keys(b"*a") == [] and raw.zscore(written_key_of("a"), "a") is None

@@ -466,7 +466,6 @@ async def test_there_is_nothing_at_other_paths(system: Stack, path: str) -> None
         ("PUT", "/search", "GET"),
         ("GET", "/encode_buyer", "POST"),
         ("PATCH", "/interactions", "POST"),
-        ("OPTIONS", "/retrieve", "GET"),
         ("POST", "/healthz", "GET"),
     ],
 )

@@ -1,0 +1,52 @@
+"""The product whose id a search is: shoppers and staff paste product numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gateway.clients.deadline import Deadline
+from gateway.clients.services import Hits, RetrievalClient
+from gateway.schemas.requests import SearchQuery
+from twotower.errors import InvalidInput
+from twotower.events import check_id
+from twotower.pb import retrieval_pb2
+from twotower.serving import wire
+
+# at least the cosine of a text with itself
+_SCORE = 1.0
+
+
+async def find_named(retrieval: RetrievalClient, query: SearchQuery, version: str, deadline: Deadline) -> str | None:
+    """The id of the product that the query names, if the filters and exclusions of the query leave it."""
+    # with the signs around it, and without
+    names = [one for one in dict.fromkeys(map(_as_id, (query.typed, query.q))) if one and one not in query.exclude]
+    found = await retrieval.lookup(names, version, deadline)
+    return next((one.product_id for one in found if one.found and _passes(one, query)), None)
+
+
+def put_first(product_id: str, hits: Hits, k: int) -> Hits:
+    """The hits with this product first, whatever its text is."""
+    pairs = list(zip(wire.unpack_ids(hits.packed_ids), hits.scores, strict=True))
+    others = [(one, float(score)) for one, score in pairs if one != product_id][: k - 1]
+    top = max(_SCORE, *(score for _, score in others)) if others else _SCORE
+    return hits._replace(
+        packed_ids=wire.pack_ids([product_id, *(one for one, _ in others)]),
+        scores=np.array([top, *(score for _, score in others)], np.float32),
+        is_below_noise=False,
+    )
+
+
+def _as_id(text: str) -> str:
+    """The text as ids are written; empty if it can be none."""
+    try:
+        return check_id(text, "q")
+    except InvalidInput:
+        return ""
+
+
+def _passes(product: retrieval_pb2.Product, query: SearchQuery) -> bool:
+    return (
+        (not query.category or product.category in query.category)
+        and (not query.brand or product.brand in query.brand)
+        and (query.in_stock is None or product.in_stock == query.in_stock)
+    )
