@@ -16,8 +16,8 @@ class RecorderSettings(ProcessSettings):
     artifacts: Path = Field(Path("artifacts"), description="artifact folder; the log lies in its folder private")
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        pattern="^(redis|rediss|unix)://",
-        description="URL of the gateway's Redis: redis://, rediss:// or unix://",
+        pattern=r"^((redis|rediss)(\+cluster)?|unix)://",
+        description="URL of the gateway's Redis: redis:// or rediss:// (a cluster: redis+cluster://), or unix://",
     )
     redis_timeout_seconds: float = Field(5.0, gt=0, description="timeout of connecting and of one command")
     host: str = Field("127.0.0.1", description="address of the metrics")
