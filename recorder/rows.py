@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recorder.source import Entry
 from twotower.errors import InvalidInput
@@ -18,7 +19,7 @@ from twotower.serving import wire
 
 log = logging.getLogger(__name__)
 
-_TEXT, _TIME = pa.string(), pa.int64()
+_TEXT, _TIME, _LINES = pa.string(), pa.int64(), pa.list_(pa.string())
 SCHEMAS = {
     "interactions": pa.schema(
         {
@@ -47,7 +48,7 @@ SCHEMAS = {
             "product_id": _TEXT,
             "model_version": _TEXT,
             "source": _TEXT,
-            "product_ids": pa.list_(_TEXT),
+            "product_ids": _LINES,
             "logged_ms": _TIME,
         }
     ),
@@ -58,7 +59,7 @@ _PYTHON: dict[Any, Any] = {
     _TEXT: (str, _NOTHING),
     _TIME: (int, _NOTHING),
     pa.float64(): (int, float, _NOTHING),
-    pa.list_(_TEXT): list,
+    _LINES: str,
 }
 # the Python types of each record's fields; `logged_ms` is not one of them
 _ACCEPTED = {kind: [_PYTHON[field.type] for field in schema][:-1] for kind, schema in SCHEMAS.items()}
@@ -99,8 +100,19 @@ def _checked(kind: str, fields: Iterable[Any]) -> Any:
 def table_of(kind: str, rows: list[tuple[Any, ...]]) -> pa.Table:
     schema = SCHEMAS[kind]
     columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(column: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
+    if kind != _LINES:
+        return pa.array(column, kind)
+    # an empty text is a list of nothing, and not of one empty line
+    lines = pc.split_pattern(pa.array(column, _TEXT), "\n")
+    return (
+        lines
+        if all(column)
+        else pa.array([found if text else [] for found, text in zip(lines.to_pylist(), column, strict=True)], kind)
     )
 
 

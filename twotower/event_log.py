@@ -8,7 +8,6 @@ character `wire.SEPARATOR`, and the packed history that was sent to the buyer se
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +43,7 @@ class InteractionRecord(NamedTuple):
 
 
 class ListRecord(NamedTuple):
-    """One list that was served; the rank of a product is its place, from 1."""
+    """One list that was served: its products one a line, best first. The rank of a product is its place, from 1."""
 
     recommendation_id: str
     served_ms: int
@@ -56,7 +55,7 @@ class ListRecord(NamedTuple):
     product_id: str | None
     model_version: str
     source: str
-    product_ids: Sequence[str]
+    product_ids: str
 
 
 class MergeRecord(NamedTuple):

@@ -342,7 +342,8 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         product_id=query.product_id if isinstance(query, requests.SimilarQuery) else None,
         model_version=answer.hits.version,
         source=answer.source,
-        product_ids=wire.unpack_ids(answer.hits.packed_ids),
+        # as one text, which costs less to keep and to write than a hundred
+        product_ids=answer.hits.packed_ids.replace("\0", "\n"),
     )
 
 

@@ -158,7 +158,7 @@ async def test_every_served_list_is_logged_with_what_it_answers(system: Stack, r
         )
         assert row.recommendation_id == answer["recommendation_id"] == answer["request_id"]
         assert (row.model_version, row.source) == (answer["model_version"], answer["source"])
-        assert list(row.product_ids) == answer["product_ids"]
+        assert row.product_ids.split("\n") == answer["product_ids"]
 
 
 async def test_a_dismissed_product_is_in_no_list_of_the_buyer_from_then_on(system: Stack, raw: Any) -> None:

@@ -34,7 +34,7 @@ def shown(
         "source": "model",
         **fields,
     }
-    return ListRecord(recommendation, served_ms, buyer_id=buyer, product_ids=list(products), **given)
+    return ListRecord(recommendation, served_ms, buyer_id=buyer, product_ids="\n".join(products), **given)
 
 
 def send(redis: Any, kind: str, *records: InteractionRecord | ListRecord | MergeRecord, place: str = "*") -> str:

@@ -69,7 +69,7 @@ def pending(raw: Any) -> int:
 def test_every_kind_is_a_file_of_its_day(make: Make, raw: Any, tmp_path: Path) -> None:
     log, clock = tmp_path / "private" / "log", Clock()
     first = send(raw, "interactions", view("e1", quantity=2, price=9.5), view("e2", None, "s"), place=f"{NOON}-0")
-    send(raw, "lists", shown("r1", ["p1", "p2"]), place=f"{NOON}-1")
+    send(raw, "lists", shown("r1", ["p1", "p2"]), shown("r2", []), place=f"{NOON}-1")
     send(raw, "merges", MergeRecord("s", "b", NOON), place=f"{NOON + DAY}-0")
     raw.xadd(STREAM, {"encoded": f"x\x1ep1\0View\0{NOON}\x1ep2\0Purchase\0{NOON}"}, id=f"{NOON + DAY}-1")
     recorder = make(clock, compact_seconds=1e9)
@@ -82,7 +82,7 @@ def test_every_kind_is_a_file_of_its_day(make: Make, raw: Any, tmp_path: Path) -
         f"lists/day=2025-01-01/{first}.parquet",
         f"merges/day=2025-01-02/{first}.parquet",
     ]
-    assert rows(log, "lists")[0]["product_ids"] == ["p1", "p2"]
+    assert [row["product_ids"] for row in rows(log, "lists")] == [["p1", "p2"], []]
     found = rows(log, "interactions")
     assert found[0] == {**view("e1", quantity=2, price=9.5)._asdict(), "logged_ms": NOON}
     assert [row["event_id"] for row in found[2:]] == [
