@@ -1,4 +1,4 @@
-# Builds one image for each service: `docker build --target item|buyer|retrieval|gateway|trainer|redis .`
+# Builds one image for each service: `docker build --target item|buyer|retrieval|gateway|recorder|trainer|redis .`
 # The builder stages hold pip, grpcio-tools and caches; an image holds the libraries of its own extra (/opt/venv),
 # the shared package and its own (/app), and nothing that compiles or installs.
 # PYTHON_IMAGE may name a digest: python:3.11-slim-bookworm@sha256:... builds the same images again and again.
@@ -38,6 +38,8 @@ FROM builder AS retrieval-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh retrieval
 FROM builder AS gateway-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh gateway
+FROM builder AS recorder-libraries
+RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh recorder
 FROM builder AS trainer-libraries
 # the package index for torch alone, for example the one of its CPU builds; if empty, the usual index
 ARG TORCH_INDEX_URL=""
@@ -49,7 +51,7 @@ FROM ${PYTHON_IMAGE} AS runtime
 RUN groupadd --gid 10001 app \
  && useradd --uid 10001 --gid app --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin app \
  && install -d -o app -g app /artifacts /cache \
- # what only the gateway and the trainer may read: services do not mount it
+ # what only gateway, recorder and trainer may read: services do not mount it
  && install -d -o app -g app -m 700 /artifacts/private
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /app
@@ -93,6 +95,14 @@ ENV TWOTOWER_GATEWAY_HOST=0.0.0.0 TWOTOWER_GATEWAY_PORT=8000
 EXPOSE 8000
 # `docker compose run --rm gateway keys add` makes a key
 ENTRYPOINT ["python", "-m", "gateway"]
+
+FROM online AS recorder
+COPY --from=recorder-libraries /opt/venv /opt/venv
+COPY recorder recorder
+ENV TWOTOWER_ARTIFACTS=/artifacts TWOTOWER_RECORDER_HOST=0.0.0.0 TWOTOWER_RECORDER_METRICS_PORT=9464 \
+    TWOTOWER_RECORDER_READY_FILE=/tmp/ready
+EXPOSE 9464
+CMD ["python", "-m", "recorder"]
 
 FROM runtime AS trainer
 COPY --from=trainer-libraries /opt/venv /opt/venv

@@ -23,6 +23,8 @@ from twotower.history import read_recent
 
 K = 100
 CHAIN, ENCODE = "chain", "chain /encode_buyer"
+# the same services behind a gateway that logs no events
+UNLOGGED, UNLOGGED_ENCODE = "chain without a log", "chain /encode_buyer without a log"
 PLAIN, TUNED, TUNED_2 = "plain monolith", "tuned monolith", "tuned, 2 workers"
 # name -> kind and number of workers
 MONOLITHS = {PLAIN: ("plain", 1), TUNED: ("tuned", 1), TUNED_2: ("tuned", 2)}
@@ -66,13 +68,15 @@ def start(
 ) -> dict[str, System]:
     """Starts the chain and the named monoliths, and writes the histories of all buyers to Redis.
 
-    The exit of `stack` stops them. CHAIN and ENCODE are the same processes, with different requests.
+    The exit of `stack` stops them. CHAIN and ENCODE are the same processes, with different requests; UNLOGGED and
+    UNLOGGED_ENCODE have a gateway of their own.
     """
     settings = settings_with_free_ports(options.folder)
     size = market_size(options)
     print(f"synthetic market {size.name}", flush=True)
     version = market.make(settings.artifacts, size)
     processes = stack.enter_context(_running_chain(settings))
+    unlogged_port, unlogged_pid = stack.enter_context(_running_unlogged(settings))
     _warm(settings)
     histories = dict(read_recent(version.layout.recent))
     asyncio.run(write_histories(redis_url(settings), histories))
@@ -81,6 +85,8 @@ def start(
     systems = {
         CHAIN: System(settings.gateway_port, retrieves, processes),
         ENCODE: System(settings.gateway_port, encodes, processes),
+        UNLOGGED: System(unlogged_port, retrieves, {**processes, "gateway": unlogged_pid}),
+        UNLOGGED_ENCODE: System(unlogged_port, encodes, {**processes, "gateway": unlogged_pid}),
     }
     for name in monoliths:
         port, pid = stack.enter_context(_running_monolith(*MONOLITHS[name], settings))
@@ -103,6 +109,22 @@ def _running_chain(settings: DemoSettings) -> Iterator[dict[str, int]]:
             if child.process:
                 child.process.terminate()
                 child.process.wait()
+
+
+@contextmanager
+def _running_unlogged(settings: DemoSettings) -> Iterator[tuple[int, int]]:
+    """Runs a second gateway on the same services, without a log; yields its port and process id."""
+    changed = {"event_log": False, "gateway_port": free_port()}
+    (child,) = [one for one in children(settings.model_copy(update=changed)) if one.name == "gateway"]
+    child.name = "gateway-unlogged"
+    child.start(settings.logs)
+    assert child.process is not None
+    try:
+        wait_for_answer(child.port, "/readyz", lambda answer: len(answer["degraded"]) == 1)
+        yield child.port, child.process.pid
+    finally:
+        child.process.terminate()
+        child.process.wait()
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def _check_ports(settings: DemoSettings) -> None:
 
 
 def _start(settings: DemoSettings) -> None:
-    services = "item_service, buyer_service, retrieval_service, gateway"
+    services = "item_service, buyer_service, retrieval_service, recorder, gateway"
     if settings.redis_url:
         print(
             f"3/5 starting {services} with the Redis of TWOTOWER_DEMO_REDIS_URL, {redis_url_without_password(settings)}"

@@ -61,10 +61,14 @@ def children(settings: DemoSettings) -> list[Child]:
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
     watch = [sys.executable, "-m", "gateway.warm", "--watch"]
     processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))
+    recorder = {"TWOTOWER_RECORDER_HOST": settings.host, "TWOTOWER_RECORDER_REDIS_URL": redis_url(settings), **shared}
+    if settings.event_log:
+        processes.append(Child("recorder", [sys.executable, "-m", "recorder"], recorder, 0))
     gateway = {
         "TWOTOWER_GATEWAY_HOST": settings.host,
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
+        "TWOTOWER_GATEWAY_EVENT_LOG": str(settings.event_log),
         "TWOTOWER_GATEWAY_FORGOTTEN_FILE": str(settings.artifacts.resolve() / "private" / "forgotten.txt"),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": host_port(settings.host, port) for name, port in ports.items()},
     }

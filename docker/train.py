@@ -3,7 +3,8 @@
 Without a command it is `run`. It reads the files of the host that EVENTS and PRODUCTS name, mounted below /input.
 If neither is set, it trains on the synthetic demo market, unless a version of other data is published. `refresh` reads
 only PRODUCTS, with the settings of the served version. `recommend` reads only EVENTS and writes recommendations.csv
-into the artifact folder, unless --out names another file. `tune` reads both and writes tuned.yaml there.
+into the artifact folder, unless --out names another file. `tune` reads both and writes tuned.yaml there. If WITH_LOG is
+true, whatever reads EVENTS reads the event log, too.
 """
 
 from __future__ import annotations
@@ -52,18 +53,20 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
             events = host_file("events", environ.get("EVENTS", ""), "set it to the buyers' histories")
             # only this folder outlives the container
             out = ["--out", str(layout.root / "recommendations.csv")]
-            return trainer([command, "--events", events, *out, *artifacts, *rest])
+            return trainer([command, "--events", events, *logs_of(layout, environ), *out, *artifacts, *rest])
         if command not in (*STAGES, "tune"):
             return trainer(list(words))
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]
         if command == "tune":
             hint = "set both EVENTS and PRODUCTS"
             files = {name: host_file(name, environ.get(name.upper(), ""), hint) for name in ("events", "products")}
-            return run_stage(layout, command, ["--out", str(layout.root / "tuned.yaml"), *options], files)
+            out = ["--out", str(layout.root / "tuned.yaml")]
+            return run_stage(layout, command, [*out, *options], files, logs_of(layout, environ))
         given = {name: environ.get(name.upper(), "") for name in ("events", "products")}
         if not any(given.values()):
             return train_on_demo_market(layout, command, options, environ.get("DEMO_ARGS", ""), requested=bool(words))
-        code = run_stage(layout, command, options, {name: host_file(name, path) for name, path in given.items()})
+        files = {name: host_file(name, path) for name, path in given.items()}
+        code = run_stage(layout, command, options, files, logs_of(layout, environ))
         return exit_code(code, requested=bool(words))
     except (TwoTowerError, UsageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -78,9 +81,19 @@ def exit_code(code: int, *, requested: bool) -> int:
     return 0 if code == KEPT_BACK and not requested else code
 
 
-def run_stage(layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str]) -> int:
-    """Runs one stage of the trainer, or all of them, on these files."""
-    paths = ["--events", files["events"], "--products", files["products"], "--artifacts", str(layout.root)]
+def logs_of(layout: Layout, environ: Mapping[str, str]) -> list[str]:
+    """The event log as `--events` takes it, if WITH_LOG says so. Raises UsageError for another value."""
+    value = environ.get("WITH_LOG", "")
+    if value not in ("", "true", "false"):
+        raise UsageError(f"WITH_LOG={value}: must be true or false")
+    return [f"log:{layout.log}"] if value == "true" else []
+
+
+def run_stage(
+    layout: Layout, command: str, options: Sequence[str], files: Mapping[str, str], logs: Sequence[str] = ()
+) -> int:
+    """Runs one stage of the trainer, or all of them, on these files and logs."""
+    paths = ["--events", files["events"], *logs, "--products", files["products"], "--artifacts", str(layout.root)]
     return trainer([command, *paths, *options])
 
 

@@ -23,6 +23,7 @@ from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.connect import connect_redis
+from gateway.history.event_log import EventLog
 from gateway.history.keeper import HistoryKeeper
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import RedisHistory
@@ -119,6 +120,10 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     items, buyers, products = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
     for client in (history, items, buyers, products, HistoryKeeper(redis)):
         stack.push_async_callback(client.close)
+    log = None
+    if settings.event_log:
+        log = EventLog(redis, settings.event_log_max_mb << 20, settings.event_log_lists)
+        stack.push_async_callback(log.close)
     dependencies = [
         Dependency(
             "retrieval", grpc_health(retrieval, "twotower.retrieval.v1.RetrievalService"), "no products", vital=True
@@ -135,6 +140,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
             "interactions are not stored, or /retrieve answers with popular products, or both",
         ),
     ]
+    if log is not None:
+        loss = "served lists are not logged, or interactions are refused, or both"
+        dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
-    pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file)
+    pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log)
     return Live(pipeline, dependencies)

@@ -25,6 +25,8 @@ RATE_LIMITS_ALONE = Counter(
     "twotower_rate_limits_alone", "Blocks of permits counted by one worker alone, without Redis"
 )
 UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis skipped because they are not interactions")
+LOG_BYTES = Gauge("twotower_log_bytes", "Memory of the event log in Redis", multiprocess_mode="livemax")
+LISTS_NOT_LOGGED = Counter("twotower_lists_not_logged", "Served lists that the event log had no room for")
 
 # the library's `labels` takes a lock, which costs more than counting
 answers = functools.cache(ANSWERS.labels)

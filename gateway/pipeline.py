@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
@@ -20,13 +20,16 @@ from gateway.clients.services import (
     Suggestions,
     Vector,
 )
-from gateway.history.codec import split_known
+from gateway.history.codec import MERGED_PREFIX, split_dismissed, split_known
+from gateway.history.connection import Command
+from gateway.history.event_log import EventLog
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.named_product import find_named, put_first
 from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery, SuggestQuery
 from twotower.errors import (
+    Conflict,
     DeadlineExceeded,
     InvalidInput,
     NotConfigured,
@@ -36,8 +39,9 @@ from twotower.errors import (
     Unavailable,
     VersionNotHeld,
 )
+from twotower.event_log import InteractionRecord, MergeRecord, owner_of
 from twotower.events import Interaction
-from twotower.forgotten import forget_buyer
+from twotower.forgotten import buyer_hash, forget_buyer
 from twotower.history import latest
 from twotower.pb import item_pb2, retrieval_pb2
 from twotower.serving import wire
@@ -46,6 +50,8 @@ log = logging.getLogger(__name__)
 
 # a history or a buyer's vector may take this share of the time left: the popular products need the rest
 _FIRST_SHARE = 0.5
+# how long a session that was merged into one buyer cannot be merged into another
+_MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
 _SORTS = {
@@ -83,9 +89,10 @@ class Added(NamedTuple):
 
 
 class KnownBuyer(NamedTuple):
-    """A buyer's stored history, oldest first, packed; or the reason why Redis could not be read or holds none."""
+    """A buyer's stored history, oldest first, packed, and the dismissed products; or why there is none."""
 
     history: str
+    dismissed: list[str]
     failure: TwoTowerError | None
 
 
@@ -100,6 +107,7 @@ class Pipeline:
     known: KnownProducts
     history_size: int
     forgotten_file: Path | None = None
+    log: EventLog | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -110,7 +118,8 @@ class Pipeline:
         """
         interactions = latest(list(set(given)), self.history_size)
         try:
-            encoded = await self.buyers.encode(wire.pack_history(interactions), "", deadline)
+            packed = wire.pack_history(interactions)
+            encoded = await self.buyers.encode(packed, "", deadline)
         except NotFound:
             products = list(dict.fromkeys(one.product_id for one in interactions))
             problem = "none of these products is known to the model; nothing was stored"
@@ -122,20 +131,27 @@ class Pipeline:
             warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
         try:
             addition = split_known(buyer_id, interactions, set(encoded.unknown_product_ids))
-            stored = await self.history.add([addition], deadline)
+            logged = self.log.encoded(buyer_id, packed) if self.log else []
+            stored = await self.history.add([addition], deadline, logged)
+            if self.log:
+                self.log.remember(buyer_id, packed)
         except (Unavailable, DeadlineExceeded) as error:
             stored = 0
             warnings.append(f"nothing was stored: {error}")
         return BuyerEncoding(encoded, stored, warnings)
 
-    async def add(self, by_buyer: Mapping[str, Sequence[Interaction]], deadline: Deadline) -> Added:
-        """Stores interactions of any number of buyers, all or none.
+    async def add(self, records: Sequence[InteractionRecord], deadline: Deadline) -> Added:
+        """Stores interactions of any number of buyers, all or none, and logs them.
 
         Those with products that the model does not know are kept apart, and so are those of which the retrieval service
-        cannot say it. Raises Unavailable if Redis is down: then none was stored.
+        cannot say it. Raises Unavailable if Redis is down or the log is full: then none was stored.
         """
+        by_buyer: dict[str, list[Interaction]] = {}
+        for one in records:
+            interaction = Interaction(one.product_id, one.event_type, one.timestamp_ms)
+            by_buyer.setdefault(one.owner, []).append(interaction)
         warnings = []
-        products = dict.fromkeys(one.product_id for given in by_buyer.values() for one in given)
+        products = dict.fromkeys(one.product_id for one in records)
         try:
             unknown = await self.known.find_unknown(products, deadline.share(_FIRST_SHARE))
             named = [one for one in products if one in unknown]
@@ -143,7 +159,23 @@ class Pipeline:
             unknown, named = set(products), []
             warnings.append(f"kept apart from the histories until a version is loaded that knows them: {error}")
         additions = [split_known(buyer_id, given, unknown) for buyer_id, given in by_buyer.items()]
-        return Added(await self.history.add(additions, deadline), named, warnings)
+        logged = self.log.interactions(records) if self.log else []
+        return Added(await self.history.add(additions, deadline, logged), named, warnings)
+
+    async def merge(self, buyer_id: str, session_id: str, now_ms: int) -> int:
+        """Makes a guest's history part of a buyer's. Returns how many interactions of the guest are kept.
+
+        The same request may come again: it moves what the guest did meanwhile. Raises Conflict if the session belongs
+        to another buyer, Unavailable if Redis is down or the log is full.
+        """
+        redis, key, owner = self.history.redis, MERGED_PREFIX + session_id, buyer_hash(buyer_id)
+        logged: list[Command] = []
+        if self.log:
+            logged = self.log.merge(MergeRecord(session_id, buyer_id, now_ms))
+        _, holder = await redis.ask(key, [("SET", key, owner, "NX", "EX", _MERGED_SECONDS), ("GET", key)])
+        if holder != owner.encode():
+            raise Conflict(f"the session {session_id!r} was merged into another buyer")
+        return await redis.move(owner_of(None, session_id), buyer_id, logged)
 
     async def forget(self, buyer_id: str) -> bool:
         """Puts the buyer on the list of forgotten ones, then removes the history. Returns whether there was one.
@@ -162,8 +194,10 @@ class Pipeline:
 
     async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
         """The best products for a buyer's stored history, or the popular ones if no history can be used."""
-        known = await self._read(query.buyer_id, deadline)
-        seen = set(wire.unpack_columns(known.history)[0]) if query.exclude_seen else set()
+        known = await self._read(query.owner, deadline)
+        seen = set(known.dismissed)
+        if query.exclude_seen:
+            seen.update(wire.unpack_columns(known.history)[0])
 
         async def attempt(version: str) -> ProductList:
             encoded, reason = await self._encode(query, known, version, deadline)
@@ -224,8 +258,9 @@ class Pipeline:
         try:
             history = await self.history.read(buyer_id, deadline.share(_FIRST_SHARE))
         except (Unavailable, DeadlineExceeded) as error:
-            return KnownBuyer("", error)
-        return KnownBuyer(history, None if self.history.is_loaded else Unavailable(NOT_LOADED))
+            return KnownBuyer("", [], error)
+        failure = None if self.history.is_loaded else Unavailable(NOT_LOADED)
+        return KnownBuyer(*split_dismissed(history), failure)
 
     async def _encode(
         self, query: RetrieveQuery, known: KnownBuyer, version: str, deadline: Deadline
@@ -248,7 +283,7 @@ class Pipeline:
             except NotFound:
                 pass  # this version knows none of the history's products
         if query.fallback == "none":
-            raise failure or NotFound(f"buyer {query.buyer_id!r} has no known history", field="buyer_id")
+            raise failure or NotFound(f"buyer {query.owner!r} has no known history", field="buyer_id")
         return None, warnings
 
     async def _popular(

@@ -92,6 +92,12 @@ class GatewaySettings(ProcessSettings):
         90.0, gt=0, le=3650, description="days until a history expires after its last write"
     )
 
+    event_log: bool = Field(False, description="writes interactions and served lists to the log that a recorder drains")
+    event_log_lists: float = Field(1.0, ge=0, le=1, description="share of the served lists that the log takes")
+    event_log_max_mb: int = Field(
+        64, ge=1, le=65_536, description="memory of the log in Redis, MiB: half of it full drops lists, all refuses"
+    )
+
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="timeout of one request, all steps together")
     body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="timeout of receiving a request's whole body")
     max_connections: int = Field(1000, ge=1, le=65_535, description="maximum open connections of one worker")

@@ -35,6 +35,10 @@ class NotFound(TwoTowerError):
         return {"field": self.field} if self.field else {}
 
 
+class Conflict(TwoTowerError):
+    """The request contradicts what was accepted before."""
+
+
 class VersionNotHeld(TwoTowerError):
     """A request names a model version that this replica does not hold; `held` names those it holds, newest first."""
 

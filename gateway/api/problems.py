@@ -12,6 +12,7 @@ from starlette.responses import Response
 from gateway.auth.errors import Forbidden, Refused, TooManyRequests, Unauthorized
 from gateway.schemas import parsing
 from twotower.errors import (
+    Conflict,
     DeadlineExceeded,
     InvalidInput,
     NotConfigured,
@@ -38,6 +39,7 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
     (TooManyRequests, 429, "Too many requests"),
     (InvalidInput, 422, "Invalid input"),
     (NotFound, 404, "Not found"),
+    (Conflict, 409, "Conflict"),
     (Overloaded, 503, "Overloaded"),
     (VersionNotHeld, 503, "No common model version"),
     (Unavailable, 503, "Unavailable"),

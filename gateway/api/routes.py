@@ -38,17 +38,27 @@ from gateway.schemas.answers import (
     ForgottenAnswer,
     InteractionsAnswer,
     ListAnswer,
+    MergedAnswer,
     SearchAnswer,
     SuggestAnswer,
 )
 from gateway.schemas.fields import Context
 from gateway.settings import GatewaySettings
-from twotower.events import EventSchema, Interaction, check_id
+from twotower.errors import InvalidInput
+from twotower.event_log import GUEST, InteractionRecord, ListRecord
+from twotower.events import EventSchema, check_id
 from twotower.pb import item_pb2, retrieval_pb2
 from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
 Parsed = TypeVar("Parsed")
+ListedQuery = requests.RetrieveQuery | requests.VisitedQuery
+_ROUTES: dict[type[ListedQuery], str] = {
+    requests.RetrieveQuery: "/retrieve",
+    requests.SimilarQuery: "/similar",
+    requests.SearchQuery: "/search",
+    requests.PopularQuery: "/popular",
+}
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,15 @@ class Routes:
                 public="buyer",
             ),
             RouteSpec(
+                "POST",
+                "/buyers/{buyer_id}/merge",
+                self.merge,
+                "Makes a guest's history part of a buyer's",
+                MergedAnswer,
+                bodies=(requests.MergeBody,),
+                scope="write",
+            ),
+            RouteSpec(
                 "DELETE",
                 "/buyers/{buyer_id}",
                 self.forget,
@@ -161,19 +180,19 @@ class Routes:
 
     async def retrieve(self, request: Request) -> Response:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
-        check_buyer(request, query.buyer_id)
+        check_buyer(request, query.owner)
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list("/retrieve", query, deadline, lambda: pipeline.retrieve(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: pipeline.retrieve(query, deadline))
 
     async def similar(self, request: Request) -> Response:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list("/similar", query, deadline, lambda: pipeline.similar(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: pipeline.similar(query, deadline))
 
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._admission.run(cost_of_list(query), deadline, lambda: pipeline.search(query, deadline))
+        answer = await self._find(pipeline, query, deadline, lambda: pipeline.search(query, deadline))
         return search_response(query.q, answer)
 
     async def suggest(self, request: Request) -> Response:
@@ -193,7 +212,7 @@ class Routes:
     async def popular(self, request: Request) -> Response:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list("/popular", query, deadline, lambda: pipeline.popular(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: pipeline.popular(query, deadline))
 
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
@@ -218,10 +237,10 @@ class Routes:
 
     async def interactions(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_store) as given:
-            by_buyer = await given.read(self._read_by_buyer)
-            for buyer_id in by_buyer:
-                check_buyer(request, buyer_id)
-            added = await _live(request).pipeline.add(by_buyer, given.deadline)
+            records = await given.read(self._read_interactions)
+            for one in records:
+                check_buyer(request, one.owner)
+            added = await _live(request).pipeline.add(records, given.deadline)
         return _json(
             {
                 "stored": added.stored,
@@ -230,6 +249,15 @@ class Routes:
                 "warnings": added.warnings,
             }
         )
+
+    async def merge(self, request: Request) -> Response:
+        buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
+        if buyer_id.startswith(GUEST):
+            raise InvalidInput("buyer_id", buyer_id, "is a guest's; a guest is merged into a buyer")
+        async with self._body_of(request, cost_of_store) as given:
+            body = parsing.read_body(requests.MergeBody, parsing.read_json(given.body), self._context())
+            merged = await _live(request).pipeline.merge(buyer_id, body.session_id, self._clock.good_ms())
+        return _json({"merged": merged, "request_id": telemetry.request_id.get()})
 
     async def forget(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
@@ -261,10 +289,18 @@ class Routes:
         return query
 
     async def _list(
-        self, path: str, query: requests.ListQuery, deadline: Deadline, ask: Callable[[], Awaitable[ProductList]]
+        self, pipeline: Pipeline, query: ListedQuery, deadline: Deadline, ask: Callable[[], Awaitable[ProductList]]
     ) -> Response:
-        """The list that `ask` finds, if there is room for what it costs."""
-        return list_response(path, await self._admission.run(cost_of_list(query), deadline, ask))
+        return list_response(_ROUTES[type(query)], await self._find(pipeline, query, deadline, ask))
+
+    async def _find(
+        self, pipeline: Pipeline, query: ListedQuery, deadline: Deadline, ask: Callable[[], Awaitable[ProductList]]
+    ) -> ProductList:
+        """The list that `ask` finds, if there is room for what it costs. Logs it."""
+        answer = await self._admission.run(cost_of_list(query), deadline, ask)
+        if pipeline.log and pipeline.log.takes_list():
+            pipeline.log.served(_list_record(query, answer, self._clock.good_ms()))
+        return answer
 
     @asynccontextmanager
     async def _body_of(self, request: Request, cost_of: Callable[[int], float]) -> AsyncIterator[_Given]:
@@ -294,16 +330,13 @@ class Routes:
     def _read_encode_buyer(self, body: bytes) -> requests.EncodeBuyerBody:
         return parsing.read_body(requests.EncodeBuyerBody, parsing.read_json(body), self._context())
 
-    def _read_by_buyer(self, body: bytes) -> dict[str, list[Interaction]]:
+    def _read_interactions(self, body: bytes) -> list[InteractionRecord]:
         value = parsing.read_json(body)
         if isinstance(value, dict) and "interactions" in value:
             rows = parsing.read_body(requests.InteractionsBody, value, self._context()).interactions
         else:
             rows = [parsing.read_body(requests.BuyerInteractionIn, value, self._context())]
-        by_buyer: dict[str, list[Interaction]] = {}
-        for row in rows:
-            by_buyer.setdefault(row.buyer_id, []).append(row.interaction())
-        return by_buyer
+        return [row.record() for row in rows]
 
 
 @dataclass(frozen=True)
@@ -345,6 +378,23 @@ def _json(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
 
 
+def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRecord:
+    return ListRecord(
+        recommendation_id=telemetry.request_id.get(),
+        served_ms=now_ms,
+        route=_ROUTES[type(query)],
+        slot=query.slot,
+        buyer_id=query.buyer_id if isinstance(query, requests.RetrieveQuery) else None,
+        session_id=query.session_id,
+        query=query.q if isinstance(query, requests.SearchQuery) else None,
+        product_id=query.product_id if isinstance(query, requests.SimilarQuery) else None,
+        model_version=answer.hits.version,
+        source=answer.source,
+        # as one text, which costs less to keep and to write than a hundred
+        product_ids=answer.hits.packed_ids.replace("\0", "\n"),
+    )
+
+
 def list_response(route: str, answer: ProductList) -> Response:
     """A list of products as JSON; counts it in the metrics under its route."""
     return _json(_list_document(route, answer))
@@ -361,12 +411,14 @@ def search_response(typed: str, answer: ProductList) -> Response:
 
 def _list_document(route: str, answer: ProductList) -> dict[str, object]:
     metrics.answers(route, answer.source).inc()
+    request_id = telemetry.request_id.get()
     document: dict[str, object] = {
         "product_ids": wire.unpack_ids(answer.hits.packed_ids),
         "scores": answer.hits.scores,
         "model_version": answer.hits.version,
         "source": answer.source,
-        "request_id": telemetry.request_id.get(),
+        "request_id": request_id,
+        "recommendation_id": request_id,
         "warnings": answer.warnings,
     }
     if answer.products is not None:

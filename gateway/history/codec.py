@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 from gateway import metrics
+from twotower.event_log import DISMISS
 from twotower.events import Interaction
 from twotower.history import latest
 from twotower.serving import wire
@@ -21,6 +22,10 @@ _SHARDS = 1024
 KEY_PREFIX = "twotower:history:1:"
 # interactions with products that the served version does not know
 APART_PREFIX = "twotower:apart:1:"
+# products that the buyer does not want, by the time of the last Dismiss
+DISMISSED_PREFIX = "twotower:dismissed:1:"
+# says to which buyer a guest's session belongs, by the buyer's hash
+MERGED_PREFIX = "twotower:merged:1:"
 # per shard, a sorted set of buyers, scored by the second of their last write: histories expire by it
 _WRITTEN_PREFIX = "twotower:written:1:"
 WRITTEN_KEYS = tuple(f"{_WRITTEN_PREFIX}{{{shard}}}" for shard in range(_SHARDS))
@@ -31,21 +36,36 @@ LOADED = "twotower:loaded:1:{load}"
 # held by the one process that loads histories
 LOADING = "twotower:loading:1:{load}"
 _SEPARATOR = wire.SEPARATOR.encode()
+_DISMISSAL = f"\0{DISMISS}\0"
 
 
 class Addition(NamedTuple):
-    """Interactions to add to one buyer's history; `apart` are those with products that the served version lacks."""
+    """Interactions to add to what is stored of one buyer.
+
+    `apart` are those with products that the served version lacks; `dismissed` are no part of the history.
+    """
 
     buyer_id: str
     interactions: Sequence[Interaction]
     apart: Sequence[Interaction] = ()
+    dismissed: Sequence[Interaction] = ()
 
 
 def split_known(buyer_id: str, interactions: Sequence[Interaction], unknown: Container[str]) -> Addition:
-    """The addition that keeps the interactions with these products apart."""
-    known = [one for one in interactions if one.product_id not in unknown]
-    apart = [one for one in interactions if one.product_id in unknown]
-    return Addition(buyer_id, known, apart)
+    """The addition that keeps the interactions with these products apart, and those that dismiss a product."""
+    wanted = [one for one in interactions if one.event_type != DISMISS]
+    known = [one for one in wanted if one.product_id not in unknown]
+    apart = [one for one in wanted if one.product_id in unknown]
+    return Addition(buyer_id, known, apart, [one for one in interactions if one.event_type == DISMISS])
+
+
+def split_dismissed(history: str) -> tuple[str, list[str]]:
+    """A packed history as `RedisHistory.read` returns it: without dismissals, and the dismissed products."""
+    if _DISMISSAL not in history:
+        return history, []
+    columns = zip(*wire.unpack_columns(history), strict=True)
+    addition = split_known("", [Interaction(*one) for one in columns], ())
+    return wire.pack_history(addition.interactions), [one.product_id for one in addition.dismissed]
 
 
 def _shard(buyer_id: str) -> int:
@@ -67,6 +87,15 @@ def written_key_of(buyer_id: str) -> str:
 
 def buyer_of_apart_key(key: bytes) -> str:
     return key.decode().removeprefix(APART_PREFIX).partition("}")[2]
+
+
+def dismissed_key_of(buyer_id: str) -> str:
+    return f"{DISMISSED_PREFIX}{{{_shard(buyer_id)}}}{buyer_id}"
+
+
+def keys_of(buyer_id: str) -> list[str]:
+    """All that Redis holds of a buyer, besides the time of the last write: the history first."""
+    return [key_of(buyer_id), apart_key_of(buyer_id), dismissed_key_of(buyer_id)]
 
 
 def merge(history: str, apart: str) -> str:

@@ -7,6 +7,8 @@ characters. Members with the same score are therefore sorted by product, then ev
 A second sorted set per buyer, of the same size, holds interactions with products that the served version did not know
 when they were written. So they never displace known ones, and a later version that knows them finds them.
 
+A third one holds the products that the buyer has dismissed: they are no part of a history, and expire with it.
+
 No history has a time to live in Redis, because Redis' clock may jump. The sets `WRITTEN_KEYS` have the second of each
 buyer's last write, by the last good clock, and `expire` deletes what is too old.
 
@@ -44,14 +46,17 @@ from gateway.history.codec import (
     Addition,
     apart_key_of,
     count_kept,
+    dismissed_key_of,
     is_refusal,
     key_of,
+    keys_of,
     merge,
     pack_reply,
     written_key_of,
 )
 from gateway.history.connection import Ask, Batch, Command, RedisPipelines
 from twotower.errors import Unavailable
+from twotower.event_log import STREAM
 from twotower.events import Interaction
 from twotower.history import latest
 from twotower.serving import wire
@@ -63,20 +68,23 @@ NOT_LOADED = "Redis holds no loaded histories: it is new, or it has lost its dat
 _PROBE_SECONDS = 60
 # buyers deleted by one call of the script; Redis serves nobody else while it runs
 _EXPIRE_BUYERS = 100
-# of the buyers from ARGV[2] on, each with two keys, deletes those whose last write is not newer than ARGV[1], and says
-# how many. It works in a full Redis, too
+# of the buyers from ARGV[2] on, each with three keys, deletes those whose last write is not newer than ARGV[1], and
+# says how many. It works in a full Redis, too
 _EXPIRE = """
 local expired = 0
 for place = 2, #ARGV do
   local written = redis.call('ZSCORE', KEYS[1], ARGV[place])
   if written and tonumber(written) <= tonumber(ARGV[1]) then
-    redis.call('UNLINK', KEYS[2 * place - 2], KEYS[2 * place - 1])
+    redis.call('UNLINK', KEYS[3 * place - 4], KEYS[3 * place - 3], KEYS[3 * place - 2])
     redis.call('ZREM', KEYS[1], ARGV[place])
     expired = expired + 1
   end
 end
 return expired
 """
+
+# dismissed products kept of a buyer, the newest
+_DISMISSED_SIZE = 200
 
 Answer = TypeVar("Answer")
 
@@ -85,6 +93,7 @@ class _Part(NamedTuple):
     """The interactions that one request adds to one sorted set."""
 
     key: str
+    size: int
     newest: list[Interaction]
 
 
@@ -119,40 +128,48 @@ class RedisHistory:
         """Each buyer's newest interactions, oldest first, packed; empty for a buyer without any. One round trip.
 
         The interactions kept apart are among them: whoever encodes the history skips those that its version does not
-        know. A buyer whose history Redis refuses to read gets an Unavailable in its place.
+        know. So are dismissals; `split_dismissed` takes them out. A buyer whose history Redis refuses to read gets an
+        Unavailable in its place.
         """
         batches = [Batch(LOADED, [("GET", LOADED)])]
         for buyer_id in buyer_ids:
-            key = key_of(buyer_id)
-            reads = [("ZRANGE", one, -self._size, -1) for one in (key, apart_key_of(buyer_id))]
-            batches.append(Batch(key, reads))
+            history, *others = keys_of(buyer_id)
+            sizes = (self._size, _DISMISSED_SIZE)
+            reads = [("ZRANGE", key, -size, -1) for key, size in zip(others, sizes, strict=True)]
+            batches.append(Batch(history, [("ZRANGE", history, -self._size, -1), *reads]))
         (loaded,), *replies = await self._guarded(lambda: self._pipelines.run(batches))
         if not isinstance(loaded, Exception):
             self._is_loaded = loaded is not None
-        refusals = [reply for pair in replies for reply in pair if is_refusal(reply)]
+        refusals = [reply for row in replies for reply in row if is_refusal(reply)]
         if refusals:
             metrics.REDIS_FAILURES.inc(len(refusals))
-            log.error("Redis refused %s of %s reads: %s", len(refusals), 2 * len(replies), _said(refusals[0]))
+            log.error("Redis refused %s of %s reads: %s", len(refusals), 3 * len(replies), _said(refusals[0]))
         found: list[str | Exception] = []
-        for buyer_id, (history, apart) in zip(buyer_ids, replies, strict=True):
-            if is_refusal(history) or is_refusal(apart):
-                refusal = history if is_refusal(history) else apart
+        for buyer_id, row in zip(buyer_ids, replies, strict=True):
+            if (refusal := next(filter(is_refusal, row), None)) is not None:
                 found.append(Unavailable(_explain(refusal, "Redis refused a command")))
-            elif apart == []:
-                found.append(pack_reply(history, buyer_id))
-            else:
-                found.append(merge(pack_reply(history, buyer_id), pack_reply(apart, buyer_id)))
+                continue
+            packed = pack_reply(row[0], buyer_id)
+            for reply in row[1:]:
+                if reply != []:
+                    packed = merge(packed, pack_reply(reply, buyer_id))
+            found.append(packed)
         return found
 
-    async def add(self, additions: Sequence[Addition], *, replace: bool = False) -> list[int | Exception]:
+    async def add(
+        self, additions: Sequence[Addition], *, replace: bool = False, logged: Sequence[Command] = ()
+    ) -> list[int | Exception]:
         """Merges interactions into histories, or replaces these. Trims each history in the same transaction.
+
+        `logged` are the commands that write the same interactions to the event log. One server runs them in the same
+        transaction. In a cluster the log has a node of its own: if it refuses, every buyer gets an Unavailable.
 
         Returns, per buyer, how many of the distinct interactions are kept afterwards, whether they were new or not. A
         buyer that Redis refuses gets an Unavailable in its place. One server writes all buyers or none, and raises the
         reason; a cluster writes each buyer or not.
         """
         parts = [list(self._parts(addition)) for addition in additions]
-        second, batches = self._clock.good_ms() // 1000, list[Batch]()
+        second, batches = self._clock.good_ms() // 1000, [Batch(STREAM, logged)] if logged else []
         for addition, row in zip(additions, parts, strict=True):
             buyer_id, key = addition.buyer_id, key_of(addition.buyer_id)
             commands: list[Command] = [("DEL", key, apart_key_of(buyer_id))] if replace else []
@@ -162,20 +179,39 @@ class RedisHistory:
                 commands.extend(self._write_commands(part))
             batches.append(Batch(key, commands))
         answers = await self._guarded(lambda: self._pipelines.transact(batches))
+        if logged:
+            written, *answers = answers
+            if (failure := _refusal_in(written)) is not None:
+                # nobody is told that what the log lacks was accepted
+                answers = [failure] * len(additions)
         return [_count(row, replies) for row, replies in zip(parts, answers, strict=True)]
 
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
         removed = await self._ask_batches(
-            [
-                Batch(
-                    key_of(one),
-                    [("UNLINK", key_of(one), apart_key_of(one)), ("ZREM", written_key_of(one), one)],
-                )
-                for one in buyer_ids
-            ]
+            [Batch(key_of(one), [("UNLINK", *keys_of(one)), ("ZREM", written_key_of(one), one)]) for one in buyer_ids]
         )
         return sum(count > 0 for count, _ in removed)
+
+    async def move(self, source: str, target: str, logged: Sequence[Command]) -> int:
+        """Makes what is stored of one buyer part of another's. Returns how many interactions are kept of it.
+
+        It is added before it is removed: whoever asks again after a failure loses nothing and counts nothing twice.
+        What is stored of `source` meanwhile stays there.
+        """
+        keys = keys_of(source)
+        replies = await self.ask(keys[0], [("ZRANGE", key, 0, -1) for key in keys])
+        parts = [_unpack(pack_reply(reply, source)) for reply in replies]
+        if not any(parts):
+            if logged:
+                await self.ask(STREAM, logged)
+            return 0
+        (count,) = await self.add([Addition(target, *parts)], logged=logged)
+        if isinstance(count, Exception):
+            raise count
+        pairs = zip(keys, replies, strict=True)
+        await self.ask(keys[0], [("ZREM", key, *members) for key, members in pairs if members])
+        return count
 
     async def ping(self) -> None:
         """Writes and reads a key of its own on each server, also while the breaker is open, which a success closes.
@@ -261,19 +297,20 @@ class RedisHistory:
         await self._pipelines.close()
 
     def _parts(self, addition: Addition) -> Iterator[_Part]:
-        for key, interactions in (
-            (key_of(addition.buyer_id), addition.interactions),
-            (apart_key_of(addition.buyer_id), addition.apart),
+        for key, size, interactions in (
+            (key_of(addition.buyer_id), self._size, addition.interactions),
+            (apart_key_of(addition.buyer_id), self._size, addition.apart),
+            (dismissed_key_of(addition.buyer_id), _DISMISSED_SIZE, addition.dismissed),
         ):
             if interactions:
-                yield _Part(key, latest(list(set(interactions)), self._size))
+                yield _Part(key, size, latest(list(set(interactions)), size))
 
     def _write_commands(self, part: _Part) -> list[Command]:
         """Three commands; the last asks for the oldest interaction that is left."""
         scored = [value for one in part.newest for value in (one.timestamp_ms, wire.pack_interaction(one))]
         return [
             ("ZADD", part.key, *scored),
-            ("ZREMRANGEBYRANK", part.key, 0, -self._size - 1),
+            ("ZREMRANGEBYRANK", part.key, 0, -part.size - 1),
             ("ZRANGE", part.key, 0, 0, "WITHSCORES"),
         ]
 
@@ -322,15 +359,21 @@ class RedisHistory:
         metrics.REDIS_UP.set(not self._breaker.is_open)
 
 
+def _unpack(packed: str) -> list[Interaction]:
+    return [Interaction(*one) for one in zip(*wire.unpack_columns(packed), strict=True)]
+
+
+def _refusal_in(replies: list[Any] | Exception) -> Exception | None:
+    """Why a transaction did not run, or the first command of it that was refused."""
+    if isinstance(replies, Exception):
+        return replies
+    return next((one for one in replies if isinstance(one, Exception)), None)
+
+
 def _count(parts: list[_Part], replies: list[Any] | Exception) -> int | Exception:
     """How many interactions of one buyer are kept, from the replies of the transaction: three for each part at the end,
     or why it did not run."""
-    refused = (
-        replies
-        if isinstance(replies, Exception)
-        else next((one for one in replies if isinstance(one, Exception)), None)
-    )
-    if refused is not None:
+    if (refused := _refusal_in(replies)) is not None:
         log.error("Redis refused a write: %s", _said(refused))
         return Unavailable(_explain(refused, "Redis refused a write"))
     assert isinstance(replies, list)
@@ -342,7 +385,7 @@ def _count(parts: list[_Part], replies: list[Any] | Exception) -> int | Exceptio
 
 
 def _expiry(key: str, oldest: int, buyers: Sequence[str]) -> Batch:
-    keys = [name for buyer in buyers for name in (key_of(buyer), apart_key_of(buyer))]
+    keys = [name for buyer in buyers for name in keys_of(buyer)]
     return Batch(key, [("EVAL", _EXPIRE, 1 + len(keys), key, *keys, oldest, *buyers)])
 
 

@@ -32,6 +32,7 @@ class ListAnswer(Strict):
     model_version: str
     source: Literal["model", "popular"]
     request_id: str
+    recommendation_id: str
     warnings: list[str]
     products: list[ProductOut] | None = None
 
@@ -116,6 +117,13 @@ class InteractionsAnswer(Strict):
     unknown_product_ids: list[str]
     request_id: str
     warnings: list[str]
+
+
+class MergedAnswer(Strict):
+    """`merged`: how many interactions of the guest are part of the buyer's history now."""
+
+    merged: int
+    request_id: str
 
 
 class ForgottenAnswer(Strict):

@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from twotower.errors import InvalidInput
-from twotower.events import EventSchema, check_id, check_time, parse_time
+from twotower.event_log import DISMISS, GUEST
+from twotower.events import MAX_ID_BYTES, EventSchema, check_id, check_time, parse_time
 from twotower.text.normalise import searched_words
 
 MAX_TEXT = 500
@@ -63,6 +64,21 @@ def _check_id(value: str) -> str:
         raise refuse(error.problem) from None
 
 
+def _check_session(value: str) -> str:
+    ident = _check_id(value)
+    # with what stands before it, it is the id of a history
+    if (size := len(ident.encode())) > MAX_ID_BYTES - len(GUEST):
+        raise refuse(f"is {size} bytes long, the limit is {MAX_ID_BYTES - len(GUEST)}")
+    return ident
+
+
+def _check_buyer(value: str) -> str:
+    ident = _check_id(value)
+    if ident.startswith(GUEST):
+        raise refuse(f"begins with {GUEST}, as only guests' histories do; name the session as session_id")
+    return ident
+
+
 def _check_text(value: str) -> str:
     if not value.strip():
         raise refuse("must not be empty")
@@ -84,6 +100,10 @@ def _check_event(value: str, info: ValidationInfo) -> str:
         return context(info).events.check(value)
     except InvalidInput as error:
         raise refuse(error.problem) from None
+
+
+def _check_happening(value: str, info: ValidationInfo) -> str:
+    return value if value == DISMISS else _check_event(value, info)
 
 
 def _read_moment(value: object, info: ValidationInfo) -> int:
@@ -138,10 +158,14 @@ def _read_flag(value: object) -> bool:
 
 
 Id = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_id)]
+Buyer = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_buyer)]
+Session = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_session)]
 Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_text)]
 # a search text, whole: a sign may be a letter of another keyboard layout
 Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_words)]
 Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_event)]
+# what happens beside a history's events
+Happening = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_happening)]
 Moment = Annotated[
     int,
     PlainValidator(_read_moment),

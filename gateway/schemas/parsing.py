@@ -189,8 +189,10 @@ def _translate(error: Any, known: str) -> InvalidInput:
         "too_long": f"has more than {context.get('max_length')} values",
         "literal_error": f"must be {context.get('expected')}",
     }
-    refused = InvalidInput(_path(error["loc"]), error["input"], problems.get(error["type"], error["msg"]))
-    if error["type"] == "missing":
+    # a check over several fields says which one it is about
+    place = (*error["loc"], context["field"]) if error["type"] == "absent" else error["loc"]
+    refused = InvalidInput(_path(place), error["input"], problems.get(error["type"], error["msg"]))
+    if error["type"] in ("missing", "absent"):
         # pydantic's input is the object that lacks the field, which is no value of the field
         refused.value = ""
         refused.args = (f"{refused.field} is missing",)

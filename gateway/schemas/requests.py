@@ -14,15 +14,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from gateway.schemas.fields import (
     Amount,
+    Buyer,
     Count,
     Event,
     Flag,
+    Happening,
     Id,
     Moment,
+    Session,
     Share,
     Strict,
     Suggested,
@@ -31,14 +35,18 @@ from gateway.schemas.fields import (
     context,
     refuse,
 )
+from twotower.event_log import InteractionRecord, event_id_of, owner_of
 from twotower.events import Interaction
 
 MAX_EXCLUDED = 1000
 MAX_FILTER_VALUES = 100
+MAX_QUANTITY = 1_000_000
+MAX_PRICE = 1e12
 
-BuyerId = Annotated[Id, Field(examples=["b7"])]
+BuyerId = Annotated[Buyer, Field(examples=["b7"])]
 ProductId = Annotated[Id, Field(examples=["p123"])]
 EventName = Annotated[Event, Field(examples=["View"])]
+HappeningName = Annotated[Happening, Field(examples=["View"], description="an event, or Dismiss: not interested")]
 Timestamp = Annotated[Moment, Field(examples=["2026-01-31T12:00:00Z"])]
 
 
@@ -48,6 +56,35 @@ def _limit_rows(value: object, info: ValidationInfo) -> object:
     if isinstance(value, list) and len(value) > limit:
         raise refuse(f"has {len(value)} entries, the limit is {limit}")
     return value
+
+
+def _refuse_null(value: object) -> object:
+    if value is None:
+        raise refuse("must be a string")
+    return value
+
+
+# a field that may be left out, for another one beside it
+OptionalBuyer = Annotated[BuyerId | None, BeforeValidator(_refuse_null)]
+OptionalSession = Annotated[Session | None, BeforeValidator(_refuse_null)]
+
+
+class BuyerOrGuest(Strict):
+    """Names a buyer, or the session of a guest, or both."""
+
+    session_id: OptionalSession = Field(None, description="the visit, of a guest or a buyer")
+    buyer_id: OptionalBuyer = None
+
+    @model_validator(mode="after")
+    def _check_owner(self) -> Self:
+        if self.buyer_id is None and self.session_id is None:
+            raise PydanticCustomError("absent", "is missing", {"field": "buyer_id"})
+        return self
+
+    @property
+    def owner(self) -> str:
+        """Whose history is meant."""
+        return owner_of(self.buyer_id, self.session_id)
 
 
 class InteractionIn(TypedDict):
@@ -61,16 +98,39 @@ class InteractionIn(TypedDict):
     timestamp: Timestamp
 
 
-class BuyerInteractionIn(Strict):
-    """One event and its buyer."""
+class BuyerInteractionIn(BuyerOrGuest):
+    """One event and its buyer or guest."""
 
     product_id: ProductId
-    event_type: EventName
+    event_type: HappeningName
     timestamp: Timestamp
-    buyer_id: BuyerId
+    event_id: Id | None = Field(None, description="names the event: it counts once, however often it is sent")
+    recommendation_id: Id | None = Field(None, description="of the list in which the buyer met the product")
+    query: Text | None = Field(None, description="the words that were searched")
+    quantity: Annotated[int, Field(strict=True, ge=1, le=MAX_QUANTITY)] | None = None
+    price: Annotated[float, Field(strict=True, ge=0, le=MAX_PRICE)] | None = Field(None, description="of one piece")
 
-    def interaction(self) -> Interaction:
-        return Interaction(self.product_id, self.event_type, self.timestamp)
+    def record(self) -> InteractionRecord:
+        """What the log and the history hold of it."""
+        product, event, time = self.product_id, self.event_type, self.timestamp
+        return InteractionRecord(
+            self.event_id or event_id_of(self.owner, product, event, time),
+            self.buyer_id,
+            self.session_id,
+            product,
+            event,
+            time,
+            self.recommendation_id,
+            self.query,
+            self.quantity,
+            self.price,
+        )
+
+
+class MergeBody(Strict):
+    """The session of a guest who has logged in."""
+
+    session_id: Session
 
 
 class EncodeBuyerBody(Strict):
@@ -105,6 +165,7 @@ class ListQuery(Strict):
         "relevance", description="the order of the k products: by score, or by price, those without a price last"
     )
     exclude: tuple[Id, ...] = Field((), max_length=MAX_EXCLUDED, description="products to leave out")
+    slot: Text | None = Field(None, description="where the shop shows the list; for the event log")
     diversity: Share = Field(
         0.0, description="0 ranks by score alone; 1 picks the products least similar to each other"
     )
@@ -118,15 +179,20 @@ class ListQuery(Strict):
         return value
 
 
-class RetrieveQuery(ListQuery):
+class VisitedQuery(ListQuery):
+    """A list that no history decides, but somebody sees."""
+
+    session_id: OptionalSession = Field(None, description="the visit; for the event log")
+
+
+class RetrieveQuery(ListQuery, BuyerOrGuest):
     """GET /retrieve."""
 
-    buyer_id: Id
     exclude_seen: Flag = Field(False, description="leaves out the products in the buyer's history")
     fallback: Literal["popular", "none"] = Field("popular", description="what a buyer without known history gets")
 
 
-class SimilarQuery(ListQuery):
+class SimilarQuery(VisitedQuery):
     """GET /similar."""
 
     product_id: Id
@@ -135,11 +201,11 @@ class SimilarQuery(ListQuery):
     )
 
 
-class PopularQuery(ListQuery):
+class PopularQuery(VisitedQuery):
     """GET /popular."""
 
 
-class SearchQuery(ListQuery):
+class SearchQuery(VisitedQuery):
     """GET /search."""
 
     q: Words

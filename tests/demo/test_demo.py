@@ -14,12 +14,15 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
+from redis import Redis
 
 from demo.client import show_answers
 from demo.settings import DemoSettings
 from demo.supervisor import children, redis_binary, redis_url, redis_url_without_password
 from tests.helpers.demo_process import Demo
+from trainer.data.event_log.reading import read_log
 from twotower.errors import SettingsError
+from twotower.event_log import STREAM
 from twotower.serving.settings import read_settings
 
 SMALL = {
@@ -29,6 +32,9 @@ SMALL = {
     "train_args": "--set encoder.catalogue.steps=5 encoder.catalogue.buckets=4096 model.dimension=32 "
     "encoder.catalogue.dimension=32 training.max_epochs=1 training.min_steps=0",
 }
+
+
+OURS = ["item", "buyer", "retrieval", "warm", "recorder", "gateway"]
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +54,14 @@ def gateways_redis(settings: DemoSettings) -> str:
 def test_a_redis_url_of_the_shell_is_not_the_demos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://production:6379/0")
     settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_PORT": "7777"})
-    assert [child.name for child in children(settings)] == ["redis", "item", "buyer", "retrieval", "warm", "gateway"]
+    assert [child.name for child in children(settings)] == ["redis", *OURS]
     assert gateways_redis(settings) == redis_url(settings) == "redis://127.0.0.1:7777/0"
 
 
 def test_a_redis_url_of_the_settings_is_used_and_shown_without_its_password() -> None:
     url = "rediss://shop:secret@cache.example:6380/2"
     settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})
-    assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "warm", "gateway"]
+    assert [child.name for child in children(settings)] == OURS
     assert gateways_redis(settings) == redis_url(settings) == url
     assert redis_url_without_password(settings) == "rediss://cache.example:6380/2"
 
@@ -129,7 +135,25 @@ def test_up_shows_real_answers_and_stays_up(demo: Demo) -> None:
     assert "POST" in up.stdout and "source model" in up.stdout and "p50" in up.stdout
     assert any("\u0621" <= character <= "\u064a" for character in up.stdout), "Arabic titles"
     assert httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {})
-    assert demo.run("status").stdout.count(" pid ") == 6
+    assert demo.run("status").stdout.count(" pid ") == 7
+
+
+def test_what_is_done_and_shown_comes_to_the_log(demo: Demo) -> None:
+    given = {
+        "buyer_id": "B00042",
+        "product_id": "P000012",
+        "event_type": "View",
+        "timestamp": "2026-06-30",
+        "event_id": "e1",
+    }
+    assert httpx.post(f"{demo.url}/interactions", json=given).json()["stored"] == 1
+    with Redis(port=demo.ports["redis"]) as redis:
+        end = time.monotonic() + 60
+        while redis.xlen(STREAM) and time.monotonic() < end:
+            time.sleep(0.1)
+    found = read_log(demo.artifacts / "private" / "log", with_lists=True)
+    assert found.interactions.filter(event_id="e1")["owner"].to_list() == ["B00042"]
+    assert found.lists is not None and "/retrieve" in found.lists["route"].to_list()
 
 
 def test_a_second_up_redoes_nothing(demo: Demo) -> None:

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 
 
 ONLINE = ("item", "buyer", "retrieval", "gateway")
-RUNNING = (*ONLINE, "redis", "loader")
+RUNNING = (*ONLINE, "recorder", "redis", "loader")
 REPLICAS = 2  # of the retrieval service
 DEMO = "--products 300 --buyers 300 --events 9000 --seed 3"
 QUICK = (
@@ -223,7 +223,7 @@ def test_only_the_trainer_may_write_artifacts(system: Compose) -> None:
         mounts = [m for one in system.containers(service) for m in one["Mounts"] if m["Destination"] == "/artifacts"]
         writable[service] = tuple({mount["RW"] for mount in mounts})
     readers = dict.fromkeys(("item", "buyer", "retrieval", "warm", "loader"), (False,))
-    assert writable == {"trainer": (True,), "gateway": (), "redis": (), **readers}
+    assert writable == {"trainer": (True,), "gateway": (), "recorder": (), "redis": (), **readers}
     for path in ("/artifacts/CURRENT", "/artifacts/new", "/app/new"):
         done = system.execute("item", f"open({path!r}, 'a')")
         assert done.returncode != 0
@@ -242,7 +242,7 @@ def test_what_names_buyers_is_mounted_where_it_is_needed_alone(system: Compose) 
         service: {mount["Destination"] for mount in system.containers(service)[0]["Mounts"]}
         for service in (*RUNNING, "trainer", "warm")
     }
-    allowed = {"gateway", "trainer", "warm", "loader"}
+    allowed = {"gateway", "recorder", "trainer", "warm", "loader"}
     assert {name for name, found in places.items() if "/artifacts/private" in found} == allowed
     assert {name for name, found in places.items() if "/keys" in found} == {"gateway"}
 

@@ -107,3 +107,13 @@ def test_a_stage_has_the_offline_configuration_and_both_files(tmp_path: Path, ca
     paths = ["--events", str(links / "events" / "e.csv"), "--products", str(links / "products" / "p.parquet")]
     options = ["--config", "/app/trainer/config/offline.yaml", "--set", "model.dimension=64", "--set", "seed=1"]
     assert calls == [["run", *paths, "--artifacts", "/a", *options]]
+
+
+def test_the_event_log_is_read_beside_the_files_if_asked_for(tmp_path: Path, calls: Calls, capsys: Capture) -> None:
+    files = {"EVENTS": "/data/e.csv", "PRODUCTS": "/data/p.csv"}
+    assert main(artifacts=Path("/a"), **files, WITH_LOG="true") == 0
+    assert main("recommend", artifacts=Path("/a"), **files, WITH_LOG="true") == 0
+    given = ["--events", str(tmp_path / "links" / "events" / "e.csv"), "log:/a/private/log"]
+    assert [call[1:4] for call in calls] == [given, given]
+    assert main(artifacts=Path("/a"), **files, WITH_LOG="yes") == 2
+    assert capsys.readouterr().err == "error: WITH_LOG=yes: must be true or false\n"

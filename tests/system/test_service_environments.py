@@ -23,6 +23,7 @@ NEEDS = {
     "buyer": ["onnxruntime"],
     "retrieval": ["faiss", "onnxruntime"],
     "gateway": ["fastapi", "redis", "uvicorn", "orjson", "httptools"],
+    "recorder": ["orjson", "pyarrow", "redis"],
 }
 
 
@@ -72,8 +73,16 @@ async def test_a_service_serves_with_its_own_extra_alone(tiny: Path, service: st
 
 
 def test_the_gateway_is_importable_with_its_own_extra_alone() -> None:
-    python = build_environment("gateway")
-    check_libraries("gateway", python)
-    code = "import gateway.app, sys; print(sorted({'faiss', 'onnxruntime', 'torch'} & set(sys.modules)))"
+    check_import("gateway", "gateway.app")
+
+
+def test_the_recorder_is_importable_with_its_own_extra_alone() -> None:
+    check_import("recorder", "recorder.__main__")
+
+
+def check_import(service: str, module: str) -> None:
+    python = build_environment(service)
+    check_libraries(service, python)
+    code = f"import {module}, sys; print(sorted({{'faiss', 'onnxruntime', 'torch'}} & set(sys.modules)))"
     answer = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (answer.returncode, answer.stdout.strip()) == (0, "[]"), answer.stderr

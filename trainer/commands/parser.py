@@ -118,7 +118,9 @@ def _add_encoder(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     recommend = commands.add_parser("recommend", help="write the top k products of every buyer in a history file")
     recommend.add_argument("--artifacts", type=Path, required=True, metavar="DIR")
-    recommend.add_argument("--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories")
+    recommend.add_argument(
+        "--events", nargs="+", required=True, metavar="PATH", help="the buyers' histories, as for run"
+    )
     recommend.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .csv or .parquet file")
     _add_format(recommend)
     recommend.add_argument("--k", type=int, default=10, help="products per buyer, 1 to 1000 (default 10)")
@@ -149,7 +151,12 @@ def _add_data(parser: argparse.ArgumentParser, required: bool) -> None:
 
 def _add_files(parser: argparse.ArgumentParser, required: bool) -> None:
     parser.add_argument(
-        "--events", nargs="+", required=required, default=[], metavar="PATH", help=f"{_KINDS} files, or globs"
+        "--events",
+        nargs="+",
+        required=required,
+        default=[],
+        metavar="PATH",
+        help=f"{_KINDS} files, or globs; log:PATH is the folder of a recorder's log",
     )
     parser.add_argument(
         "--products", nargs="+", required=required, default=[], metavar="PATH", help="the same for products"

@@ -13,6 +13,7 @@ import polars as pl
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
+from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
 from trainer.data.id_forms import warn_of_look_alikes, warn_of_no_one, warn_of_robots
 from trainer.data.rejects import RejectFile, RowChecks, Summary, open_rejects
@@ -45,7 +46,7 @@ class Reading:
     events: RowChecks
     catalogue: Products | None = None
     accepted: pl.DataFrame | None = None
-    event_files: list[Path] = field(default_factory=list)
+    sources: EventSources = field(default_factory=lambda: EventSources([], []))
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
@@ -55,14 +56,14 @@ class Reading:
 
     def read(self, events: Sequence[str], products: Sequence[str]) -> None:
         """Reads both tables, each file once. Raises DataError if a file cannot be read."""
-        product_files, self.event_files = find_files(products, "products"), find_files(events, "events")
+        product_files, self.sources = find_files(products, "products"), find_events(events)
         log.info("reading products")
         self.catalogue = read_products(product_files, self.config, self.products)
         self.warnings += [*self.products.notes, *self.products.field_warnings(len(self.catalogue))]
         shown = ", ".join(f"{name} {count.found:,}" for name, count in self.products.fields.items())
         log.info(f"of {len(self.catalogue):,} products have: {shown}")
         log.info(f"{len(self.catalogue):,} products; reading events")
-        self.accepted = read_events(self.event_files, self.catalogue.ids, self.config, self.events)
+        self.accepted = read_events(self.sources, self.catalogue.ids, self.config, self.events)
         self.warnings += [*self.events.hints, *self.events.notes]
 
     def check(self) -> None:
@@ -70,7 +71,7 @@ class Reading:
         self.products.check_share(self.config.max_reject_share)
         self.events.check_share(self.config.max_reject_share, self.config.max_unknown_share)
         if self.accepted is None or self.accepted.is_empty():
-            raise DataError(f"{self.event_files[0]}: no event is left after the checks{self.events.see}")
+            raise DataError(f"{self.sources.first}: no event is left after the checks{self.events.see}")
 
     def arrange(self, seed: int) -> Dataset:
         """The data set, of tables that were read and are not empty."""

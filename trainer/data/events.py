@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import OTHER_EVENTS, Data, Filter
+from trainer.data.event_log.reading import read_log
+from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.filters import filter_columns, keeps, optional_filters
 from trainer.data.id_forms import explain_unknown
 from trainer.data.rejects import (
@@ -26,11 +29,13 @@ from trainer.data.rejects import (
     id_checks,
     open_rejects,
 )
-from trainer.data.tables.files import find_files, read_tables
+from trainer.data.tables.files import read_tables
 from trainer.data.time_forms import find_form
 from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
 from trainer.data.visitors import Visitors
+from trainer.errors import DataError
 from twotower.arrays import Int64, UInt64
+from twotower.event_log import DISMISS
 from twotower.events import AROUND_ID, DATE_IN_DIGITS_PROBLEM, DAY_MS, SPREADSHEET_DAY_PROBLEM
 
 UNREADABLE_TIME = (
@@ -39,6 +44,7 @@ UNREADABLE_TIME = (
 UNKNOWN_EVENT = "unknown event name"
 # the code of events that the settings leave out
 _LEFT_OUT = -1
+_BATCH_ROWS = 250_000
 
 
 class Events(NamedTuple):
@@ -62,8 +68,8 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
     return np.frombuffer(digests, "<u8")
 
 
-def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
-    """The accepted events, in the order of the files: `buyer`, `row` of the product, code of the `kind`, `ms`.
+def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
+    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`.
 
     Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, and those whose time is in a
     form that the whole column decides.
@@ -72,11 +78,15 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
     coded = _code_columns(product_ids, config)
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
     kept, undecided, unknown, visitors = [], [], set[str](), Visitors()
-    for batch in _read_batches(files, config):
+    files = ((batch, config.event_filter) for batch in _read_batches(sources.files, config))
+    # filters look at columns of files
+    unfiltered: Filter = {}
+    logs = ((batch, unfiltered) for batch in _read_logs(sources.logs, checks))
+    for batch, wanted in itertools.chain(files, logs):
         checked = batch.with_columns(coded).with_columns(problem).collect(engine="streaming")
         checks.rows += checked.height
         visitors.note(checked)
-        checked = _leave_out(_filter(checked, config.event_filter, checks), checks, config)
+        checked = _leave_out(_filter(checked, wanted, checks), checks, config)
         late = checked.filter(reason=UNREADABLE_TIME)
         if late.height:
             undecided.append(late)
@@ -85,6 +95,8 @@ def read_events(files: Sequence[Path], product_ids: Sequence[str], config: Data,
     if undecided:
         kept.append(_settle(_decide_times(pl.concat(undecided), problem, kept, checks), checks, unknown))
     checks.hints += explain_unknown(unknown, product_ids)
+    if not kept:
+        raise DataError(f"{sources.first}: the log holds no interaction yet")
     events = visitors.join(pl.concat(kept), checks)
     return _drop_duplicates(events, checks)
 
@@ -115,7 +127,7 @@ def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.LazyFrame]
     optional = config.event_columns.optional(config.default_event) | optional_filters(config.event_filter)
     stripped = [pl.col(name).str.strip_chars(AROUND_ID) for name in names]
     batches: Iterable[pl.DataFrame] = read_tables(files, columns, optional, config.delimiter)
-    if "group" in names:
+    if "group" in names and files:
         batches = [_fill_orders(pl.concat(batches))]
     for batch in batches:
         # of times too: spreadsheets leave marks around all they hold
@@ -181,6 +193,31 @@ def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.D
     return checked.select("buyer", "row", "kind", "ms")
 
 
+def _read_logs(folders: Sequence[Path], checks: RowChecks) -> Iterator[pl.LazyFrame]:
+    """The events of logs as the tables of files. Counts what is left out: what is there twice, forgotten, dismissed."""
+    for folder in folders:
+        found = read_log(folder)
+        wanted = found.interactions.filter(pl.col("event_type") != DISMISS)
+        left_out = {
+            "repeated in the log": found.repeated,
+            "of a forgotten buyer": found.forgotten,
+            f"{DISMISS}, no sign of interest": found.interactions.height - wanted.height,
+        }
+        for reason, count in left_out.items():
+            if count:
+                checks.dropped[reason] += count
+                checks.rows += count
+        rows = wanted.with_row_index("line", offset=1).select(
+            pl.lit(str(folder)).alias("file"),
+            pl.col("line").cast(pl.Int64),
+            pl.col("owner").alias("buyer"),
+            pl.col("product_id").alias("product"),
+            pl.col("event_type").alias("event"),
+            pl.col("timestamp_ms").cast(pl.String).alias("time"),
+        )
+        yield from (part.lazy() for part in rows.iter_slices(_BATCH_ROWS))
+
+
 def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:
     """Columns `kind`, `row` and `ms`; null if the event name, the product or the time is unknown."""
     codes = {name: code for code, name in enumerate(config.event_weights, start=1)}
@@ -235,10 +272,10 @@ def load_history(
 
     Events of one moment stand in the order of `twotower.history.latest`, as in the services. Writes `rejects_path`.
     """
-    files = find_files(events, "events")
+    sources = find_events(events)
     with open_rejects(rejects_path) as rejects:
         checks = RowChecks("events", rejects)
-        accepted = read_events(files, product_ids, config, checks)
+        accepted = read_events(sources, product_ids, config, checks)
     by_id = np.argsort(np.argsort(np.array(product_ids))).astype(np.uint64)
     by_name = np.argsort(np.argsort(np.array(list(config.event_weights))))
     buyers, coded = sort_events(accepted, by_id, [0, *by_name.tolist()])

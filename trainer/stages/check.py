@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer.config.data import Data
 from trainer.data.dataset import Dataset, Reading, check_learnable
+from trainer.data.event_log.sources import find_events
 from trainer.data.rejects import Reject, open_rejects
 from trainer.data.tables.files import find_files, read_tables
 from trainer.errors import DataError, MissingColumns
@@ -114,7 +115,7 @@ def _missing_of_events(events: Sequence[str], config: Data) -> Iterator[tuple[st
     """The columns that the events lack, where the products could not be read."""
     optional = config.event_columns.optional(config.default_event)
     try:
-        next(read_tables(find_files(events, "events"), config.event_columns.names(), optional, config.delimiter), None)
+        next(read_tables(find_events(events).files, config.event_columns.names(), optional, config.delimiter), None)
     except MissingColumns as problem:
         yield "events", problem
     except DataError:
@@ -244,7 +245,7 @@ def _fits(events: Sequence[str], products: Sequence[str], config: Data) -> bool:
     try:
         for files, columns, optional in (
             (find_files(products, "products"), product_columns.names(), product_columns.optional()),
-            (find_files(events, "events"), event_columns.names(), event_columns.optional(config.default_event)),
+            (find_events(events).files, event_columns.names(), event_columns.optional(config.default_event)),
         ):
             next(read_tables(files[:1], columns, optional, config.delimiter), None)
     except DataError:

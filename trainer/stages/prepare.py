@@ -13,6 +13,7 @@ import torch
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
 from trainer.data.dataset import Dataset, check_learnable, load_dataset
+from trainer.data.event_log.sources import find_events
 from trainer.data.events import Events, tie_hash
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.repeats import REPEAT_BOUND, Repeats, measure_repeats
@@ -49,7 +50,9 @@ MODEL_CODE = (
     "trainer.stages.prepare",
     "trainer.stages.train",
     "trainer.stages.workspace",
+    "twotower.event_log",
     "twotower.events",
+    "twotower.forgotten",
     "twotower.history",
     "twotower.text",
     "twotower.graphs",
@@ -63,7 +66,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
 
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
-    files = fingerprint(find_files(products, "products")), fingerprint(find_files(events, "events"))
+    files = fingerprint(find_files(products, "products")), fingerprint(find_events(events).contents())
     settings = config.digest(
         "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation", "index"
     )

@@ -50,13 +50,18 @@ class Layout:
 
     @property
     def private(self) -> Path:
-        """What names buyers: for the trainer and the gateway alone. Containers of other services do not mount it."""
+        """What names buyers: for the trainer, gateway and recorder alone. Other services do not mount it."""
         return self.root / "private"
 
     @property
     def forgotten(self) -> Path:
         """The list of forgotten buyers, see `twotower.forgotten`."""
         return self.private / "forgotten.txt"
+
+    @property
+    def log(self) -> Path:
+        """The recorder's folder, see `twotower.event_log`."""
+        return self.private / "log"
 
     def version(self, name: str) -> VersionLayout:
         return VersionLayout(self.versions / name)

@@ -114,6 +114,7 @@ async def test_a_product_is_followed_by_what_buyers_take_next(system: Stack, ref
     assert by_vector == {
         **await system.answer("/similar", product_id="p7", k=10),
         "request_id": by_vector["request_id"],
+        "recommendation_id": by_vector["request_id"],
     }
     check_list(by_vector, reference.best(reference.vectors[7], 10, [f"p{row}" for row in range(40) if row != 7]))
     assert by_vector["warnings"] == []

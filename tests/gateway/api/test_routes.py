@@ -484,7 +484,7 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     described = (await system.get("/openapi.json")).json()
     wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/suggest")
     wanted += ("/interactions", "/healthz", "/readyz")
-    assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/metrics"}
+    assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/buyers/{buyer_id}/merge", "/metrics"}
     names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)
     body = described["paths"]["/encode_buyer"]["post"]["requestBody"]["content"]["application/json"]["schema"]

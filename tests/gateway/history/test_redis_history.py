@@ -17,7 +17,15 @@ from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
-from gateway.history.codec import LOADED, PROBE_KEYS, Addition, apart_key_of, key_of, written_key_of
+from gateway.history.codec import (
+    LOADED,
+    PROBE_KEYS,
+    Addition,
+    apart_key_of,
+    dismissed_key_of,
+    key_of,
+    written_key_of,
+)
 from gateway.history.connect import connect_redis
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
@@ -152,7 +160,7 @@ async def test_a_refused_read_is_no_empty_history(
     await history.add([Addition("mine", events(1)), Addition("theirs", events(2))])
     before = metrics.REDIS_FAILURES._value.get()
     # whoever asks may read one key and not the other
-    mine_alone = [f"~{name}" for name in (key_of("mine"), apart_key_of("mine"), LOADED)]
+    mine_alone = [f"~{name}" for name in (key_of("mine"), apart_key_of("mine"), dismissed_key_of("mine"), LOADED)]
     raw.execute_command("ACL", "SETUSER", "default", "resetkeys", *mine_alone)
     try:
         mine, theirs = await history.read(["mine", "theirs"])
@@ -161,8 +169,8 @@ async def test_a_refused_read_is_no_empty_history(
     assert mine == wire.pack_history(events(1))
     assert isinstance(theirs, Unavailable)
     assert str(theirs) == "Redis' access rules (ACL) do not allow a command or a key that histories need"
-    assert metrics.REDIS_FAILURES._value.get() == before + 2
-    assert "Redis refused 2 of 4 reads" in caplog.text
+    assert metrics.REDIS_FAILURES._value.get() == before + 3
+    assert "Redis refused 3 of 6 reads" in caplog.text
     assert await read(history, ["mine", "theirs"]) == [events(1), events(2)]
 
 

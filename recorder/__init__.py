@@ -1,0 +1,1 @@
+"""The recorder: drains the event log from its stream into Parquet files."""

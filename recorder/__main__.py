@@ -1,0 +1,53 @@
+"""`python -m recorder`: drains the event log into Parquet files until SIGTERM."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from threading import Event
+
+from recorder.drain import Recorder
+from recorder.files import LogFolder
+from recorder.settings import RecorderSettings
+from recorder.source import connect_redis
+from twotower.errors import SettingsError, Unavailable
+from twotower.serving import telemetry
+from twotower.serving.settings import read_settings
+
+log = logging.getLogger("recorder")
+
+
+def main() -> int:
+    """Returns 0 after SIGTERM or SIGINT, 1 if it cannot begin to write, 2 for a wrong setting."""
+    try:
+        settings = read_settings(RecorderSettings, "recorder")
+        source = connect_redis(settings.redis_url, settings.redis_timeout_seconds)
+    except SettingsError as error:
+        return _print_problem(error, 2)
+    telemetry.configure_logging("recorder", settings.log_level)
+    # what names buyers is for its owner alone
+    os.umask(0o077)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    folder = LogFolder(settings.layout.log)
+    try:
+        with folder.held():
+            port = telemetry.serve_metrics(settings.host, settings.metrics_port)
+            log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
+            Recorder(source, folder, settings).run(stop)
+    except (Unavailable, OSError) as error:
+        return _print_problem(error, 1)
+    log.info("stopped")
+    return 0
+
+
+def _print_problem(problem: object, code: int) -> int:
+    print(f"recorder: {problem}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

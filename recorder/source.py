@@ -1,0 +1,144 @@
+"""Where the log's entries come from: one interface, and a Redis Stream behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+from redis import Redis, RedisCluster
+from redis.cluster import ClusterNode
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+from twotower.errors import SettingsError, Unavailable
+from twotower.event_log import GROUP, STREAM
+
+_FAILURES = (RedisError, RedisClusterException)
+# one recorder at a time reads the log, whatever process it is
+_CONSUMER = "recorder"
+
+
+class Entry(NamedTuple):
+    """One entry of the log: its place, when it was written (milliseconds since 1970), and its fields."""
+
+    place: str
+    written_ms: int
+    fields: Mapping[str, bytes]
+
+
+class Source(Protocol):
+    """An ordered log. Entries are given again, in the same order, until they are confirmed."""
+
+    def unconfirmed(self) -> list[Entry]:
+        """Entries that were given to a recorder that has ended since. Raises Unavailable."""
+
+    def take(self, count: int, wait_seconds: float) -> list[Entry]:
+        """Up to `count` further entries; waits for the first. Raises Unavailable."""
+
+    def confirm(self, entries: Sequence[Entry]) -> None:
+        """Says that these entries, the oldest ones given, are safe. Raises Unavailable."""
+
+    def waiting(self) -> int:
+        """How many entries are not confirmed, given or not. Raises Unavailable."""
+
+
+class RedisStream:
+    """The stream that gateways write, read through a consumer group. What is confirmed is removed from it."""
+
+    def __init__(self, connect: Callable[[], Redis | RedisCluster]) -> None:
+        self._connect = connect
+        self._connected: Redis | RedisCluster | None = None
+        self._has_group = False
+
+    @property
+    def _client(self) -> Redis | RedisCluster:
+        # a client of a cluster asks it at once
+        if self._connected is None:
+            self._connected = self._connect()
+        return self._connected
+
+    def unconfirmed(self) -> list[Entry]:
+        entries: list[Entry] = []
+        while page := self._read(entries[-1].place if entries else "0", 1000, None):
+            entries += page
+        return entries
+
+    def take(self, count: int, wait_seconds: float) -> list[Entry]:
+        return self._read(">", count, max(1, round(wait_seconds * 1000)))
+
+    def confirm(self, entries: Sequence[Entry]) -> None:
+        if not entries:
+            return
+        milliseconds, _, number = entries[-1].place.partition("-")
+        try:
+            with self._client.pipeline() as pipeline:
+                pipeline.xack(STREAM, GROUP, *(one.place for one in entries))
+                # no entry before them is open: they were the oldest
+                pipeline.xtrim(STREAM, minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
+                pipeline.execute()
+        except _FAILURES as error:
+            raise self._failed(error) from None
+
+    def waiting(self) -> int:
+        try:
+            return int(self._client.xlen(STREAM))
+        except _FAILURES as error:
+            raise self._failed(error) from None
+
+    def _read(self, after: str, count: int, wait_ms: int | None) -> list[Entry]:
+        try:
+            if not self._has_group:
+                self._make_group()
+            # redis-py types the answer of both protocols, of all commands and clients at once
+            replies: Any = self._client.xreadgroup(GROUP, _CONSUMER, {STREAM: after}, count=count, block=wait_ms)
+        except _FAILURES as error:
+            raise self._failed(error) from None
+        # an entry that was removed from the stream since has no fields
+        return [_entry(place, fields) for _, found in replies or () for place, fields in found if fields]
+
+    def _make_group(self) -> None:
+        try:
+            self._client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        self._has_group = True
+
+    def _failed(self, error: Exception) -> Unavailable:
+        # a Redis that comes back may have lost the group
+        self._has_group = False
+        return Unavailable(f"Redis: {error}")
+
+
+def connect_redis(url: str, timeout_seconds: float) -> RedisStream:
+    """The stream in the Redis at `url`, one or a cluster; connects on first use. Raises SettingsError for a bad URL."""
+    bounds: dict[str, Any] = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
+    try:
+        if "+cluster://" not in url:
+            client = Redis.from_url(url, health_check_interval=30, **bounds)
+            return RedisStream(lambda: client)
+        parts = urlsplit(url.replace("+cluster", "", 1))
+        first, *others = parts.netloc.split(",")
+        plain, nodes = parts._replace(netloc=first).geturl(), [_host_and_port(other) for other in others]
+    except (RedisError, TypeError, ValueError) as error:
+        raise SettingsError(f"TWOTOWER_RECORDER_REDIS_URL: {error}") from None
+
+    def connect() -> RedisCluster:
+        # the nodes that are not named here are looked up
+        known: list[Any] = [ClusterNode(*node) for node in nodes]  # type: ignore[no-untyped-call]
+        return RedisCluster.from_url(plain, startup_nodes=known, **bounds)
+
+    return RedisStream(connect)
+
+
+def _host_and_port(node: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{node}")
+    if not parts.hostname:
+        raise ValueError(f"{node!r} is not a host:port")
+    return parts.hostname, parts.port or 6379
+
+
+def _entry(place: bytes, fields: Mapping[bytes, bytes]) -> Entry:
+    written_ms = int(place.partition(b"-")[0])
+    values: dict[str, Any] = {name.decode(): value for name, value in fields.items()}
+    return Entry(place.decode(), written_ms, values)
