@@ -232,9 +232,11 @@ def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> 
 
 def _searched(found: Mapping[str, Any], checks: RowChecks, separator: str) -> str:
     """The values of all search fields; a product counts once, whatever their number."""
+    values = [value for name, value in found.items() if name.startswith(_SEARCHED)]
+    if not values:
+        return ""
     one, read = FieldCount(), []
-    for name, value in found.items():
-        if name.startswith(_SEARCHED):
-            read += one.read(value, lambda given: fields.as_names(given, separator)) or []
+    for value in values:
+        read += one.read(value, lambda given: fields.as_names(given, separator)) or []
     checks.fields["search fields"].add(one)
     return " ".join(read)
