@@ -13,6 +13,7 @@ from twotower.errors import InvalidInput
 from twotower.events import check_id
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
+from twotower.text.normalise import searched_words
 
 # at least the cosine of a text with itself
 _SCORE = 1.0
@@ -26,7 +27,11 @@ async def find_named(retrieval: RetrievalClient, query: SearchQuery, version: st
     if query.sort != "relevance":
         return None
     # with the signs around it, and without
-    names = [one for one in dict.fromkeys(map(_as_id, (query.typed, query.q))) if one and one not in query.exclude]
+    names = [
+        one
+        for one in dict.fromkeys(map(_as_id, (query.q, searched_words(query.q))))
+        if one and one not in query.exclude
+    ]
     found = await retrieval.lookup(names, version, deadline)
     return next((one.product_id for one in found if one.found and _passes(one, query)), None)
 

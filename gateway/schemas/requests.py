@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
@@ -210,20 +207,6 @@ class SearchQuery(VisitedQuery):
 
     q: Words
     understand: Flag = Field(True, description="false: searches the text as it is, with no step that understands it")
-    # a product's id may hold signs that words do not
-    _typed: str = PrivateAttr("")
-
-    @property
-    def typed(self) -> str:
-        """`q` as it was sent."""
-        return self._typed
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_typed(cls, values: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
-        query = read(values)
-        query._typed = values["q"]
-        return query
 
 
 class SuggestQuery(Strict):
