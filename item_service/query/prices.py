@@ -20,11 +20,11 @@ _ABOUT = r"(?:في حدود|بحدود|حدود|حوالي|تقريبا|قريب
 _BELOW = (
     r"(?:(?:ب|و)?(?:اقل|ارخص)(?: سعر)? من|تحت(?: ال)?|(?:و?لا|و?ما|مش|مو) ?[يت](?:زيد|تجاوز|تعدي|عدي|تخطي|زود)"
     r"(?: سعر(?:ه|ها))?(?: عن| علي| فوق)?|(?:ك|ب)?حد ا?ل?اقصي|اقصي(?: حد| سعر)|لحد|لغايه|under|below|"
-    r"less than|cheaper than|up to|max(?:imum)?|not (?:more than|over|above)|<)"
+    r"less than|cheaper than|up to|maximum|not (?:more than|over|above)|<)"
 )
 _ABOVE = (
     r"(?:(?:ب|و)?(?:اكثر|اكتر|اعلي|اغلي)(?: سعر)? من|فوق(?: ال)?|(?:و?لا|و?ما) ?[يت]قل(?: سعر(?:ه|ها))?(?: عن)?|"
-    r"ابتداء من|(?:ك|ب)?حد ا?ل?ادني|over|above|more than|at least|min(?:imum)?|from|starting(?: at| from)?|>)"
+    r"ابتداء من|(?:ك|ب)?حد ا?ل?ادني|over|above|more than|at least|minimum|from|starting(?: at| from)?|>)"
 )
 _BETWEEN = rf"(?:(?:ما )?بين {_N}(?: ?و ?| الي | ل ?| - ?){_N}|between {_N} (?:and|to|-) {_N})"
 _RANGE = rf"({NUMBER}) ?[-–] ?({NUMBER}) ?{_CURRENCY}"
@@ -72,6 +72,9 @@ _PHRASES = (
     _phrase("about", rf"{_ABOUT} {_N}"),
     _phrase("below", rf"{_BELOW} ?{_N}"),
     _phrase("above", rf"{_ABOVE} ?{_N}"),
+    # without a currency, "Max 18" is a model's name
+    _phrase("below", rf"max ?({NUMBER}) ?{_CURRENCY}"),
+    _phrase("above", rf"min ?({NUMBER}) ?{_CURRENCY}"),
     _phrase("about", _AT),
 )
 

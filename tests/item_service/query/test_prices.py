@@ -29,6 +29,7 @@ from item_service.query.query import Query, read
         ("دراجة من 300 إلى 500", "دراجه", 300, 500),
         ("جوال 100-200 ريال", "جوال", 100, 200),
         ("gift between 50 and 80 riyals", "gift", 50, 80),
+        ("جوال max 2000 sar", "جوال", None, 2000),
         # about: a quarter below and above
         ("خاتم بميتين وخمسين ريال", "خاتم", 187.5, 312.5),
         ("حفاضات بحدود 100 ريال", "حفاضات", 75, 125),
@@ -52,6 +53,8 @@ def test_a_price_phrase_is_a_limit(typed: str, text: str, low: float | None, hig
         "زيت 5w-30 4 لتر",
         "ثوب 56",
         "فوق السرير",
+        # a model's name
+        "سماعة بلوتوث Max 18 ذهبية",
         # nothing else is left to search
         "أقل من 200",
     ],
