@@ -131,8 +131,8 @@ class Pipeline:
     async def add(self, by_buyer: Mapping[str, Sequence[Interaction]], deadline: Deadline) -> Added:
         """Stores interactions of any number of buyers, all or none.
 
-        Those with products that the model does not know are kept apart, and so are those of which the retrieval service
-        cannot say it. Raises Unavailable if Redis is down: then none was stored.
+        Interactions with unknown products are kept apart. So are those that the retrieval service cannot check in time.
+        Raises Unavailable if Redis is down: then none was stored.
         """
         warnings = []
         products = dict.fromkeys(one.product_id for given in by_buyer.values() for one in given)
