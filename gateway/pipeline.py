@@ -143,8 +143,8 @@ class Pipeline:
     async def add(self, records: Sequence[InteractionRecord], deadline: Deadline) -> Added:
         """Stores interactions of any number of buyers, all or none, and logs them.
 
-        Those with products that the model does not know are kept apart, and so are those of which the retrieval service
-        cannot say it. Raises Unavailable if Redis is down or the log is full: then none was stored.
+        Interactions with unknown products are kept apart. So are those that the retrieval service cannot check in time.
+        Raises Unavailable if Redis is down or the log is full: then none was stored.
         """
         by_buyer: dict[str, list[Interaction]] = {}
         for one in records:

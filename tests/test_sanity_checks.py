@@ -164,7 +164,9 @@ def test_rest_search_finds_products_that_hold_the_words(demo: Demo, word: str) -
         # as typed: other words for the same would be right, too
         query = {"q": word, "k": 3, "include": "products", "understand": "false"}
         found = client.get("/search", params=query).json()["products"]
-    holding = [set(fold(word).split()) <= set(fold(product["title"]).split()) for product in found]
+    # the other spelling of the same garment
+    titles = [fold(product["title"]).replace("عباءه", "عبايه") for product in found]
+    holding = [set(fold(word).split()) <= set(title.split()) for title in titles]
     # The catalogue has two products of tomato seeds.
     assert holding[0] and sum(holding) >= (2 if word == "بذور طماطم" else 3), [one["title"] for one in found]
 

@@ -11,7 +11,7 @@ from item_service.query.query import fold
 from twotower.artifact.search_words import SearchWords
 from twotower.text.words import clitic_stems, is_number, split_words, stem
 
-# a longer name is found by its first words at best
+# of a longer name, only the first words are looked up
 _NAME_WORDS = 5
 
 

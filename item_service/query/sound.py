@@ -115,7 +115,7 @@ def sound_index(known: KnownWords) -> SoundIndex:
 
 
 def sound_alike(query: Query, known: KnownWords, index: SoundIndex) -> Query:
-    """Replaces unknown words by words of the catalogue in the other script that sound alike.
+    """Replaces unknown words by words of the catalogue in the other script with the same sound.
 
     Other words that sound so become alternatives, and so do the brands in the other script of words that are known.
     """

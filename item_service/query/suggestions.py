@@ -21,7 +21,7 @@ Kind = Literal["phrase", "brand", "category"]
 # what a text is ordered by: the logarithm of its products, and these
 _AT_START = 2.0
 _KINDS: dict[Kind, float] = {"phrase": 0.0, "brand": 0.5, "category": 1.0}
-# beginnings of words by which misspelt words are found
+# beginnings of words, to look up misspelt words
 _PREFIXES = (4, 5, 6)
 _LAST = "\U0010ffff"
 

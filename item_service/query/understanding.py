@@ -58,7 +58,7 @@ class Understanding:
         before = [step for name, step in chosen.items() if name == "layout"]
         self._steps = [*before, read, *(step for name, step in chosen.items() if name != "layout")]
         if "synonyms" in chosen:
-            # words that were found by their sound have synonyms, too
+            # what the sound step put in has synonyms, too
             self._steps.append(chosen["synonyms"])
 
     def __call__(self, text: str) -> Query:

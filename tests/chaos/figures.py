@@ -16,7 +16,7 @@ from tests.chaos.rows import Limits
 class Figures(NamedTuple):
     """The cost of one fault.
 
-    `failed`: requests without a good answer, but for the `excused` ones, which needed what was away and were told so.
+    `failed`: requests without a good answer, but for the `excused` ones, which needed what was away and got 503 or 504.
     `degraded`: good answers that are not personal, with a warning. `early`: requests without a right answer before the
     fault: this machine is then too busy for the rate, and the row says nothing. `error_seconds`: from the first request
     that was not answered to the last one. `back_seconds`: from the end of the fault to the last request whose answer

@@ -36,7 +36,7 @@ class World:
     book: Book
 
     def copy(self, folder: Path) -> Path:
-        """The artifacts as they were made, for a row that may spoil them."""
+        """A copy of the artifacts, for a row that may damage them."""
         shutil.copytree(self.artifacts, folder)
         return folder
 

@@ -139,7 +139,8 @@ def _headers(draw: random.Random) -> HttpCase:
 
 
 def _line(draw: random.Random) -> HttpCase:
-    buyer = "/buyers/" + quote(draw.choice(_TEXTS), errors="replace")
+    # DELETE would rightly forget the buyer of the ordinary requests
+    buyer = "/buyers/" + quote(draw.choice([one for one in _TEXTS if one != "b0"]), errors="replace")
     path = draw.choice((draw.choice(_PATHS), draw.choice(_ROUTES), buyer))
     line = f"{draw.choice(_METHODS)} {path} {draw.choice(_VERSIONS)}\r\nHost: fuzz\r\n\r\n"
     return HttpCase("line", (line.encode("latin-1", "replace"),), closes=draw.random() < 0.9)

@@ -61,10 +61,10 @@ class EventColumns(Section):
 class ProductColumns(Section):
     """Columns of the products; None is the column of our name, if the file has it.
 
-    The last seven are read only if they are set. Rows of one `group` are variants of one product; `parent` names the
-    product of which a row is a variant, by its id or by its `sku`; `variants` are those of a product, as `sku=A|sku=B`.
-    A variant has what its product has. With `property`,
-    `property_value` and `property_time`, a row holds one property of a product.
+    The last seven are read only if they are set. Rows of one `group` are variants of one product. `parent` names the
+    product that a variant's row belongs to, by its id or its `sku`. `variants` lists a product's own, as `sku=A|sku=B`.
+    A variant has what its product has. With `property`, `property_value` and `property_time`, a row holds one property
+    of a product.
     """
 
     id: Columns

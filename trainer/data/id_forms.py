@@ -19,7 +19,7 @@ _SHARE = 0.5
 # ids that tables write where no buyer is known
 _WORDS = "nan null none nil n/a na undefined unknown anonymous anon guest visitor - 0 -1 زائر ضيف مجهول"
 NO_ONE = frozenset([*_WORDS.split(), "(not set)", "غير معروف", "00000000-0000-0000-0000-000000000000"])
-# one buyer with more of the events than this, among so many buyers, is told
+# warns of one buyer with more of the events than this, among at least so many buyers
 _ROBOT_SHARE, _MANY_BUYERS = 0.1, 20
 
 

@@ -119,7 +119,7 @@ def _missing_of_events(events: Sequence[str], config: Data) -> Iterator[tuple[st
     except MissingColumns as problem:
         yield "events", problem
     except DataError:
-        # the products' error is told first
+        # the products' error comes first
         return
 
 

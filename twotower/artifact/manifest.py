@@ -61,8 +61,8 @@ class WordWeights(BaseModel):
 
     `weight` x known x the share of the words that a product holds, `known` being the share that any product holds;
     `number_weight` x its share of the numbers, less the more words are unknown (see `WordMatch`). Products that match
-    alike are ordered by `popularity_weight` x the share of the products that are less popular, less `stock_weight` for
-    one that is not in stock.
+    equally are ordered by `popularity_weight` x the share of the products that are less popular, less `stock_weight`
+    for one that is not in stock.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

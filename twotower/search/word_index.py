@@ -25,7 +25,7 @@ from twotower.text.words import clitic_stems, parts_of, stem
 
 # a stem of the index begins with this sign, which no word holds
 STEM = "~"
-# how sure it is that a product holds a word of which it holds the stem alone, or the stem without letters in front
+# confidence that a product holds a word if it holds only its stem, or only its stem without leading letters
 _STEM_SURE, _CLITIC_SURE = 0.8, 0.6
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
 _COMPLETIONS, _COMPLETION_SURE = 32, 0.6
@@ -52,8 +52,8 @@ class WordMatch(NamedTuple):
     `scores` [N]: 0 to about 1, the share of the words that a product holds, rare ones counting more. `numbers` [N]: the
     share of the numbers that it holds, x the square of its share of the other words: a number says little about a
     product of another kind; None without numbers. `known`: the share of the words that some product holds, weighted as
-    in `scores`; `known_words`: the plain share of the words that are no numbers, 1 without such words. A word of which
-    only the stem is known counts less.
+    in `scores`; `known_words`: the plain share of the words that are no numbers, 1 without such words. A word
+    whose stem alone is known counts less.
     """
 
     scores: Float32

@@ -162,38 +162,14 @@ class RenewedChannel:
                 self._leaving.add(task)
                 task.add_done_callback(self._leaving.discard)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: Any = 0,
-    ) -> _Method:
-        return _Method(
-            self, lambda one: one.unary_unary(method, request_serializer, response_deserializer, _registered_method)
-        )
+    def unary_unary(self, *arguments: Any, **named: Any) -> _Method:
+        return _Method(self, lambda one: one.unary_unary(*arguments, **named))
 
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: Any = 0,
-    ) -> _Method:
-        return _Method(
-            self, lambda one: one.unary_stream(method, request_serializer, response_deserializer, _registered_method)
-        )
+    def unary_stream(self, *arguments: Any, **named: Any) -> _Method:
+        return _Method(self, lambda one: one.unary_stream(*arguments, **named))
 
-    def stream_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: Any = 0,
-    ) -> _Method:
-        return _Method(
-            self, lambda one: one.stream_stream(method, request_serializer, response_deserializer, _registered_method)
-        )
+    def stream_stream(self, *arguments: Any, **named: Any) -> _Method:
+        return _Method(self, lambda one: one.stream_stream(*arguments, **named))
 
     def get_state(self, try_to_connect: bool = False) -> Any:
         return self.current.get_state(try_to_connect)

@@ -161,7 +161,7 @@ def _sides(nodes: Sequence[RedisServer], server: RedisServer) -> tuple[int, int]
 
 
 async def test_a_slot_that_moves_is_followed(nodes: list[RedisServer], clients: list[Any]) -> None:
-    """ASK while one key is on its way, MOVED when the slot has gone; reads, transactions and scripts alike."""
+    """ASK while one key is on its way, MOVED when the slot has gone; for reads, transactions and scripts."""
     history, buyer = connect(url_of(nodes)), "buyer-7"
     assert await history.add([Addition(buyer, VIEW)]) == [1]
     slot = key_slot(key_of(buyer).encode())

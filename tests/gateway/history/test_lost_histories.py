@@ -1,4 +1,4 @@
-"""Redis that comes back empty: everybody is told, and it is filled again."""
+"""Redis that comes back empty: answers and `/readyz` say so, and it is filled again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words are found by their sound in the other script."""
+"""Words get their match by sound in the other script."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ INDEX = build_words(PRODUCTS, reads_descriptions=False)
 
 
 class Blind:
-    """A text encoder to which all texts are alike but for a little noise."""
+    """A text encoder that gives all texts one vector, with a little noise."""
 
     def encode(self, texts: Sequence[str]) -> Float32:
         draw = np.random.default_rng(len(texts))
