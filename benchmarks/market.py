@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from trainer.config.loading import load_config
 from trainer.data.catalogue import Products
-from trainer.export.towers import export_buyer_tower, export_item_tower
+from trainer.export.towers import export_buyer_parts, export_buyer_tower, export_item_tower
 from trainer.index.build import BuiltIndex, is_small
 from trainer.index.nearest_graph import write_nearest
 from trainer.model.inputs import Sizes
@@ -251,4 +251,5 @@ def _towers(files: VersionLayout, size: Size) -> None:
                 values[0] = 0
     export_item_tower(model, files.item_tower, _TEXT)
     export_buyer_tower(model, files.buyer_tower)
+    export_buyer_parts(model, files.buyer_parts)
     save_file({name: values.contiguous() for name, values in model.buyer.state_dict().items()}, files.weights)

@@ -15,23 +15,35 @@ from twotower.artifact.version import Version
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
-from twotower.graphs.towers import BuyerTower
+from twotower.graphs.towers import BuyerPartsGraph, BuyerTower
 from twotower.history import BuyerSequence, to_inputs
 
 # histories per run of the tower: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
 
 
+class Parts(NamedTuple):
+    """A vector as a sum: `vectors` [U + 1, D] of the history's products, each once, and of what none of them adds.
+
+    `event_types` [U]: for each product, that of its events which weighs most.
+    """
+
+    product_ids: list[str]
+    event_types: list[str]
+    vectors: Float32
+
+
 class EncodedRow(NamedTuple):
     """Why a history has no vector, if so; the unknown products that were skipped; how many events were used.
 
-    `newest`: how many of the newest events the version's score reads besides the vector.
+    `newest`: how many of the newest events the version's score reads besides the vector. `parts`: if asked for.
     """
 
     error: InvalidInput | NotFound | None
     unknown_product_ids: list[str]
     used: int = 0
     newest: int = 0
+    parts: Parts | None = None
 
 
 class EncodedBuyers(NamedTuple):
@@ -42,11 +54,15 @@ class EncodedBuyers(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """One history, in any order: products, event names and times in milliseconds, all of one length."""
+    """One history, in any order: products, event names and times in milliseconds, all of one length.
+
+    `with_parts`: whether the parts of its vector are wanted, too.
+    """
 
     products: Sequence[str]
     events: Sequence[str]
     times: Sequence[int]
+    with_parts: bool = False
 
 
 class _Read(NamedTuple):
@@ -70,6 +86,7 @@ class BuyerEncoder:
     def __init__(
         self,
         tower: BuyerTower,
+        parts: BuyerPartsGraph,
         vectors: Float32,
         rows: Mapping[str, int],
         schema: EventSchema,
@@ -79,10 +96,12 @@ class BuyerEncoder:
         max_interactions: int,
     ) -> None:
         self._tower = tower
+        self._parts = parts
         self._vectors = vectors
         self._rows = rows
         self._schema = schema
         self._codes = schema.codes
+        self._ids = list(rows)
         self._max_history = max_history
         self._steps = steps
         self._max_interactions = max_interactions
@@ -96,7 +115,7 @@ class BuyerEncoder:
         for history in histories:
             check_caller()
             read.append(self._read(history))
-        rows = [one.row for one in read]
+        rows = [self._row(one, history) for one, history in zip(read, histories, strict=True)]
         good = [place for place, row in enumerate(rows) if row.error is None]
         # histories of similar length share a chunk, so that one long history does not pad all others
         good.sort(key=lambda place: rows[place].used)
@@ -113,10 +132,28 @@ class BuyerEncoder:
         inputs = to_inputs(sequences, self._schema)
         return self._tower.encode(self._vectors[inputs.rows], inputs)
 
+    def _row(self, read: _Read, history: Columns | InvalidInput) -> EncodedRow:
+        if read.row.error is not None or isinstance(history, InvalidInput) or not history.with_parts:
+            return read.row
+        return read.row._replace(parts=self._split(read.sequence))
+
+    def _split(self, sequence: BuyerSequence) -> Parts:
+        inputs = to_inputs([sequence], self._schema)
+        parts = self._parts.encode(self._vectors[inputs.rows], inputs)[0]  # [T + 1, D]
+        products, places = np.unique(sequence.rows, return_inverse=True)
+        vectors = np.zeros((len(products) + 1, parts.shape[1]), np.float32)
+        np.add.at(vectors, [*places, len(products)], parts)
+        strongest = dict[int, tuple[float, str]]()
+        for row, code in zip(sequence.rows, sequence.types, strict=True):
+            name = self._schema.names[code - 1]
+            strongest[row] = max((self._schema.weights[name], name), strongest.get(row, (0.0, "")))
+        events = [strongest[row][1] for row in products.tolist()]
+        return Parts([self._ids[row] for row in products], events, vectors)
+
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
             return _Read(EncodedRow(history, []), _EMPTY)
-        products, events, times = history
+        products, events, times = history[:3]
         rows, codes = list(map(self._rows.get, products)), list(map(self._codes.get, events))
         ordered = not any(map(operator.ge, times, times[1:]))
         unknown, newest = list[str](), min(len(products), self._steps)
@@ -172,12 +209,13 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
     Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
-    version.check(files.buyer_tower, files.embeddings, files.ids)
+    version.check(files.buyer_tower, files.buyer_parts, files.embeddings, files.ids)
     vectors, rows = _map(version), read_product_rows(files.ids)
     if len(rows) != len(vectors):
         raise CorruptArtifact(f"{files.ids} holds {len(rows)} ids, {files.embeddings.name} {len(vectors)} vectors")
     encoder = BuyerEncoder(
         BuyerTower(files.buyer_tower, threads=1),
+        BuyerPartsGraph(files.buyer_parts, threads=1),
         vectors,
         rows,
         EventSchema(manifest.event_weights),

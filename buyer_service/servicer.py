@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from buyer_service.encoder import BuyerEncoder, Columns, load
+from buyer_service.encoder import BuyerEncoder, Columns, Parts, load
 from buyer_service.settings import BuyerSettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
-from twotower.pb import buyer_pb2, buyer_pb2_grpc
+from twotower.pb import buyer_pb2, buyer_pb2_grpc, common_pb2
 from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
 from twotower.serving.rpc_method import RpcMethod
@@ -75,19 +75,31 @@ def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeReques
                 unknown_product_ids=row.unknown_product_ids,
                 used=row.used,
                 newest=row.newest,
+                parts=_parts(row.parts),
             )
             for row in encoded.rows
         ],
     )
 
 
+def _parts(parts: Parts | None) -> common_pb2.Parts | None:
+    if parts is None:
+        return None
+    return common_pb2.Parts(
+        product_ids=parts.product_ids, event_types=parts.event_types, data=parts.vectors.astype("<f4").tobytes()
+    )
+
+
 def _history(message: buyer_pb2.History) -> Columns | InvalidInput:
     if message.packed:
         try:
-            return Columns(*wire.unpack_columns(message.packed))
+            return Columns(*wire.unpack_columns(message.packed), message.with_parts)
         except InvalidInput as error:
             return error
     rows = message.interactions
     return Columns(
-        [one.product_id for one in rows], [one.event_type for one in rows], [one.timestamp_ms for one in rows]
+        [one.product_id for one in rows],
+        [one.event_type for one in rows],
+        [one.timestamp_ms for one in rows],
+        message.with_parts,
     )

@@ -40,8 +40,7 @@ def cost_of_list(query: ListQuery) -> float:
     cost = 1.0
     if query.diversity:
         cost += query.k * min(_CANDIDATES * query.k, _MAX_CANDIDATES) / _COMPARISONS
-    if query.include:
-        cost += query.k / _DETAILS
+    cost += len(query.include) * query.k / _DETAILS
     return cost + len(query.exclude) / _EXCLUDED
 
 

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from gateway import metrics
+from gateway import metrics, reasons
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import (
     BuyerClient,
@@ -27,6 +28,7 @@ from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.named_product import find_named, put_first
+from gateway.reasons import Reason
 from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery, SuggestQuery
 from twotower.errors import (
     Conflict,
@@ -70,6 +72,8 @@ class ProductList(NamedTuple):
     products: list[retrieval_pb2.Product] | None
     # of a search: how its words were understood
     understood: item_pb2.Understood | None = None
+    # one per product, if the caller asked for them
+    reasons: list[Reason] | None = None
 
 
 class BuyerEncoding(NamedTuple):
@@ -205,8 +209,12 @@ class Pipeline:
                 return await self._popular(query, seen, reason, version, deadline)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
-            hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
-            return await self._list(query, hits, "model", reason, deadline)
+            asked = _query(query, seen, history=newest)
+            if encoded.parts is not None:
+                asked.parts.CopyFrom(encoded.parts)
+            hits = await self.retrieval.search(encoded.vector, asked, deadline)
+            found = self._list(query, hits, "model", reason, deadline)
+            return await _explained(query, found, partial(reasons.of_history, self.retrieval, encoded, hits, deadline))
 
         return await on_one_version(attempt)
 
@@ -226,7 +234,9 @@ class Pipeline:
             if vector is None:
                 raise NotFound(f"product {query.product_id!r} is not known", field="product_id")
             hits = await self.retrieval.search(vector, _query(query, {query.product_id}, follows=follows), deadline)
-            return await self._list(query, hits, "model", _doubts(query, vector, hits), deadline)
+            found = self._list(query, hits, "model", _doubts(query, vector, hits), deadline)
+            why = partial(reasons.of_product, self.retrieval, query.product_id, hits, bool(follows), deadline)
+            return await _explained(query, found, why)
 
         return await on_one_version(attempt)
 
@@ -245,8 +255,9 @@ class Pipeline:
                 self.retrieval.search_texts(vector, asked, deadline),
             )
             hits = put_first(named, hits, query.k) if named else hits
-            found = await self._list(query, hits, "model", _misses(query, understood, hits), deadline)
-            return found._replace(understood=understood)
+            listed = self._list(query, hits, "model", _misses(query, understood, hits), deadline)
+            why = partial(reasons.of_words, self.retrieval, understood, hits, deadline)
+            return (await _explained(query, listed, why))._replace(understood=understood)
 
         return await on_one_version(attempt)
 
@@ -273,7 +284,8 @@ class Pipeline:
         warnings = [f"the buyer's history cannot be read: {failure}"] if failure else []
         if known.history:
             try:
-                return await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE)), []
+                with_parts = "reasons" in query.include
+                return await self.buyers.encode(known.history, version, deadline.share(_FIRST_SHARE), with_parts), []
             except (Unavailable, DeadlineExceeded) as error:
                 failure = error
                 warnings = [f"the buyer's history cannot be encoded: {error}"]
@@ -292,16 +304,27 @@ class Pipeline:
         hits = await self.retrieval.popular(_query(query, seen), version, deadline)
         if query.diversity:
             warnings = [*warnings, "diversity has no effect on popular products"]
-        return await self._list(query, hits, "popular", warnings, deadline)
+        found = await self._list(query, hits, "popular", warnings, deadline)
+        return found._replace(reasons=reasons.of_popularity(len(hits.scores))) if "reasons" in query.include else found
 
     async def _list(
         self, query: ListQuery, hits: Hits, source: Source, warnings: list[str], deadline: Deadline
     ) -> ProductList:
         warnings = warnings + [f"no product has {value}" for value in hits.unknown_filter_values]
         products = None
-        if query.include == "products":
+        if "products" in query.include:
             products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
         return ProductList(hits, source, warnings, products)
+
+
+async def _explained(
+    query: ListQuery, found: Awaitable[ProductList], explain: Callable[[], Awaitable[list[Reason]]]
+) -> ProductList:
+    """The list, with its reasons if the query asks for them; both are looked up at the same time."""
+    if "reasons" not in query.include:
+        return await found
+    listed, why = await asyncio.gather(found, explain())
+    return listed._replace(reasons=why)
 
 
 async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:

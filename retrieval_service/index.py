@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
+from retrieval_service.reasons import Parts, Products, Reasons, explain
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
@@ -62,7 +63,7 @@ class Query(NamedTuple):
     `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect. `history` is packed
     (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
     `follows` names a product instead: those that buyers take after it come first. `words`: those of a search by text.
-    `sort`: the order of the k products.
+    `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons.
     """
 
     k: int
@@ -73,6 +74,7 @@ class Query(NamedTuple):
     follows: str = ""
     words: Sequence[Word] = ()
     sort: Sort = "relevance"
+    parts: Parts | None = None
 
 
 class Answer(NamedTuple):
@@ -88,6 +90,7 @@ class Answer(NamedTuple):
     unknown_filter_values: list[str]
     is_below_noise: bool = False
     followers: int = 0
+    reasons: Reasons | None = None
 
 
 NO_FILTER = Filter()
@@ -199,6 +202,10 @@ class ProductIndex:
                 raise InvalidInput(
                     f"queries[{place}].words", one.words[0].text, "has an effect on a search by text alone"
                 )
+            if one.parts is not None and not one.history:
+                raise InvalidInput(
+                    f"queries[{place}].parts", len(one.parts.data), "have an effect with a history alone"
+                )
             rankings.append(self._rankings.read(one.history, one.follows, f"queries[{place}]"))
         return self._search(self._index, vectors, queries, rankings)
 
@@ -243,8 +250,15 @@ class ProductIndex:
                     chosen = self._sorted(diversify(hits, index, query.k, query.diversity), query.sort)
                     below = bool(len(hits.scores)) and float(hits.scores[0]) <= limit
                     followers = _count(chosen.rows, rankings[place].followers)
-                    answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
+                    answer = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
+                    if query.parts is not None:
+                        answer = answer._replace(reasons=self._explain(query.parts, rankings[place], chosen.rows))
+                    answers[place] = answer
         return [answers[place] for place in range(len(queries))]
+
+    def _explain(self, parts: Parts, ranking: Ranking, rows: Int64) -> Reasons:
+        score, vectors = self._rankings.score, self._index.vectors[rows]
+        return explain(parts, ranking.history, score, Products(self._rows, self._ids), rows, vectors)
 
     def _sorted(self, hits: Hits, sort: Sort) -> Hits:
         """The same products by price, equal prices in the order they have; those without a price come last."""

@@ -38,7 +38,7 @@ class Rankings:
     def __init__(self, index: VectorIndex, score: FusedScore, rows: Mapping[str, int]) -> None:
         """`rows`: product id → row. Raises CorruptArtifact if index and score are of different numbers of products."""
         self.fused = FusedSearch(index, score)
-        self._score = score
+        self.score = score
         self._rows = rows
         self._neighbours_first: FusedSearch | None = None
         if score.neighbours is not None:
@@ -62,11 +62,11 @@ class Rankings:
         row = self._rows.get(product_id)
         if row is None or self._neighbours_first is None:
             return BY_VECTOR
-        followers = self._score.followers(row)
+        followers = self.score.followers(row)
         return Ranking(self._neighbours_first, [row], followers) if len(followers) else BY_VECTOR
 
     def _newest(self, history: str, field: str) -> list[int]:
-        steps = self._score.steps
+        steps = self.score.steps
         products = newest_products(history, steps, field)
         rows = self._known(products)
         if len(rows) < len(products) == steps:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
+from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
@@ -171,6 +172,7 @@ def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
             one.follows,
             [Word(word.text, word.weight, word.is_number, word.group) for word in one.words],
             _sort(one.sort),
+            Parts(list(one.parts.product_ids), one.parts.data) if one.HasField("parts") else None,
         )
         for one in messages
     ]
@@ -204,7 +206,15 @@ def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
         unknown_filter_values=answer.unknown_filter_values,
         is_below_noise=answer.is_below_noise,
         followers=answer.followers,
+        reasons=_reasons(answer.reasons),
     )
+
+
+def _reasons(reasons: Reasons | None) -> retrieval_pb2.Reasons | None:
+    if reasons is None:
+        return None
+    contributions = reasons.contributions.astype("<f4").tobytes()
+    return retrieval_pb2.Reasons(product_ids=reasons.product_ids, contributions=contributions)
 
 
 def _product(product_id: str, product: Product | None) -> retrieval_pb2.Product:

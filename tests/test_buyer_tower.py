@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from trainer.config.loading import load_config
 from trainer.config.schema import Model
-from trainer.export.towers import check_buyer_parity, export_buyer_tower
+from trainer.errors import ParityError
+from trainer.export.towers import check_buyer_parity, check_parts_parity, export_buyer_parts, export_buyer_tower
 from trainer.model.inputs import History, Sizes
 from trainer.model.towers import BuyerTower, TwoTower
 from trainer.model.transformer import CausalTransformer
@@ -313,3 +314,45 @@ def test_the_exported_graph_gives_the_same_vectors_for_any_batch_and_length(kind
         arrays = (column.numpy() for column in one[1:])
         items = one.items.reshape(-1, D).numpy()
         assert check_buyer_parity(made, graph, items, BuyerInputs(rows, *arrays), 1e-4) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_the_parts_of_a_vector_sum_to_it(kind: str, heads: int) -> None:
+    made, one = buyer_tower(kind, 7.0, seed=3, heads=heads), history(3, 5, 1, [5, 2, 1])
+    parts = made.parts(*one)
+    assert parts.shape == (3, 6, D)
+    torch.testing.assert_close(parts.sum(dim=1), made(*one), atol=1e-6, rtol=0)
+    # padding adds nothing
+    assert not parts[1, 2:5].any() and not parts[2, 1:5].any()
+
+
+def test_the_parts_of_a_weighted_average_by_hand() -> None:
+    one = History(
+        torch.tensor([[VIEWED, BOUGHT]]),
+        torch.tensor([[3.0, 4.0]]),
+        torch.ones(1, 2, dtype=torch.int64),
+        torch.zeros(1, 2),
+        torch.ones(1, 2, dtype=torch.bool),
+    )
+    # 3 / 7 and 4 / 7 of the sum, which has length 5 / 7
+    parts = buyer_tower("weighted_average").parts(*one)[0].tolist()
+    assert parts[0] == pytest.approx([0.6, 0, 0, 0]) and parts[1] == pytest.approx([0, 0, 0.8, 0])
+    assert parts[2] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_exported_parts_sum_to_the_exported_vectors(kind: str, tmp_path: Path) -> None:
+    made = TwoTower(Sizes(4, 1, 1, 1, 0, 3), model_config(kind), 0.05)
+    made.buyer = buyer_tower(kind, seed=5)
+    made.item.projection = nn.Linear(4, D, bias=False)
+    export_buyer_tower(made, tmp_path / "buyer.onnx")
+    export_buyer_parts(made, tmp_path / "parts.onnx")
+    vectors, parts = tower.BuyerTower(tmp_path / "buyer.onnx", 1), tower.BuyerPartsGraph(tmp_path / "parts.onnx", 1)
+    one = history(4, 6, 2, [6, 1, 3, 2])
+    rows = np.arange(24).reshape(4, 6)
+    batch = BuyerInputs(rows, *(column.numpy() for column in one[1:]))
+    items = one.items.reshape(24, D).numpy()
+    assert check_parts_parity(vectors, parts, items, batch, 1e-5) < 1e-5
+    with pytest.raises(ParityError, match=r"buyer_parts.onnx differs"):
+        check_parts_parity(vectors, parts, items[::-1].copy() * 2, batch, -1.0)

@@ -423,6 +423,8 @@ def _list_document(route: str, answer: ProductList) -> dict[str, object]:
     }
     if answer.products is not None:
         document["products"] = [_product(product) for product in answer.products]
+    if answer.reasons is not None:
+        document["reasons"] = answer.reasons
     return document
 
 

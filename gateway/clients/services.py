@@ -45,13 +45,14 @@ class Vector(NamedTuple):
 class EncodedBuyer(NamedTuple):
     """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped.
 
-    `newest`: how many of the newest interactions a search for the buyer reads.
+    `newest`: how many of the newest interactions a search for the buyer reads. `parts`: of the vector, if asked for.
     """
 
     vector: Vector
     used: int
     unknown_product_ids: list[str]
     newest: int
+    parts: common_pb2.Parts | None = None
 
 
 class EncodedQuery(NamedTuple):
@@ -72,7 +73,7 @@ class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
     `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
-    products follow the one that the query names in `follows`.
+    products follow the one that the query names in `follows`. `reasons`: of a query with parts.
     """
 
     packed_ids: str
@@ -81,6 +82,7 @@ class Hits(NamedTuple):
     unknown_filter_values: list[str]
     is_below_noise: bool = False
     followers: int = 0
+    reasons: retrieval_pb2.Reasons | None = None
 
 
 class BuyerClient:
@@ -91,29 +93,27 @@ class BuyerClient:
         name = "buyer service"
         hedging = Hedging(name, limits.hedge_after)
         self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
-        self._encodes: Batcher[str, EncodedBuyer] = Batcher(name, self._encode, limits)
+        self._encodes: Batcher[buyer_pb2.History, EncodedBuyer] = Batcher(name, self._encode, limits)
 
-    async def encode(self, history: str, version: str, deadline: Deadline) -> EncodedBuyer:
+    async def encode(self, history: str, version: str, deadline: Deadline, with_parts: bool = False) -> EncodedBuyer:
         """The vector of one packed history, by `version` or by the current version if it is empty.
 
         Raises NotFound if the version knows none of the products, and InvalidInput for an event that it does not know.
         """
-        return await self._encodes.call(history, deadline, version)
+        return await self._encodes.call(buyer_pb2.History(packed=history, with_parts=with_parts), deadline, version)
 
     async def close(self) -> None:
         await self._encodes.close()
         self._streamed.close()
 
-    async def _encode(self, version: str, histories: list[str], timeout: float) -> list[EncodedBuyer | Exception]:
-        request = buyer_pb2.EncodeRequest(
-            model_version=version, histories=[buyer_pb2.History(packed=history) for history in histories]
-        )
+    async def _encode(
+        self, version: str, histories: list[buyer_pb2.History], timeout: float
+    ) -> list[EncodedBuyer | Exception]:
+        request = buyer_pb2.EncodeRequest(model_version=version, histories=histories)
         answer = await self._streamed.call(request, timeout)
         vectors = _split(answer.vectors, len(answer.buyers))
         return [
-            _row_error(buyer.error)
-            if buyer.HasField("error")
-            else EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids), buyer.newest)
+            _row_error(buyer.error) if buyer.HasField("error") else _encoded(vector, buyer)
             for vector, buyer in zip(vectors, answer.buyers, strict=True)
         ]
 
@@ -315,9 +315,15 @@ def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
     return [Vector(data[row * size : (row + 1) * size], dimension, version) for row in range(rows)]
 
 
+def _encoded(vector: Vector, buyer: buyer_pb2.EncodedBuyer) -> EncodedBuyer:
+    parts = buyer.parts if buyer.HasField("parts") else None
+    return EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids), buyer.newest, parts)
+
+
 def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
     scores, unknown = wire.unpack_scores(hits.scores), list(hits.unknown_filter_values)
-    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise, hits.followers)
+    reasons = hits.reasons if hits.HasField("reasons") else None
+    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise, hits.followers, reasons)
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:

@@ -21,6 +21,38 @@ class ProductOut(Strict):
     in_stock: bool
 
 
+class SentenceOut(Strict):
+    """A reason in Arabic and in English."""
+
+    ar: str
+    en: str
+
+
+class BecauseOut(Strict):
+    """A product of the history, its event of greatest weight, and its share of the score."""
+
+    product_id: str
+    event_type: str
+    share: float
+
+
+class ReasonOut(Strict):
+    """Why one product is in the list.
+
+    For a history: the shares of `because`, `taste` (what the model adds whatever the history), `popularity` and
+    `others` (the rest of the history) sum to 1; all are null if the score is not above 0. Otherwise: the `words` and
+    `attributes` that the product shares with the search or the product asked for.
+    """
+
+    sentence: SentenceOut
+    because: list[BecauseOut]
+    taste: float | None
+    popularity: float | None
+    others: float | None
+    words: list[str]
+    attributes: list[str]
+
+
 class ListAnswer(Strict):
     """Products, best first (with diversity: in order of selection).
 
@@ -35,6 +67,7 @@ class ListAnswer(Strict):
     recommendation_id: str
     warnings: list[str]
     products: list[ProductOut] | None = None
+    reasons: list[ReasonOut] | None = None
 
 
 class ChangeOut(Strict):

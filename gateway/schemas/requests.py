@@ -153,7 +153,9 @@ class ListQuery(Strict):
 
     # lists of values are tuples: pydantic copies a default that is a list
     k: Count = Field(10, description="how many products")
-    include: Literal["products"] | None = Field(None, description="adds title, brand, category and price")
+    include: tuple[Literal["products", "reasons"], ...] = Field(
+        (), max_length=2, description="products: adds title, brand, category and price; reasons: adds why each is there"
+    )
     category: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these categories")
     brand: tuple[Text, ...] = Field((), max_length=MAX_FILTER_VALUES, description="any of these brands")
     in_stock: Flag | None = Field(None, description="true: only products in stock; false: only products out of stock")

@@ -249,7 +249,7 @@ def test_only_few_short_histories_are_encoded_without_a_worker(histories: int, i
     assert is_short(request) is short
 
 
-OPENED = ["buyer_tower.onnx", "product_embeddings.npy", "product_ids.npy"]
+OPENED = ["buyer_tower.onnx", "buyer_parts.onnx", "product_embeddings.npy", "product_ids.npy"]
 
 
 @pytest.mark.parametrize("name", OPENED)
@@ -290,3 +290,19 @@ async def test_the_process_serves_drains_and_says_what_it_does(tiny: Path) -> No
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:
     check_wrong_setting("buyer")
+
+
+async def test_the_parts_of_a_vector_are_those_of_its_products(stub: Stub, stored: Float32) -> None:
+    events = [("p3", "View", 40 * DAY_MS), ("p4", "Purchase", 10 * DAY_MS), ("p4", "View", 40 * DAY_MS)]
+    asked, plain = history(*events), history(*events)
+    asked.with_parts = True
+    answer = await encode(stub, asked, plain)
+    vectors = wire.unpack(answer.vectors)
+    parts = answer.buyers[0].parts
+    assert not answer.buyers[1].HasField("parts")
+    assert dict(zip(parts.product_ids, parts.event_types, strict=True)) == {"p3": "View", "p4": "Purchase"}
+    rows = dict(zip(parts.product_ids, np.frombuffer(parts.data, "<f4").reshape(3, -1), strict=False))
+    total = np.linalg.norm(stored[3] + (10 / 2 + 1) * stored[4])
+    np.testing.assert_allclose(rows["p3"], stored[3] / total, atol=1e-6)
+    np.testing.assert_allclose(rows["p4"], 6 * stored[4] / total, atol=1e-6)
+    np.testing.assert_allclose(sum(rows.values()), vectors[0], atol=1e-6)

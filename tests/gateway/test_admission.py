@@ -58,10 +58,10 @@ def test_costs() -> None:
     assert listed() == listed(k=1000) == 1.0
     assert listed(k=1000, diversity=1.0) == 1 + 1000 * 1000 / 80_000
     assert listed(k=100, diversity=0.5) == 1 + 100 * 400 / 80_000
-    assert listed(k=1000, include="products") == 5.0
+    assert listed(k=1000, include=("products",)) == 5.0
     assert listed(exclude=("p",) * 1000) == 3.0
     # a page with a diverse list, and a history of fifty, are ordinary
-    assert listed(k=100, diversity=0.2, include="products", exclude=("p",) * 50) < EXPENSIVE
+    assert listed(k=100, diversity=0.2, include=("products",), exclude=("p",) * 50) < EXPENSIVE
     assert cost_of_encode(5000) < cost_of_store(5000) < EXPENSIVE
     # five thousand interactions are not
     assert cost_of_encode(400_000) > EXPENSIVE < cost_of_store(400_000)

@@ -201,6 +201,7 @@ def fill_version(
     graph = item_graph(dimension, len(vocab.brand) + 1, len(vocab.category) + 1, len(items) + 1, seed)
     files.item_tower.write_bytes(graph.SerializeToString())
     files.buyer_tower.write_bytes(buyer_graph(dimension).SerializeToString())
+    files.buyer_parts.write_bytes(buyer_parts_graph(dimension).SerializeToString())
     text = TextEncoder.load(encoder, 1).encode([item_text(one.title, one.description) for one in items])
     brand = np.array([vocab.brand_index(one.brand) for one in items], np.int64)
     category = np.array([vocab.category_index(one.category) for one in items], np.int64)
@@ -297,7 +298,33 @@ def item_graph(dimension: int, brands: int, categories: int, products: int, seed
 
 def buyer_graph(dimension: int) -> onnx.ModelProto:
     """items [B, T, D], weights, types, ages, mask [B, T] → L2 of the mean weighted by weight x 2^(-age/30) [B, D]."""
+    nodes = [*_scaled(), *_normalise("sum", "vector")]
+    return _model(nodes, _history_inputs(dimension), ("vector", ["B", dimension]), _BUYER_CONSTANTS)
+
+
+def buyer_parts_graph(dimension: int) -> onnx.ModelProto:
+    """The same inputs → the parts [B, T + 1, D] of these vectors; the last row is zero."""
     nodes = [
+        *_scaled(),
+        *_normalise("sum", "vector"),
+        helper.make_node("Unsqueeze", ["safe_norm", "one"], ["wide_norm"]),  # [B, 1, 1]
+        helper.make_node("Div", ["scaled", "wide_norm"], ["rows"]),
+        helper.make_node("Pad", ["rows", "one_more"], ["parts"]),
+    ]
+    constants = _BUYER_CONSTANTS | {"one_more": [0, 0, 0, 0, 1, 0]}
+    return _model(nodes, _history_inputs(dimension), ("parts", ["B", "T + 1", dimension]), constants)
+
+
+_BUYER_CONSTANTS: dict[str, Any] = {
+    "half_life": np.array(HALF_LIFE_DAYS, np.float32),
+    "half": np.array(0.5, np.float32),
+    "last": [-1],
+    "one": [1],
+}
+
+
+def _scaled() -> list[onnx.NodeProto]:
+    return [
         helper.make_node("Div", ["ages", "half_life"], ["halvings"]),
         helper.make_node("Pow", ["half", "halvings"], ["recency"]),
         helper.make_node("Cast", ["mask"], ["real"], to=TensorProto.FLOAT),
@@ -306,22 +333,17 @@ def buyer_graph(dimension: int) -> onnx.ModelProto:
         helper.make_node("Unsqueeze", ["share", "last"], ["wide"]),  # [B, T, 1]
         helper.make_node("Mul", ["items", "wide"], ["scaled"]),
         helper.make_node("ReduceSum", ["scaled", "one"], ["sum"], keepdims=0),  # [B, D]
-        *_normalise("sum", "vector"),
     ]
-    constants: dict[str, Any] = {
-        "half_life": np.array(HALF_LIFE_DAYS, np.float32),
-        "half": np.array(0.5, np.float32),
-        "last": [-1],
-        "one": [1],
-    }
-    inputs = {
+
+
+def _history_inputs(dimension: int) -> dict[str, tuple[int, list[Any]]]:
+    return {
         "items": (TensorProto.FLOAT, ["B", "T", dimension]),
         "weights": (TensorProto.FLOAT, ["B", "T"]),
         "types": (TensorProto.INT64, ["B", "T"]),
         "ages": (TensorProto.FLOAT, ["B", "T"]),
         "mask": (TensorProto.BOOL, ["B", "T"]),
     }
-    return _model(nodes, inputs, ("vector", ["B", dimension]), constants)
 
 
 def _normalise(name: str, output: str) -> list[onnx.NodeProto]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from trainer.export.graph import check_parity, export_graph
 from trainer.model.inputs import ItemFeatures
-from trainer.model.towers import TwoTower
+from trainer.model.towers import BuyerParts, TwoTower
 from twotower.arrays import Float32, Int64
-from twotower.graphs.towers import BuyerTower, ItemTower
+from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.history import BuyerInputs
 
 
@@ -28,14 +29,23 @@ def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:
 
 def export_buyer_tower(model: TwoTower, path: Path) -> None:
     """Writes the buyer tower's graph, for any batch size and history length."""
+    _export_buyer(model.buyer.to("cpu"), model, path, "vector")
+
+
+def export_buyer_parts(model: TwoTower, path: Path) -> None:
+    """Writes the graph that gives the buyer tower's vectors as sums, for any batch size and history length."""
+    _export_buyer(BuyerParts(model.buyer.to("cpu")), model, path, "parts")
+
+
+def _export_buyer(module: nn.Module, model: TwoTower, path: Path, output: str) -> None:
     dimension = model.item.projection.out_features
     kinds = (torch.float32, torch.int64, torch.float32, torch.bool)
     export_graph(
-        model.buyer.to("cpu"),
+        module,
         (torch.randn(2, 3, dimension), *(torch.ones(2, 3).to(kind) for kind in kinds)),
         path,
         {name: {0: "batch", 1: "length"} for name in ("items", "weights", "types", "ages", "mask")},
-        "vector",
+        output,
     )
 
 
@@ -64,3 +74,15 @@ def check_buyer_parity(
     with torch.no_grad():
         expected = model.buyer.eval()(*(torch.from_numpy(array) for array in arrays)).numpy()
     return check_parity("buyer_tower.onnx", expected, graph.encode(gathered, batch), tolerance)
+
+
+def check_parts_parity(
+    vectors: BuyerTower, parts: BuyerPartsGraph, items: Float32, batch: BuyerInputs, tolerance: float
+) -> float:
+    """Returns the largest difference between the graph's vectors and the sums of their parts, on real histories.
+
+    Raises ParityError above the tolerance.
+    """
+    gathered = items[batch.rows]
+    expected = vectors.encode(gathered, batch)
+    return check_parity("buyer_parts.onnx", expected, parts.encode(gathered, batch).sum(axis=1), tolerance)

@@ -25,14 +25,16 @@ class Heads(nn.Module):
         self.register_buffer("length", torch.full((count,), count**-0.5))
 
     def forward(self, vector: Tensor) -> Tensor:
-        normalised: Tensor
         if self.training:  # a model in training has equal heads
-            normalised = _NormaliseHeads.apply(vector, self.count)
-        else:
-            parts = self.parts(vector.shape[-1])
-            norms = (vector.square() @ (parts.T @ self.together)).clamp(min=1e-24).sqrt()  # [..., H]
-            normalised = vector * (norms.reciprocal() @ (self.length.unsqueeze(1) * parts))
-        return normalised
+            normalised: Tensor = _NormaliseHeads.apply(vector, self.count)
+            return normalised
+        return vector * self.factors(vector)
+
+    def factors(self, vector: Tensor) -> Tensor:
+        """What each number of vectors [..., D] is multiplied by when they are normalised."""
+        parts = self.parts(vector.shape[-1])
+        norms = (vector.square() @ (parts.T @ self.together)).clamp(min=1e-24).sqrt()  # [..., H]
+        return norms.reciprocal() @ (self.length.unsqueeze(1) * parts)
 
     def parts(self, dimension: int) -> Tensor:
         """[H, D]: 1 if a number of the vector belongs to the head, else 0."""

@@ -117,16 +117,31 @@ class BuyerTower(nn.Module):
 
     def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
         # few operators: for a service that encodes one history, each costs as much as its arithmetic
-        present = mask.to(items.dtype)
-        count = present.sum(dim=1, keepdim=True)  # [B, 1]
-        place = (count - present.cumsum(dim=1)).long()  # [B, T], 0 = newest
-        logits = self._logits(items, weights, types, mask, place) + self._age_terms(ages.unsqueeze(1))  # [B, H, T]
-        shares = torch.softmax(logits, dim=2)
+        count, place = _places(mask)
+        shares = self._shares(items, weights, types, ages, mask, place)
         # pools whole vectors for every head, then keeps each head's own part: one product, and no [B, T, D] in between
         pooled = ((shares @ items) * self.normalise.parts(items.shape[2])).sum(dim=1)
         if self.transformer is not None:
             pooled = pooled + self.transformer.last(History(items, weights, types, ages, mask), place)
         return self._to_vector(pooled) * count.clamp(max=1)  # zero for an empty history
+
+    def parts(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
+        """The vectors as sums [B, T + 1, D]: a row for each interaction, then one for all that no interaction adds.
+
+        The last row holds the learned constant and what a transformer adds. The sum over the rows is `forward`.
+        """
+        _, place = _places(mask)
+        shares = self._shares(items, weights, types, ages, mask, place)
+        pooled = (shares.transpose(1, 2) @ self.normalise.parts(items.shape[2])) * items  # [B, T, D]
+        rest = torch.zeros_like(pooled[:, :1])
+        if self.transformer is not None:
+            rest = rest + self.transformer.last(History(items, weights, types, ages, mask), place).unsqueeze(1)
+        rows = torch.cat((pooled, rest), dim=1)  # [B, T + 1, D]
+        if self.has_attention:
+            onward = self._onward(rows)
+            rows = onward * self.normalise.factors(onward.sum(dim=1, keepdim=True))
+            rows = torch.cat((rows[:, :-1], rows[:, -1:] + self.constant), dim=1)
+        return rows * self.normalise.factors(rows.sum(dim=1, keepdim=True))
 
     def prefixes(self, history: History, keep: Tensor | None = None) -> Tensor:
         """Vectors [B, T, D] of every prefix: row t is `forward` of the latest `max_history` of interactions 0..t.
@@ -153,6 +168,13 @@ class BuyerTower(nn.Module):
         if self.transformer is not None:
             pooled = pooled + self.transformer(history)
         return self._to_vector(pooled)
+
+    def _shares(
+        self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor, place: Tensor
+    ) -> Tensor:
+        """The share [B, H, T] of each interaction in the heads' pooled vectors; those of a row sum to 1."""
+        logits = self._logits(items, weights, types, mask, place) + self._age_terms(ages.unsqueeze(1))
+        return torch.softmax(logits, dim=2)
 
     def _logits(
         self, items: Tensor, weights: Tensor, types: Tensor, mask: Tensor, place: Tensor | None = None
@@ -184,11 +206,33 @@ class BuyerTower(nn.Module):
     def _to_vector(self, pooled: Tensor) -> Tensor:
         """Buyer vectors [..., D] from the pooled vectors of histories that are not empty."""
         if self.has_attention:
-            parts = pooled.reshape(-1, self.heads, self.next.shape[1]).transpose(0, 1)  # [H, ..., D / H]
-            onward = parts @ (self.next + torch.eye(self.next.shape[1], device=pooled.device))
-            pooled = self.normalise(onward.transpose(0, 1).reshape(pooled.shape)) + self.constant
+            pooled = self.normalise(self._onward(pooled)) + self.constant
         normalised: Tensor = self.normalise(pooled)
         return normalised
+
+    def _onward(self, pooled: Tensor) -> Tensor:
+        """Vectors [..., D] plus the learned linear map of each head."""
+        parts = pooled.reshape(-1, self.heads, self.next.shape[1]).transpose(0, 1)  # [H, ..., D / H]
+        onward = parts @ (self.next + torch.eye(self.next.shape[1], device=pooled.device))
+        return onward.transpose(0, 1).reshape(pooled.shape)
+
+
+class BuyerParts(nn.Module):
+    """The parts [B, T + 1, D] of a buyer tower's vectors, see `BuyerTower.parts`."""
+
+    def __init__(self, tower: BuyerTower) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, items: Tensor, weights: Tensor, types: Tensor, ages: Tensor, mask: Tensor) -> Tensor:
+        return self.tower.parts(items, weights, types, ages, mask)
+
+
+def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """How many interactions each row has [B, 1], and their places [B, T] counted from the newest, which is 0."""
+    present = mask.to(torch.float32)
+    count = present.sum(dim=1, keepdim=True)
+    return count, (count - present.cumsum(dim=1)).long()
 
 
 class TwoTower(nn.Module):

@@ -10,7 +10,7 @@ from twotower.artifact.search_words import SearchWords
 from twotower.artifact.version import Version, verify
 from twotower.errors import CorruptArtifact
 from twotower.graphs.text_encoder import TextEncoder
-from twotower.graphs.towers import BuyerTower, ItemTower
+from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
@@ -33,6 +33,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     FusedSearch(opened, FusedScore.load(version))
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
+    BuyerPartsGraph(files.buyer_parts, threads)
     TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
     SearchWords.load(files.search_words)
     squares = _squares(opened, files.embeddings.name)

@@ -16,7 +16,7 @@ from trainer.stages.workspace import Run, load_model, require, some_histories
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import VersionLayout
-from twotower.graphs.towers import BuyerTower
+from twotower.graphs.towers import BuyerPartsGraph, BuyerTower
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ def embed(run: Run) -> None:
     graph = BuyerTower(files.buyer_tower, config.thread_count)
     difference = towers.check_buyer_parity(model, graph, vectors, batch, config.encoder.parity_tolerance)
     log.info(f"buyer tower: graph and torch agree to {difference:.1e}")
+    towers.export_buyer_parts(model, files.buyer_parts)
+    parts = BuyerPartsGraph(files.buyer_parts, config.thread_count)
+    towers.check_parts_parity(graph, parts, vectors, batch, config.encoder.parity_tolerance)
     run.vocab.save(files.vocab)
     save_products(files, vectors, run.data.products.ids)
 

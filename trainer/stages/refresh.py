@@ -170,7 +170,7 @@ def _write(layout: Layout, today: _Refresh) -> str:
 
     def fill(target: VersionLayout) -> Description:
         source = today.base.layout
-        for path in (source.buyer_tower, source.vocab):
+        for path in (source.buyer_tower, source.buyer_parts, source.vocab):
             shutil.copyfile(path, target.root / path.name)
         write_recent(target.recent, (one for one in read_recent(source.recent) if one[0] not in today.forgotten))
         shutil.copyfile(today.rejects, target.rejects)

@@ -111,6 +111,8 @@ class VersionLayout:
     prior = property(lambda self: self.root / "prior.npy")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
+    # the same vectors as sums over the interactions, for reasons
+    buyer_parts = property(lambda self: self.root / "buyer_parts.onnx")
     vocab = property(lambda self: self.root / "vocab.json")
     products = property(lambda self: self.root / "products.sqlite")
     # what understanding and completing queries needs of the catalogue

@@ -11,6 +11,8 @@ from twotower.arrays import Float32, Int64
 from twotower.graphs.graph import VectorGraph
 from twotower.history import BuyerInputs
 
+_SHAPES = {"items": 3, "weights": 2, "types": 2, "ages": 2, "mask": 2}
+
 
 class ItemTower:
     """text [B, E], brand, category, product [B] (0 = unknown) → vectors [B, D], L2-normalised."""
@@ -26,16 +28,29 @@ class BuyerTower:
     """item vectors [B, T, D], weights, event types, ages, mask [B, T] → vectors [B, D], L2-normalised."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        shapes = {"items": 3, "weights": 2, "types": 2, "ages": 2, "mask": 2}
-        self._graph = VectorGraph(path, shapes, "vector", threads)
+        self._graph = VectorGraph(path, _SHAPES, "vector", threads)
 
     def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
         """Vectors [B, D] of a batch of histories; `items` holds their item vectors."""
-        values: dict[str, NDArray[Any]] = {
-            "items": items,
-            "weights": batch.weights,
-            "types": batch.types,
-            "ages": batch.ages,
-            "mask": batch.mask,
-        }
-        return self._graph.vectors(values)
+        return self._graph.vectors(_inputs(items, batch))
+
+
+class BuyerPartsGraph:
+    """The same inputs → the vectors as sums [B, T + 1, D]: a row for each interaction, then one for the rest."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._graph = VectorGraph(path, _SHAPES, "parts", threads)
+
+    def encode(self, items: Float32, batch: BuyerInputs) -> Float32:
+        """Parts [B, T + 1, D] of a batch of histories; rows of padding are zero."""
+        return self._graph.vectors(_inputs(items, batch))
+
+
+def _inputs(items: Float32, batch: BuyerInputs) -> dict[str, NDArray[Any]]:
+    return {
+        "items": items,
+        "weights": batch.weights,
+        "types": batch.types,
+        "ages": batch.ages,
+        "mask": batch.mask,
+    }

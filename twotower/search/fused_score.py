@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.arrays import Float32, Int32
+from twotower.arrays import Float32, Int32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Fusion
 from twotower.artifact.version import Version
@@ -107,6 +107,20 @@ class FusedScore:
         """The same numbers, to the last bit, for the products to which the history adds something."""
         parts = self._entries([history])
         return sum_entries(parts, self.base) if parts else SparseScores(np.empty(0, np.int64), np.empty(0, np.float32))
+
+    def by_product(self, history: History, rows: Int64) -> Float32:
+        """What each of the newest `steps` products of a history [S] adds to the scores of some rows: [K, S]."""
+        newest = history[: self.steps]
+        adds = np.zeros((len(rows), len(newest)), np.float32)
+        for place, product in enumerate(newest):
+            if place < len(self._own_weights):
+                adds[rows == product, place] += self._own_weights[place]
+            if self.neighbours is not None and place < len(self._weights):
+                table = self.neighbours
+                part = slice(table.offsets[product], table.offsets[product + 1])
+                _, ours, theirs = np.intersect1d(rows, table.rows[part], assume_unique=True, return_indices=True)
+                adds[ours, place] += table.scores[part][theirs] * self._weights[place]
+        return adds
 
     def _entries(self, histories: Sequence[History]) -> list[Entries]:
         """What the products of each history add to the scores, as neighbours and as themselves."""

@@ -283,8 +283,8 @@ QUERIES = {"/retrieve": {"buyer_id": "b"}, "/similar": {"product_id": "p1"}, "/s
                 ),
             )
         ],
-        ("include", "everything", "must be 'products'"),
-        ("include", "", "must be 'products'"),
+        ("include[0]", "everything", "must be 'products' or 'reasons'"),
+        ("include[0]", "", "must be 'products' or 'reasons'"),
         ("in_stock", "maybe", "must be true or false"),
         ("in_stock", "", "must be true or false"),
         *[

@@ -59,6 +59,7 @@ FILES = {
     "product_ids.npy",
     "product_index.faiss",
     "item_tower.onnx",
+    "buyer_parts.onnx",
     "buyer_tower.onnx",
     "vocab.json",
     "search_words.json",
