@@ -8,15 +8,17 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from buyer_service.live import LiveItems
 from buyer_service.settings import BuyerSettings
 from twotower.arrays import Float32
-from twotower.artifact.catalogue import read_product_rows
+from twotower.artifact.catalogue import Catalogue, read_product_rows
 from twotower.artifact.version import Version
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, to_inputs
+from twotower.live.follower import Follower
 
 # histories per run of the tower: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
@@ -64,7 +66,7 @@ class BuyerEncoder:
 
     `vectors` [N, D] are the catalogue's; `rows` maps a product to its row in them. The newest `max_history` events of
     *known* products are used: unknown products are skipped before the history is cut. The version's score reads
-    `steps` of these besides.
+    `steps` of these besides. `live` adds products to `rows`.
     """
 
     def __init__(
@@ -77,8 +79,10 @@ class BuyerEncoder:
         max_history: int,
         steps: int,
         max_interactions: int,
+        live: LiveItems | None = None,
     ) -> None:
         self._tower = tower
+        self.live = live
         self._vectors = vectors
         self._rows = rows
         self._schema = schema
@@ -111,7 +115,8 @@ class BuyerEncoder:
 
     def _encode(self, sequences: Sequence[BuyerSequence]) -> Float32:
         inputs = to_inputs(sequences, self._schema)
-        return self._tower.encode(self._vectors[inputs.rows], inputs)
+        items = self._vectors[inputs.rows] if self.live is None else self.live.gather(self._vectors, inputs.rows)
+        return self._tower.encode(items, inputs)
 
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
@@ -166,16 +171,20 @@ def _holding(known: Sequence[bool], steps: int) -> int:
     return len(known) - places[-steps] if len(places) >= steps else len(known)
 
 
-def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
+def load(version: Version, settings: BuyerSettings, follower: Follower | None = None) -> BuyerEncoder:
     """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
 
-    Raises CorruptArtifact if a file does not fit.
+    With a `follower`, it knows the live products. Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
     version.check(files.buyer_tower, files.embeddings, files.ids)
     vectors, rows = _map(version), read_product_rows(files.ids)
     if len(rows) != len(vectors):
         raise CorruptArtifact(f"{files.ids} holds {len(rows)} ids, {files.embeddings.name} {len(vectors)} vectors")
+    live = None
+    if follower is not None:
+        version.check(files.products)
+        live = LiveItems(version, Catalogue(files.products), rows)
     encoder = BuyerEncoder(
         BuyerTower(files.buyer_tower, threads=1),
         vectors,
@@ -184,8 +193,11 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
         max_history=manifest.max_history,
         steps=manifest.fusion.history_steps,
         max_interactions=settings.max_interactions,
+        live=live,
     )
     _warm(version, encoder, rows)
+    if follower is not None and live is not None:
+        follower.attach(live)
     return encoder
 
 

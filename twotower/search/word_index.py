@@ -26,7 +26,7 @@ from twotower.text.words import clitic_stems, parts_of, stem
 # a stem of the index begins with this sign, which no word holds
 STEM = "~"
 # confidence that a product holds a word if it holds only its stem, or only its stem without leading letters
-_STEM_SURE, _CLITIC_SURE = 0.8, 0.6
+STEM_SURE, CLITIC_SURE = 0.8, 0.6
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
 _COMPLETIONS, _COMPLETION_SURE = 32, 0.6
 _REMEMBERED = 50_000
@@ -191,6 +191,11 @@ class WordIndex:
             found = rows.astype(np.int64) if found is None else np.intersect1d(found, rows)
         return np.empty(0, np.int64) if found is None else found
 
+    def weigh(self, alternatives: Sequence[Word]) -> tuple[float, float]:
+        """The weight of a group of alternatives, 0 if no product holds one, and how sure it is that these are meant."""
+        found = self._best(alternatives)
+        return found.weight, found.sure
+
     def match(self, words: Sequence[Word]) -> WordMatch:
         """How each product matches the words."""
         groups: dict[int, list[Word]] = defaultdict(list)
@@ -294,9 +299,9 @@ class WordIndex:
     def _look_up(self, word: str) -> _Places:
         exact, stemmed = self.place(word), self.place(STEM + stem(word))
         if exact >= 0 or stemmed >= 0:
-            return _Places(exact, stemmed, _STEM_SURE)
+            return _Places(exact, stemmed, STEM_SURE)
         bare = (self.place(STEM + one) for one in clitic_stems(word))
-        return _Places(-1, next((place for place in bare if place >= 0), -1), _CLITIC_SURE)
+        return _Places(-1, next((place for place in bare if place >= 0), -1), CLITIC_SURE)
 
     def _first(self, text: bytes) -> int:
         return bisect_left(
