@@ -11,6 +11,7 @@ from retrieval_service.live.words import LiveWords
 from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.artifact.catalogue import Product
 from twotower.live.records import LiveVectors
+from twotower.search.vector_index import unit_rows
 from twotower.text.normalise import Normaliser
 
 _FIRST = 256
@@ -73,7 +74,8 @@ class Slots:
         self.ids.append(product.id)
         self.digests.append(vectors.digest)
         self.words.add(slot, product.title, product.description, product.brand, product.category)
-        self.vectors[slot], self.texts[slot] = vectors.item, vectors.text
+        # as text_embeddings.npy has them
+        self.vectors[slot], self.texts[slot] = vectors.item, unit_rows(vectors.text[None])[0]
         self.brand[slot], self.category[slot] = self.brands.code(product.brand), self.categories.code(product.category)
         self.base[slot] = base
         self._set(slot, product, tie)
