@@ -504,6 +504,8 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
 
 
 def _reads_descriptions(version: Version) -> bool:
+    if version.encoder.spec.name not in version.manifest.encoder_files:
+        return True
     version.check(version.encoder.spec)
     return EncoderSpec.model_validate_json(version.encoder.spec.read_bytes()).template != "{title}"
 

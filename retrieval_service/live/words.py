@@ -117,7 +117,7 @@ class LiveWords:
         if len(parts) == 1:
             return self._of_part(parts[0], size)
         # a size or a code counts by the share of its parts
-        weights = [self._base.weigh([Word(part)])[0] or self._mean_weight for part in parts]
+        weights = [self._base.weight(part) or self._mean_weight for part in parts]
         sums = sum(np.float32(weight) * self._of_part(part, size) for weight, part in zip(weights, parts, strict=True))
         shares: Float32 = np.asarray(sums / np.float32(sum(weights)), np.float32)
         return shares

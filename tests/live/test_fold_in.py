@@ -103,7 +103,7 @@ def test_changes_are_laid_over_the_files(shop: Path) -> None:
 def test_a_log_without_changes_and_a_damaged_one_are_named(shop: Path) -> None:
     with pytest.raises(DataError, match=r"log:/nowhere: there is no /nowhere/catalogue\.jsonl"):
         find_products([str(shop / "products.csv"), "log:/nowhere"])
-    snapshot_file(shop).write_text("{}\n")
+    snapshot_file(shop).write_text("{\n")
     with pytest.raises(CorruptArtifact, match=r"catalogue\.jsonl is no file of changed products"):
         read_snapshot(snapshot_file(shop))
 

@@ -34,9 +34,9 @@ def write_snapshot(path: Path, position: Position, states: Iterable[State]) -> N
     """Replaces the file, readable by its owner alone. Raises OSError."""
     with write_atomically(path) as temporary:
         with temporary.open("wb") as file:
-            file.write(orjson.dumps(position) + b"\n")
+            file.write(orjson.dumps(tuple(position)) + b"\n")
             for state in states:
-                file.write(orjson.dumps(state) + b"\n")
+                file.write(orjson.dumps(tuple(state)) + b"\n")
         temporary.chmod(0o600)
 
 

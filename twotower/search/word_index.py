@@ -196,6 +196,10 @@ class WordIndex:
         found = self._best(alternatives)
         return found.weight, found.sure
 
+    def weight(self, part: str) -> float:
+        """The weight of one word of `split_words`, 0 if no product holds it in some form."""
+        return self._of_part(part).weight
+
     def match(self, words: Sequence[Word]) -> WordMatch:
         """How each product matches the words."""
         groups: dict[int, list[Word]] = defaultdict(list)
