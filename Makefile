@@ -52,7 +52,7 @@ lint: .venv/dev.stamp $(GENERATED) ## check format, lint, types, import contract
 	$(BIN)/lint-imports
 
 bench-live: .venv/run.stamp $(GENERATED) ## measure changes of products: time until they show, cost of 10,000 (ARGS="--artifacts .demo/artifacts")
-	$(BIN)/python -m benchmarks.live_catalogue $(ARGS)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.live_catalogue $(ARGS)
 
 bench-index: .venv/bench.stamp $(GENERATED) ## compare the vector index with a flat one, hnswlib and usearch (ARGS="--products 1000000")
 	$(BIN)/python -m benchmarks.index --svg docs/index.svg $(ARGS)

@@ -1,11 +1,11 @@
 """Live products: how soon a change shows while searches run, and what 10,000 of them cost a search.
 
-Usage:  python -m benchmarks.live_catalogue [--products 100000] [--live 10000] [--changes 50] [--seconds 20]
+Usage:  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.live_catalogue [--artifacts .demo/artifacts]
 
-The cost is that of a search in the retrieval service's index, with live products divided by without, the two in turn
-within each round, median of the rounds. The time until a change shows is that from sending it to the gateway until a
-replica gives the new price, or the new product, measured over real processes with searches from other clients. The
-last line is one JSON object.
+The cost of a search is its CPU time with live products divided by that without, the two in turn, median of the rounds,
+in the retrieval service's index; with --artifacts also the time of a whole /search, through two gateways. The time
+until a change shows is that from sending it to the gateway until a replica gives the new price, or the new product,
+measured over real processes with searches from other clients. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 
 from benchmarks import market
-from benchmarks.processes import wait_for_answer
+from benchmarks.processes import free_port, wait_for_answer
 from benchmarks.systems import settings_with_free_ports
 from demo.supervisor import children
 from retrieval_service.index import ProductIndex, Query, load
@@ -36,7 +36,6 @@ from twotower.live.records import DEFAULTS, LiveVectors, State, pack_vectors
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.vector_index import unit_rows
 from twotower.search.word_index import Word
-from twotower.serving.run import limit_numeric_threads
 from twotower.serving.wire import pack_history
 
 _ROUNDS, _SEARCHES, _K = 15, 40, 10
@@ -55,14 +54,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2, help="clients that search meanwhile")
     parser.add_argument("--folder", type=Path, default=Path(".demo/bench"))
     options = parser.parse_args()
-    limit_numeric_threads(1)
     size = market.Size(options.products, options.dimension, 200, 50, options.index, 100)
     cost = search_cost(market.make(options.folder / "artifacts", size), options.live)
     for name, ratio in cost.items():
         print(f"{name:<10} {ratio:.3f} x the time of a search without live products")
     shows = None
     if options.artifacts:
-        shows = asyncio.run(visibility(options))
+        shows = asyncio.run(measure_running(options))
+        print(f"/search    {shows['search_cost']:.3f} x the time of a /search without live products")
         print(f"a change shows after {shows['p50_ms']:.0f} ms (p50), {shows['p99_ms']:.0f} ms (p99)")
     print(
         json.dumps(
@@ -72,8 +71,8 @@ def main() -> None:
 
 
 def search_cost(version: Version, live: int) -> dict[str, float]:
-    """Time with live products / without, by kind of search."""
-    plain, with_live = (load(version, RetrievalSettings(cache=None)) for _ in range(2))
+    """CPU time with live products / without, by kind of search."""
+    plain, with_live = (load(version, RetrievalSettings.model_validate({"cache": None})) for _ in range(2))
     _add_live(version, with_live, live)
     draw = np.random.default_rng(1)
     vectors = np.load(version.layout.embeddings, mmap_mode="r")
@@ -96,9 +95,9 @@ def search_cost(version: Version, live: int) -> dict[str, float]:
             seconds = {id(index): 0.0 for index in (plain, with_live)}
             for place in range(_SEARCHES):
                 for index in (plain, with_live):
-                    started = time.perf_counter()
+                    started = time.process_time()
                     search(index, place)
-                    seconds[id(index)] += time.perf_counter() - started
+                    seconds[id(index)] += time.process_time() - started
             ratios.append(seconds[id(with_live)] / seconds[id(plain)])
         found[name] = statistics.median(ratios)
     return found
@@ -123,12 +122,18 @@ def _add_live(version: Version, index: ProductIndex, count: int) -> None:
     assert index.live.live_products == count
 
 
-async def visibility(options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds from sending a change until the replica shows it, under searches; every tenth is a new product."""
+async def measure_running(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds from sending a change until the replica shows it, under searches; every tenth is a new product.
+    Then what live products cost a /search.
+    """
     with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
         settings = settings_with_free_ports(Path(scratch)).model_copy(update={"event_log": False})
         (settings.folder / "artifacts").symlink_to(options.artifacts.resolve())
-        for child in children(settings):
+        other = settings.model_copy(
+            update={"live_catalogue": False, "gateway_port": free_port(), "retrieval_port": free_port()}
+        )
+        plain = [child for child in children(other) if child.name in ("retrieval", "gateway")]
+        for child in [*children(settings), *plain]:
             child.start(settings.logs)
             assert child.process is not None
             stack.callback(child.process.wait)
@@ -136,11 +141,48 @@ async def visibility(options: argparse.Namespace) -> dict[str, Any]:
         await asyncio.to_thread(
             wait_for_answer, settings.gateway_port, "/readyz", lambda answer: not answer["degraded"]
         )
+        await asyncio.to_thread(wait_for_answer, other.gateway_port, "/readyz", lambda answer: not answer["degraded"])
         async with (
             httpx.AsyncClient(base_url=settings.address, timeout=30, trust_env=False) as client,
+            httpx.AsyncClient(base_url=other.address, timeout=30, trust_env=False) as without,
             grpc.aio.insecure_channel(f"127.0.0.1:{settings.retrieval_port}") as channel,
         ):
-            return await _measure(client, retrieval_pb2_grpc.RetrievalServiceStub(channel), options)
+            stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)
+            shown = await _measure(client, stub, options)
+            return shown | {"search_cost": await _cost(client, without, stub, options.live)}
+
+
+async def _cost(with_live: httpx.AsyncClient, without: httpx.AsyncClient, stub: Any, live: int) -> float:
+    """Time of a /search with so many live products, whose titles are those of the version, divided by without."""
+    popular = (await without.get("/popular", params={"k": 1000, "include": "products"})).json()["products"]
+    rows = [{"product_id": f"more-{place}", **_content_of(popular, place)} for place in range(live)]
+    for start in range(0, live, 1000):
+        lines = "\n".join(json.dumps(row) for row in rows[start : start + 1000])
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = await with_live.post("/products", content=lines, headers=headers)
+        assert answer.json()["accepted"] == len(rows[start : start + 1000]), answer.text[:500]
+    asked = retrieval_pb2.VectorsRequest(product_ids=[row["product_id"] for row in rows], unknown_only=True)
+    while True:
+        if not (await stub.Vectors(asked)).unknown_product_ids:
+            break
+        await asyncio.sleep(0.5)
+    ratios = []
+    for number in range(_ROUNDS):
+        seconds = [0.0, 0.0]
+        for place in range(_SEARCHES):
+            title = popular[(number * _SEARCHES + place) % len(popular)]["title"]
+            for which, client in enumerate((with_live, without)):
+                started = time.perf_counter()
+                answer = await client.get("/search", params={"q": " ".join(title.split()[:3]), "k": _K})
+                seconds[which] += time.perf_counter() - started
+                assert answer.status_code == 200, answer.text
+        ratios.append(seconds[0] / seconds[1])
+    return statistics.median(ratios)
+
+
+def _content_of(products: list[dict[str, Any]], place: int) -> dict[str, Any]:
+    product = products[place % len(products)]
+    return {name: product[name] for name in ("brand", "category", "price")} | {"title": f"{product['title']} {place}"}
 
 
 async def _measure(client: httpx.AsyncClient, stub: Any, options: argparse.Namespace) -> dict[str, Any]:

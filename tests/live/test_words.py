@@ -61,3 +61,10 @@ def test_a_filter_value_matches_a_name_or_its_other_spellings() -> None:
     assert names.codes("إحمد", is_name=False) == [0, 1]
     # a name of the version is meant as it is written
     assert names.codes("إحمد", is_name=True) == []
+
+
+@pytest.mark.parametrize("text", ["خاتم", "خاتمي", "بالخاتم", "12x13", "مو", "قلادة", "7"])
+def test_a_word_weighs_what_a_search_gives_it(text: str) -> None:
+    for alternatives in ([Word(text)], [Word(text, 0.5), Word("ذهب", 0.9)]):
+        found = INDEX._best(alternatives)
+        assert INDEX.weigh(alternatives) == pytest.approx((found.weight, found.sure))

@@ -192,13 +192,35 @@ class WordIndex:
         return np.empty(0, np.int64) if found is None else found
 
     def weigh(self, alternatives: Sequence[Word]) -> tuple[float, float]:
-        """The weight of a group of alternatives, 0 if no product holds one, and how sure it is that these are meant."""
-        found = self._best(alternatives)
-        return found.weight, found.sure
+        """The weight of a group of alternatives, 0 if no product holds one, and how sure it is that these are meant.
+
+        As `match` weighs them, without looking at the products.
+        """
+        found = [(one.weight, *self._weigh_word(one.text)) for one in alternatives]
+        known = [one for one in found if one[1]]
+        if not known:
+            completed = self._completions(alternatives[0].text)
+            return completed.weight, completed.sure
+        _, weight, sure = max(known, key=lambda one: one[0] * one[2])
+        return weight, sure
 
     def weight(self, part: str) -> float:
         """The weight of one word of `split_words`, 0 if no product holds it in some form."""
-        return self._of_part(part).weight
+        return self._weigh_part(part)[0]
+
+    def _weigh_word(self, text: str) -> tuple[float, float]:
+        parts = [self._weigh_part(part) for part in parts_of(text)]
+        if len(parts) == 1 or not any(weight for weight, _ in parts):
+            return parts[0]
+        total = sum(weight or self._unknown_weight for weight, _ in parts)
+        return total / len(parts), sum(weight * sure for weight, sure in parts) / total
+
+    def _weigh_part(self, word: str) -> tuple[float, float]:
+        places = self._find(word)
+        place = places.word if places.stem < 0 else places.stem
+        if place < 0:
+            return 0.0, 1.0
+        return float(self.weights[place]), 1.0 if places.word >= 0 else places.sure
 
     def match(self, words: Sequence[Word]) -> WordMatch:
         """How each product matches the words."""
