@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -50,6 +50,9 @@ lint: .venv/dev.stamp $(GENERATED) ## check format, lint, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-live: .venv/run.stamp $(GENERATED) ## measure changes of products: time until they show, cost of 10,000 (ARGS="--artifacts .demo/artifacts")
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.live_catalogue $(ARGS)
 
 bench-index: .venv/bench.stamp $(GENERATED) ## compare the vector index with a flat one, hnswlib and usearch (ARGS="--products 1000000")
 	$(BIN)/python -m benchmarks.index --svg docs/index.svg $(ARGS)

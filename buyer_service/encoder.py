@@ -8,15 +8,17 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from buyer_service.live import LiveItems
 from buyer_service.settings import BuyerSettings
-from twotower.arrays import Float32
-from twotower.artifact.catalogue import read_product_rows
+from twotower.arrays import Float32, Int64
+from twotower.artifact.catalogue import Catalogue, read_product_rows
 from twotower.artifact.version import Version
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput, NotFound
 from twotower.events import EventSchema, check_id
 from twotower.graphs.towers import BuyerPartsGraph, BuyerTower
 from twotower.history import BuyerSequence, to_inputs
+from twotower.live.follower import Follower
 
 # histories per run of the tower: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
@@ -68,6 +70,8 @@ class Columns(NamedTuple):
 class _Read(NamedTuple):
     row: EncodedRow
     sequence: BuyerSequence
+    # row → product, if the parts are wanted
+    names: Mapping[int | None, str] = {}
 
 
 # the largest time that a signed 64-bit integer holds
@@ -80,7 +84,7 @@ class BuyerEncoder:
 
     `vectors` [N, D] are the catalogue's; `rows` maps a product to its row in them. The newest `max_history` events of
     *known* products are used: unknown products are skipped before the history is cut. The version's score reads
-    `steps` of these besides.
+    `steps` of these besides. `live` adds products to `rows`.
     """
 
     def __init__(
@@ -94,14 +98,15 @@ class BuyerEncoder:
         max_history: int,
         steps: int,
         max_interactions: int,
+        live: LiveItems | None = None,
     ) -> None:
         self._tower = tower
         self._parts = parts
+        self.live = live
         self._vectors = vectors
         self._rows = rows
         self._schema = schema
         self._codes = schema.codes
-        self._ids = list(rows)
         self._max_history = max_history
         self._steps = steps
         self._max_interactions = max_interactions
@@ -130,16 +135,20 @@ class BuyerEncoder:
 
     def _encode(self, sequences: Sequence[BuyerSequence]) -> Float32:
         inputs = to_inputs(sequences, self._schema)
-        return self._tower.encode(self._vectors[inputs.rows], inputs)
+        return self._tower.encode(self._gather(inputs.rows), inputs)
+
+    def _gather(self, rows: Int64) -> Float32:
+        return self._vectors[rows] if self.live is None else self.live.gather(self._vectors, rows)
 
     def _row(self, read: _Read, history: Columns | InvalidInput) -> EncodedRow:
         if read.row.error is not None or isinstance(history, InvalidInput) or not history.with_parts:
             return read.row
-        return read.row._replace(parts=self._split(read.sequence))
+        return read.row._replace(parts=self._split(read))
 
-    def _split(self, sequence: BuyerSequence) -> Parts:
+    def _split(self, read: _Read) -> Parts:
+        sequence = read.sequence
         inputs = to_inputs([sequence], self._schema)
-        parts = self._parts.encode(self._vectors[inputs.rows], inputs)[0]  # [T + 1, D]
+        parts = self._parts.encode(self._gather(inputs.rows), inputs)[0]  # [T + 1, D]
         products, places = np.unique(sequence.rows, return_inverse=True)
         vectors = np.zeros((len(products) + 1, parts.shape[1]), np.float32)
         np.add.at(vectors, [*places, len(products)], parts)
@@ -148,13 +157,14 @@ class BuyerEncoder:
             name = self._schema.names[code - 1]
             strongest[row] = max((self._schema.weights[name], name), strongest.get(row, (0.0, "")))
         events = [strongest[row][1] for row in products.tolist()]
-        return Parts([self._ids[row] for row in products], events, vectors)
+        return Parts([read.names[row] for row in products.tolist()], events, vectors)
 
     def _read(self, history: Columns | InvalidInput) -> _Read:
         if isinstance(history, InvalidInput):
             return _Read(EncodedRow(history, []), _EMPTY)
         products, events, times = history[:3]
         rows, codes = list(map(self._rows.get, products)), list(map(self._codes.get, events))
+        names = dict(zip(rows, products, strict=False)) if history.with_parts else {}
         ordered = not any(map(operator.ge, times, times[1:]))
         unknown, newest = list[str](), min(len(products), self._steps)
         # in order, the first time is the minimum and the last the maximum
@@ -176,7 +186,7 @@ class BuyerEncoder:
         last = slice(-self._max_history, None)
         # neither list holds a None any more
         sequence = BuyerSequence(cast("list[int]", rows[last]), cast("list[int]", codes[last]), times[last])
-        return _Read(EncodedRow(None, unknown, len(sequence.rows), newest), sequence)
+        return _Read(EncodedRow(None, unknown, len(sequence.rows), newest), sequence, names)
 
     def _check(self, history: Columns, rows: Sequence[int | None], codes: Sequence[int | None]) -> None:
         count = len(history.products)
@@ -203,16 +213,20 @@ def _holding(known: Sequence[bool], steps: int) -> int:
     return len(known) - places[-steps] if len(places) >= steps else len(known)
 
 
-def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
+def load(version: Version, settings: BuyerSettings, follower: Follower | None = None) -> BuyerEncoder:
     """Opens the encoder of a version, checks its files against the manifest, and runs one batch.
 
-    Raises CorruptArtifact if a file does not fit.
+    With a `follower`, it knows the live products. Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
     version.check(files.buyer_tower, files.buyer_parts, files.embeddings, files.ids)
     vectors, rows = _map(version), read_product_rows(files.ids)
     if len(rows) != len(vectors):
         raise CorruptArtifact(f"{files.ids} holds {len(rows)} ids, {files.embeddings.name} {len(vectors)} vectors")
+    live = None
+    if follower is not None:
+        version.check(files.products)
+        live = LiveItems(version, Catalogue(files.products), rows)
     encoder = BuyerEncoder(
         BuyerTower(files.buyer_tower, threads=1),
         BuyerPartsGraph(files.buyer_parts, threads=1),
@@ -222,8 +236,11 @@ def load(version: Version, settings: BuyerSettings) -> BuyerEncoder:
         max_history=manifest.max_history,
         steps=manifest.fusion.history_steps,
         max_interactions=settings.max_interactions,
+        live=live,
     )
     _warm(version, encoder, rows)
+    if follower is not None and live is not None:
+        follower.attach(live)
     return encoder
 
 

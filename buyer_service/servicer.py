@@ -11,6 +11,7 @@ from buyer_service.settings import BuyerSettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
+from twotower.live.start import following, open_follower
 from twotower.pb import buyer_pb2, buyer_pb2_grpc, common_pb2
 from twotower.serving import server, wire
 from twotower.serving.model_versions import Versions
@@ -46,7 +47,8 @@ async def serve(
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     cache = CopyCache(settings.cache) if settings.cache else None
-    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings), cache)
+    follower = open_follower(settings, "buyer")
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings, follower=follower), cache)
     workers = Workers(settings.threads, settings.queue)
     servicer = BuyerServicer(versions, workers, settings.max_batch)
     service = GrpcService(
@@ -55,7 +57,8 @@ async def serve(
         servicer,
         buyer_pb2_grpc.add_BuyerServiceServicer_to_server,
     )
-    await server.serve(service, settings, versions, stop, on_ready)
+    async with following(follower, versions):
+        await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
 
 

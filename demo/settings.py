@@ -33,6 +33,7 @@ class DemoSettings(ProcessSettings):
         "everysec", description="when the demo's own Redis syncs its file to disk"
     )
     event_log: bool = Field(True, description="logs what buyers do and see; runs a recorder")
+    live_catalogue: bool = Field(True, description="takes changes of products without a new version")
     products: int = Field(5000, ge=1)
     buyers: int = Field(5000, ge=1)
     events: int = Field(200_000, ge=1)

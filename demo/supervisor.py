@@ -58,6 +58,8 @@ def children(settings: DemoSettings) -> list[Child]:
     for name, port in ports.items():
         prefix = f"TWOTOWER_{name.upper()}"
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
+        if settings.live_catalogue and name != "item":
+            environ[f"{prefix}_CATALOGUE_URL"] = redis_url(settings)
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
     watch = [sys.executable, "-m", "gateway.warm", "--watch"]
     processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))
@@ -69,6 +71,7 @@ def children(settings: DemoSettings) -> list[Child]:
         "TWOTOWER_GATEWAY_PORT": str(settings.gateway_port),
         "TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings),
         "TWOTOWER_GATEWAY_EVENT_LOG": str(settings.event_log),
+        "TWOTOWER_GATEWAY_LIVE_CATALOGUE": str(settings.live_catalogue),
         "TWOTOWER_GATEWAY_FORGOTTEN_FILE": str(settings.artifacts.resolve() / "private" / "forgotten.txt"),
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": host_port(settings.host, port) for name, port in ports.items()},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +31,9 @@ from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.http.access_log import AccessLog
 from gateway.http.edge import Edge
+from gateway.live.encoding import LiveEncoder
+from gateway.live.health import check_replicas
+from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
@@ -145,4 +149,11 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
     pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log)
-    return Live(pipeline, dependencies)
+    catalogue = None
+    if settings.live_catalogue:
+        catalogue = CatalogueStore(redis, products)
+        stack.push_async_callback(LiveEncoder(redis, items).close)
+        dependencies.append(
+            Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
+        )
+    return Live(pipeline, dependencies, catalogue)

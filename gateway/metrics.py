@@ -26,6 +26,8 @@ RATE_LIMITS_ALONE = Counter(
 )
 UNREADABLE_VALUES = Counter("twotower_history_unreadable", "Values in Redis skipped because they are not interactions")
 LOG_BYTES = Gauge("twotower_log_bytes", "Memory of the event log in Redis", multiprocess_mode="livemax")
+PRODUCT_CHANGES = Counter("twotower_product_changes", "Accepted changes of products", ["kind"])
+LIVE_ENCODED = Counter("twotower_live_encoded", "Contents of live products encoded, of every version")
 LISTS_NOT_LOGGED = Counter("twotower_lists_not_logged", "Served lists that the event log had no room for")
 
 # the library's `labels` takes a lock, which costs more than counting

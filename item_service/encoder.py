@@ -39,10 +39,14 @@ class EncodedRow(NamedTuple):
 
 
 class EncodedItems(NamedTuple):
-    """Vectors [B, D] of the item tower or [B, E] of the text encoder, all zero in rows with an error; rows [B]."""
+    """Vectors [B, D] of the item tower or [B, E] of the text encoder, and the latter as `texts`; rows [B].
+
+    All zero in rows with an error.
+    """
 
     vectors: Float32
     rows: list[EncodedRow]
+    texts: Float32
 
 
 class _Codes(NamedTuple):
@@ -80,12 +84,14 @@ class ItemEncoder:
         codes = [self._codes(item) for item in items]
         rows = [EncodedRow(self._problem(item), _unknown(item, code)) for item, code in zip(items, codes, strict=True)]
         vectors = np.zeros((len(items), self._dimension), np.float32)
+        every = np.zeros((len(items), self._text_encoder.spec.dimension), np.float32)
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
             texts = self._text_encoder.encode([self._text(items[place]) for place in good])  # [good, E]
+            every[good] = texts
             brand, category, product = np.array([codes[place] for place in good], np.int64).T
             vectors[good] = self._tower.encode(texts, brand, category, product)  # [good, D]
-        return EncodedItems(vectors, rows)
+        return EncodedItems(vectors, rows, every)
 
     def encode_texts(self, items: Sequence[Item]) -> EncodedItems:
         """Text vectors [B, E] of a batch, without the item tower; errors as in `encode`, no unknown fields."""
@@ -94,7 +100,7 @@ class ItemEncoder:
         good = [place for place, row in enumerate(rows) if row.error is None]
         if good:
             vectors[good] = self._text_encoder.encode([self._text(items[place]) for place in good])
-        return EncodedItems(vectors, rows)
+        return EncodedItems(vectors, rows, vectors)
 
     def _text(self, item: Item) -> str:
         return self._text_encoder.text_of(item.title, item.description)

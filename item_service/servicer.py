@@ -127,6 +127,9 @@ def _encode(encoders: Encoders, version: str, request: item_pb2.EncodeRequest) -
     items = [Item(one.title, one.description, one.brand, one.category, one.product_id) for one in request.items]
     encoded = encoder.encode_texts(items) if request.text_only else encoder.encode(items)
     vectors = wire.pack(encoded.vectors, version)
+    texts = vectors if request.text_only else None
+    if request.with_text and not request.text_only:
+        texts = wire.pack(encoded.texts, version)
     CALL_ROWS.labels("Encode").inc(len(encoded.rows))
     return item_pb2.EncodeResponse(
         vectors=None if request.text_only else vectors,
@@ -134,5 +137,5 @@ def _encode(encoders: Encoders, version: str, request: item_pb2.EncodeRequest) -
             item_pb2.EncodedItem(error=wire.row_error(row.error), unknown_fields=row.unknown_fields)
             for row in encoded.rows
         ],
-        text_vectors=vectors if request.text_only else None,
+        text_vectors=texts,
     )

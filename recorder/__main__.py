@@ -8,6 +8,7 @@ import signal
 import sys
 from threading import Event
 
+from recorder.catalogue import CatalogueCopy
 from recorder.drain import Recorder
 from recorder.files import LogFolder
 from recorder.settings import RecorderSettings
@@ -37,7 +38,8 @@ def main() -> int:
         with folder.held():
             port = telemetry.serve_metrics(settings.host, settings.metrics_port)
             log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
-            Recorder(source, folder, settings).run(stop)
+            catalogue = CatalogueCopy(source.connected, folder.root)
+            Recorder(source, folder, settings, catalogue=catalogue).run(stop)
     except (Unavailable, OSError) as error:
         return _print_problem(error, 1)
     log.info("stopped")

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from recorder import metrics
+from recorder.catalogue import CatalogueCopy
 from recorder.compaction import Compaction
 from recorder.files import LogFolder
 from recorder.settings import RecorderSettings
@@ -32,6 +33,7 @@ class Recorder:
         folder: LogFolder,
         settings: RecorderSettings,
         clock: Callable[[], float] = time.monotonic,
+        catalogue: CatalogueCopy | None = None,
     ) -> None:
         self._source = source
         self._folder = folder
@@ -43,6 +45,7 @@ class Recorder:
         self._bytes = 0
         self._since = 0.0
         self._compact_at = clock()
+        self._catalogue, self._copy_at = catalogue, clock()
         self._is_new = True
         self._problem = ""
 
@@ -80,6 +83,9 @@ class Recorder:
             self._forgotten.refresh()
             self._compaction.run(self._forgotten, time.time())
             self._compact_at = self._clock() + self._settings.compact_seconds
+        if self._catalogue is not None and self._clock() >= self._copy_at:
+            self._catalogue.refresh()
+            self._copy_at = self._clock() + self._settings.catalogue_seconds
         self._hold(self._source.take(_COUNT, _WAIT_SECONDS))
         metrics.WAITING.set(self._source.waiting())
 

@@ -28,6 +28,7 @@ class RecorderSettings(ProcessSettings):
     compact_seconds: float = Field(
         3600.0, gt=0, description="time between two looks for forgotten buyers and for days to make one file of"
     )
+    catalogue_seconds: float = Field(30.0, gt=0, description="time between two looks for changes of the live catalogue")
     ready_file: Path | None = Field(None, description="exists while the log is being written")
 
     @property

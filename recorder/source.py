@@ -50,6 +50,10 @@ class RedisStream:
         self._connected: Redis | RedisCluster | None = None
         self._has_group = False
 
+    def connected(self) -> Redis | RedisCluster:
+        """The client that it uses itself."""
+        return self._client
+
     @property
     def _client(self) -> Redis | RedisCluster:
         # a client of a cluster asks it at once

@@ -10,8 +10,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
+from retrieval_service.live.view import LiveView
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
-from retrieval_service.reasons import Parts, Products, Reasons, explain
+from retrieval_service.reasons import Parts, Reasons, explain
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
@@ -19,7 +21,10 @@ from twotower.artifact.version import Version
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.events import Interaction
-from twotower.search.diversity import candidates, check_diversity, diversify
+from twotower.graphs.text_encoder import EncoderSpec
+from twotower.live.follower import Follower
+from twotower.live.records import Position
+from twotower.search.diversity import Vectors, candidates, check_diversity, diversify
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.ranking import Hits
@@ -38,6 +43,7 @@ _MAX_LENGTH = 1e6
 # ids looked up at once
 _LOOKUP = 1000
 _NONE = np.empty(0, np.int64)
+_NO_SLOTS = np.empty(0, np.bool_)
 
 
 class Filter(NamedTuple):
@@ -117,6 +123,8 @@ class StoredVectors(NamedTuple):
 class _Allowed(NamedTuple):
     mask: Mask | None  # [N]; None: every product
     unknown: list[str]
+    view: LiveView | None = None  # None: no product is live
+    slots: Mask = _NO_SLOTS  # [M]
 
 
 _EVERY = _Allowed(None, [])
@@ -133,6 +141,9 @@ class _Names:
         self._folded: dict[str, list[int]] = defaultdict(list)
         for code, name in enumerate(names):
             self._folded[fold(name)].append(code)
+
+    def has(self, name: str) -> bool:
+        return name in self._exact
 
     def allowed(self, values: Sequence[str]) -> _Allowed:
         """Allows products of any of `values`: all products if there are no values, none if all values are unknown."""
@@ -157,7 +168,13 @@ class ProductIndex:
     """
 
     def __init__(
-        self, index: VectorIndex, score: FusedScore, texts: Texts, rows: Mapping[str, int], catalogue: Catalogue
+        self,
+        index: VectorIndex,
+        score: FusedScore,
+        texts: Texts,
+        rows: Mapping[str, int],
+        catalogue: Catalogue,
+        trained: Trained = UNNAMED,
     ) -> None:
         """Raises CorruptArtifact if they are of different numbers of products."""
         columns = catalogue.columns()
@@ -177,6 +194,19 @@ class ProductIndex:
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
+        self.live = LiveProducts(
+            trained,
+            VersionProducts(
+                rows,
+                catalogue,
+                index.vectors,
+                texts.vectors.vectors,
+                columns.in_stock,
+                columns.price,
+                columns.popularity,
+                texts.words,
+            ),
+        )
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
         self._in_stock = columns.in_stock
@@ -230,41 +260,83 @@ class ProductIndex:
             together[query.filter, rankings[place].fused, bool(query.words)].append(place)
         noise = self._texts.noise if index is self._texts.vectors else -math.inf
         answers: dict[int, Answer] = {}
-        for (wanted, fused, has_words), places in together.items():
+        for (wanted, _, has_words), places in together.items():
             allowed = self._filter(wanted)
             limit = self._texts.noise_with_words if has_words else noise
+            chosen_from = self._vectors_of(index, allowed.view)
             for part in _parts(places, queries):
                 check_caller()
                 here = [queries[place] for place in part]
                 asked = vectors if len(part) == len(queries) else vectors[part]
-                ks, excluded = [candidates(one.k, one.diversity) for one in here], [self._excluded(one) for one in here]
-                if has_words:
-                    words = [one.words for one in here]
-                    found = self._texts.words.search(asked, words, ks, excluded, allowed.mask)
-                elif fused is None:
-                    found = index.search(asked, ks, excluded, allowed.mask)
-                else:
-                    histories = [rankings[place].history for place in part]
-                    found = fused.search(asked, histories, ks, excluded, allowed.mask)
+                found = self._find(index, asked, here, [rankings[place] for place in part], allowed)
                 for place, query, hits in zip(part, here, found, strict=True):
-                    chosen = self._sorted(diversify(hits, index, query.k, query.diversity), query.sort)
+                    chosen = diversify(hits, chosen_from, query.k, query.diversity)
+                    chosen = self._sorted(chosen, query.sort, allowed.view)
                     below = bool(len(hits.scores)) and float(hits.scores[0]) <= limit
-                    followers = _count(chosen.rows, rankings[place].followers)
-                    answer = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
+                    rows = chosen.rows if allowed.view is None else allowed.view.trained_rows(chosen.rows)
+                    followers = _count(rows, rankings[place].followers)
+                    answer = self._answer(chosen, allowed, below, followers)
                     if query.parts is not None:
-                        answer = answer._replace(reasons=self._explain(query.parts, rankings[place], chosen.rows))
+                        reasons = self._explain(query.parts, rankings[place], chosen.rows, chosen_from, allowed.view)
+                        answer = answer._replace(reasons=reasons)
                     answers[place] = answer
         return [answers[place] for place in range(len(queries))]
 
-    def _explain(self, parts: Parts, ranking: Ranking, rows: Int64) -> Reasons:
-        score, vectors = self._rankings.score, self._index.vectors[rows]
-        return explain(parts, ranking.history, score, Products(self._rows, self._ids), rows, vectors)
+    def _find(
+        self,
+        index: VectorIndex,
+        vectors: Float32,
+        queries: Sequence[Query],
+        rankings: Sequence[Ranking],
+        allowed: _Allowed,
+    ) -> list[Hits]:
+        """The best products of each query; queries that rank alike. Rows from N on are live products."""
+        ks, excluded = [candidates(one.k, one.diversity) for one in queries], [self._excluded(one) for one in queries]
+        view, fused, has_words = allowed.view, rankings[0].fused, bool(queries[0].words)
+        words, histories = [one.words for one in queries], [one.history for one in rankings]
 
-    def _sorted(self, hits: Hits, sort: Sort) -> Hits:
+        def find(places: Sequence[int], ks: Sequence[int], mask: Mask | None) -> list[Hits]:
+            asked = vectors if len(places) == len(vectors) else vectors[list(places)]
+            without = [excluded[place] for place in places]
+            if has_words:
+                return self._texts.words.search(asked, [words[place] for place in places], ks, without, mask)
+            if fused is None:
+                return index.search(asked, ks, without, mask)
+            return fused.search(asked, [histories[place] for place in places], ks, without, mask)
+
+        if view is None:
+            return find(range(len(queries)), ks, allowed.mask)
+        found = view.find(find, ks, excluded, allowed.mask)
+        if not view.count:
+            return found
+        if has_words:
+            scores = view.by_words(vectors, words)
+        elif fused is None:
+            scores = view.by_vector(vectors, texts=index is self._texts.vectors)
+        else:
+            scores = view.by_history(vectors, histories, fused.score)
+        own = [view.slots_of(one.excluded_ids) for one in queries]
+        return [
+            view.unite(hits, row, allowed.slots, without, k)
+            for hits, row, without, k in zip(found, scores, own, ks, strict=True)
+        ]
+
+    def _explain(
+        self, parts: Parts, ranking: Ranking, rows: Int64, chosen_from: Vectors, view: LiveView | None
+    ) -> Reasons:
+        trained = rows if view is None else view.trained_rows(rows)
+        vectors = np.array([chosen_from.vector(row) for row in rows.tolist()], np.float32)
+        vectors = vectors.reshape(len(rows), self._index.dimension)
+        return explain(parts, ranking.history, self._rankings.score, self._ids, trained, vectors)
+
+    def _vectors_of(self, index: VectorIndex, view: LiveView | None) -> Vectors:
+        return index if view is None else view.vectors(index.vectors, texts=index is self._texts.vectors)
+
+    def _sorted(self, hits: Hits, sort: Sort, view: LiveView | None = None) -> Hits:
         """The same products by price, equal prices in the order they have; those without a price come last."""
         if sort == "relevance":
             return hits
-        prices = self._price[hits.rows]
+        prices = self._price[hits.rows] if view is None else view.prices(hits.rows, self._price)
         # NaN sorts last
         order = np.argsort(prices if sort == "price_asc" else -prices, kind="stable")
         return Hits(hits.rows[order], hits.scores[order])
@@ -278,16 +350,23 @@ class ProductIndex:
         answers = []
         for query, allowed in zip(queries, self._allowed(queries), strict=True):
             check_caller()
-            rows = self._by_popularity
-            if allowed.mask is not None:
-                rows = rows[allowed.mask[rows]]
-            excluded = self._excluded(query)
-            # k are left even if each excluded product is among these
-            rows = rows[: query.k + len(excluded)]
-            rows = rows[~np.isin(rows, excluded)][: query.k]
-            chosen = self._sorted(Hits(rows, self._popularity[rows]), query.sort)
-            answers.append(self._answer(chosen.rows, chosen.scores, allowed.unknown))
+            answers.append(self._popular(query, allowed))
         return answers
+
+    def _popular(self, query: Query, allowed: _Allowed) -> Answer:
+        view, rows = allowed.view, self._by_popularity
+        mask = allowed.mask if view is None else view.trained_mask(allowed.mask, allowed.slots)
+        if mask is not None:
+            rows = rows[mask[rows]]
+        excluded = self._excluded(query)
+        # k are left even if each excluded product is among these
+        rows = rows[: query.k + len(excluded)]
+        rows = rows[~np.isin(rows, excluded)][: query.k]
+        chosen = Hits(rows, self._popularity[rows])
+        if view is None:
+            return self._answer(self._sorted(chosen, query.sort), allowed)
+        chosen = view.with_new(chosen, query.k, query.excluded_ids, allowed.slots)
+        return self._answer(self._sorted(chosen, query.sort, view), allowed)
 
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
         """One product per id, None for an unknown one."""
@@ -295,19 +374,24 @@ class ProductIndex:
         for start in range(0, len(ids), _LOOKUP):
             check_caller()
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
-        return found
+        return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
-        """The stored vectors of products, in the order of `ids`."""
-        vectors = np.zeros((len(ids), self._index.dimension), np.float32)
-        known = [place for place, one in enumerate(ids) if one in self._rows]
-        if known:
-            vectors[known] = self._index.vectors[[self._rows[ids[place]] for place in known]]
-        return StoredVectors(vectors, self.unknown(ids))
+        """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""
+        vectors, unknown = np.zeros((len(ids), self._index.dimension), np.float32), dict[str, None]()
+        for place, one in enumerate(ids):
+            row, live = self._rows.get(one), self.live.vector(one)
+            if live is not None:
+                vectors[place] = live
+            elif row is not None and not self.live.is_hidden(one):
+                vectors[place] = self._index.vectors[row]
+            else:
+                unknown[one] = None
+        return StoredVectors(vectors, list(unknown))
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
-        """The products that the version does not hold, each once, in the order of `ids`."""
-        return list(dict.fromkeys(one for one in ids if one not in self._rows))
+        """The products that have no vector here, each once, in the order of `ids`; hidden ones have one."""
+        return list(dict.fromkeys(one for one in ids if one not in self._rows and not self.live.knows(one)))
 
     def _allowed(self, queries: Sequence[Query]) -> list[_Allowed]:
         # the queries of a batch often share a filter
@@ -319,6 +403,16 @@ class ProductIndex:
         return [by_filter[query.filter] for query in queries]
 
     def _filter(self, wanted: Filter) -> _Allowed:
+        trained, view = self._filter_trained(wanted), self.live.view(wanted)
+        if view is None:
+            return trained
+        unknown = view.still_unknown(trained.unknown) if trained.unknown else []
+        return _Allowed(trained.mask, unknown, view, view.allowed(self._is_name))
+
+    def _is_name(self, kind: str, value: str) -> bool:
+        return (self._brands if kind == "brand" else self._categories).has(value)
+
+    def _filter_trained(self, wanted: Filter) -> _Allowed:
         if wanted == NO_FILTER:
             return _EVERY
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
@@ -344,10 +438,10 @@ class ProductIndex:
             return _NONE
         return np.array([row for row in map(self._rows.get, query.excluded_ids) if row is not None], np.int64)
 
-    def _answer(
-        self, rows: Int64, scores: Float32, unknown: list[str], is_below_noise: bool = False, followers: int = 0
-    ) -> Answer:
-        return Answer(self._ids[rows].tolist(), scores, unknown, is_below_noise, followers)
+    def _answer(self, hits: Hits, allowed: _Allowed, is_below_noise: bool = False, followers: int = 0) -> Answer:
+        view, rows = allowed.view, hits.rows
+        ids = self._ids[rows].tolist() if view is None else view.ids(rows, self._ids)
+        return Answer(ids, hits.scores, allowed.unknown, is_below_noise, followers)
 
 
 def _parts(places: Sequence[int], queries: Sequence[Query]) -> Iterator[Sequence[int]]:
@@ -403,9 +497,10 @@ def _check_words(query: Query) -> None:
             raise InvalidInput("words.weight", word.weight, "must be above 0 and at most 1")
 
 
-def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
+def load(version: Version, settings: RetrievalSettings, follower: Follower | None = None) -> ProductIndex:
     """Opens the products of a version, checks its files against the manifest, and runs each kind of search once.
 
+    With a `follower`, the products have all changes of the live catalogue, and get further ones.
     Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
@@ -419,9 +514,19 @@ def load(version: Version, settings: RetrievalSettings) -> ProductIndex:
             f"{manifest.products} x {manifest.dimension}"
         )
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
-    products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue)
+    trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
+    products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue, trained)
     _warm(version, products, np.array(index.vectors[:1]))
+    if follower is not None:
+        follower.attach(products.live)
     return products
+
+
+def _reads_descriptions(version: Version) -> bool:
+    if version.encoder.spec.name not in version.manifest.encoder_files:
+        return True
+    version.check(version.encoder.spec)
+    return EncoderSpec.model_validate_json(version.encoder.spec.read_bytes()).template != "{title}"
 
 
 def _texts(version: Version, catalogue: Catalogue) -> Texts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,39 +30,39 @@ class Reasons(NamedTuple):
     contributions: Float32
 
 
-class Products(NamedTuple):
-    """Product id → row, and row → product id."""
-
-    rows: Mapping[str, int]
-    ids: NDArray[np.object_]
-
-
 def explain(
-    parts: Parts, history: Sequence[int], score: FusedScore, products: Products, rows: Int64, vectors: Float32
+    parts: Parts,
+    history: Sequence[int],
+    score: FusedScore,
+    ids: NDArray[np.object_],
+    rows: Int64,
+    vectors: Float32,
 ) -> Reasons:
-    """Takes the fused scores of products apart: `rows` [K], with their `vectors` [K, D].
+    """Takes the fused scores of products apart: `rows` [K], -1 for a live product, with their `vectors` [K, D].
 
-    `history`: the rows that the score read, newest first. Raises InvalidInput for parts of another shape, or of
-    products that the version does not hold.
+    `history`: the rows that the score read, newest first; `ids` [N]: those of all rows. Raises InvalidInput for parts
+    of another shape.
     """
-    dimension = vectors.shape[1]
-    if len(parts.data) != 4 * dimension * (len(parts.product_ids) + 1):
-        problem = f"bytes are not {len(parts.product_ids)} products and one row of {dimension} numbers"
+    dimension, count = vectors.shape[1], len(parts.product_ids)
+    if len(parts.data) != 4 * dimension * (count + 1):
+        problem = f"bytes are not {count} products and one row of {dimension} numbers"
         raise InvalidInput("parts.data", len(parts.data), problem)
-    sums = np.frombuffer(parts.data, "<f4").reshape(-1, dimension)  # [U + 1, D]
-    columns = {products.rows[one]: column for column, one in enumerate(parts.product_ids) if one in products.rows}
-    if len(columns) < len(parts.product_ids):
-        raise InvalidInput("parts.product_ids", list(parts.product_ids), "holds an unknown product, or one twice")
-    by_vector = score.vector_weight * (vectors @ sums.T)  # [K, U + 1]
-    by_product = score.by_product(history, rows)  # [K, S]
-    newest = history[: by_product.shape[1]]
-    for row in newest:
-        columns.setdefault(row, len(columns))
+    columns = {one: column for column, one in enumerate(parts.product_ids)}
+    if len(columns) < count:
+        raise InvalidInput("parts.product_ids", list(parts.product_ids), "holds a product twice")
+    by_vector = score.vector_weight * (
+        vectors @ np.frombuffer(parts.data, "<f4").reshape(-1, dimension).T
+    )  # [K, U + 1]
+    is_trained = rows >= 0
+    by_product = score.by_product(history, rows[is_trained])  # [K, S]
+    newest = [str(ids[row]) for row in history[: by_product.shape[1]]]
+    for one in newest:
+        columns.setdefault(one, len(columns))
     contributions = np.zeros((len(rows), len(columns) + 2), np.float32)
-    contributions[:, : len(parts.product_ids)] = by_vector[:, :-1]
+    contributions[:, :count] = by_vector[:, :-1]
     contributions[:, -2] = by_vector[:, -1]
-    for step, row in enumerate(newest):
-        contributions[:, columns[row]] += by_product[:, step]
+    for step, one in enumerate(newest):
+        contributions[is_trained, columns[one]] += by_product[:, step]
     if score.base is not None:
-        contributions[:, -1] = score.base[rows]
-    return Reasons([products.ids[row] for row in columns], contributions)
+        contributions[is_trained, -1] = score.base[rows[is_trained]]
+    return Reasons(list(columns), contributions)

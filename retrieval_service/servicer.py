@@ -13,6 +13,7 @@ from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
+from twotower.live.start import following, open_follower
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.diversity import candidates
 from twotower.search.word_index import Word
@@ -89,7 +90,8 @@ async def serve(
 ) -> None:
     """Runs the service until a signal or `stop`; `on_ready` gets the port."""
     cache = CopyCache(settings.cache) if settings.cache else None
-    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings), cache)
+    follower = open_follower(settings, "retrieval")
+    versions = Versions(Layout(settings.artifacts), partial(load, settings=settings, follower=follower), cache)
     workers = Workers(settings.threads, settings.queue)
     expensive = Workers(1, settings.queue)
     servicer = RetrievalServicer(versions, workers, expensive, settings)
@@ -99,7 +101,8 @@ async def serve(
         servicer,
         retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
     )
-    await server.serve(service, settings, versions, stop, on_ready)
+    async with following(follower, versions):
+        await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
     expensive.close()
 

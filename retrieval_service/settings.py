@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from twotower.serving.settings import ServiceSettings
+from twotower.live.settings import LiveSettings
 
 
-class RetrievalSettings(ServiceSettings):
+class RetrievalSettings(LiveSettings):
     """The settings of every service, and how many products one Lookup may ask for."""
 
     max_lookup: int = Field(100_000, ge=1, description="maximum product ids in one Lookup")

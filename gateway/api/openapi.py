@@ -74,7 +74,7 @@ def _operation(route: RouteSpec, schema_of: dict[type[BaseModel], dict[str, Any]
     if route.bodies:
         bodies = [schema_of[model] for model in route.bodies]
         schema = bodies[0] if len(bodies) == 1 else {"anyOf": bodies}
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {"required": True, "content": {route.body_type: {"schema": schema}}}
     return operation
 
 

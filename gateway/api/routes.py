@@ -26,11 +26,13 @@ from gateway.admission import (
     cost_of_list,
     cost_of_store,
 )
+from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
+from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
@@ -43,6 +45,15 @@ from gateway.schemas.answers import (
     SuggestAnswer,
 )
 from gateway.schemas.fields import Context
+from gateway.schemas.products import (
+    ChangeAnswer,
+    ProductBody,
+    ProductPatch,
+    ProductPatchRow,
+    ProductRow,
+    ProductsAnswer,
+    ProductsQuery,
+)
 from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput
 from twotower.event_log import GUEST, InteractionRecord, ListRecord
@@ -77,6 +88,7 @@ class RouteSpec:
     bodies: tuple[type[BaseModel], ...] = field(default=())
     scope: Scope | None = None
     public: PublicUse = "nothing"
+    body_type: str = "application/json"
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
+    catalogue: CatalogueStore | None = None
 
 
 class Routes:
@@ -101,6 +114,12 @@ class Routes:
         self._clock = clock
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
+        self._products = ProductRoutes(
+            lambda request, content_type: self._body_of(request, cost_of_encode, content_type),
+            lambda request: _live(request).catalogue,
+            self._context,
+            settings.max_products,
+        )
 
     def table(self) -> list[RouteSpec]:
         """Every route, each behind the guard."""
@@ -173,6 +192,7 @@ class Routes:
                 ForgottenAnswer,
                 scope="admin",
             ),
+            *_product_routes(self._products),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
@@ -303,9 +323,11 @@ class Routes:
         return answer
 
     @asynccontextmanager
-    async def _body_of(self, request: Request, cost_of: Callable[[int], float]) -> AsyncIterator[_Given]:
+    async def _body_of(
+        self, request: Request, cost_of: Callable[[int], float], content_type: str = "application/json"
+    ) -> AsyncIterator[_Given]:
         """The whole body, when there is room for what it costs. Refuses before reading it if the head says enough."""
-        parsing.check_content_type(request.headers.get("content-type", ""))
+        parsing.check_content_type(request.headers.get("content-type", ""), content_type)
         is_gzip = parsing.is_gzip(request.headers.get("content-encoding", ""))
         limit, declared = self._settings.max_body_bytes, request.headers.get("content-length", "")
         size = int(declared[:20]) if declared.isdigit() else 0
@@ -354,6 +376,34 @@ class _Given:
 
 def _list_route(path: str, handler: Handler, summary: str, query: type[BaseModel], public: PublicUse) -> RouteSpec:
     return RouteSpec("GET", path, handler, summary, ListAnswer, query, scope="read", public=public)
+
+
+def _product_routes(handlers: ProductRoutes) -> list[RouteSpec]:
+    one, answer = "/products/{product_id}", ChangeAnswer
+    return [
+        RouteSpec("PUT", one, handlers.put, "Adds or replaces a product", answer, bodies=(ProductBody,), scope="write"),
+        RouteSpec(
+            "PATCH",
+            one,
+            handlers.patch,
+            "Changes some fields of a product",
+            answer,
+            bodies=(ProductPatch,),
+            scope="write",
+        ),
+        RouteSpec("DELETE", one, handlers.delete, "Takes a product out of every answer", answer, scope="write"),
+        RouteSpec(
+            "POST",
+            "/products",
+            handlers.post,
+            "Adds, replaces or changes many products, one a line",
+            ProductsAnswer,
+            ProductsQuery,
+            bodies=(ProductRow, ProductPatchRow),
+            body_type=NDJSON,
+            scope="write",
+        ),
+    ]
 
 
 async def _body(request: Request, limit: int, room: BodyRoom) -> bytes:

@@ -15,6 +15,7 @@ from gateway.clients.hedging import Hedging
 from gateway.clients.streams import StreamedCalls
 from twotower.arrays import Float32
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
+from twotower.live.records import Content
 from twotower.pb import (
     buyer_pb2,
     buyer_pb2_grpc,
@@ -60,6 +61,14 @@ class EncodedQuery(NamedTuple):
 
     vector: Vector
     understood: item_pb2.Understood
+
+
+class EncodedContent(NamedTuple):
+    """The vectors of a product's content, as they travel; zeros if there is a `problem` with it."""
+
+    item: bytes
+    text: bytes
+    problem: str
 
 
 class Suggestions(NamedTuple):
@@ -132,6 +141,19 @@ class ItemClient:
     async def encode_query(self, query: item_pb2.Query, version: str, deadline: Deadline) -> EncodedQuery:
         """The vector of what a shopper typed, and how it was understood."""
         return await self._encodes.call(query, deadline, version)
+
+    async def encode_contents(
+        self, contents: Sequence[tuple[str, Content]], version: str, deadline: Deadline
+    ) -> list[EncodedContent]:
+        """The vectors of products by their ids and contents, in order. Raises VersionNotHeld."""
+        items = [item_pb2.Item(product_id=one, **content._asdict()) for one, content in contents]
+        request = item_pb2.EncodeRequest(items=items, model_version=version, with_text=True)
+        answer = await client.call(self._stub.Encode, request, deadline.remaining(), self._name)
+        vectors, texts = _split(answer.vectors, len(items)), _split(answer.text_vectors, len(items))
+        return [
+            EncodedContent(vector.data, text.data, row.error.problem)
+            for vector, text, row in zip(vectors, texts, answer.items, strict=True)
+        ]
 
     async def suggest(self, text: str, k: int, deadline: Deadline) -> Suggestions:
         """The k best completions of what is typed so far."""

@@ -29,8 +29,8 @@ class Malformed(InvalidInput):
 class WrongContentType(TwoTowerError):
     """A body is declared as something else than JSON, which a page of another site may send without asking."""
 
-    def __init__(self, declared: str) -> None:
-        super().__init__(f"Content-Type is {declared[:80]!r}, and must be application/json")
+    def __init__(self, declared: str, wanted: str) -> None:
+        super().__init__(f"Content-Type is {declared[:80]!r}, and must be {wanted}")
 
     def detail(self) -> dict[str, object]:
         return {"field": "Content-Type"}
@@ -90,10 +90,10 @@ class InvalidFields(InvalidInput):
         return {**super().detail(), "errors": [error.detail() for error in self.errors], "error_count": self.total}
 
 
-def check_content_type(declared: str) -> None:
-    """Raises WrongContentType for anything but application/json, with or without parameters."""
-    if declared.partition(";")[0].strip().lower() != "application/json":
-        raise WrongContentType(declared)
+def check_content_type(declared: str, wanted: str = "application/json") -> None:
+    """Raises WrongContentType for anything but the wanted type, with or without parameters."""
+    if declared.partition(";")[0].strip().lower() != wanted:
+        raise WrongContentType(declared, wanted)
 
 
 def is_gzip(declared: str) -> bool:

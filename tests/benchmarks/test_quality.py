@@ -11,7 +11,7 @@ import torch
 from benchmarks.figures import Figure, Measured, figures_of, table
 from benchmarks.quality import item_features, write_ids
 from trainer.config.loading import load_config
-from trainer.data.catalogue import load_products
+from trainer.data.changes import load_products
 from trainer.evaluate.ranking import Ranks
 from trainer.model.inputs import ItemFeatures
 

@@ -15,7 +15,7 @@ def run_encoder(options: argparse.Namespace) -> int:
     from trainer.config.loading import load_config
 
     config = load_config(config_files(options), options.set)
-    from trainer.data.catalogue import load_products
+    from trainer.data.changes import load_products
     from trainer.text.encoders import save_encoder
     from trainer.text.ngram_training import train_catalogue_encoder
     from twotower.text.normalise import Normaliser

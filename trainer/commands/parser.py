@@ -159,7 +159,12 @@ def _add_files(parser: argparse.ArgumentParser, required: bool) -> None:
         help=f"{_KINDS} files, or globs; log:PATH is the folder of a recorder's log",
     )
     parser.add_argument(
-        "--products", nargs="+", required=required, default=[], metavar="PATH", help="the same for products"
+        "--products",
+        nargs="+",
+        required=required,
+        default=[],
+        metavar="PATH",
+        help="the same for products; log:PATH lays the changes of the live catalogue over the files",
     )
 
 

@@ -16,8 +16,7 @@ from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
 from trainer.data.filters import left_out
 from trainer.data.product_rows import Row, read_rows
-from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks, Summary, open_rejects
-from trainer.data.tables.files import find_files
+from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks
 from trainer.errors import DataError
 from twotower.arrays import Int64
 
@@ -73,24 +72,6 @@ class _Reading(NamedTuple):
     def of(cls, config: Data) -> _Reading:
         columns, paths = config.product_columns.model_dump(), config.metadata_paths.model_dump()
         return cls(config.separator, frozenset(name for name in paths if columns[name] and not paths[name]))
-
-
-def load_products(products: Sequence[str], config: Data, work: Path) -> tuple[Products, Summary]:
-    """Reads and checks the products alone. Writes `work`/rejects.csv; raises DataError as `load_dataset` does."""
-    files = find_files(products, "products")
-    work.mkdir(parents=True, exist_ok=True)
-    with open_rejects(work / "rejects.csv") as rejects:
-        checks = RowChecks("products", rejects)
-        catalogue = read_products(files, config, checks)
-    checks.check_share(config.max_reject_share)
-    for sentence in [*checks.notes, *checks.field_warnings(len(catalogue))]:
-        log.warning(sentence)
-    return catalogue, Summary(
-        product_rows=checks.rows,
-        rejected_products=dict(checks.rejected),
-        dropped_products=dict(checks.dropped),
-        fields=checks.field_facts(),
-    )
 
 
 def attribute_codes(attributes: Sequence[Sequence[str]]) -> Int64:

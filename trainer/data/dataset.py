@@ -13,12 +13,13 @@ import polars as pl
 
 from trainer.config.data import Data
 from trainer.data.catalogue import Products, read_products
+from trainer.data.changes import find_products
 from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
 from trainer.data.id_forms import warn_of_look_alikes, warn_of_no_one, warn_of_robots
 from trainer.data.rejects import RejectFile, RowChecks, Summary, open_rejects
-from trainer.data.tables.files import find_files
 from trainer.errors import DataError
+from twotower.live.records import Position
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Reading:
     accepted: pl.DataFrame | None = None
     sources: EventSources = field(default_factory=lambda: EventSources([], []))
     warnings: list[str] = field(default_factory=list)
+    position: Position | None = None
 
     @classmethod
     def start(cls, config: Data, rejects: RejectFile) -> Reading:
@@ -56,9 +58,10 @@ class Reading:
 
     def read(self, events: Sequence[str], products: Sequence[str]) -> None:
         """Reads both tables, each file once. Raises DataError if a file cannot be read."""
-        product_files, self.sources = find_files(products, "products"), find_events(events)
+        named, self.sources = find_products(products), find_events(events)
         log.info("reading products")
-        self.catalogue = read_products(product_files, self.config, self.products)
+        found = named.overlay(read_products(named.files, self.config, self.products))
+        self.catalogue, self.position = found.products, found.position
         self.warnings += [*self.products.notes, *self.products.field_warnings(len(self.catalogue))]
         shown = ", ".join(f"{name} {count.found:,}" for name, count in self.products.fields.items())
         log.info(f"of {len(self.catalogue):,} products have: {shown}")
@@ -100,6 +103,7 @@ class Reading:
             dropped_products=dict(self.products.dropped),
             fields=self.products.field_facts(),
             older_events=older,
+            catalogue=self.position,
         )
 
 

@@ -67,6 +67,8 @@ class Summary:
     dropped_products: dict[str, int] = field(default_factory=dict)
     fields: dict[str, dict[str, Any]] = field(default_factory=dict)
     older_events: int = 0
+    # up to which change of the live catalogue the products have all: epoch and number
+    catalogue: tuple[str, int] | None = None
 
 
 class Reject(NamedTuple):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -13,14 +11,7 @@ from scipy import sparse
 from trainer.data.catalogue import Products
 from twotower.arrays import Float64
 from twotower.search.word_index import STEM, WordIndex
-from twotower.text.words import indexed_words, is_number, stem
-
-# how often a word counts that stands once in a field
-_TITLE, _NAME, _DESCRIPTION = 1.0, 0.5, 0.25
-# Robertson and Zaragoza (2009) give 1.2 to 2 and 0.5 to 0.8
-_K1, _B = 1.2, 0.5
-# a title with "بدون عطر" is none of a perfume, and nobody who wants no perfume wants it left out
-_DENIALS = frozenset({"بدون", "بلا", "بغير", "without"})
+from twotower.text.product_words import DESCRIPTION, K1, NAME, TITLE, B, Field, count_stems, count_words
 
 
 class _Field(NamedTuple):
@@ -38,42 +29,24 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     entries: list[tuple[int, int, float]] = []
     lengths = list[float]()
     for row in range(len(products)):
-        held = Counter[str]()
-        for field in fields:
-            for word in _affirmed(indexed_words(field.texts[row])):
-                if field.has_numbers or not is_number(word):
-                    held[word] += field.weight  # type: ignore[assignment]
+        held = count_words(Field(one.texts[row], one.weight, one.has_numbers) for one in fields)
         lengths.append(float(held.total()))
-        for word, count in [*held.items(), *_stems(held).items()]:
+        for word, count in [*held.items(), *count_stems(held, STEM).items()]:
             entries.append((row, places.setdefault(word, len(places)), count))
     return _index(np.array(lengths), places, entries)
-
-
-def _stems(held: Mapping[str, float]) -> Counter[str]:
-    """How often a product holds each stem. A number has none."""
-    stems = Counter[str]()
-    for word, count in held.items():
-        if not is_number(word):
-            stems[STEM + stem(word)] += count  # type: ignore[assignment]
-    return stems
-
-
-def _affirmed(words: list[str]) -> Iterator[str]:
-    """The words that no word before them denies."""
-    return (word for before, word in pairwise(["", *words]) if before not in _DENIALS)
 
 
 def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
     # a name is "path=value"
     attributes = [" ".join(name.partition("=")[2] for name in names) for names in products.attributes]
     fields = [
-        _Field(products.titles, _TITLE),
-        _Field(products.searched, _TITLE),
-        _Field(products.brands, _TITLE),
-        _Field(products.categories, _NAME),
-        _Field(attributes, _NAME),
+        _Field(products.titles, TITLE),
+        _Field(products.searched, TITLE),
+        _Field(products.brands, TITLE),
+        _Field(products.categories, NAME),
+        _Field(attributes, NAME),
     ]
-    return [*fields, _Field(products.descriptions, _DESCRIPTION, has_numbers=False)] if reads_descriptions else fields
+    return [*fields, _Field(products.descriptions, DESCRIPTION, has_numbers=False)] if reads_descriptions else fields
 
 
 def _index(lengths: Float64, places: dict[str, int], entries: list[tuple[int, int, float]]) -> WordIndex:
@@ -88,8 +61,8 @@ def _index(lengths: Float64, places: dict[str, int], entries: list[tuple[int, in
     encoded = sorted((word.encode(), column) for word, column in places.items())
     order = np.empty(len(places), np.int64)
     order[[column for _, column in encoded]] = np.arange(len(places))
-    shortening = _K1 * (1 - _B + _B * lengths / max(float(lengths.mean()), 1e-9))
-    scores = counts * (1 + _K1) / (counts + shortening[rows])
+    shortening = K1 * (1 - B + B * lengths / max(float(lengths.mean()), 1e-9))
+    scores = counts * (1 + K1) / (counts + shortening[rows])
     matrix = sparse.csr_matrix((scores.astype(np.float32), (order[columns], rows)), (len(places), size))
     matrix.sort_indices()
     held = np.diff(matrix.indptr)

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainer.config.data import Data
+from trainer.data.changes import find_products
 from trainer.data.dataset import Dataset, Reading, check_learnable
 from trainer.data.event_log.sources import find_events
 from trainer.data.rejects import Reject, open_rejects
-from trainer.data.tables.files import find_files, read_tables
+from trainer.data.tables.files import read_tables
 from trainer.errors import DataError, MissingColumns
 
 # a preset is proposed if more of the rows than this are lost without it
@@ -202,7 +203,7 @@ def _field_advice(products: Sequence[str], config: Data, found: Findings) -> Ite
 
 def _header(products: Sequence[str], config: Data) -> Sequence[str]:
     try:
-        next(read_tables(find_files(products, "products")[:1], {"id": ("\0",)}, frozenset(), config.delimiter), None)
+        next(read_tables(find_products(products).files[:1], {"id": ("\0",)}, frozenset(), config.delimiter), None)
     except MissingColumns as problem:
         return problem.header
     return []
@@ -244,7 +245,7 @@ def _fits(events: Sequence[str], products: Sequence[str], config: Data) -> bool:
     product_columns, event_columns = config.product_columns, config.event_columns
     try:
         for files, columns, optional in (
-            (find_files(products, "products"), product_columns.names(), product_columns.optional()),
+            (find_products(products).files, product_columns.names(), product_columns.optional()),
             (find_events(events).files, event_columns.names(), event_columns.optional(config.default_event)),
         ):
             next(read_tables(files[:1], columns, optional, config.delimiter), None)

@@ -12,13 +12,13 @@ import torch
 
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
+from trainer.data.changes import find_products
 from trainer.data.dataset import Dataset, check_learnable, load_dataset
 from trainer.data.event_log.sources import find_events
 from trainer.data.events import Events, tie_hash
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.repeats import REPEAT_BOUND, Repeats, measure_repeats
 from trainer.data.split import Split, draw_hidden, hide, split_events
-from trainer.data.tables.files import find_files
 from trainer.export import text_encoder as encoder_export
 from trainer.export.graph import free_parameters
 from trainer.fit.content_trust import ContentTrust, measure_trust
@@ -54,6 +54,7 @@ MODEL_CODE = (
     "twotower.events",
     "twotower.forgotten",
     "twotower.history",
+    "twotower.live",
     "twotower.text",
     "twotower.graphs",
     "twotower.search",
@@ -66,7 +67,7 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
 
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
-    files = fingerprint(find_files(products, "products")), fingerprint(find_events(events).contents())
+    files = fingerprint(find_products(products).contents()), fingerprint(find_events(events).contents())
     settings = config.digest(
         "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation", "index"
     )

@@ -136,6 +136,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         index=IndexSpec.model_validate_json(workspace.index_spec.read_bytes()),
         fusion=Fusion.model_validate_json(workspace.fusion.read_bytes()),
         text_search=TextSearch.model_validate_json(workspace.text_search.read_bytes()),
+        catalogue=data.summary.catalogue,
         files={},
         encoder_files=checked_encoder_files(run.layout, run.encoder_digest),
     )

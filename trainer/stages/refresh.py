@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
-from trainer.data.catalogue import Products, load_products
+from trainer.data.catalogue import Products
+from trainer.data.changes import load_products
 from trainer.errors import DataError
 from trainer.fit.cold_start import linear_part, product_rows
 from trainer.fit.text_neighbours import TextNeighbours
@@ -67,7 +68,8 @@ class _Refresh:
     """Today's products, and the version `base` whose model they get.
 
     `records`: the products as the database holds them. `known` [N]: their rows in `base`, -1 for products that it
-    lacks. `facts`: what manifest and report say about the refresh.
+    lacks. `facts`: what manifest and report say about the refresh. `position`: the last change of the live catalogue
+    that the products have; None without.
     """
 
     base: Version
@@ -78,6 +80,7 @@ class _Refresh:
     facts: dict[str, Any]
     rejects: Path
     forgotten: ForgottenBuyers
+    position: tuple[str, int] | None
 
 
 def refresh(
@@ -110,7 +113,9 @@ def refresh(
     facts = refresh_facts(served, changes, summary)
     with alone_in_cache(config, layout), restored_on_failure(_text_cache(layout, config)):
         rejects, forgotten = work / "rejects.csv", ForgottenBuyers.read(layout.forgotten)
-        name = _write(layout, _Refresh(base, config, catalogue, records, known, facts, rejects, forgotten))
+        name = _write(
+            layout, _Refresh(base, config, catalogue, records, known, facts, rejects, forgotten, summary.catalogue)
+        )
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
@@ -203,6 +208,7 @@ def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:
             "created_at": created.isoformat(),
             "products": len(today.products),
             "configuration": origin | today.config.model_dump(),
+            "catalogue": today.position,
             "files": {},
             "private_files": {},
         }

@@ -154,6 +154,8 @@ class Manifest(BaseModel):
     index: IndexSpec
     fusion: Fusion
     text_search: TextSearch
+    # up to which change of the live catalogue its products have all: epoch and number; None if they have none
+    catalogue: tuple[str, int] | None = None
     files: dict[str, FileEntry]
     private_files: dict[str, FileEntry] = {}
     encoder_files: dict[str, FileEntry]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
+from twotower.arrays import Float32, Int64
 from twotower.caller import check_caller
 from twotower.errors import InvalidInput
 from twotower.search.ranking import Hits
-from twotower.search.vector_index import VectorIndex
 
 # candidates per product wanted, and their maximum: each one is compared with each product chosen
 _CANDIDATES, _MAX_CANDIDATES = 4, 1000
+
+
+class Vectors(Protocol):
+    """The vectors that the rows of hits name."""
+
+    def vector(self, row: int) -> Float32:
+        """The vector [D] of a row."""
+
+    def scores(self, queries: Float32, rows: Int64) -> Float32:
+        """Inner products [B, F] of queries [B, D] with their own rows [B, F]."""
 
 
 def check_diversity(diversity: float) -> None:
@@ -24,7 +36,7 @@ def candidates(k: int, diversity: float) -> int:
     return max(k, min(_CANDIDATES * k, _MAX_CANDIDATES)) if diversity else k
 
 
-def diversify(hits: Hits, index: VectorIndex, k: int, diversity: float) -> Hits:
+def diversify(hits: Hits, index: Vectors, k: int, diversity: float) -> Hits:
     """Chooses `k` of an index's hits; returns them in the order chosen, with their scores.
 
     The first is the best hit. Each next one has the highest (1 - diversity) x score - diversity x its largest inner
@@ -44,6 +56,6 @@ def diversify(hits: Hits, index: VectorIndex, k: int, diversity: float) -> Hits:
         check_caller()
         relevance[best] = -np.inf
         # without BLAS, whose threads would wait for one another over so little work
-        similarities = index.scores(index.vectors[hits.rows[best]][None], hits.rows[None])[0]  # [H]
+        similarities = index.scores(index.vector(int(hits.rows[best]))[None], hits.rows[None])[0]  # [H]
         nearest = np.maximum(nearest, similarities)
         best = int((relevance - diversity * nearest).argmax())

@@ -43,6 +43,10 @@ class FusedSearch:
         # all rows, best prior first
         self._by_prior: Int64 = np.arange(index.size) if score.base is None else np.argsort(-score.base, kind="stable")
 
+    @property
+    def score(self) -> FusedScore:
+        return self._score
+
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         entries = self._score.entries_per_history

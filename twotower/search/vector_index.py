@@ -166,6 +166,11 @@ class VectorIndex:
                 results[row] = self._exact.scan(queries[row], rows, ks[row], excluded[row], own)
         return [results[row] for row in range(len(queries))]
 
+    def vector(self, row: int) -> Float32:
+        """The vector [D] of a row."""
+        found: Float32 = self.vectors[row]
+        return found
+
     def scores(self, queries: Float32, rows: Int64) -> Float32:
         """Inner products [B, F] of queries [B, D] with their own rows [B, F]; see `inner_products`."""
         return inner_products(self.vectors, queries, rows)

@@ -26,7 +26,7 @@ from twotower.text.words import clitic_stems, parts_of, stem
 # a stem of the index begins with this sign, which no word holds
 STEM = "~"
 # confidence that a product holds a word if it holds only its stem, or only its stem without leading letters
-_STEM_SURE, _CLITIC_SURE = 0.8, 0.6
+STEM_SURE, CLITIC_SURE = 0.8, 0.6
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
 _COMPLETIONS, _COMPLETION_SURE = 32, 0.6
 _REMEMBERED = 50_000
@@ -191,6 +191,37 @@ class WordIndex:
             found = rows.astype(np.int64) if found is None else np.intersect1d(found, rows)
         return np.empty(0, np.int64) if found is None else found
 
+    def weigh(self, alternatives: Sequence[Word]) -> tuple[float, float]:
+        """The weight of a group of alternatives, 0 if no product holds one, and how sure it is that these are meant.
+
+        As `match` weighs them, without looking at the products.
+        """
+        found = [(one.weight, *self._weigh_word(one.text)) for one in alternatives]
+        known = [one for one in found if one[1]]
+        if not known:
+            completed = self._completions(alternatives[0].text)
+            return completed.weight, completed.sure
+        _, weight, sure = max(known, key=lambda one: one[0] * one[2])
+        return weight, sure
+
+    def weight(self, part: str) -> float:
+        """The weight of one word of `split_words`, 0 if no product holds it in some form."""
+        return self._weigh_part(part)[0]
+
+    def _weigh_word(self, text: str) -> tuple[float, float]:
+        parts = [self._weigh_part(part) for part in parts_of(text)]
+        if len(parts) == 1 or not any(weight for weight, _ in parts):
+            return parts[0]
+        total = sum(weight or self._unknown_weight for weight, _ in parts)
+        return total / len(parts), sum(weight * sure for weight, sure in parts) / total
+
+    def _weigh_part(self, word: str) -> tuple[float, float]:
+        places = self._find(word)
+        place = places.word if places.stem < 0 else places.stem
+        if place < 0:
+            return 0.0, 1.0
+        return float(self.weights[place]), 1.0 if places.word >= 0 else places.sure
+
     def match(self, words: Sequence[Word]) -> WordMatch:
         """How each product matches the words."""
         groups: dict[int, list[Word]] = defaultdict(list)
@@ -294,9 +325,9 @@ class WordIndex:
     def _look_up(self, word: str) -> _Places:
         exact, stemmed = self.place(word), self.place(STEM + stem(word))
         if exact >= 0 or stemmed >= 0:
-            return _Places(exact, stemmed, _STEM_SURE)
+            return _Places(exact, stemmed, STEM_SURE)
         bare = (self.place(STEM + one) for one in clitic_stems(word))
-        return _Places(-1, next((place for place in bare if place >= 0), -1), _CLITIC_SURE)
+        return _Places(-1, next((place for place in bare if place >= 0), -1), CLITIC_SURE)
 
     def _first(self, text: bytes) -> int:
         return bisect_left(

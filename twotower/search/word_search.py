@@ -40,8 +40,8 @@ class WordSearch:
             raise CorruptArtifact(f"the text index holds {index.size} products, the index of words {words.size}")
         self.words = words
         self._index = index
-        self._weights = weights
-        self._tie_breaker = tie_breaker
+        self.weights = weights
+        self.tie_breaker = tie_breaker
 
     def search(
         self,
@@ -55,10 +55,10 @@ class WordSearch:
         found, block = list[Hits](), max(1, _ADDED // self._index.size)
         for start in range(0, len(queries), block):
             part = slice(start, start + block)
-            added = np.stack([added_by_words(self.words, self._weights, one) for one in words[part]])
+            added = np.stack([added_by_words(self.words, self.weights, one) for one in words[part]])
             if self._index.scans(allowed):
-                if self._tie_breaker is not None:
-                    added += self._tie_breaker
+                if self.tie_breaker is not None:
+                    added += self.tie_breaker
                 found += self._index.search_exactly(queries[part], ks[part], excluded[part], allowed, added)
             else:
                 found += self._unite(queries[part], added, ks[part], excluded[part], allowed)
@@ -73,8 +73,8 @@ class WordSearch:
             rows = _candidates(more, np.unique(without), allowed, max(_CANDIDATES, _CANDIDATES_EACH * k))
             rows = np.union1d(rows, nearest.rows)
             scores = inner_products(self._index.vectors, query[None], rows[None])[0] + more[rows]
-            if self._tie_breaker is not None:
-                scores += self._tie_breaker[rows]
+            if self.tie_breaker is not None:
+                scores += self.tie_breaker[rows]
             ordered, falling = best_first(rows[None], scores[None])
             results.append(Hits(ordered[0, :k], falling[0, :k]))
         return results

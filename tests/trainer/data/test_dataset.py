@@ -18,7 +18,7 @@ import pytest
 from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
 from trainer.config.data import Data
 from trainer.config.loading import load_config
-from trainer.data.catalogue import load_products
+from trainer.data.changes import load_products
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.events import UNREADABLE_TIME, load_history, tie_hash
 from trainer.errors import DataError

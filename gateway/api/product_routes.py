@@ -1,0 +1,136 @@
+"""The handlers of /products: changes of the live catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import metrics
+from gateway.clients.deadline import Deadline
+from gateway.live.store import CatalogueStore, ProductChange
+from gateway.schemas import parsing
+from gateway.schemas.fields import Context
+from gateway.schemas.products import ProductBody, ProductPatch, ProductPatchRow, ProductRow, ProductsQuery
+from twotower.errors import InvalidInput, NotConfigured, TwoTowerError
+from twotower.events import check_id
+from twotower.serving import telemetry
+
+NDJSON = "application/x-ndjson"
+
+
+class Given(Protocol):
+    """A body that has arrived, and the deadline of the request."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def deadline(self) -> Deadline: ...
+    async def read(self, parse: Callable[[bytes], Any]) -> Any: ...
+
+
+# the body of a request with this content type
+BodyOf = Callable[[Request, str], AbstractAsyncContextManager[Given]]
+StoreOf = Callable[[Request], CatalogueStore | None]
+
+
+class ProductRoutes:
+    """Handlers for one product and for many."""
+
+    def __init__(self, body_of: BodyOf, store_of: StoreOf, context: Callable[[], Context], max_rows: int) -> None:
+        self._body_of = body_of
+        self._store_of = store_of
+        self._context = context
+        self._max_rows = max_rows
+
+    async def put(self, request: Request) -> Response:
+        return await self._change(request, "put", ProductBody)
+
+    async def patch(self, request: Request) -> Response:
+        return await self._change(request, "patch", ProductPatch)
+
+    async def delete(self, request: Request) -> Response:
+        product_id, store = _id_of(request), self._store(request)
+        number = await store.change(ProductChange("delete", product_id, {}), Deadline.after(2.0))
+        return _accepted("delete", product_id, number)
+
+    async def post(self, request: Request) -> Response:
+        """Answers each line by itself."""
+        store = self._store(request)
+        query = parsing.read_query(ProductsQuery, request.scope["query_string"], self._context())
+        async with self._body_of(request, NDJSON) as given:
+            read: list[ProductChange | TwoTowerError] = await given.read(lambda body: self._rows(body, query.mode))
+            changes = [one for one in read if isinstance(one, ProductChange)]
+            outcomes = await store.change_all(changes, given.deadline)
+        failures = [one for one in outcomes if isinstance(one, TwoTowerError)]
+        if failures and len(failures) == len(read):
+            raise failures[0]
+        return _answered(read, outcomes)
+
+    def _store(self, request: Request) -> CatalogueStore:
+        store = self._store_of(request)
+        if store is None:
+            raise NotConfigured("this gateway takes no changes of products: set TWOTOWER_GATEWAY_LIVE_CATALOGUE=true")
+        return store
+
+    async def _change(self, request: Request, kind: Any, model: Any) -> Response:
+        product_id, store = _id_of(request), self._store(request)
+        async with self._body_of(request, "application/json") as given:
+            body = parsing.read_body(model, parsing.read_json(given.body), self._context())
+            fields = body.fields()
+            if not fields:
+                raise InvalidInput("body", {}, "changes nothing")
+            number = await store.change(ProductChange(kind, product_id, fields), given.deadline)
+        return _accepted(kind, product_id, number)
+
+    def _rows(self, body: bytes, mode: Any) -> list[ProductChange | TwoTowerError]:
+        """The change of each line, or why it is refused. Empty lines are left out."""
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        if not lines:
+            raise parsing.Malformed("body", "", "is empty; send a JSON object a line")
+        if len(lines) > self._max_rows:
+            raise InvalidInput("body", len(lines), f"lines, the limit is {self._max_rows}")
+        model: Any = ProductRow if mode == "put" else ProductPatchRow
+        rows: list[ProductChange | TwoTowerError] = []
+        for line in lines:
+            try:
+                row = parsing.read_body(model, parsing.read_json(line), self._context())
+                rows.append(ProductChange(mode, row.product_id, row.fields()))
+            except InvalidInput as error:
+                rows.append(error)
+        return rows
+
+
+def _id_of(request: Request) -> str:
+    return check_id(request.path_params["product_id"], "product_id")
+
+
+def _accepted(kind: str, product_id: str, number: int) -> Response:
+    metrics.PRODUCT_CHANGES.labels(kind).inc()
+    return _json({"product_id": product_id, "sequence": number, "request_id": telemetry.request_id.get()})
+
+
+def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[int | TwoTowerError]) -> Response:
+    rows, left = list[dict[str, Any]](), iter(outcomes)
+    for number, one in enumerate(read, start=1):
+        product_id = one.product_id if isinstance(one, ProductChange) else None
+        outcome = next(left) if isinstance(one, ProductChange) else one
+        status, errors = "accepted", list[dict[str, object]]()
+        if isinstance(outcome, parsing.InvalidFields):
+            status, errors = "refused", [error.detail() for error in outcome.errors]
+        elif isinstance(outcome, TwoTowerError):
+            # a product that is not known is the caller's mistake, a Redis that is down is not
+            refused = outcome is one or "field" in outcome.detail()
+            status, errors = "refused" if refused else "failed", [{"problem": str(outcome), **outcome.detail()}]
+        rows.append({"row": number, "product_id": product_id, "status": status, "errors": errors})
+    accepted = sum(row["status"] == "accepted" for row in rows)
+    metrics.PRODUCT_CHANGES.labels("post").inc(accepted)
+    return _json({"accepted": accepted, "rows": rows, "request_id": telemetry.request_id.get()})
+
+
+def _json(value: object) -> Response:
+    return Response(orjson.dumps(value), media_type="application/json")

@@ -1,0 +1,1 @@
+"""The live catalogue: takes changes of products, and has their contents encoded."""
