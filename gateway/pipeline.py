@@ -20,6 +20,7 @@ from gateway.clients.services import (
     Suggestions,
     Vector,
 )
+from gateway.exploration import DEPTH, Exploration
 from gateway.history.codec import MERGED_PREFIX, split_dismissed, split_known
 from gateway.history.connection import Command
 from gateway.history.event_log import EventLog
@@ -54,6 +55,8 @@ _FIRST_SHARE = 0.5
 _MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
+# the longest list that the retrieval service gives
+_MAX_K = 1000
 _SORTS = {
     "relevance": retrieval_pb2.RELEVANCE,
     "price_asc": retrieval_pb2.PRICE_ASC,
@@ -70,6 +73,8 @@ class ProductList(NamedTuple):
     products: list[retrieval_pb2.Product] | None
     # of a search: how its words were understood
     understood: item_pb2.Understood | None = None
+    # the products that exploration put in, one a line
+    explored: str = ""
 
 
 class BuyerEncoding(NamedTuple):
@@ -108,6 +113,7 @@ class Pipeline:
     history_size: int
     forgotten_file: Path | None = None
     log: EventLog | None = None
+    exploration: Exploration | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -205,8 +211,16 @@ class Pipeline:
                 return await self._popular(query, seen, reason, version, deadline)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
-            hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
-            return await self._list(query, hits, "model", reason, deadline)
+            asked, explored = _query(query, seen, history=newest), ""
+            # a sorted or a diverse list is a choice of its own
+            explores = self.exploration if query.sort == "relevance" and not query.diversity else None
+            if explores:
+                asked.k = min(query.k + DEPTH, _MAX_K)
+            hits = await self.retrieval.search(encoded.vector, asked, deadline)
+            if explores:
+                hits, explored = explores.mix(hits, query.k)
+            found = await self._list(query, hits, "model", reason, deadline)
+            return found._replace(explored=explored)
 
         return await on_one_version(attempt)
 
