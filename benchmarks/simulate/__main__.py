@@ -1,7 +1,7 @@
 """Plots the click-through per day of three shops with the same buyers and the same random numbers.
 
 `closed`: what happens comes back. Every night a warm training reads the log and the products of the next day; with
-`--every N`, every Nth night, and a refresh reads the products in the others.
+`--every N`, every Nth night.
 `frozen`: the model of day one for ever; histories of buyers still grow. `popular`: the popular products of the closed
 shop, counted anew every night, less those that the buyer has seen.
 """
@@ -52,8 +52,6 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         run = _simulate(options, folder)
-    if options.plot:
-        _plot(run, options.plot)
     print(json.dumps(_summary(options, run) | {"minutes": round((time.monotonic() - started) / 60, 1)}))
 
 
@@ -78,13 +76,15 @@ def _simulate(options: argparse.Namespace, folder: Path) -> Run:
             if number < options.days:
                 closed.wait_logged()
                 world.write_products(products, number + 1, shops[0].sold_out)
-                is_trained = number % options.every == 0
-                spent = closed.train(sources, products, "--warm") if is_trained else closed.refresh(products)
-                closed.wait_served()
-                seconds.append(spent)
+                if number % options.every == 0:
+                    seconds.append(closed.train(sources, products, "--warm"))
+                    closed.wait_served()
+            run = Run(counts, deserved, seconds)
+            if options.plot:
+                _plot(run, options.plot)
             rates = {name: round(_rate(days[-1:]), 4) for name, days in counts.items()}
-            print(json.dumps({"day": number, **rates, "training": round(seconds[-1], 1)}), flush=True)
-    return Run(counts, deserved, seconds)
+            print(json.dumps({"day": number, **rates}), flush=True)
+    return run
 
 
 def _shops(world: World, closed: ShopProcesses, frozen: ShopProcesses) -> list[Shop]:
@@ -99,14 +99,18 @@ def _shops(world: World, closed: ShopProcesses, frozen: ShopProcesses) -> list[S
         def ask(buyer: str, _: object) -> Served:
             return served(client.get("/retrieve", buyer_id=buyer, k=K, exclude_seen="true", in_stock="true"))
 
-        return Shop(name, world, ask, lambda rows: processes.tell(client, rows))
+        return Shop(name, world, ask, lambda rows: processes.tell(client, rows), lambda: processes.reconnect(client))
 
     counting = closed.client()
 
     def popular(_: str, seen: Any) -> Served:
         return served(counting.get("/popular", k=K, in_stock="true", exclude=[world.ids[one] for one in seen]))
 
-    return [model("closed", closed), model("frozen", frozen), Shop("popular", world, popular, None)]
+    return [
+        model("closed", closed),
+        model("frozen", frozen),
+        Shop("popular", world, popular, None, lambda: closed.reconnect(counting)),
+    ]
 
 
 def _deserved(world: World, day: Day) -> float:

@@ -77,7 +77,8 @@ def draw_day(world: World, number: int) -> Day:
 
 @dataclass
 class Shop:
-    """One shop as its buyers know it: `ask` gives a list for a buyer; `tell` takes what happened, if it is given.
+    """One shop as its buyers know it: `ask` gives a list for a buyer; `tell` takes what happened, if it is given;
+    `wake` is called as a day begins.
 
     `interest` [B, P] is what boredom leaves of the appeal. `left` [P] are the pieces in stock, `due` [P] the day of the
     next delivery.
@@ -87,6 +88,7 @@ class Shop:
     world: World
     ask: Callable[[str, Sequence[int]], Served]
     tell: Callable[[list[dict[str, Any]]], None] | None
+    wake: Callable[[], None]
     interest: Float64 = field(init=False)
     left: Int64 = field(init=False)
     due: Int64 = field(init=False)
@@ -103,6 +105,7 @@ class Shop:
 
     def live(self, day: Day) -> Counts:
         """All visits of a day."""
+        self.wake()
         delivered = self.sold_out & (self.due <= day.number)
         self.left[delivered] = self.world.units[delivered]
         total = np.zeros(5, np.int64)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,11 @@ class ShopProcesses:
 
     def client(self) -> Client:
         return Client(self._settings.host, self._settings.gateway_port)
+
+    def reconnect(self, client: Client) -> None:
+        """Opens a connection that the gateway closed in an idle night."""
+        with suppress(Unavailable):
+            client.get("/healthz")
 
     @contextmanager
     def running(self, explore: float) -> Iterator[None]:
@@ -107,18 +112,11 @@ class ShopProcesses:
         """Runs the trainer and returns its CPU seconds. The gate may keep the version back."""
         command = [sys.executable, "-m", "trainer", "run", "--artifacts", str(self.layout.root), "--events", *events]
         command += ["--products", str(products), "--config", str(_OFFLINE), "--set", *_SMALL, *options]
-        return self._spend(command, (0, 3))
-
-    def refresh(self, products: Path) -> float:
-        command = [sys.executable, "-m", "trainer", "refresh", "--artifacts", str(self.layout.root)]
-        return self._spend([*command, "--products", str(products)], (0,))
-
-    def _spend(self, command: Sequence[str], accepted: Sequence[int]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._settings.logs.mkdir(parents=True, exist_ok=True)
         with (self._settings.logs / "trainer.log").open("ab") as log:
             done = subprocess.run(command, cwd=_ROOT, stdout=log, stderr=log, check=False)
-        if done.returncode not in accepted:
+        if done.returncode not in (0, 3):
             raise SystemExit(f"the trainer failed, see {self._settings.logs}/trainer.log")
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
