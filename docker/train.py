@@ -4,7 +4,7 @@ Without a command it is `run`. It reads the files of the host that EVENTS and PR
 If neither is set, it trains on the synthetic demo market, unless a version of other data is published. `refresh` reads
 only PRODUCTS, with the settings of the served version. `recommend` reads only EVENTS and writes recommendations.csv
 into the artifact folder, unless --out names another file. `tune` reads both and writes tuned.yaml there. If WITH_LOG is
-true, whatever reads EVENTS reads the event log, too.
+true, whatever reads EVENTS reads the event log, too. `schedule` reads both, and the times of SCHEDULE.
 """
 
 from __future__ import annotations
@@ -54,6 +54,13 @@ def main(words: Sequence[str], environ: Mapping[str, str]) -> int:
             # only this folder outlives the container
             out = ["--out", str(layout.root / "recommendations.csv")]
             return trainer([command, "--events", events, *logs_of(layout, environ), *out, *artifacts, *rest])
+        if command == "schedule":
+            # the files may be written anew each day: what was named is looked up again by each run
+            hint = "set both EVENTS and PRODUCTS"
+            files = {name: host_file(name, environ.get(name.upper(), ""), hint) for name in ("events", "products")}
+            options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", ""))]
+            options += [*shlex.split(environ.get("SCHEDULE", "")), *rest]
+            return run_stage(layout, command, options, files, logs_of(layout, environ))
         if command not in (*STAGES, "tune"):
             return trainer(list(words))
         options = ["--config", str(CONFIG), *shlex.split(environ.get("TRAINER_ARGS", "")), *rest]

@@ -20,6 +20,7 @@ from gateway.api.routes import Live, Routes
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
+from gateway.exploration import Exploration
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
@@ -148,7 +149,10 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         loss = "served lists are not logged, or interactions are refused, or both"
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
-    pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log)
+    exploration = Exploration(settings.explore) if settings.explore else None
+    pipeline = Pipeline(
+        history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration
+    )
     catalogue = None
     if settings.live_catalogue:
         catalogue = CatalogueStore(redis, products)

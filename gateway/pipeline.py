@@ -21,6 +21,7 @@ from gateway.clients.services import (
     Suggestions,
     Vector,
 )
+from gateway.exploration import DEPTH, Exploration
 from gateway.history.codec import MERGED_PREFIX, split_dismissed, split_known
 from gateway.history.connection import Command
 from gateway.history.event_log import EventLog
@@ -56,6 +57,8 @@ _FIRST_SHARE = 0.5
 _MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
+# the longest list that the retrieval service gives
+_MAX_K = 1000
 _SORTS = {
     "relevance": retrieval_pb2.RELEVANCE,
     "price_asc": retrieval_pb2.PRICE_ASC,
@@ -74,6 +77,8 @@ class ProductList(NamedTuple):
     understood: item_pb2.Understood | None = None
     # one per product, if the caller asked for them
     reasons: list[Reason] | None = None
+    # the products that exploration put in, one a line
+    explored: str = ""
 
 
 class BuyerEncoding(NamedTuple):
@@ -112,6 +117,7 @@ class Pipeline:
     history_size: int
     forgotten_file: Path | None = None
     log: EventLog | None = None
+    exploration: Exploration | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -209,12 +215,19 @@ class Pipeline:
                 return await self._popular(query, seen, reason, version, deadline)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
-            asked = _query(query, seen, history=newest)
+            asked, explored = _query(query, seen, history=newest), ""
             if encoded.parts is not None:
                 asked.parts.CopyFrom(encoded.parts)
+            # a sorted or a diverse list is a choice of its own
+            explores = self.exploration if query.sort == "relevance" and not query.diversity else None
+            if explores:
+                asked.k = min(query.k + DEPTH, _MAX_K)
             hits = await self.retrieval.search(encoded.vector, asked, deadline)
-            found = self._list(query, hits, "model", reason, deadline)
-            return await _explained(query, found, partial(reasons.of_history, self.retrieval, encoded, hits, deadline))
+            if explores:
+                hits, explored = explores.mix(hits, query.k)
+            listed = self._list(query, hits, "model", reason, deadline)
+            why = partial(reasons.of_history, self.retrieval, encoded, hits, deadline)
+            return (await _explained(query, listed, why))._replace(explored=explored)
 
         return await on_one_version(attempt)
 

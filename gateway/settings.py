@@ -100,6 +100,9 @@ class GatewaySettings(ProcessSettings):
 
     live_catalogue: bool = Field(False, description="takes changes of products, which the services follow in Redis")
     max_products: int = Field(5000, ge=1, description="maximum products in one request")
+    explore: float = Field(
+        0.0, ge=0, le=0.5, description="share of the slots of /retrieve that show a random product of lower rank"
+    )
 
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="timeout of one request, all steps together")
     body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="timeout of receiving a request's whole body")

@@ -49,6 +49,7 @@ SCHEMAS = {
             "model_version": _TEXT,
             "source": _TEXT,
             "product_ids": _LINES,
+            "explored": _LINES,
             "logged_ms": _TIME,
         }
     ),

@@ -23,6 +23,14 @@ class Diverged(DataError):
     """A training's loss is no finite number any more."""
 
 
+class NoWarmStart(TwoTowerError):
+    """A training cannot begin from the served version, or not be judged; the message says why."""
+
+
+class NothingNew(TwoTowerError):
+    """There is no event that the served version does not know."""
+
+
 class EncoderError(TwoTowerError):
     """The text encoder cannot be loaded or exported."""
 

@@ -43,7 +43,10 @@ class InteractionRecord(NamedTuple):
 
 
 class ListRecord(NamedTuple):
-    """One list that was served: its products one a line, best first. The rank of a product is its place, from 1."""
+    """One list that was served: its products one a line, best first. The rank of a product is its place, from 1.
+
+    `explored` are those that exploration put in, one a line.
+    """
 
     recommendation_id: str
     served_ms: int
@@ -56,6 +59,7 @@ class ListRecord(NamedTuple):
     model_version: str
     source: str
     product_ids: str
+    explored: str = ""
 
 
 class MergeRecord(NamedTuple):

@@ -442,6 +442,7 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         source=answer.source,
         # as one text, which costs less to keep and to write than a hundred
         product_ids=answer.hits.packed_ids.replace("\0", "\n"),
+        explored=answer.explored,
     )
 
 

@@ -117,3 +117,13 @@ def test_the_event_log_is_read_beside_the_files_if_asked_for(tmp_path: Path, cal
     assert [call[1:4] for call in calls] == [given, given]
     assert main(artifacts=Path("/a"), **files, WITH_LOG="yes") == 2
     assert capsys.readouterr().err == "error: WITH_LOG=yes: must be true or false\n"
+
+
+def test_the_scheduler_has_both_files_the_log_and_the_times_of_schedule(tmp_path: Path, calls: Calls) -> None:
+    files = {"EVENTS": "/data/e.csv", "PRODUCTS": "/data/p.csv"}
+    times = '--train 03:00 --scratch "Sun 04:00"'
+    assert main("schedule", "--port", "9100", artifacts=Path("/a"), **files, WITH_LOG="true", SCHEDULE=times) == 0
+    links = tmp_path / "links"
+    wanted = ["schedule", "--events", str(links / "events" / "e.csv"), "log:/a/private/log"]
+    wanted += ["--products", str(links / "products" / "p.csv"), "--artifacts", "/a", "--config", str(train.CONFIG)]
+    assert calls == [[*wanted, "--train", "03:00", "--scratch", "Sun 04:00", "--port", "9100"]]

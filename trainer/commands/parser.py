@@ -9,6 +9,7 @@ from trainer.commands.check import run_check
 from trainer.commands.offline import run_encoder, run_recommend
 from trainer.commands.publish import run_publish, run_report
 from trainer.commands.run import run_refresh, run_stage
+from trainer.commands.schedule import run_schedule
 from trainer.commands.tune import run_tune
 
 _KINDS = "CSV, JSON or Parquet"
@@ -54,8 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
         _add_data(stage, required=True)
         stage.set_defaults(run=run_stage)
         if name == "run":
-            stage.add_argument(
+            again = stage.add_mutually_exclusive_group()
+            again.add_argument(
                 "--force", action="store_true", help="train and publish again even if nothing has changed"
+            )
+            again.add_argument(
+                "--warm",
+                action="store_true",
+                help="begin from the served weights; from scratch only if that cannot be, or the gate refuses it",
             )
     _add_refresh(commands)
     publish = commands.add_parser(
@@ -70,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     report.set_defaults(run=run_report)
+    _add_schedule(commands)
     _add_tune(commands)
     _add_encoder(commands)
     _add_recommend(commands)
@@ -93,6 +101,23 @@ def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     refresh.add_argument("--force", action="store_true", help="write a version even if nothing has changed")
     _add_config(refresh)
     refresh.set_defaults(run=run_refresh)
+
+
+def _add_schedule(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help_text = "run refreshes and trainings at set times or after so many new events, until SIGTERM"
+    schedule = commands.add_parser("schedule", help=help_text, description=help_text)
+    _add_data(schedule, required=True)
+    when = 'a time, "03:00" or "Sun 03:00"; may be repeated'
+    for name, text in (
+        ("train", f'train warm: {when}; or "every N events" of the log'),
+        ("scratch", f'train from scratch: {when}; or "every N events" of the log'),
+        ("refresh", f"publish today's products without training: {when}"),
+    ):
+        schedule.add_argument(f"--{name}", action="append", default=[], metavar="WHEN", help=text)
+    schedule.add_argument("--zone", default="UTC", help="time zone of the times, e.g. Asia/Riyadh (default UTC)")
+    schedule.add_argument("--host", default="127.0.0.1", help="address of /healthz, /readyz and /metrics")
+    schedule.add_argument("--port", type=int, default=0, help="their port (default 0: a free one, which the log says)")
+    schedule.set_defaults(run=run_schedule)
 
 
 def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

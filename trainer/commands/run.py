@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trainer.commands.files import config_files
 from trainer.commands.output import log_to_stdout
 from trainer.native_memory import limit_caches, release
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from trainer.config.schema import Config
@@ -40,13 +43,20 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     from trainer.stages.workspace import Run, forget
 
     log_to_stdout()
+    scratch_reason = ""
     if options.command == "run":
+        if options.warm:
+            found = _run_warm(options, config, layout)
+            if isinstance(found, int):
+                return found
+            scratch_reason = found
+            log.info(f"training from scratch: {scratch_reason}")
         fingerprint = run_fingerprint(config, options.events, options.products)
         if options.force:
             forget(config, layout, fingerprint)
         elif (code := _nothing_to_do(config, layout, fingerprint)) is not None:
             return code
-    run = prepare(config, layout, options.events, options.products)
+    run = prepare(config, layout, options.events, options.products, scratch_reason=scratch_reason)
     release()
     stages: dict[str, Callable[[Run], object]] = {
         "train": train,
@@ -61,6 +71,38 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
         if isinstance(result, Published) and result.refused:
             return kept_back(layout, result.version.name)
     return 0
+
+
+def _run_warm(options: argparse.Namespace, config: Config, layout: Layout) -> int | str:
+    """The exit code of a warm training, or why a training from scratch is needed."""
+    from trainer.errors import NothingNew, NoWarmStart
+    from trainer.stages.embed import embed
+    from trainer.stages.evaluate import evaluate_run
+    from trainer.stages.gate import judge_evaluated
+    from trainer.stages.index import build_index
+    from trainer.stages.prepare import prepare
+    from trainer.stages.publish import publish_run
+    from trainer.stages.train import train
+    from trainer.stages.warm import read_warm_start
+
+    try:
+        warm = read_warm_start(layout, config)
+        run = prepare(config, layout, options.events, options.products, warm)
+    except NothingNew as error:
+        print(f"up to date: {error}")
+        return 0
+    except NoWarmStart as error:
+        return f"no warm start: {error}"
+    train(run)
+    evaluate_run(run)
+    verdict = judge_evaluated(run)
+    if verdict.refused:
+        return f"the gate refuses the warm training from {warm.version.name}: {'; '.join(verdict.reasons)}"
+    release()
+    embed(run)
+    build_index(run)
+    published = publish_run(run)
+    return kept_back(layout, published.version.name) if published.refused else 0
 
 
 def _nothing_to_do(config: Config, layout: Layout, fingerprint: str) -> int | None:

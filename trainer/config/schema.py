@@ -128,6 +128,8 @@ class Training(Section):
     repeat_targets: Auto
     checkpoint_steps: Count
     refit: bool
+    warm_epochs: Count
+    warm_learning_rate: Positive
 
     @property
     def trains_on_repeats(self) -> bool:

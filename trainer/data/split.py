@@ -145,6 +145,16 @@ def global_time(events: Events, days: float, note: str) -> Split:
     )
 
 
+def newest_events(events: Events, moment: int, note: str) -> Split:
+    """Tests on the last event of each buyer with one after `moment` (ms) and one before that; validates on nothing."""
+    start, stop = events.start[:-1], events.start[1:]
+    is_tested = stop > np.maximum(start + 1, first_at(events, moment + 1))
+    until = np.where(is_tested, stop - 1, stop)
+    nobody = np.zeros(len(start), np.bool_)
+    validation, test = _last_events(events, nobody), _last_events(events, is_tested)
+    return Split("newest_events", until, until, validation, test, note)
+
+
 def everything(events: Events) -> Int64:
     """`train_stop` [buyers] of a refit, which trains on every event."""
     return events.start[1:].copy()

@@ -22,7 +22,7 @@ from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax
 from trainer.fit.text_neighbours import TextNeighbours
 from trainer.fit.training_set import TrainingSet
 from trainer.model.inputs import ItemFeatures, Sizes
-from trainer.model.towers import TwoTower
+from trainer.model.towers import TwoTower, Weights
 from trainer.native_memory import release
 from twotower.events import EventSchema
 from twotower.history import weights_by_code
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 class Fitter:
     """Fits models of one shop; its fields are the same for every training set.
 
-    `titles` [N, E] are the text vectors of the titles alone, or None if texts are not aligned to categories.
+    `titles` [N, E] are the text vectors of the titles alone, or None if texts are not aligned to categories. A refit of
+    the softmax begins with the weights `initial`, or with random ones.
     """
 
     config: Config
@@ -45,6 +46,7 @@ class Fitter:
     schema: EventSchema
     device: torch.device
     fingerprint: str
+    initial: Weights | None = None
 
     @property
     def head_dimension(self) -> int:
@@ -96,6 +98,8 @@ class Fitter:
         `name` separates the checkpoints of two refits in one folder.
         """
         model = self.new_model(heads=1, dimension=self.head_dimension) if one_head else self.new_model()
+        if self.initial is not None:
+            model.load_state_dict(self.initial)
         return self._train(data, model, folder, f"{name}-{self.fingerprint}", epochs=epochs)
 
     def _train(

@@ -87,6 +87,17 @@ class Fitted(NamedTuple):
     share: float
 
 
+class Recipe(NamedTuple):
+    """What a refit needs: the kind of the vectors, the terms, the softmax's epochs, the linear model's hyperparameters,
+    and its share in a blend."""
+
+    vectors: str
+    choice: TermChoice
+    epochs: int
+    linear: LinearHyperparameters | None
+    share: float
+
+
 class SelectedModel(NamedTuple):
     """The chosen kind of model, its weights as services use them, its terms, and what a refit needs.
 
@@ -106,6 +117,10 @@ class SelectedModel(NamedTuple):
     cold_start: ColdStart | None
     share: float
     facts: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.vectors, self.choice, self.epochs, self.linear, self.share)
 
 
 class RefittedModel(NamedTuple):
@@ -205,24 +220,24 @@ def choose_kind(config: Config, mixtures: Mapping[str, Mixture]) -> str:
     return best_kind({name: one.values for name, one in allowed.items()})
 
 
-def refit_model(fitter: Fitter, selected: SelectedModel, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
+def refit_model(fitter: Fitter, recipe: Recipe, name: str, data: TrainingSet, folder: Path) -> RefittedModel:
     """Fits the chosen kind, with its hyperparameters and number of epochs, to other events.
 
     `name` separates the checkpoints of two refits in one folder.
     """
-    terms = TermFitter(fitter.config, data, fitter.sizes.products).fit(selected.choice)
-    if selected.vectors == "softmax":
-        softmax = fitter.refit_softmax(data, folder, name, selected.epochs)
+    terms = TermFitter(fitter.config, data, fitter.sizes.products).fit(recipe.choice)
+    if recipe.vectors == "softmax":
+        softmax = fitter.refit_softmax(data, folder, name, recipe.epochs)
         return RefittedModel(_serve_softmax(fitter, softmax.weights, data), terms, softmax.curve, None)
-    assert selected.linear is not None
+    assert recipe.linear is not None
     placement = fitter.place(data)
-    if selected.vectors == "linear":
-        weights = _serve_linear(fitter, placement, selected.linear)
+    if recipe.vectors == "linear":
+        weights = _serve_linear(fitter, placement, recipe.linear)
         return RefittedModel(weights, terms, [], placement.cold_start)
-    softmax = fitter.refit_softmax(data, folder, name, selected.epochs, one_head=True)
+    softmax = fitter.refit_softmax(data, folder, name, recipe.epochs, one_head=True)
     head = _serve_softmax(fitter, softmax.weights, data)
     narrow = fitter.place_beside_softmax(placement)
-    weights = blend(_serve_linear(fitter, narrow, selected.linear), head, selected.share)
+    weights = blend(_serve_linear(fitter, narrow, recipe.linear), head, recipe.share)
     return RefittedModel(weights, terms, softmax.curve, narrow.cold_start)
 
 

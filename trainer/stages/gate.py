@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Container
 from typing import Any
@@ -15,6 +16,12 @@ from trainer.stages.workspace import Run, rank, sampled_test_cases
 from twotower.arrays import Float64, Int64
 
 log = logging.getLogger(__name__)
+
+
+def judge_evaluated(run: Run) -> gate.Verdict:
+    """Judges the tested model by what the stage `evaluate` has written."""
+    measured = json.loads(run.workspace.version.metrics.read_text(encoding="utf-8"))
+    return judge_run(run, measured["test"]["model"])
 
 
 def judge_run(run: Run, figures: dict[str, float]) -> gate.Verdict:

@@ -18,7 +18,7 @@ from trainer.data.event_log.sources import find_events
 from trainer.data.events import Events, tie_hash
 from trainer.data.fingerprint import code_digest, fingerprint
 from trainer.data.repeats import REPEAT_BOUND, Repeats, measure_repeats
-from trainer.data.split import Split, draw_hidden, hide, split_events
+from trainer.data.split import Split, draw_hidden, hide, newest_events, split_events
 from trainer.export import text_encoder as encoder_export
 from trainer.export.graph import free_parameters
 from trainer.fit.content_trust import ContentTrust, measure_trust
@@ -27,6 +27,7 @@ from trainer.fit.training_set import TrainingSet
 from trainer.release.locks import work_folder
 from trainer.release.retention import current_name
 from trainer.stages.features import as_read, item_features, text_vectors
+from trainer.stages.warm import WarmStart, check_anything_new, check_new_events
 from trainer.stages.workspace import Run, open_workspace
 from trainer.text import encoders as text_encoder
 from trainer.text.vectors import texts_of
@@ -49,6 +50,7 @@ MODEL_CODE = (
     "trainer.stages.features",
     "trainer.stages.prepare",
     "trainer.stages.train",
+    "trainer.stages.warm",
     "trainer.stages.workspace",
     "twotower.event_log",
     "twotower.events",
@@ -62,8 +64,9 @@ MODEL_CODE = (
 )
 
 
-def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str]) -> str:
-    """sha256 over the input files, every setting that changes the model, and the code that computes it.
+def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str], warm: str = "") -> str:
+    """sha256 over the input files, every setting that changes the model, the code that computes it, and the version
+    `warm` that a warm training begins from.
 
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
@@ -71,14 +74,25 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     settings = config.digest(
         "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation", "index"
     )
-    return hashlib.sha256(json.dumps([*files, settings, code_digest(MODEL_CODE)]).encode()).hexdigest()
+    parts = [*files, settings, code_digest(MODEL_CODE), *([warm] if warm else [])]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def prepare(config: Config, layout: Layout, events: Sequence[str], products: Sequence[str]) -> Run:
-    """Reads and checks the files, encodes the texts and splits the events."""
+def prepare(
+    config: Config,
+    layout: Layout,
+    events: Sequence[str],
+    products: Sequence[str],
+    warm: WarmStart | None = None,
+    scratch_reason: str = "",
+) -> Run:
+    """Reads and checks the files, encodes the texts and splits the events.
+
+    Raises NoWarmStart if `warm` is given and too few buyers have a newer event.
+    """
     served = current_name(layout)
     _configure_torch(config.thread_count)
-    name = run_fingerprint(config, events, products)
+    name = run_fingerprint(config, events, products, warm.version.name if warm else "")
     work, workspace = work_folder(config, layout), open_workspace(config, layout, name)
     workspace.version.root.mkdir(parents=True, exist_ok=True)
     os.utime(workspace.root)
@@ -86,14 +100,15 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     check_learnable(data)
     schema = EventSchema(config.data.event_weights)
-    split = split_events(data.events, config.evaluation)
+    config = warm.settle(config) if warm else config
+    split = _since(warm, data, config) if warm else split_events(data.events, config.evaluation)
     repeats = measure_repeats(data.events, split.train_stop, schema)
     config = _settle_repeats(config.settle_protocol(split.method), repeats)
     known, split, hidden = _hide(config, data, split)
     trust = measure_trust(data.products, TrainingSet(known, split.train_stop), config.seed)
     config = _settle_descriptions(config, trust)
     read = as_read(data.products, config.encoder)
-    encoder_name, digest = _export_encoder(config, layout, read)
+    encoder_name, digest = _encoder_of(warm) if warm else _export_encoder(config, layout, read)
     vocab = Vocab.build(data.products.brands, data.products.categories)
     vectors = text_vectors(read, layout.encoder(digest), config, len(vocab.category), work / "text_vectors")
     attributes = torch.from_numpy(attribute_codes(data.products.attributes))
@@ -117,7 +132,22 @@ def prepare(config: Config, layout: Layout, events: Sequence[str], products: Seq
         trust=trust,
         ties=tie_hash(data.products.ids, config.seed),
         served=served,
+        warm=warm,
+        scratch_reason=scratch_reason,
     )
+
+
+def _since(warm: WarmStart, data: Dataset, config: Config) -> Split:
+    """The split of a warm training: it is tested on what buyers did since the served version."""
+    check_anything_new(int(data.events.time.max()), warm)
+    split = newest_events(data.events, warm.newest_ms, f"events since {warm.version.name}")
+    check_new_events(len(split.test), warm.version.name, config.evaluation.min_test_buyers)
+    return split
+
+
+def _encoder_of(warm: WarmStart) -> tuple[str, str]:
+    """The served weights read the texts of the served encoder."""
+    return warm.version.manifest.encoder, warm.version.manifest.encoder_digest
 
 
 def _configure_torch(threads: int) -> None:

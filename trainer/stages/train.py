@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from trainer.data.split import everything, sample
+from trainer.fit.fitter import Fitter
 from trainer.fit.selection import RefittedModel, SelectedModel, refit_model, select_model
 from trainer.fit.training_set import TrainingSet
 from trainer.fit.validation import Validation
+from trainer.stages.warm import WarmStart
 from trainer.stages.workspace import Run, fitter_of, save_weights
 from twotower.artifact.fsync import write_json
 from twotower.artifact.layout import VersionLayout
@@ -20,6 +24,14 @@ _FEW_PAIRS = 1000
 
 
 def train(run: Run) -> None:
+    """Fits the model of a run: selects one, or goes on from the served one if the run is warm."""
+    if run.warm is not None:
+        _go_on(run, run.warm)
+    else:
+        _select(run)
+
+
+def _select(run: Run) -> None:
     """Selects a model on the validation set. With `training.refit` fits it again on all events, for publishing; with
     `evaluation.protocol` refit once more, on all events but the targets of the test.
     """
@@ -34,6 +46,7 @@ def train(run: Run) -> None:
     chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
     facts = chosen.facts | {
         "refit": config.training.refit,
+        "start": {"from": "scratch", "reason": run.scratch_reason},
         "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)],
     }
     for note in facts["notes"]:
@@ -42,13 +55,57 @@ def train(run: Run) -> None:
     if config.evaluation.protocol == "refit":
         log.info("refitting on all events but the test targets, for the test")
         tested_data = TrainingSet(run.events, run.tested_stop)
-        tested = refit_model(fitter, chosen, "tested", tested_data, workspace.tested_checkpoints)
+        tested = refit_model(fitter, chosen.recipe, "tested", tested_data, workspace.tested_checkpoints)
         facts["tested_curve"] = tested.curve
     if config.training.refit:
         log.info("refitting on all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
-        final = refit_model(fitter, chosen, "refit", final_data, workspace.refit_checkpoints)
+        final = refit_model(fitter, chosen.recipe, "refit", final_data, workspace.refit_checkpoints)
         facts["refit_curve"] = final.curve
+    _write(run, tested, final, final_data, facts)
+
+
+def _go_on(run: Run, warm: WarmStart) -> None:
+    """Fits the served kind of model from the served weights: on all events but the targets of the test and, with
+    `training.refit`, on all events, for publishing.
+    """
+    workspace, settings = run.workspace, run.config.training
+    tested_data = TrainingSet(run.events, run.tested_stop)
+    fitter = _warm_fitter(run, warm, tested_data)
+    recipe, name = warm.recipe(settings.warm_epochs), warm.version.name
+    log.info(f"warm start from {name} ({recipe.vectors}), {len(run.split.test):,} test buyers since")
+    tested = final = refit_model(fitter, recipe, "tested", tested_data, workspace.tested_checkpoints)
+    final_data = tested_data
+    facts = warm.training | {
+        "candidates": {},
+        "vectors_alone": {},
+        "curve": [],
+        "best_epoch": settings.warm_epochs,
+        "tested_curve": tested.curve,
+        "refit": settings.refit,
+        "start": {"from": name, "reason": ""},
+        "notes": [],
+    }
+    if settings.refit:
+        log.info("going on with all events, for publishing")
+        final_data = TrainingSet(run.data.events, everything(run.data.events))
+        final = refit_model(fitter, recipe, "refit", final_data, workspace.refit_checkpoints)
+        facts["refit_curve"] = final.curve
+    _write(run, tested, final, final_data, facts)
+
+
+def _warm_fitter(run: Run, warm: WarmStart, data: TrainingSet) -> Fitter:
+    settings = run.config.training
+    passes = {"max_epochs": settings.warm_epochs, "min_steps": 0, "learning_rate": settings.warm_learning_rate}
+    training = settings.model_copy(update=passes)
+    fitter = replace(fitter_of(run), config=run.config.model_copy(update={"training": training}))
+    return replace(fitter, initial=warm.initial(fitter, data, run.vocab, run.data.products.ids))
+
+
+def _write(
+    run: Run, tested: RefittedModel, final: RefittedModel, final_data: TrainingSet, facts: dict[str, Any]
+) -> None:
+    workspace = run.workspace
     _save(tested, workspace.tested, workspace.tested_fusion)
     _save(final, workspace.version, workspace.fusion)
     facts["newest_event_ms"] = _newest(final_data)

@@ -26,6 +26,7 @@ from trainer.model.inputs import ItemFeatures, Sizes
 from trainer.model.terms import Terms, read_terms
 from trainer.model.towers import TwoTower, load_towers
 from trainer.release.locks import work_folder
+from trainer.stages.warm import WarmStart
 from twotower.arrays import Int64, Mask, UInt64
 from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import Layout, VersionLayout
@@ -71,7 +72,8 @@ class Run:
     `events`: the events that the validated and the tested model may see (those of `data`, the past of the `hidden` [N]
     products removed); `split` refers to them. `repeats` and `trust`: what settled the configuration's `auto` for
     seen products and for descriptions. `neighbours`: by the texts that the encoder reads. `served`: the version that
-    CURRENT named at the start.
+    CURRENT named at the start; `warm` is that version if the training begins from it, and `scratch_reason` says why it
+    could not.
     """
 
     config: Config
@@ -93,6 +95,8 @@ class Run:
     trust: ContentTrust
     ties: UInt64
     served: str
+    warm: WarmStart | None = None
+    scratch_reason: str = ""
 
     @property
     def tested_stop(self) -> Int64:

@@ -110,7 +110,7 @@ def test_validation_may_choose_the_blend_whose_parts_are_refitted(
     assert chosen.facts["share"] == 0.6
     assert any("chose blend" in line for line in logged.messages)
     assert chosen.linear is not None
-    weights, _, curve, _ = refit_model(made, chosen, "refit", DATA, tmp_path)
+    weights, _, curve, _ = refit_model(made, chosen.recipe, "refit", DATA, tmp_path)
     assert len(curve) == chosen.epochs
     # a loaded model is ready for inference, without a call of eval()
     items = load_towers(weights, made.config.model).items(made.features).detach().numpy()

@@ -133,7 +133,7 @@ def test_vectors_that_validate_better_by_far_are_chosen(tmp_path: Path) -> None:
     chosen = selected(made, tmp_path)
     assert chosen.vectors == "linear"
     assert chosen.linear is not None and chosen.facts["linear"] == chosen.linear._asdict()
-    refitted = refit_model(made, chosen, "refit", DATA, tmp_path)
+    refitted = refit_model(made, chosen.recipe, "refit", DATA, tmp_path)
     assert refitted.curve == []
     assert refitted.terms.fusion == chosen.terms.fusion
     assert all(torch.equal(refitted.weights[name], value) for name, value in chosen.weights.items())

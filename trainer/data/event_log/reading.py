@@ -112,6 +112,7 @@ _EMPTY: dict[str, dict[str, pl.DataType]] = {
         **dict.fromkeys(("route", "slot", "buyer_id", "session_id", "query", "product_id"), _TEXT),
         **dict.fromkeys(("model_version", "source"), _TEXT),
         "product_ids": pl.List(_TEXT),
+        "explored": pl.List(_TEXT),
         "logged_ms": pl.Int64(),
     },
     "merges": {"session_id": _TEXT, "buyer_id": _TEXT, "merged_ms": pl.Int64(), "logged_ms": pl.Int64()},

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from trainer.data.tables.files import find_files
 from trainer.errors import DataError
 from twotower.event_log import forgotten_of, log_files
@@ -29,6 +31,12 @@ class EventSources(NamedTuple):
         logged = [path for log in self.logs for kind in ("interactions", "merges") for path in log_files(log, kind)]
         lists = [forgotten_of(log) for log in self.logs]
         return [*self.files, *logged, *(path for path in lists if path.is_file())]
+
+
+def count_logged(logs: Sequence[Path]) -> int:
+    """How many interactions these logs hold, repeated ones included: no file is read, only its footer."""
+    files = [path for log in logs for path in log_files(log, "interactions")]
+    return int(pl.scan_parquet(files).select(pl.len()).collect().item()) if files else 0
 
 
 def find_events(patterns: Sequence[str]) -> EventSources:
