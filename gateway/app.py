@@ -19,6 +19,9 @@ from gateway.api.routes import Live, Routes
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
+from gateway.experiments.file import ExperimentsFile
+from gateway.experiments.serving import LiveExperiments
+from gateway.experiments.switches import Switches
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
@@ -145,4 +148,8 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
     pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log)
-    return Live(pipeline, dependencies)
+    # of the accepted events the first one is the click
+    click, seconds = settings.event_types[0], settings.request_timeout_seconds
+    experiments = LiveExperiments(ExperimentsFile(settings.experiments_file), Switches(redis), click, seconds)
+    stack.push_async_callback(experiments.close)
+    return Live(pipeline, dependencies, experiments)

@@ -41,6 +41,7 @@ from twotower.errors import (
 )
 from twotower.event_log import InteractionRecord, MergeRecord, owner_of
 from twotower.events import Interaction
+from twotower.experiments import Assignment
 from twotower.forgotten import buyer_hash, forget_buyer
 from twotower.history import latest
 from twotower.pb import item_pb2, retrieval_pb2
@@ -70,6 +71,8 @@ class ProductList(NamedTuple):
     products: list[retrieval_pb2.Product] | None
     # of a search: how its words were understood
     understood: item_pb2.Understood | None = None
+    # of an experiment: its arm
+    assignment: Assignment | None = None
 
 
 class BuyerEncoding(NamedTuple):
@@ -192,8 +195,11 @@ class Pipeline:
             raise Unavailable("the list of forgotten buyers cannot be written") from None
         return bool(await self.history.redis.remove([buyer_id]))
 
-    async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
-        """The best products for a buyer's stored history, or the popular ones if no history can be used."""
+    async def retrieve(self, query: RetrieveQuery, deadline: Deadline, version: str = "") -> ProductList:
+        """The best products for a buyer's stored history, or the popular ones if no history can be used.
+
+        With a `version` it is of that one, or raises VersionNotHeld.
+        """
         known = await self._read(query.owner, deadline)
         seen = set(known.dismissed)
         if query.exclude_seen:
@@ -208,7 +214,7 @@ class Pipeline:
             hits = await self.retrieval.search(encoded.vector, _query(query, seen, history=newest), deadline)
             return await self._list(query, hits, "model", reason, deadline)
 
-        return await on_one_version(attempt)
+        return await (attempt(version) if version else on_one_version(attempt))
 
     async def popular(self, query: PopularQuery, deadline: Deadline) -> ProductList:
         """The most popular products."""

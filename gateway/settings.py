@@ -98,6 +98,8 @@ class GatewaySettings(ProcessSettings):
         64, ge=1, le=65_536, description="memory of the log in Redis, MiB: half of it full drops lists, all refuses"
     )
 
+    experiments_file: Path | None = Field(None, description="experiments.yaml; read again whenever it changes")
+
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="timeout of one request, all steps together")
     body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="timeout of receiving a request's whole body")
     max_connections: int = Field(1000, ge=1, le=65_535, description="maximum open connections of one worker")
