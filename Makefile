@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-online soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -74,6 +74,9 @@ bench-sessions: .venv/dev.stamp $(GENERATED) ## compare sessions without a login
 
 bench-repeats: .venv/dev.stamp $(GENERATED) ## compare repeat purchases with "most bought before" (a synthetic grocery; data in ../shared/data)
 	$(BIN)/python -m benchmarks.repeats $(ARGS)
+
+bench-online: .venv/run.stamp $(GENERATED) ## measure false alarms and power of the verdicts on simulated experiments (ARGS="--runs 1000")
+	$(BIN)/python -m benchmarks.online $(ARGS)
 
 bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to become ready (ARGS="--index HNSW32")
 	$(BIN)/python -m benchmarks.ready $(ARGS)

@@ -30,8 +30,6 @@ def run_online(options: argparse.Namespace) -> int:
 
     if options.planned_lists < 1:
         return fail(f"--planned-lists {options.planned_lists}: must be at least 1", 2)
-    if not options.log.is_dir():
-        return fail(f"--log {options.log}: no such folder", 2)
     experiments = read_experiments(options.experiments) if options.experiments else Experiments()
     found = summarise(options.log, experiments, options.planned_lists)
     if options.out:

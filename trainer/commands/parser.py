@@ -71,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     report.add_argument("--log", type=Path, metavar="PATH", help="a recorder's log: adds what happened online")
+    report.add_argument("--experiments", type=Path, metavar="FILE", help="with --log: experiments.yaml")
     report.add_argument("--out", type=Path, metavar="FILE", help="with --log: the HTML file to write")
     report.set_defaults(run=run_report)
     _add_experiments(commands)
