@@ -96,9 +96,8 @@ def main() -> int:
         right = 1 if lift > 1 else -1
         day = float(np.median(calls.day[calls.sign == right])) if calls.share(right) else None
         found[name] = {"lift": lift, "right": calls.share(right), "wrong": calls.share(-right), "median_day": day}
-        print(
-            f"{name}: lift {lift:.3f}, called {calls.share(right):.1%} right, {calls.share(-right):.1%} wrong, day {day}"
-        )
+        shares = f"{calls.share(right):.1%} right, {calls.share(-right):.1%} wrong"
+        print(f"{name}: lift {lift:.3f}, called {shares}, median day {day}")
     found["seconds"] = round(time.perf_counter() - started, 1)
     print(json.dumps(found))
     return 0

@@ -5,6 +5,7 @@ The delta method for ratios of means: Deng, Knoblich and Lu, "Applying the delta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,10 +47,10 @@ def delta_interval(found: Rate) -> list[float]:
     return [float(found.mean - _ORDINARY * found.error), float(found.mean + _ORDINARY * found.error)]
 
 
-def bootstrap_interval(sums: Sums, draws: int, seed: int) -> list[float]:
-    """The 95 % interval of the rate over buyers drawn with replacement."""
-    means = resampled_means(np.stack([sums.y, sums.n], axis=1), draws, seed)
-    return interval(means[:, 0] / means[:, 1])
+def bootstrap_intervals(found: Sequence[Sums], draws: int, seed: int) -> list[list[float]]:
+    """The 95 % interval of each rate over buyers drawn with replacement; all rates have the same buyers and lists."""
+    means = resampled_means(np.stack([found[0].n, *(one.y for one in found)], axis=1), draws, seed)
+    return [interval(column / means[:, 0]) for column in means[:, 1:].T]
 
 
 class Difference(NamedTuple):

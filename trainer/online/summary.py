@@ -16,7 +16,7 @@ from trainer.online.intervals import (
     Sums,
     anytime_difference,
     anytime_mean,
-    bootstrap_interval,
+    bootstrap_intervals,
     delta_interval,
     rate,
     ratio_mismatch,
@@ -83,20 +83,13 @@ def _slice(lists: pl.DataFrame) -> dict[str, Any]:
         "impressions": int(lists["impressions"].sum()),
         "buyers": lists["unit"].n_unique(),
     }
-    for name, column in _RATES.items():
-        figures[name] = _figure(sums_of(lists, column))
-    revenue = sums_of(lists, "revenue")
-    figures[_REVENUE] = _figure(revenue._replace(y=revenue.y * 1000))
+    sums = {name: sums_of(lists, column) for name, column in {**_RATES, _REVENUE: "revenue"}.items()}
+    sums[_REVENUE] = sums[_REVENUE]._replace(y=1000 * sums[_REVENUE].y)
+    intervals = bootstrap_intervals(list(sums.values()), _DRAWS, _SEED)
+    for (name, one), between in zip(sums.items(), intervals, strict=True):
+        found = rate(one)
+        figures[name] = {"mean": float(found.mean), "interval": between, "delta": delta_interval(found)}
     return figures
-
-
-def _figure(sums: Sums) -> dict[str, Any]:
-    found = rate(sums)
-    return {
-        "mean": float(found.mean),
-        "interval": bootstrap_interval(sums, _DRAWS, _SEED),
-        "delta": delta_interval(found),
-    }
 
 
 def _experiment(lists: pl.DataFrame, experiment: Experiment | None, planned: int) -> dict[str, Any]:

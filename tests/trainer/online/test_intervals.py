@@ -12,7 +12,7 @@ from trainer.online.intervals import (
     Sums,
     anytime_difference,
     anytime_mean,
-    bootstrap_interval,
+    bootstrap_intervals,
     delta_interval,
     rate,
     ratio_mismatch,
@@ -43,7 +43,7 @@ def test_bootstrap_and_delta_method_agree() -> None:
     draw = np.random.default_rng(7)
     n = draw.poisson(4, 3000).astype(np.float64)
     found = Sums(n, draw.binomial(n.astype(int), draw.beta(1, 9, 3000)).astype(np.float64))
-    np.testing.assert_allclose(bootstrap_interval(found, 1000, 7), delta_interval(rate(found)), rtol=0.02)
+    np.testing.assert_allclose(bootstrap_intervals([found], 1000, 7)[0], delta_interval(rate(found)), rtol=0.02)
 
 
 def test_the_anytime_interval_of_a_difference() -> None:
