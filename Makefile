@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-online soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -83,6 +83,9 @@ bench-warm: .venv/dev.stamp $(GENERATED) ## compare warm trainings with training
 
 simulate: .venv/run.stamp $(GENERATED) ## let simulated buyers use a shop for thirty days, through the real processes (ARGS="--seed 8 --explore 0.1")
 	$(BIN)/python -m benchmarks.simulate --plot docs/simulate.svg $(ARGS)
+
+bench-online: .venv/run.stamp $(GENERATED) ## measure false alarms and power of the verdicts on simulated experiments (ARGS="--runs 1000")
+	$(BIN)/python -m benchmarks.online $(ARGS)
 
 bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to become ready (ARGS="--index HNSW32")
 	$(BIN)/python -m benchmarks.ready $(ARGS)

@@ -20,6 +20,9 @@ from gateway.api.routes import Live, Routes
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
+from gateway.experiments.file import ExperimentsFile
+from gateway.experiments.serving import LiveExperiments
+from gateway.experiments.switches import Switches
 from gateway.exploration import Exploration
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
@@ -153,6 +156,10 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     pipeline = Pipeline(
         history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration
     )
+    # of the accepted events the first one is the click
+    click, seconds = settings.event_types[0], settings.request_timeout_seconds
+    experiments = LiveExperiments(ExperimentsFile(settings.experiments_file), Switches(redis), click, seconds)
+    stack.push_async_callback(experiments.close)
     catalogue = None
     if settings.live_catalogue:
         catalogue = CatalogueStore(redis, products)
@@ -160,4 +167,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    return Live(pipeline, dependencies, catalogue)
+    return Live(pipeline, dependencies, experiments, catalogue)

@@ -29,9 +29,25 @@ LOG_BYTES = Gauge("twotower_log_bytes", "Memory of the event log in Redis", mult
 PRODUCT_CHANGES = Counter("twotower_product_changes", "Accepted changes of products", ["kind"])
 LIVE_ENCODED = Counter("twotower_live_encoded", "Contents of live products encoded, of every version")
 LISTS_NOT_LOGGED = Counter("twotower_lists_not_logged", "Served lists that the event log had no room for")
+EXPERIMENT_LISTS = Counter("twotower_experiment_lists", "Lists made for an arm", ["experiment", "arm"])
+EXPERIMENT_IMPRESSIONS = Counter("twotower_experiment_impressions", "Products shown by an arm", ["experiment", "arm"])
+EXPERIMENT_CLICKS = Counter("twotower_experiment_clicks", "Clicks that name a list of an arm", ["experiment", "arm"])
+EXPERIMENT_FAILURES = Counter("twotower_experiment_failures", "Requests that an arm failed", ["experiment", "arm"])
+ARM_OFF = Gauge(
+    "twotower_experiment_arm_off",
+    "1 for an arm that a guardrail has switched off",
+    ["experiment", "arm"],
+    multiprocess_mode="livemax",
+)
+EXPERIMENTS_REFUSED = Counter("twotower_experiments_refused", "Changes of the experiments file that cannot be used")
+SHADOWS_SKIPPED = Counter("twotower_shadows_skipped", "Shadow lists not made because too many were under way")
 
 # the library's `labels` takes a lock, which costs more than counting
 answers = functools.cache(ANSWERS.labels)
+experiment_lists = functools.cache(EXPERIMENT_LISTS.labels)
+experiment_impressions = functools.cache(EXPERIMENT_IMPRESSIONS.labels)
+experiment_clicks = functools.cache(EXPERIMENT_CLICKS.labels)
+experiment_failures = functools.cache(EXPERIMENT_FAILURES.labels)
 refused = functools.cache(REFUSED_REQUESTS.labels)
 
 

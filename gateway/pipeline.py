@@ -44,6 +44,7 @@ from twotower.errors import (
 )
 from twotower.event_log import InteractionRecord, MergeRecord, owner_of
 from twotower.events import Interaction
+from twotower.experiments import Assignment
 from twotower.forgotten import buyer_hash, forget_buyer
 from twotower.history import latest
 from twotower.pb import item_pb2, retrieval_pb2
@@ -79,6 +80,8 @@ class ProductList(NamedTuple):
     reasons: list[Reason] | None = None
     # the products that exploration put in, one a line
     explored: str = ""
+    # of an experiment: its arm
+    assignment: Assignment | None = None
 
 
 class BuyerEncoding(NamedTuple):
@@ -202,8 +205,11 @@ class Pipeline:
             raise Unavailable("the list of forgotten buyers cannot be written") from None
         return bool(await self.history.redis.remove([buyer_id]))
 
-    async def retrieve(self, query: RetrieveQuery, deadline: Deadline) -> ProductList:
-        """The best products for a buyer's stored history, or the popular ones if no history can be used."""
+    async def retrieve(self, query: RetrieveQuery, deadline: Deadline, version: str = "") -> ProductList:
+        """The best products for a buyer's stored history, or the popular ones if no history can be used.
+
+        With a `version` it is of that one, or raises VersionNotHeld.
+        """
         known = await self._read(query.owner, deadline)
         seen = set(known.dismissed)
         if query.exclude_seen:
@@ -229,7 +235,7 @@ class Pipeline:
             why = partial(reasons.of_history, self.retrieval, encoded, hits, deadline)
             return (await _explained(query, listed, why))._replace(explored=explored)
 
-        return await on_one_version(attempt)
+        return await (attempt(version) if version else on_one_version(attempt))
 
     async def popular(self, query: PopularQuery, deadline: Deadline) -> ProductList:
         """The most popular products."""

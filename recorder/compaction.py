@@ -40,7 +40,7 @@ class Compaction:
         dropped = _Dropped(self._folder, forgotten)
         removed = 0
         # merges last: until then they say which guests were forgotten buyers
-        for kind in ("interactions", "lists", "merges"):
+        for kind in ("interactions", "lists", "shadows", "merges"):
             for day, files in itertools.groupby(log_files(self._folder.root, kind), key=lambda path: path.parent.name):
                 for group in _groups(files) if day < today else ([path] for path in files):
                     removed += self._rewrite(group, dropped)

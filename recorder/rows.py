@@ -20,6 +20,26 @@ from twotower.serving import wire
 log = logging.getLogger(__name__)
 
 _TEXT, _TIME, _LINES = pa.string(), pa.int64(), pa.list_(pa.string())
+_LISTS = pa.schema(
+    {
+        "recommendation_id": _TEXT,
+        "served_ms": _TIME,
+        "route": _TEXT,
+        "slot": _TEXT,
+        "buyer_id": _TEXT,
+        "session_id": _TEXT,
+        "query": _TEXT,
+        "product_id": _TEXT,
+        "model_version": _TEXT,
+        "source": _TEXT,
+        "product_ids": _LINES,
+        "explored": _LINES,
+        "experiment": _TEXT,
+        "arm": _TEXT,
+        "teams": _TEXT,
+        "logged_ms": _TIME,
+    }
+)
 SCHEMAS = {
     "interactions": pa.schema(
         {
@@ -36,23 +56,8 @@ SCHEMAS = {
             "logged_ms": _TIME,
         }
     ),
-    "lists": pa.schema(
-        {
-            "recommendation_id": _TEXT,
-            "served_ms": _TIME,
-            "route": _TEXT,
-            "slot": _TEXT,
-            "buyer_id": _TEXT,
-            "session_id": _TEXT,
-            "query": _TEXT,
-            "product_id": _TEXT,
-            "model_version": _TEXT,
-            "source": _TEXT,
-            "product_ids": _LINES,
-            "explored": _LINES,
-            "logged_ms": _TIME,
-        }
-    ),
+    "lists": _LISTS,
+    "shadows": _LISTS,
     "merges": pa.schema({"session_id": _TEXT, "buyer_id": _TEXT, "merged_ms": _TIME, "logged_ms": _TIME}),
 }
 _NOTHING = type(None)

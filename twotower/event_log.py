@@ -1,8 +1,8 @@
 """The event log: the records that the gateway writes, the stream in Redis that carries them, and the recorder's files.
 
-An entry of the stream has one field. The field `interactions`, `lists` or `merges` holds a JSON array of rows, each row
-the fields of a record in their order. The field `encoded` holds what /encode_buyer has stored: the buyer's id, the
-character `wire.SEPARATOR`, and the packed history that was sent to the buyer service anyway.
+An entry of the stream has one field. The field `interactions`, `lists`, `shadows` or `merges` holds a JSON array of
+rows, each row the fields of a record in their order. The field `encoded` holds what /encode_buyer has stored: the
+buyer's id, the character `wire.SEPARATOR`, and the packed history that was sent to the buyer service anyway.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class InteractionRecord(NamedTuple):
 class ListRecord(NamedTuple):
     """One list that was served: its products one a line, best first. The rank of a product is its place, from 1.
 
-    `explored` are those that exploration put in, one a line.
+    `explored`: the products that exploration put in, one a line. `teams`: of an interleaved list, the letter A or B of
+    each product: the arm of the experiment that chose it. A list of the kind `shadows` was shown to nobody; the list
+    that was has the same recommendation_id.
     """
 
     recommendation_id: str
@@ -60,6 +62,9 @@ class ListRecord(NamedTuple):
     source: str
     product_ids: str
     explored: str = ""
+    experiment: str | None = None
+    arm: str | None = None
+    teams: str | None = None
 
 
 class MergeRecord(NamedTuple):
@@ -71,7 +76,12 @@ class MergeRecord(NamedTuple):
 
 
 # kind -> its record; a folder of the log and a field of the stream have the name of the kind
-KINDS: dict[str, Any] = {"interactions": InteractionRecord, "lists": ListRecord, "merges": MergeRecord}
+KINDS: dict[str, Any] = {
+    "interactions": InteractionRecord,
+    "lists": ListRecord,
+    "shadows": ListRecord,
+    "merges": MergeRecord,
+}
 
 
 def owner_of(buyer_id: str | None, session_id: str | None) -> str:

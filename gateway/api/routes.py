@@ -30,6 +30,7 @@ from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
+from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.live.store import CatalogueStore
@@ -58,6 +59,7 @@ from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput
 from twotower.event_log import GUEST, InteractionRecord, ListRecord
 from twotower.events import EventSchema, check_id
+from twotower.experiments import recommendation_id
 from twotower.pb import item_pb2, retrieval_pb2
 from twotower.serving import telemetry, wire
 
@@ -97,6 +99,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
+    experiments: LiveExperiments
     catalogue: CatalogueStore | None = None
 
 
@@ -201,8 +204,17 @@ class Routes:
     async def retrieve(self, request: Request) -> Response:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
         check_buyer(request, query.owner)
-        pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.retrieve(query, deadline))
+        live, deadline = _live(request), self._deadline()
+        plan = live.experiments.plan(query)
+
+        def log_shadow(asked: requests.RetrieveQuery, answer: ProductList) -> None:
+            if live.pipeline.log and live.pipeline.log.takes_list():
+                live.pipeline.log.served(_list_record(asked, answer, self._clock.good_ms()), "shadows")
+
+        async def ask() -> ProductList:
+            return await live.experiments.retrieve(plan, live.pipeline, deadline, log_shadow)
+
+        return list_response("/retrieve", await self._find(live.pipeline, plan.query, deadline, ask, plan.lists))
 
     async def similar(self, request: Request) -> Response:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
@@ -261,6 +273,7 @@ class Routes:
             for one in records:
                 check_buyer(request, one.owner)
             added = await _live(request).pipeline.add(records, given.deadline)
+        _live(request).experiments.count_clicks(records)
         return _json(
             {
                 "stored": added.stored,
@@ -314,10 +327,15 @@ class Routes:
         return list_response(_ROUTES[type(query)], await self._find(pipeline, query, deadline, ask))
 
     async def _find(
-        self, pipeline: Pipeline, query: ListedQuery, deadline: Deadline, ask: Callable[[], Awaitable[ProductList]]
+        self,
+        pipeline: Pipeline,
+        query: ListedQuery,
+        deadline: Deadline,
+        ask: Callable[[], Awaitable[ProductList]],
+        lists: int = 1,
     ) -> ProductList:
-        """The list that `ask` finds, if there is room for what it costs. Logs it."""
-        answer = await self._admission.run(cost_of_list(query), deadline, ask)
+        """The list that `ask` finds, if there is room for what `lists` of them cost. Logs it."""
+        answer = await self._admission.run(lists * cost_of_list(query), deadline, ask)
         if pipeline.log and pipeline.log.takes_list():
             pipeline.log.served(_list_record(query, answer, self._clock.good_ms()))
         return answer
@@ -429,8 +447,9 @@ def _json(value: object, status: int = 200) -> Response:
 
 
 def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRecord:
+    experiment, arm, teams = answer.assignment or (None, None, None)
     return ListRecord(
-        recommendation_id=telemetry.request_id.get(),
+        recommendation_id=recommendation_id(telemetry.request_id.get(), answer.assignment),
         served_ms=now_ms,
         route=_ROUTES[type(query)],
         slot=query.slot,
@@ -443,6 +462,9 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         # as one text, which costs less to keep and to write than a hundred
         product_ids=answer.hits.packed_ids.replace("\0", "\n"),
         explored=answer.explored,
+        experiment=experiment,
+        arm=arm,
+        teams=teams,
     )
 
 
@@ -469,9 +491,11 @@ def _list_document(route: str, answer: ProductList) -> dict[str, object]:
         "model_version": answer.hits.version,
         "source": answer.source,
         "request_id": request_id,
-        "recommendation_id": request_id,
+        "recommendation_id": recommendation_id(request_id, answer.assignment),
         "warnings": answer.warnings,
     }
+    if answer.assignment is not None:
+        document |= {"experiment": answer.assignment.experiment, "arm": answer.assignment.arm}
     if answer.products is not None:
         document["products"] = [_product(product) for product in answer.products]
     if answer.reasons is not None:

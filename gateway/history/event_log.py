@@ -12,6 +12,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Literal
 
 import orjson
 
@@ -42,7 +43,7 @@ class EventLog:
         self._max_bytes = max_bytes
         self._lists_share = lists_share
         self._bytes = 0
-        self._waiting: list[ListRecord] = []
+        self._waiting: list[tuple[str, ListRecord]] = []
         # the last history of /encode_buyer that was logged, by buyer, and the run of Redis that has it
         self._remembered: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._run_id = b""
@@ -76,10 +77,10 @@ class EventLog:
         """Whether the next served list is one of the sample."""
         return self._lists_share >= 1 or random.random() < self._lists_share
 
-    def served(self, record: ListRecord) -> None:
+    def served(self, record: ListRecord, kind: Literal["lists", "shadows"] = "lists") -> None:
         """Logs a list within a moment, or drops it if the log has no room for lists."""
         if len(self._waiting) < _MAX_WAITING:
-            self._waiting.append(record)
+            self._waiting.append((kind, record))
         else:
             metrics.LISTS_NOT_LOGGED.inc()
 
@@ -143,8 +144,9 @@ class EventLog:
             return
         if self._has_room_for_lists:
             try:
-                value = orjson.dumps([tuple(one) for one in lists])
-                await self._redis.ask(STREAM, [("XADD", STREAM, "*", "lists", value)])
+                rows = {kind: [tuple(one) for of, one in lists if of == kind] for kind in dict(lists)}
+                commands = [("XADD", STREAM, "*", kind, orjson.dumps(found)) for kind, found in rows.items()]
+                await self._redis.ask(STREAM, commands)
                 return
             except Unavailable as error:
                 log.debug("served lists are not logged: %s", error)

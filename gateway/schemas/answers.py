@@ -56,7 +56,8 @@ class ReasonOut(Strict):
 class ListAnswer(Strict):
     """Products, best first (with diversity: in order of selection).
 
-    Scores: those of the model (inner products, or the sum of several parts), or shares of popularity.
+    Scores: those of the model (inner products, or the sum of several parts), or shares of popularity. `experiment` and
+    `arm` are there if the list is part of an experiment.
     """
 
     product_ids: list[str]
@@ -68,6 +69,8 @@ class ListAnswer(Strict):
     warnings: list[str]
     products: list[ProductOut] | None = None
     reasons: list[ReasonOut] | None = None
+    experiment: str | None = None
+    arm: str | None = None
 
 
 class ChangeOut(Strict):

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from trainer.commands.check import run_check
+from trainer.commands.experiments import run_experiment, run_online
 from trainer.commands.offline import run_encoder, run_recommend
 from trainer.commands.publish import run_publish, run_report
 from trainer.commands.run import run_refresh, run_stage
@@ -76,8 +77,12 @@ def build_parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="check a version's report.html and print its path")
     report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
+    report.add_argument("--log", type=Path, metavar="PATH", help="a recorder's log: adds what happened online")
+    report.add_argument("--experiments", type=Path, metavar="FILE", help="with --log: experiments.yaml")
+    report.add_argument("--out", type=Path, metavar="FILE", help="with --log: the HTML file to write")
     report.set_defaults(run=run_report)
     _add_schedule(commands)
+    _add_experiments(commands)
     _add_tune(commands)
     _add_encoder(commands)
     _add_recommend(commands)
@@ -118,6 +123,28 @@ def _add_schedule(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     schedule.add_argument("--host", default="127.0.0.1", help="address of /healthz, /readyz and /metrics")
     schedule.add_argument("--port", type=int, default=0, help="their port (default 0: a free one, which the log says)")
     schedule.set_defaults(run=run_schedule)
+
+
+def _add_experiments(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help_text = "make the services hold the versions that the arms of an experiments file name, and no others"
+    experiment = commands.add_parser("experiment", help=help_text, description=help_text)
+    experiment.add_argument("file", type=Path, metavar="FILE", help="experiments.yaml, as the gateway reads it")
+    experiment.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
+    experiment.set_defaults(run=run_experiment)
+    help_text = "say what the lists of a recorder's log led to, and which arm of an experiment works better"
+    online = commands.add_parser("online", help=help_text, description=help_text)
+    online.add_argument("--log", type=Path, required=True, metavar="PATH", help="the folder of a recorder's log")
+    online.add_argument("--experiments", type=Path, metavar="FILE", help="experiments.yaml: controls and shares")
+    online.add_argument("--json", action="store_true", help="print one JSON object")
+    online.add_argument("--out", type=Path, metavar="FILE", help="an HTML file to write")
+    online.add_argument(
+        "--planned-lists",
+        type=int,
+        default=50_000,
+        metavar="N",
+        help="lists of two arms after which a verdict is sharpest; fixed before the experiment (default 50,000)",
+    )
+    online.set_defaults(run=run_online)
 
 
 def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -11,6 +11,7 @@ from trainer.commands.run import kept_back, run_stage
 
 if TYPE_CHECKING:
     from twotower.artifact.layout import Layout
+    from twotower.artifact.version import Version
 
 
 def run_publish(options: argparse.Namespace) -> int:
@@ -75,6 +76,26 @@ def run_report(options: argparse.Namespace) -> int:
     if not name:
         return fail(f"{layout.root} has no published version: name a VERSION", 2)
     version = open_version(layout, name)
+    if options.log or options.out:
+        return _write_with_online(options, version)
     version.check(version.layout.report)
     print(version.layout.report)
+    return 0
+
+
+def _write_with_online(options: argparse.Namespace, version: Version) -> int:
+    """Writes the report again with what happened online: the one in the version's folder never changes."""
+    from trainer.online.page import section
+    from trainer.online.summary import PLANNED_LISTS, summarise
+    from trainer.report.page import render
+    from twotower.artifact.fsync import write_atomically
+    from twotower.experiments import Experiments, read_experiments
+
+    if not options.log or not options.out:
+        return fail("report: --log and --out go together", 2)
+    experiments = read_experiments(options.experiments) if options.experiments else Experiments()
+    online = section(summarise(options.log, experiments, PLANNED_LISTS))
+    with write_atomically(options.out) as temporary:
+        temporary.write_text(render(version.layout, version.manifest, online), encoding="utf-8")
+    print(options.out)
     return 0

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, TemplateError
+from markupsafe import Markup
 
 from trainer.errors import ReportError
 from trainer.evaluate import similarity
@@ -18,6 +19,7 @@ from trainer.report import charts, tables, wording
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import Manifest
 
+_NOTHING = Markup()
 _CHART_METRICS = ("ndcg@10", "recall@10", "recall@100")
 _LIBRARIES = (
     "faiss-cpu",
@@ -45,14 +47,18 @@ def write_report(version: VersionLayout, manifest: Manifest) -> None:
     version.report.write_text(text, encoding="utf-8")
 
 
-def render(version: VersionLayout, manifest: Manifest) -> str:
-    """Returns the page. Titles, categories and ids are untrusted: the template escapes everything but our charts."""
+def render(version: VersionLayout, manifest: Manifest, online: Markup = _NOTHING) -> str:
+    """Returns the page, with a section of what happened `online` if it is given.
+
+    Titles, categories and ids are untrusted: the template escapes everything but our charts.
+    """
     metrics = json.loads(version.metrics.read_text(encoding="utf-8"))
     content = {
         "manifest": manifest,
         "metrics": metrics,
         "missed": similarity.describe_unmet(metrics["similarity"]["texts"]),
         "configuration": version.config.read_text(encoding="utf-8"),
+        "online": online,
     }
     content |= _results(metrics) | _products(version, metrics)
     return _environment().get_template("report.html").render(content)

@@ -21,6 +21,11 @@ class Layout:
         return self.root / "PREVIOUS"
 
     @property
+    def experiments(self) -> Path:
+        """The versions that experiments need, held beside CURRENT and PREVIOUS: one pointer a line."""
+        return self.root / "EXPERIMENTS"
+
+    @property
     def pointers(self) -> Path:
         """The lock for changing CURRENT and PREVIOUS and for removing versions; readers need no lock."""
         return self.root / ".pointers"

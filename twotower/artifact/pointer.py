@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ _SIZE = 256
 
 @dataclass(frozen=True)
 class Pointer:
-    """The content of CURRENT or PREVIOUS: a version's name and the sha256 of its manifest."""
+    """The content of CURRENT or PREVIOUS, or a line of EXPERIMENTS: a version's name and the sha256 of its manifest."""
 
     version: str
     manifest_sha256: str
@@ -41,6 +41,27 @@ def read_pointer(path: Path) -> Pointer | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from None
+    return _parse(text, path)
+
+
+def read_experiment_pointers(path: Path) -> list[Pointer]:
+    """Returns the versions that EXPERIMENTS names, none if there is no file. Raises CorruptArtifact."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path} cannot be read: {error}") from None
+    return [_parse(line, path) for line in lines]
+
+
+def write_experiment_pointers(layout: Layout, pointers: Sequence[Pointer]) -> None:
+    """Names these versions in EXPERIMENTS, and no others. Call it with the lock held."""
+    with write_atomically(layout.experiments) as temporary:
+        temporary.write_text("".join(f"{one.version} {one.manifest_sha256}\n" for one in pointers))
+
+
+def _parse(text: str, path: Path) -> Pointer:
     parts = text.split()
     if len(parts) != 2 or not NAME.match(parts[0]) or not re.fullmatch(r"[0-9a-f]{64}", parts[1]):
         raise CorruptArtifact(f"{path} does not hold a version name and a sha256: {text[:100]!r}")

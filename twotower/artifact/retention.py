@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.pointer import pointers_locked, read_pointer
+from twotower.artifact.pointer import pointers_locked, read_experiment_pointers, read_pointer
 from twotower.artifact.version import NAME, open_version
 from twotower.errors import CorruptArtifact, NotFound
 
@@ -39,19 +39,21 @@ def _created_at(manifest: Path) -> str:
 def prune(layout: Layout, keep: int) -> list[str]:
     """Removes all but the newest `keep` versions, then unused encoders. Returns the names of the removed versions.
 
-    CURRENT and PREVIOUS always stay, and so do the trained versions that they are refreshes of.
+    What CURRENT, PREVIOUS and EXPERIMENTS name always stays, and so do the trained versions that they are refreshes of.
     """
     kept = _kept(layout)
     return remove_versions(layout, [name for name in list_versions(layout)[: -keep or None] if name not in kept])
 
 
 def named_versions(layout: Layout) -> set[str]:
-    """The versions that CURRENT and PREVIOUS name."""
-    return {pointer.version for path in (layout.current, layout.previous) if (pointer := read_pointer(path))}
+    """The versions that CURRENT, PREVIOUS and EXPERIMENTS name."""
+    pointers = [read_pointer(layout.current), read_pointer(layout.previous)]
+    pointers += read_experiment_pointers(layout.experiments)
+    return {pointer.version for pointer in pointers if pointer}
 
 
 def _kept(layout: Layout) -> set[str]:
-    """The versions that CURRENT and PREVIOUS name, and the ones that these were trained as."""
+    """The versions that CURRENT, PREVIOUS and EXPERIMENTS name, and the ones that these were trained as."""
     named = named_versions(layout)
     return named | {_trained_as(layout, name) for name in named}
 
@@ -66,7 +68,7 @@ def _trained_as(layout: Layout, name: str) -> str:
 def remove_versions(layout: Layout, names: Sequence[str]) -> list[str]:
     """Removes versions, then the encoders that no version names any more. Returns the names of the removed versions.
 
-    A version stays if CURRENT or PREVIOUS has come to name or need it.
+    A version stays if CURRENT, PREVIOUS or EXPERIMENTS has come to name or need it.
     """
     removed = [name for name in names if _remove_version(layout, name)]
     _prune_encoders(layout)

@@ -1,18 +1,18 @@
-"""The model versions that a replica holds: it loads what CURRENT and PREVIOUS name, then swaps one reference."""
+"""The model versions that a replica holds: what CURRENT, PREVIOUS and EXPERIMENTS name. One reference swaps them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from twotower.artifact.layout import Layout
-from twotower.artifact.pointer import Pointer, read_pointer
+from twotower.artifact.pointer import Pointer, read_experiment_pointers, read_pointer
 from twotower.artifact.private_copy import CopyCache
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, TwoTowerError, Unavailable, VersionNotHeld
@@ -73,7 +73,7 @@ class Versions(Generic[Snapshot]):
         self._serving: Pointer | None = None
         self._last: Pointer | None = None
         self._refused: dict[Pointer, _Refusal] = {}
-        self._pointers: dict[Path, Pointer | None] = {}
+        self._pointers: dict[Path, list[Pointer]] = {}
         self._pointer_problems: dict[Path, str] = {}
 
     @property
@@ -108,30 +108,35 @@ class Versions(Generic[Snapshot]):
             await asyncio.sleep(seconds)
 
     async def poll(self) -> bool:
-        """Reads CURRENT and PREVIOUS once and loads new versions. Returns True if the versions held changed."""
-        current = self._read(self._layout.current)
-        previous = self._read(self._layout.previous)
-        named = [pointer for pointer in (current, previous) if pointer is not None]
+        """Reads all pointers once and loads new versions. Returns True if the versions held changed."""
+        current = next(iter(self._read(self._layout.current)), None)
+        previous = next(iter(self._read(self._layout.previous)), None)
+        tested = self._read(self._layout.experiments)
+        named = [pointer for pointer in (current, previous, *tested) if pointer is not None]
         self._refused = {pointer: refusal for pointer, refusal in self._refused.items() if pointer in named}
         due = [one for one in dict.fromkeys(named) if one not in self._loaded and self._is_due(one)]
         for pointer in due:
             await self._try_to_load(pointer, pointer == current)
-        changed = self._swap(current, previous)
+        changed = self._swap(current, previous, tested)
         if self._cache is not None and (due or changed):
             await asyncio.to_thread(self._remove_copies, self._cache, {*named, *self._loaded})
         return changed
 
-    def _read(self, path: Path) -> Pointer | None:
-        """The pointer in a file, or the last one read if the file is unreadable now; None if there was none."""
+    def _read(self, path: Path) -> Sequence[Pointer]:
+        """The pointers in a file, or the last ones read if the file is unreadable now."""
         try:
-            self._pointers[path] = read_pointer(path)
+            if path == self._layout.experiments:
+                self._pointers[path] = read_experiment_pointers(path)
+            else:
+                pointer = read_pointer(path)
+                self._pointers[path] = [] if pointer is None else [pointer]
             self._pointer_problems.pop(path, None)
         except CorruptArtifact as error:
             if str(error) != self._pointer_problems.get(path):
                 log.error("cannot read the version pointer: %s", error)
                 VERSION_LOADS.labels("refused").inc()
             self._pointer_problems[path] = str(error)
-        return self._pointers.get(path)
+        return self._pointers.get(path, [])
 
     def _is_due(self, pointer: Pointer) -> bool:
         refusal = self._refused.get(pointer)
@@ -183,7 +188,7 @@ class Versions(Generic[Snapshot]):
         if removed:
             log.info("unused copies removed", extra={"copies": removed})
 
-    def _swap(self, current: Pointer | None, previous: Pointer | None) -> bool:
+    def _swap(self, current: Pointer | None, previous: Pointer | None, tested: Sequence[Pointer]) -> bool:
         """Serves the version of CURRENT if it is loaded, else the one served until now, else the one of PREVIOUS."""
         serving = next((p for p in (current, self._serving, previous) if p is not None and p in self._loaded), None)
         if serving is None:
@@ -192,7 +197,8 @@ class Versions(Generic[Snapshot]):
             # requests that began on the last version still need it: it stays until the next change
             self._last = self._serving
             self._serving = serving
-        keep = [p for p in (self._last, previous, serving) if p is not None and p in self._loaded]
+        # those of experiments last: without a common version, replicas settle on the first one that all hold
+        keep = [p for p in (self._last, previous, serving, *tested) if p is not None and p in self._loaded]
         self._loaded = {pointer: self._loaded[pointer] for pointer in dict.fromkeys(keep)}
         snapshots = {pointer.version: snapshot for pointer, snapshot in self._loaded.items()}
         if serving.version == self._held.current and snapshots == dict(self._held.snapshots):

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recorder.files import write_table
+from recorder.rows import table_of
+from tests.helpers.event_log import NOON, shown
 from tests.helpers.html_page import Page
 from tests.helpers.small_shop import copy_artifacts, run_arguments, small_run
 from trainer.__main__ import main
@@ -337,3 +340,16 @@ def test_numbers_are_shown_in_the_unit_of_their_metric() -> None:
 
 def test_library_versions_are_those_installed() -> None:
     assert library_versions()["numpy"] == np.__version__
+
+
+def test_a_report_with_a_log_has_its_online_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifacts, log = small_run()[1], tmp_path / "private" / "log"
+    record = shown("r1", ["p1"], model_version="v<1>", experiment="test", arm="new")
+    write_table(log / "lists" / "day=2025-01-01" / "1-0.parquet", table_of("lists", [(*record, NOON)]))
+    out = tmp_path / "report.html"
+    assert main(["report", "--artifacts", str(artifacts), "--log", str(log), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    text = out.read_text(encoding="utf-8")
+    assert "What 1 served lists led to" in text and "v&lt;1&gt;" in text and "Experiment test" in text
+    assert main(["report", "--artifacts", str(artifacts), "--out", str(out)]) == 2
+    assert "--log and --out go together" in capsys.readouterr().err

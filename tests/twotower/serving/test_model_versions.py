@@ -10,7 +10,9 @@ import pytest
 
 from tests.helpers.tiny_version import build_version, publish_version
 from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer, write_experiment_pointers
 from twotower.artifact.private_copy import CopyCache
+from twotower.artifact.retention import list_versions, prune
 from twotower.artifact.version import Version, describe, verify
 from twotower.errors import CorruptArtifact, Unavailable, VersionNotHeld
 from twotower.serving.model_versions import Versions
@@ -283,3 +285,35 @@ async def test_a_manifest_that_the_pointer_does_not_vouch_for_is_refused(artifac
     versions = Versions(Layout(artifacts), load)
     assert not await versions.poll()
     assert not versions.is_ready
+
+
+async def test_the_versions_of_experiments_are_held_until_they_are_named_no_more(
+    artifacts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pointers = {"a": read_pointer(Layout(artifacts).current)}
+    for name in "bcd":
+        build_version(artifacts, name, seed=ord(name))
+        pointers[name] = read_pointer(Layout(artifacts).current)
+    layout = Layout(artifacts)
+    write_experiment_pointers(layout, [one for name in "ad" if (one := pointers[name])])
+    versions = Versions(layout, load)
+    await versions.poll()
+    # replicas without a common version settle on the first one that all hold: that of the experiment stands last
+    assert versions.held == ["d", "c", "a"]
+    layout.experiments.write_text("a\n")
+    assert not await versions.poll()
+    assert versions.held == ["d", "c", "a"] and "EXPERIMENTS does not hold a version name" in caplog.text
+    write_experiment_pointers(layout, [])
+    assert await versions.poll()
+    assert versions.held == ["d", "c"]
+
+
+async def test_no_pruning_removes_a_version_of_an_experiment(artifacts: Path) -> None:
+    layout = Layout(artifacts)
+    write_experiment_pointers(layout, [one for one in [read_pointer(layout.current)] if one])
+    for name in "bcd":
+        build_version(artifacts, name, seed=ord(name), created_at=f"2026-01-0{ord(name) - 96}T00:00:00+00:00")
+    assert prune(layout, 1) == ["b"]
+    assert list_versions(layout) == ["a", "c", "d"]
+    write_experiment_pointers(layout, [])
+    assert prune(layout, 1) == ["a"]

@@ -23,13 +23,15 @@ class Log(NamedTuple):
     """The records of a log. `owner` is the buyer, or the guest as `guest:SESSION`; null for a list of nobody known.
 
     `interactions`: the columns of the files, ordered as they were logged, with `owner`. `lists` likewise; None if they
-    were not asked for. `repeated` and `forgotten` count what is left out of the interactions.
+    were not asked for. `shadows`: lists that an experiment made and showed to nobody; None likewise. `repeated` and
+    `forgotten` count what is left out of the interactions.
     """
 
     interactions: pl.DataFrame
     lists: pl.DataFrame | None
     repeated: int
     forgotten: int
+    shadows: pl.DataFrame | None = None
 
 
 def read_log(folder: Path, *, with_lists: bool = False) -> Log:
@@ -56,13 +58,17 @@ def _read(folder: Path, with_lists: bool) -> Log:
     interactions = _owned(_scan(folder, "interactions"), became)
     once = interactions.unique(["owner", "event_id"], keep="first", maintain_order=True)
     kept = _without(once, forgotten)
-    lists = None
+    lists, shadows = None, None
     if with_lists:
-        # one request may have served several lists, on several routes
-        lists = _owned(_scan(folder, "lists"), became)
-        lists = lists.unique(["recommendation_id", "route", "served_ms"], keep="first", maintain_order=True)
-        lists = _without(lists, forgotten)
-    return Log(kept, lists, interactions.height - once.height, once.height - kept.height)
+        lists, shadows = (_lists(folder, kind, became, forgotten) for kind in ("lists", "shadows"))
+    return Log(kept, lists, interactions.height - once.height, once.height - kept.height, shadows)
+
+
+def _lists(folder: Path, kind: str, became: pl.DataFrame, forgotten: ForgottenBuyers) -> pl.DataFrame:
+    lists = _owned(_scan(folder, kind), became)
+    # one request may have served several lists, on several routes
+    lists = lists.unique(["recommendation_id", "route", "served_ms"], keep="first", maintain_order=True)
+    return _without(lists, forgotten)
 
 
 def _scan(folder: Path, kind: str) -> pl.DataFrame:
@@ -96,6 +102,15 @@ def _without(rows: pl.DataFrame, forgotten: ForgottenBuyers) -> pl.DataFrame:
 
 
 _TEXT = pl.String()
+_LISTS: dict[str, pl.DataType] = {
+    "recommendation_id": _TEXT,
+    "served_ms": pl.Int64(),
+    **dict.fromkeys(("route", "slot", "buyer_id", "session_id", "query", "product_id"), _TEXT),
+    **dict.fromkeys(("model_version", "source"), _TEXT),
+    **dict.fromkeys(("product_ids", "explored"), pl.List(_TEXT)),
+    **dict.fromkeys(("experiment", "arm", "teams"), _TEXT),
+    "logged_ms": pl.Int64(),
+}
 _EMPTY: dict[str, dict[str, pl.DataType]] = {
     "interactions": {
         **dict.fromkeys(("event_id", "buyer_id", "session_id", "product_id", "event_type"), _TEXT),
@@ -106,14 +121,7 @@ _EMPTY: dict[str, dict[str, pl.DataType]] = {
         "price": pl.Float64(),
         "logged_ms": pl.Int64(),
     },
-    "lists": {
-        "recommendation_id": _TEXT,
-        "served_ms": pl.Int64(),
-        **dict.fromkeys(("route", "slot", "buyer_id", "session_id", "query", "product_id"), _TEXT),
-        **dict.fromkeys(("model_version", "source"), _TEXT),
-        "product_ids": pl.List(_TEXT),
-        "explored": pl.List(_TEXT),
-        "logged_ms": pl.Int64(),
-    },
+    "lists": _LISTS,
+    "shadows": _LISTS,
     "merges": {"session_id": _TEXT, "buyer_id": _TEXT, "merged_ms": pl.Int64(), "logged_ms": pl.Int64()},
 }

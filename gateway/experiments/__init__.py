@@ -1,0 +1,1 @@
+"""Experiments: which arm answers a buyer, and what switches an arm off."""
