@@ -104,19 +104,19 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/run.stamp: pyproject.toml requirements.txt | .venv/bin/python
 	@echo "installing (a few minutes the first time)"
-	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local]" grpcio-tools
+	$(PIP) -e ".[item,buyer,retrieval,gateway,explorer,trainer,local]" grpcio-tools
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,explorer,trainer,local,dev]"
 	@touch $@
 
 .venv/chaos.stamp: .venv/dev.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,dev,chaos]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,explorer,trainer,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,trainer,local,bench]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,explorer,trainer,local,bench]"
 	@touch $@
 
 # RecTools needs an older numpy than this product.
