@@ -136,7 +136,7 @@ lock: .venvs/lock/stamp ## write requirements/ again, after a change of pyprojec
 
 sbom: ## copy the list of what each image holds (CycloneDX) into sbom/ (needs a Docker engine and built images)
 	@mkdir -p sbom
-	@for name in item buyer retrieval gateway trainer; do \
+	@for name in item buyer retrieval gateway explorer trainer; do \
 	  docker compose run --rm -T --no-deps --entrypoint cat $$name /opt/venv/sbom.cdx.json > sbom/$$name.cdx.json || exit 1; \
 	  echo sbom/$$name.cdx.json; done
 
