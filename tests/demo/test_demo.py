@@ -47,14 +47,22 @@ def gateways_redis(settings: DemoSettings) -> str:
 def test_a_redis_url_of_the_shell_is_not_the_demos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://production:6379/0")
     settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_PORT": "7777"})
-    assert [child.name for child in children(settings)] == ["redis", "item", "buyer", "retrieval", "warm", "gateway"]
+    assert [child.name for child in children(settings)] == [
+        "redis",
+        "item",
+        "buyer",
+        "retrieval",
+        "warm",
+        "gateway",
+        "explorer",
+    ]
     assert gateways_redis(settings) == redis_url(settings) == "redis://127.0.0.1:7777/0"
 
 
 def test_a_redis_url_of_the_settings_is_used_and_shown_without_its_password() -> None:
     url = "rediss://shop:secret@cache.example:6380/2"
     settings = read_settings(DemoSettings, "demo", {"TWOTOWER_DEMO_REDIS_URL": url})
-    assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "warm", "gateway"]
+    assert [child.name for child in children(settings)] == ["item", "buyer", "retrieval", "warm", "gateway", "explorer"]
     assert gateways_redis(settings) == redis_url(settings) == url
     assert redis_url_without_password(settings) == "rediss://cache.example:6380/2"
 
