@@ -59,7 +59,13 @@ class Compose:
     def call(self, *command: str, seconds: float = 300, **environ: str) -> subprocess.CompletedProcess[str]:
         ours = ("TWOTOWER_", "COMPOSE_", "GATEWAY_", "REDIS_", "CONNECTION_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k not in ("EVENTS", "PRODUCTS")}
-        values = {"GATEWAY_PORT": str(self.port), "DEMO_ARGS": DEMO, "TRAINER_ARGS": QUICK, **environ}
+        values = {
+            "GATEWAY_PORT": str(self.port),
+            "EXPLORER_PORT": "0",
+            "DEMO_ARGS": DEMO,
+            "TRAINER_ARGS": QUICK,
+            **environ,
+        }
         return subprocess.run(
             command,
             cwd=ROOT,
