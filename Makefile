@@ -104,19 +104,19 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/run.stamp: pyproject.toml requirements.txt | .venv/bin/python
 	@echo "installing (a few minutes the first time)"
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local]" grpcio-tools
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local]" grpcio-tools
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,dev]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev]"
 	@touch $@
 
 .venv/chaos.stamp: .venv/dev.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,dev,chaos]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,bench]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,bench]"
 	@touch $@
 
 # RecTools needs an older numpy than this product.
@@ -136,7 +136,7 @@ lock: .venvs/lock/stamp ## write requirements/ again, after a change of pyprojec
 
 sbom: ## copy the list of what each image holds (CycloneDX) into sbom/ (needs a Docker engine and built images)
 	@mkdir -p sbom
-	@for name in item buyer retrieval gateway recorder trainer; do \
+	@for name in item buyer retrieval gateway recorder explorer trainer; do \
 	  docker compose run --rm -T --no-deps --entrypoint cat $$name /opt/venv/sbom.cdx.json > sbom/$$name.cdx.json || exit 1; \
 	  echo sbom/$$name.cdx.json; done
 

@@ -73,6 +73,12 @@ def children(settings: DemoSettings) -> list[Child]:
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": host_port(settings.host, port) for name, port in ports.items()},
     }
     processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
+    explorer = {
+        "TWOTOWER_EXPLORER_HOST": settings.host,
+        "TWOTOWER_EXPLORER_PORT": str(settings.explorer_port),
+        "TWOTOWER_EXPLORER_GATEWAY_URL": settings.address,
+    }
+    processes.append(Child("explorer", [sys.executable, "-m", "explorer"], explorer, settings.explorer_port))
     return processes
 
 
@@ -194,7 +200,7 @@ def _serve_command(server: socket.socket, running: list[Child]) -> bool:
 
 
 def _stop(running: list[Child]) -> None:
-    """Stops the gateway first and Redis last. Kills a process that has not ended after `_STOP_SECONDS`."""
+    """Stops explorer and gateway first and Redis last. Kills a process that has not ended after `_STOP_SECONDS`."""
     for child in reversed(running):
         if child.process is None or child.process.poll() is not None:
             continue

@@ -36,9 +36,11 @@ from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
     EncodeBuyerAnswer,
     ForgottenAnswer,
+    HistoryAnswer,
     InteractionsAnswer,
     ListAnswer,
     MergedAnswer,
+    ProductsAnswer,
     SearchAnswer,
     SuggestAnswer,
 )
@@ -145,6 +147,24 @@ class Routes:
                 scope="read",
                 public="products",
             ),
+            RouteSpec(
+                "GET",
+                "/history",
+                self.history,
+                "The stored interactions of a buyer, newest first",
+                HistoryAnswer,
+                requests.HistoryQuery,
+                scope="read",
+            ),
+            RouteSpec(
+                "GET",
+                "/products",
+                self.products,
+                "Title, brand, category, price and stock of products",
+                ProductsAnswer,
+                requests.ProductsQuery,
+                scope="read",
+            ),
             _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
             RouteSpec(
                 "POST",
@@ -205,6 +225,28 @@ class Routes:
                     {"text": one.text, "kind": one.kind, "products": one.products} for one in answer.suggestions
                 ],
                 "model_version": answer.version,
+                "request_id": telemetry.request_id.get(),
+            }
+        )
+
+    async def history(self, request: Request) -> Response:
+        query = parsing.read_query(requests.HistoryQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        stored = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.stored(query.buyer_id, deadline))
+        rows = [
+            {"product_id": one.product_id, "event_type": one.event_type, "timestamp": one.timestamp_ms}
+            for one in stored
+        ]
+        return _json({"buyer_id": query.buyer_id, "interactions": rows, "request_id": telemetry.request_id.get()})
+
+    async def products(self, request: Request) -> Response:
+        query = parsing.read_query(requests.ProductsQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        found = await self._admission.run(1.0, deadline, lambda: pipeline.products(query.id, deadline))
+        return _json(
+            {
+                "products": [_product(one) for one in found if one.found],
+                "unknown_product_ids": [one.product_id for one in found if not one.found],
                 "request_id": telemetry.request_id.get(),
             }
         )
