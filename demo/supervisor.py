@@ -58,6 +58,9 @@ def children(settings: DemoSettings) -> list[Child]:
     for name, port in ports.items():
         prefix = f"TWOTOWER_{name.upper()}"
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
+        if name == "retrieval":
+            # the explorer's page of versions publishes with it
+            environ["TWOTOWER_RETRIEVAL_MAY_PUBLISH"] = "true"
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
     watch = [sys.executable, "-m", "gateway.warm", "--watch"]
     processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))

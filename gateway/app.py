@@ -18,6 +18,7 @@ from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
+from gateway.clients.releases import ReleaseClient
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.health import Dependency, grpc_health
 from gateway.history.breaker import Breaker
@@ -145,4 +146,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
     pipeline = Pipeline(history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log)
-    return Live(pipeline, dependencies)
+    return Live(pipeline, dependencies, ReleaseClient(retrieval))

@@ -26,9 +26,11 @@ from gateway.admission import (
     cost_of_list,
     cost_of_store,
 )
+from gateway.api.releases import ReleaseRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
+from gateway.clients.releases import ReleaseClient
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.pipeline import Pipeline, ProductList
@@ -87,6 +89,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
+    releases: ReleaseClient
 
 
 class Routes:
@@ -101,6 +104,7 @@ class Routes:
         )
         self._guard = guard
         self._clock = clock
+        self._releases = ReleaseRoutes(lambda request: _live(request).releases, settings.request_timeout_seconds)
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
 
@@ -193,9 +197,19 @@ class Routes:
                 ForgottenAnswer,
                 scope="admin",
             ),
+            *self._admin(),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
+        ]
+
+    def _admin(self) -> list[RouteSpec]:
+        ours = self._releases
+        return [
+            RouteSpec("GET", "/versions", ours.versions, "Model versions with their figures", scope="admin"),
+            RouteSpec("GET", "/versions/{version}/report", ours.report, "A version's report", scope="admin"),
+            RouteSpec("POST", "/versions/{version}/publish", ours.publish, "Publishes a version", scope="admin"),
+            RouteSpec("GET", "/map", ours.map, "The popular products on a plane", scope="admin"),
         ]
 
     async def retrieve(self, request: Request) -> Response:
