@@ -8,30 +8,38 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import httpx
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from explorer import gateway, live
+from explorer import gateway, live, model
+from explorer.drawings import drawing_of
 from explorer.gateway import Answer, GatewayProblem
 from explorer.settings import ExplorerSettings
-from explorer.words import DIRECTION, LANGUAGES, words_of
+from explorer.words import DIRECTION, LANGUAGES, step_in, warning_in, words_of
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+# a report holds its own style and drawings, and nothing that runs
+_REPORT_HEADERS = _HEADERS | {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; frame-ancestors 'self'",
+}
 _SHOWN = 12
+# a publication hashes every file of the version first
+_PUBLISH_SECONDS = 60.0
 _MAX_BODY = 64 << 10
 EVENTS = ("View", "AddToCart", "Purchase")
 
@@ -49,10 +57,13 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_route("/", _home)
     app.add_route("/healthz", _alive)
-    for name in ("search", "buyer", "compare", "live"):
+    for name in ("search", "buyer", "compare", "model", "live"):
         app.add_route(f"/{{language}}/{name}", _page(name))
     app.add_route("/{language}/product/{product_id:path}", _page("product"))
     app.add_route("/{language}/buyer", _add_event, methods=["POST"])
+    app.add_route("/{language}/model", _publish, methods=["POST"])
+    app.add_route("/{language}/suggest", _suggest)
+    app.add_route("/{language}/report/{version}", _report)
     return app
 
 
@@ -76,28 +87,82 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
         try:
             found = await getattr(pages, name)(request)
         except GatewayProblem as error:
-            status, found = 502, {"problem": str(error)}
+            status, found = page_status(error), {"problem": str(error)}
         return pages.render(request, name, language, found, status)
 
     return handler
 
 
-async def _add_event(request: Request) -> Response:
-    """Stores one event, then shows the buyer again, with the list of before to mark what has changed."""
-    # a form of another site must not write histories
+def page_status(error: GatewayProblem) -> int:
+    """The status of a page: what is unknown or wrong is the visitor's, everything else the gateway's."""
+    return error.status if error.status in (404, 422) else 502
+
+
+async def _suggest(request: Request) -> Response:
+    """The completions of what is typed so far, as the list below the search field; nothing without an answer."""
+    language = request.path_params["language"]
+    if language not in LANGUAGES:
+        return RedirectResponse("/ar/search")
+    pages: Pages = request.state.pages
+    q, found = request.query_params.get("q", "").strip(), []
+    if q:
+        try:
+            found = (await gateway.get(pages.client, "/suggest", q=q, k=6)).body["suggestions"]
+        except GatewayProblem as error:
+            return PlainTextResponse(str(error), page_status(error))
+    return pages.render(request, "suggest", language, {"suggestions": found}, 200)
+
+
+async def _report(request: Request) -> Response:
+    """A version's report, shut in: it loads nothing and runs nothing."""
+    pages: Pages = request.state.pages
+    try:
+        html = await gateway.text(pages.client, f"/versions/{quote(request.path_params['version'], safe='')}/report")
+    except GatewayProblem as error:
+        return PlainTextResponse(str(error), page_status(error))
+    return HTMLResponse(html, headers=_REPORT_HEADERS)
+
+
+async def _publish(request: Request) -> Response:
+    """Publishes a version with the key of the form, or else the explorer's own; then shows the versions again."""
+    form = await _form(request)
+    if isinstance(form, Response):
+        return form
+    pages: Pages = request.state.pages
+    language, version = request.path_params["language"], form.get("version", [""])[0]
+    path = f"/versions/{quote(version, safe='')}/publish"
+    try:
+        await gateway.post(pages.client, path, {}, form.get("key", [""])[0], _PUBLISH_SECONDS)
+    except GatewayProblem as error:
+        return pages.render(request, "model", language, {"problem": str(error)}, page_status(error))
+    return RedirectResponse(f"/{language}/model?{urlencode({'published': version})}", 303)
+
+
+async def _form(request: Request) -> dict[str, list[str]] | Response:
+    """The fields of a form of these pages, or the refusal of any other."""
+    # a form of another site must not write histories or publish
     if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return PlainTextResponse("forms of other sites are refused", 403)
+    if request.path_params["language"] not in LANGUAGES:
+        return PlainTextResponse("there is no such page", 404)
     body = await request.body()
     if len(body) > _MAX_BODY:
         return PlainTextResponse("the form is too large", 413)
-    form = parse_qs(body.decode("utf-8", "replace"))
+    return parse_qs(body.decode("utf-8", "replace"))
+
+
+async def _add_event(request: Request) -> Response:
+    """Stores one event, then shows the buyer again, with the list of before to mark what has changed."""
+    form = await _form(request)
+    if isinstance(form, Response):
+        return form
     given = {name: form.get(name, [""])[0] for name in ("buyer_id", "product_id", "event_type")}
     pages: Pages = request.state.pages
     try:
         await gateway.post(pages.client, "/interactions", given | {"timestamp": str(round(time.time() * 1000))})
     except GatewayProblem as error:
         language = request.path_params["language"]
-        return pages.render(request, "buyer", language, {"problem": str(error)}, 502)
+        return pages.render(request, "buyer", language, {"problem": str(error)}, page_status(error))
     query = urlencode({"buyer_id": given["buyer_id"], "before": form.get("before", [])}, doseq=True)
     return RedirectResponse(f"/{request.path_params['language']}/buyer?{query}", 303)
 
@@ -114,7 +179,14 @@ class Pages:
         other = LANGUAGES[1 - LANGUAGES.index(language)]
         query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
         elsewhere = f"/{other}{request.url.path.removeprefix(f'/{language}')}{query}"
-        values = {"page": name, "lang": language, "dir": DIRECTION[language], "w": words_of(language), "found": found}
+        values: dict[str, Any] = {
+            "page": name,
+            "lang": language,
+            "dir": DIRECTION[language],
+            "w": words_of(language),
+            "found": found,
+        }
+        values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
         values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS}
         return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
 
@@ -149,7 +221,7 @@ class Pages:
         product_id = request.path_params["product_id"]
         product = (await self._products([product_id])).get(product_id)
         if product is None:
-            raise GatewayProblem(f"{product_id}: 404")
+            raise GatewayProblem(product_id, 404)
         lists = {}
         for name, by in (("by_behaviour", "sequence"), ("by_vector", "vector")):
             query = {"product_id": product_id, "by": by, "k": 6, "include": "products"}
@@ -179,8 +251,17 @@ class Pages:
             found["routes"] = live.read_routes(await gateway.text(self.client, "/metrics"))
         except GatewayProblem as error:
             # a key without the scope admin: the health is shown all the same
-            found["problem"] = str(error)
+            found["refused"] = str(error)
         return found
+
+    async def model(self, request: Request) -> dict[str, Any]:
+        answer = (await gateway.get(self.client, "/versions")).body
+        versions = [model.summary(one) for one in answer["versions"]]
+        shown = next((one for one in versions if one["pointer"] == "CURRENT"), None)
+        plane = model.plane((await gateway.get(self.client, "/map")).body)
+        published = request.query_params.get("published")
+        found = {"versions": versions, "shown": shown, "may_publish": answer["may_publish"], "map": plane}
+        return found | {"published": published, "metrics": model.METRICS}
 
     async def _products(self, ids: list[str]) -> dict[str, Any]:
         if not ids:
@@ -192,7 +273,10 @@ class Pages:
 def _options(request: Request) -> dict[str, Any]:
     """The filters of a page's form as parameters of a list; empty fields are left out."""
     asked = request.query_params
-    named = {name: asked.get(name, "").strip() for name in ("diversity", "in_stock", "category", "sort")}
+    named = {
+        name: asked.get(name, "").strip()
+        for name in ("diversity", "in_stock", "category", "brand", "price_min", "price_max", "sort")
+    }
     return {name: value for name, value in named.items() if value}
 
 

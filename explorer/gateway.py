@@ -13,7 +13,14 @@ from twotower.errors import TwoTowerError
 
 
 class GatewayProblem(TwoTowerError):
-    """The gateway refused a call or did not answer; the message is for the page."""
+    """The gateway refused a call or did not answer; the message is for the page.
+
+    `status`: of the gateway's answer, or 502 if there was none.
+    """
+
+    def __init__(self, message: str, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,11 @@ async def get(client: httpx.AsyncClient, path: str, **query: Any) -> Answer:
     return await _json(client, client.build_request("GET", path, params=query))
 
 
-async def post(client: httpx.AsyncClient, path: str, body: object) -> Answer:
-    """The JSON answer to POST. Raises GatewayProblem for any other answer than 200."""
-    return await _json(client, client.build_request("POST", path, json=body))
+async def post(client: httpx.AsyncClient, path: str, body: object, key: str = "", seconds: float = 0.0) -> Answer:
+    """The JSON answer to POST, with another key or timeout if given. Raises GatewayProblem as `get` does."""
+    headers = {"X-API-Key": key} if key else {}
+    timeout = seconds or client.timeout
+    return await _json(client, client.build_request("POST", path, json=body, headers=headers, timeout=timeout))
 
 
 async def text(client: httpx.AsyncClient, path: str) -> str:
@@ -71,4 +80,4 @@ async def _send(
         return response
     is_problem = "json" in response.headers.get("content-type", "")
     detail = response.json().get("detail", "") if is_problem else response.reason_phrase
-    raise GatewayProblem(f"{request.url.path}: {response.status_code} {detail}")
+    raise GatewayProblem(f"{request.url.path}: {response.status_code} {detail}", response.status_code)

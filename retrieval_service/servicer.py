@@ -106,8 +106,8 @@ async def serve(
 
 
 def _register(releases: ReleaseServicer, servicer: RetrievalServicer, target: Any) -> None:
-    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(servicer, target)  # type: ignore[no-untyped-call]
-    releases_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, target)  # type: ignore[no-untyped-call]
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(servicer, target)
+    releases_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, target)
 
 
 def _version_of(request: retrieval_pb2.SearchRequest) -> str:
