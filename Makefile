@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-serving bench-admission bench-training bench-quality bench-growth bench-ready bench-sessions bench-repeats screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -77,6 +77,12 @@ bench-repeats: .venv/dev.stamp $(GENERATED) ## compare repeat purchases with "mo
 
 bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to become ready (ARGS="--index HNSW32")
 	$(BIN)/python -m benchmarks.ready $(ARGS)
+
+screens: .venv/dev.stamp $(GENERATED) ## photograph every page of the running demo's explorer, into .demo/screens (needs chromium)
+	$(BIN)/python -m demo.screens $(ARGS)
+
+vendor: ## fetch the explorer's scripts again, as explorer/web/package-lock.json pins them (needs npm)
+	sh explorer/web/vendor.sh
 
 soak: .venv/bench.stamp $(GENERATED) ## send 100,000 requests and check for errors and growing memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)

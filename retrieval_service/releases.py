@@ -17,7 +17,7 @@ from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version, open_version
-from twotower.errors import Conflict, CorruptArtifact, InvalidInput, NotConfigured, Unavailable
+from twotower.errors import Conflict, CorruptArtifact, InvalidInput, NotConfigured, NotFound, Unavailable
 from twotower.pb import releases_pb2
 from twotower.serving.rpc_method import RpcMethod
 
@@ -44,6 +44,8 @@ class ReleaseServicer:
 
     async def report(self, request: releases_pb2.ReportRequest) -> releases_pb2.ReportResponse:
         version = open_version(self._layout, request.version)
+        if version.layout.report.name not in version.manifest.files:
+            raise NotFound(f"version {version.name} has no report", field="version")
         return releases_pb2.ReportResponse(html=await asyncio.to_thread(_checked, version, "report.html"))
 
     async def map(self, request: releases_pb2.MapRequest) -> releases_pb2.MapResponse:
@@ -92,6 +94,7 @@ def _release(layout: Layout, name: str, pointer: str) -> releases_pb2.Release:
         encoder=manifest.encoder,
         metrics_json=json.dumps({one: metrics[one] for one in _SECTIONS if one in metrics}, ensure_ascii=False),
         rejects_csv=rejects,
+        has_report=version.layout.report.name in manifest.files,
     )
 
 

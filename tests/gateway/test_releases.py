@@ -39,6 +39,8 @@ async def test_versions_report_and_map(artifacts: Path, redis: RedisServer) -> N
         assert len(plane["points"]) == 40 and plane["model_version"] == "b"
         assert max(abs(one[axis]) for one in plane["points"] for axis in "xy") == pytest.approx(1)
         assert (await system.get("/versions/none-such/report")).status_code == 404
+        assert not answer["versions"][1]["has_report"]
+        assert "has no report" in (await system.get("/versions/b/report")).json()["detail"]
         refused = await system.post("/versions/a/publish", None)
         assert refused.status_code == 501 and "MAY_PUBLISH" in refused.json()["detail"]
         current = read_pointer(Layout(artifacts).current)
