@@ -80,6 +80,27 @@ async def test_products_names_what_it_does_not_know(system: Stack) -> None:
     assert answer["unknown_product_ids"] == ["none-such"]
 
 
+async def test_what_the_gateway_refuses_is_no_fault_of_the_gateway(system: Stack) -> None:
+    url = str(system.client.base_url)
+    unknown = await open_page(url, "GET", "/en/product/none-such")
+    refused = await open_page(url, "GET", "/en/search?q=x&price_min=9&price_max=1")
+    assert (unknown.status_code, refused.status_code) == (404, 422)
+    assert "is below price_min, which is 9" in refused.text
+
+
+async def test_an_arabic_page_warns_in_arabic(system: Stack) -> None:
+    url = str(system.client.base_url)
+    arabic = await open_page(url, "GET", "/ar/search?q=خاتم&category=زهور")
+    english = await open_page(url, "GET", "/en/search?q=خاتم&category=زهور")
+    assert "لا منتج في الفئة «زهور»" in arabic.text and "no product has" not in arabic.text
+    assert "no product has category=زهور" in english.text
+
+
+async def test_a_report_that_is_not_there(system: Stack) -> None:
+    page = await open_page(str(system.client.base_url), "GET", "/en/report/none-such")
+    assert page.status_code == 404
+
+
 async def test_without_a_gateway_the_page_says_so() -> None:
     page = await open_page(f"http://{NOBODY}", "GET", "/en/search?q=x")
     assert page.status_code == 502
