@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-online soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -90,6 +90,12 @@ bench-online: .venv/run.stamp $(GENERATED) ## measure false alarms and power of 
 bench-ready: .venv/run.stamp $(GENERATED) ## measure how long a service takes to become ready (ARGS="--index HNSW32")
 	$(BIN)/python -m benchmarks.ready $(ARGS)
 
+screens: .venv/dev.stamp $(GENERATED) ## photograph every page of the running demo's explorer, into .demo/screens (needs chromium)
+	$(BIN)/python -m demo.screens $(ARGS)
+
+vendor: ## fetch the explorer's scripts again, as explorer/web/package-lock.json pins them (needs npm)
+	sh explorer/web/vendor.sh
+
 soak: .venv/bench.stamp $(GENERATED) ## send 100,000 requests and check for errors and growing memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
@@ -116,19 +122,19 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 
 .venv/run.stamp: pyproject.toml requirements.txt | .venv/bin/python
 	@echo "installing (a few minutes the first time)"
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local]" grpcio-tools
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local]" grpcio-tools
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,dev]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev]"
 	@touch $@
 
 .venv/chaos.stamp: .venv/dev.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,dev,chaos]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,trainer,local,bench]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,bench]"
 	@touch $@
 
 # RecTools needs an older numpy than this product.
@@ -148,7 +154,7 @@ lock: .venvs/lock/stamp ## write requirements/ again, after a change of pyprojec
 
 sbom: ## copy the list of what each image holds (CycloneDX) into sbom/ (needs a Docker engine and built images)
 	@mkdir -p sbom
-	@for name in item buyer retrieval gateway recorder trainer; do \
+	@for name in item buyer retrieval gateway recorder explorer trainer; do \
 	  docker compose run --rm -T --no-deps --entrypoint cat $$name /opt/venv/sbom.cdx.json > sbom/$$name.cdx.json || exit 1; \
 	  echo sbom/$$name.cdx.json; done
 

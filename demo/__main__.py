@@ -65,7 +65,8 @@ def _up(settings: DemoSettings) -> int:
             print("all processes were stopped", file=sys.stderr)
         return 1
     print(
-        f"\nThe data are synthetic. Open {settings.address}/docs. Stop with `make stop`. Logs are in {settings.logs}/."
+        f"\nThe data are synthetic. The API is described at {settings.address}/docs. Stop with `make stop`. "
+        f"Logs are in {settings.logs}/.\nOpen the explorer: {settings.explorer_address}"
     )
     return 0
 
@@ -115,7 +116,7 @@ def _check_ports(settings: DemoSettings) -> None:
 
 
 def _start(settings: DemoSettings) -> None:
-    services = "item_service, buyer_service, retrieval_service, recorder, gateway"
+    services = "item_service, buyer_service, retrieval_service, recorder, gateway, explorer"
     if settings.redis_url:
         print(
             f"3/5 starting {services} with the Redis of TWOTOWER_DEMO_REDIS_URL, {redis_url_without_password(settings)}"

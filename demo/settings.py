@@ -17,6 +17,7 @@ class DemoSettings(ProcessSettings):
     folder: Path = Field(Path(".demo"), description="everything the demo writes")
     host: Host = Field("127.0.0.1", description="address that all processes listen on")
     gateway_port: int = Field(8000, ge=1, le=65535)
+    explorer_port: int = Field(8001, ge=1, le=65535)
     item_port: int = Field(50051, ge=1, le=65535)
     buyer_port: int = Field(50052, ge=1, le=65535)
     retrieval_port: int = Field(50053, ge=1, le=65535)
@@ -62,6 +63,10 @@ class DemoSettings(ProcessSettings):
         """Path of the supervisor's control socket, in its shorter form: a socket's path has at most 107 bytes."""
         path = self.folder.resolve() / "control.sock"
         return min(str(path), os.path.relpath(path), key=len)
+
+    @property
+    def explorer_address(self) -> str:
+        return f"http://{self.host}:{self.explorer_port}"
 
     @property
     def address(self) -> str:

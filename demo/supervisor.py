@@ -60,6 +60,9 @@ def children(settings: DemoSettings) -> list[Child]:
         environ = {f"{prefix}_HOST": settings.host, f"{prefix}_PORT": str(port), **shared}
         if settings.live_catalogue and name != "item":
             environ[f"{prefix}_CATALOGUE_URL"] = redis_url(settings)
+        if name == "retrieval":
+            # the explorer's page of versions publishes with it
+            environ["TWOTOWER_RETRIEVAL_MAY_PUBLISH"] = "true"
         processes.append(Child(name, [sys.executable, "-m", f"{name}_service"], environ, port))
     watch = [sys.executable, "-m", "gateway.warm", "--watch"]
     processes.append(Child("warm", watch, {"TWOTOWER_GATEWAY_REDIS_URL": redis_url(settings), **shared}, 0))
@@ -76,6 +79,12 @@ def children(settings: DemoSettings) -> list[Child]:
         **{f"TWOTOWER_GATEWAY_{name.upper()}_ADDRESS": host_port(settings.host, port) for name, port in ports.items()},
     }
     processes.append(Child("gateway", [sys.executable, "-m", "gateway"], gateway, settings.gateway_port))
+    explorer = {
+        "TWOTOWER_EXPLORER_HOST": settings.host,
+        "TWOTOWER_EXPLORER_PORT": str(settings.explorer_port),
+        "TWOTOWER_EXPLORER_GATEWAY_URL": settings.address,
+    }
+    processes.append(Child("explorer", [sys.executable, "-m", "explorer"], explorer, settings.explorer_port))
     return processes
 
 
@@ -197,7 +206,7 @@ def _serve_command(server: socket.socket, running: list[Child]) -> bool:
 
 
 def _stop(running: list[Child]) -> None:
-    """Stops the gateway first and Redis last. Kills a process that has not ended after `_STOP_SECONDS`."""
+    """Stops explorer and gateway first and Redis last. Kills a process that has not ended after `_STOP_SECONDS`."""
     for child in reversed(running):
         if child.process is None or child.process.poll() is not None:
             continue

@@ -19,6 +19,7 @@ from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
+from gateway.clients.releases import ReleaseClient
 from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.serving import LiveExperiments
@@ -167,4 +168,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    return Live(pipeline, dependencies, experiments, catalogue)
+    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, catalogue)

@@ -284,6 +284,15 @@ class Pipeline:
         """Completions of what is typed so far."""
         return await self.items.suggest(query.q, query.k, deadline)
 
+    async def stored(self, buyer_id: str, deadline: Deadline) -> list[Interaction]:
+        """The buyer's stored interactions, newest first. Raises Unavailable if Redis is down."""
+        columns = wire.unpack_columns(await self.history.read(buyer_id, deadline))
+        return [Interaction(*one) for one in zip(*columns, strict=True)][::-1]
+
+    async def products(self, product_ids: Sequence[str], deadline: Deadline) -> list[retrieval_pb2.Product]:
+        """The details of each product, in order; `found` is false for one that the version does not hold."""
+        return await self.retrieval.lookup(product_ids, "", deadline)
+
     async def _read(self, buyer_id: str, deadline: Deadline) -> KnownBuyer:
         try:
             history = await self.history.read(buyer_id, deadline.share(_FIRST_SHARE))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
 from retrieval_service.reasons import Parts, Reasons
+from retrieval_service.releases import ReleaseServicer
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout
 from twotower.artifact.private_copy import CopyCache
 from twotower.errors import InvalidInput
 from twotower.live.start import following, open_follower
-from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
+from twotower.pb import releases_pb2_grpc, retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.diversity import candidates
 from twotower.search.word_index import Word
 from twotower.serving import server, wire
@@ -99,12 +101,17 @@ async def serve(
         "retrieval_service",
         retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
         servicer,
-        retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server,
+        partial(_register, ReleaseServicer(settings)),
     )
     async with following(follower, versions):
         await server.serve(service, settings, versions, stop, on_ready)
     workers.close()
     expensive.close()
+
+
+def _register(releases: ReleaseServicer, servicer: RetrievalServicer, target: Any) -> None:
+    retrieval_pb2_grpc.add_RetrievalServiceServicer_to_server(servicer, target)
+    releases_pb2_grpc.add_ReleaseServiceServicer_to_server(releases, target)
 
 
 def _version_of(request: retrieval_pb2.SearchRequest) -> str:

@@ -15,7 +15,7 @@ from gateway.clients.deadline import Deadline
 from gateway.live.store import CatalogueStore, ProductChange
 from gateway.schemas import parsing
 from gateway.schemas.fields import Context
-from gateway.schemas.products import ProductBody, ProductPatch, ProductPatchRow, ProductRow, ProductsQuery
+from gateway.schemas.products import ChangeProductsQuery, ProductBody, ProductPatch, ProductPatchRow, ProductRow
 from twotower.errors import InvalidInput, NotConfigured, TwoTowerError
 from twotower.events import check_id
 from twotower.serving import telemetry
@@ -61,7 +61,7 @@ class ProductRoutes:
     async def post(self, request: Request) -> Response:
         """Answers each line by itself."""
         store = self._store(request)
-        query = parsing.read_query(ProductsQuery, request.scope["query_string"], self._context())
+        query = parsing.read_query(ChangeProductsQuery, request.scope["query_string"], self._context())
         async with self._body_of(request, NDJSON) as given:
             read: list[ProductChange | TwoTowerError] = await given.read(lambda body: self._rows(body, query.mode))
             changes = [one for one in read if isinstance(one, ProductChange)]

@@ -27,9 +27,11 @@ from gateway.admission import (
     cost_of_store,
 )
 from gateway.api.product_routes import NDJSON, ProductRoutes
+from gateway.api.releases import ReleaseRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
+from gateway.clients.releases import ReleaseClient
 from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
@@ -39,21 +41,23 @@ from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
     EncodeBuyerAnswer,
     ForgottenAnswer,
+    HistoryAnswer,
     InteractionsAnswer,
     ListAnswer,
     MergedAnswer,
+    ProductsAnswer,
     SearchAnswer,
     SuggestAnswer,
 )
 from gateway.schemas.fields import Context
 from gateway.schemas.products import (
     ChangeAnswer,
+    ChangedProductsAnswer,
+    ChangeProductsQuery,
     ProductBody,
     ProductPatch,
     ProductPatchRow,
     ProductRow,
-    ProductsAnswer,
-    ProductsQuery,
 )
 from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput
@@ -99,6 +103,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
+    releases: ReleaseClient
     experiments: LiveExperiments
     catalogue: CatalogueStore | None = None
 
@@ -115,6 +120,7 @@ class Routes:
         )
         self._guard = guard
         self._clock = clock
+        self._releases = ReleaseRoutes(lambda request: _live(request).releases, settings.request_timeout_seconds)
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
         self._products = ProductRoutes(
@@ -167,6 +173,24 @@ class Routes:
                 scope="read",
                 public="products",
             ),
+            RouteSpec(
+                "GET",
+                "/history",
+                self.history,
+                "The stored interactions of a buyer, newest first",
+                HistoryAnswer,
+                requests.HistoryQuery,
+                scope="read",
+            ),
+            RouteSpec(
+                "GET",
+                "/products",
+                self.products,
+                "Title, brand, category, price and stock of products",
+                ProductsAnswer,
+                requests.ProductsQuery,
+                scope="read",
+            ),
             _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
             RouteSpec(
                 "POST",
@@ -196,9 +220,19 @@ class Routes:
                 scope="admin",
             ),
             *_product_routes(self._products),
+            *self._admin(),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
+        ]
+
+    def _admin(self) -> list[RouteSpec]:
+        ours = self._releases
+        return [
+            RouteSpec("GET", "/versions", ours.versions, "Model versions with their figures", scope="admin"),
+            RouteSpec("GET", "/versions/{version}/report", ours.report, "A version's report", scope="admin"),
+            RouteSpec("POST", "/versions/{version}/publish", ours.publish, "Publishes a version", scope="admin"),
+            RouteSpec("GET", "/map", ours.map, "The popular products on a plane", scope="admin"),
         ]
 
     async def retrieve(self, request: Request) -> Response:
@@ -237,6 +271,28 @@ class Routes:
                     {"text": one.text, "kind": one.kind, "products": one.products} for one in answer.suggestions
                 ],
                 "model_version": answer.version,
+                "request_id": telemetry.request_id.get(),
+            }
+        )
+
+    async def history(self, request: Request) -> Response:
+        query = parsing.read_query(requests.HistoryQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        stored = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.stored(query.buyer_id, deadline))
+        rows = [
+            {"product_id": one.product_id, "event_type": one.event_type, "timestamp": one.timestamp_ms}
+            for one in stored
+        ]
+        return _json({"buyer_id": query.buyer_id, "interactions": rows, "request_id": telemetry.request_id.get()})
+
+    async def products(self, request: Request) -> Response:
+        query = parsing.read_query(requests.ProductsQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        found = await self._admission.run(1.0, deadline, lambda: pipeline.products(query.id, deadline))
+        return _json(
+            {
+                "products": [_product(one) for one in found if one.found],
+                "unknown_product_ids": [one.product_id for one in found if not one.found],
                 "request_id": telemetry.request_id.get(),
             }
         )
@@ -415,8 +471,8 @@ def _product_routes(handlers: ProductRoutes) -> list[RouteSpec]:
             "/products",
             handlers.post,
             "Adds, replaces or changes many products, one a line",
-            ProductsAnswer,
-            ProductsQuery,
+            ChangedProductsAnswer,
+            ChangeProductsQuery,
             bodies=(ProductRow, ProductPatchRow),
             body_type=NDJSON,
             scope="write",

@@ -131,6 +131,30 @@ class SuggestAnswer(Strict):
     request_id: str
 
 
+class StoredInteraction(Strict):
+    """One interaction of a history; `timestamp`: epoch milliseconds."""
+
+    product_id: str
+    event_type: str
+    timestamp: int
+
+
+class HistoryAnswer(Strict):
+    """The stored interactions of a buyer, newest first; empty for an unknown buyer."""
+
+    buyer_id: str
+    interactions: list[StoredInteraction]
+    request_id: str
+
+
+class ProductsAnswer(Strict):
+    """The products in the order asked for; those that the version does not hold are named."""
+
+    products: list[ProductOut]
+    unknown_product_ids: list[str]
+    request_id: str
+
+
 class EncodeBuyerAnswer(Strict):
     """A buyer's vector, and how many interactions were used and stored."""
 

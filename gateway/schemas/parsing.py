@@ -17,7 +17,7 @@ from twotower.errors import InvalidInput, TwoTowerError
 
 _MAX_LISTED = 20
 _MAX_VALUES = 2000
-_REPEATABLE = ("include", "category", "brand", "exclude")
+_REPEATABLE = ("include", "category", "brand", "exclude", "id")
 
 Model = TypeVar("Model", bound=Strict)
 

@@ -91,7 +91,7 @@ class ProductPatchRow(ProductPatch):
         return self.model_dump(exclude={"product_id"}, exclude_unset=True)
 
 
-class ProductsQuery(Strict):
+class ChangeProductsQuery(Strict):
     """POST /products."""
 
     mode: Literal["put", "patch"] = Field("put", description="put: each line is a whole product; patch: what changes")
@@ -114,7 +114,7 @@ class RowAnswer(Strict):
     errors: list[dict[str, Any]]
 
 
-class ProductsAnswer(Strict):
+class ChangedProductsAnswer(Strict):
     """How many lines were accepted, and all lines in their order."""
 
     accepted: int

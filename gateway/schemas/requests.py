@@ -212,6 +212,18 @@ class SearchQuery(VisitedQuery):
     understand: Flag = Field(True, description="false: searches the text as it is, with no step that understands it")
 
 
+class HistoryQuery(Strict):
+    """GET /history."""
+
+    buyer_id: Id
+
+
+class ProductsQuery(Strict):
+    """GET /products."""
+
+    id: tuple[Id, ...] = Field(min_length=1, max_length=MAX_EXCLUDED, description="products to describe")
+
+
 class SuggestQuery(Strict):
     """GET /suggest."""
 

@@ -34,7 +34,7 @@ SMALL = {
 }
 
 
-OURS = ["item", "buyer", "retrieval", "warm", "recorder", "gateway"]
+OURS = ["item", "buyer", "retrieval", "warm", "recorder", "gateway", "explorer"]
 
 
 @pytest.fixture(scope="module")

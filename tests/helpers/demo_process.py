@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.helpers.processes import ROOT, clean_environ
 from tests.helpers.redis_server import free_port
 
-NAMES = ("gateway", "item", "buyer", "retrieval", "redis")
+NAMES = ("explorer", "gateway", "item", "buyer", "retrieval", "redis")
 
 
 class Demo:

@@ -31,7 +31,7 @@ from tests.helpers.redis_server import free_port
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(1800)]
 
 
-ONLINE = ("item", "buyer", "retrieval", "gateway")
+ONLINE = ("item", "buyer", "retrieval", "gateway", "explorer")
 RUNNING = (*ONLINE, "recorder", "redis", "loader")
 REPLICAS = 2  # of the retrieval service
 DEMO = "--products 300 --buyers 300 --events 9000 --seed 3"
@@ -59,7 +59,13 @@ class Compose:
     def call(self, *command: str, seconds: float = 300, **environ: str) -> subprocess.CompletedProcess[str]:
         ours = ("TWOTOWER_", "COMPOSE_", "GATEWAY_", "REDIS_", "CONNECTION_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(ours) and k not in ("EVENTS", "PRODUCTS")}
-        values = {"GATEWAY_PORT": str(self.port), "DEMO_ARGS": DEMO, "TRAINER_ARGS": QUICK, **environ}
+        values = {
+            "GATEWAY_PORT": str(self.port),
+            "EXPLORER_PORT": "0",
+            "DEMO_ARGS": DEMO,
+            "TRAINER_ARGS": QUICK,
+            **environ,
+        }
         return subprocess.run(
             command,
             cwd=ROOT,
@@ -252,19 +258,20 @@ def test_images_list_what_they_hold(system: Compose) -> None:
     for service in ONLINE:
         names = ast.literal_eval(system.execute(service, code).stdout)
         assert {"grpcio", "libc6"} <= set(names) and "torch" not in names
-        assert ("fastapi" in names) == (service == "gateway")
+        assert ("fastapi" in names) == (service in ("gateway", "explorer"))
 
 
-def test_only_the_gateway_is_published(system: Compose) -> None:
+def test_only_gateway_and_explorer_are_published(system: Compose) -> None:
     published = {}
     for service in RUNNING:
         ports = [one["HostConfig"]["PortBindings"] or {} for one in system.containers(service)]
         published[service] = [binding for one in ports for bindings in one.values() for binding in bindings]
-    expected = [{"HostIp": "127.0.0.1", "HostPort": str(system.port)}]
-    assert published == {service: expected if service == "gateway" else [] for service in RUNNING}
+    assert published.pop("gateway") == [{"HostIp": "127.0.0.1", "HostPort": str(system.port)}]
+    assert [one["HostIp"] for one in published.pop("explorer")] == ["127.0.0.1"]
+    assert not any(published.values())
     networks = {service: set(system.containers(service)[0]["NetworkSettings"]["Networks"]) for service in RUNNING}
     inside, outside = f"{system.project}_inside", f"{system.project}_outside"
-    assert networks == {name: {inside, outside} if name == "gateway" else {inside} for name in RUNNING}
+    assert networks == {name: {inside, outside} if name in ("gateway", "explorer") else {inside} for name in RUNNING}
     assert json.loads(system.call("docker", "network", "inspect", inside).stdout)[0]["Internal"]
 
 
@@ -274,7 +281,7 @@ def test_images_are_small_and_hold_their_own_code_alone(system: Compose) -> None
     print({service: f"{size / MB:.0f} MB" for service, size in added.items()})
     assert {service: size for service, size in added.items() if size >= 250 * MB} == {}
     for service in ONLINE:
-        package = service if service == "gateway" else f"{service}_service"
+        package = service if service in ("gateway", "explorer") else f"{service}_service"
         code = "import os, sys; print(sorted(os.listdir('/app'))); import torch"
         done = system.execute(service, code)
         assert f"{sorted(['docker', 'twotower', package])}" in done.stdout

@@ -16,7 +16,7 @@ from twotower.serving.tls import MutualTls
 
 PREFIX = "TWOTOWER_"
 # variables with these prefixes belong to other processes: one environment file may hold the settings of all
-SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "RECORDER", "DEMO")
+SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "RECORDER", "EXPLORER", "DEMO")
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_INNER_TLS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 # Kubernetes puts these into every container beside a Service whose name begins with `twotower`
 _KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")

@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 
 from twotower.errors import (
+    Conflict,
     CorruptArtifact,
     DeadlineExceeded,
     InvalidInput,
+    NotConfigured,
     NotFound,
     Overloaded,
     TwoTowerError,
@@ -30,6 +32,8 @@ STATUS: dict[type[TwoTowerError], grpc.StatusCode] = {
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Conflict: grpc.StatusCode.ABORTED,
+    NotConfigured: grpc.StatusCode.UNIMPLEMENTED,
     CorruptArtifact: grpc.StatusCode.INTERNAL,
 }
 
@@ -55,6 +59,10 @@ def from_status(error: grpc.aio.AioRpcError, name: str) -> TwoTowerError:
             return Overloaded(f"{name}: {message}")
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{name} did not answer in time")
+        case grpc.StatusCode.ABORTED if packed:
+            return Conflict(message)
+        case grpc.StatusCode.UNIMPLEMENTED if packed:
+            return NotConfigured(message)
         case grpc.StatusCode.UNAVAILABLE if packed:
             return Unavailable(f"{name}: {message}")
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:

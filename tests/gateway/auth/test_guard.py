@@ -89,11 +89,14 @@ async def statuses(client: httpx.AsyncClient, buyer: str, headers: Any) -> dict[
     asked["/encode_buyer"] = await client.post("/encode_buyer", json=body(buyer), headers=headers)
     rows = [{"buyer_id": buyer, **row} for row in as_json([event("p1")])]
     asked["/interactions"] = await client.post("/interactions", json={"interactions": rows}, headers=headers)
+    asked["/history"] = await client.get("/history", params={"buyer_id": buyer}, headers=headers)
+    asked["/products"] = await client.get("/products", params={"id": "p1"}, headers=headers)
     asked["/metrics"] = await client.get("/metrics", headers=headers)
     return {path: response.status_code for path, response in asked.items()}
 
 
-READ, WRITE = ("/similar", "/search", "/popular", "/retrieve"), ("/encode_buyer", "/interactions")
+READ = ("/similar", "/search", "/popular", "/retrieve", "/history", "/products")
+WRITE = ("/encode_buyer", "/interactions")
 PRODUCTS = ("/similar", "/search", "/popular")
 
 

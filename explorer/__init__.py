@@ -1,0 +1,1 @@
+"""The explorer: server-rendered pages in Arabic and English that show what the gateway answers."""

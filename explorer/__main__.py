@@ -1,0 +1,36 @@
+"""`python -m explorer`: reads the settings and serves the pages until SIGTERM."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from explorer.app import create_app
+from explorer.settings import ExplorerSettings
+from twotower.errors import SettingsError
+from twotower.serving import telemetry
+from twotower.serving.settings import read_settings
+
+
+def main() -> int:
+    """Returns 0 after SIGTERM or SIGINT, 2 for a wrong setting."""
+    try:
+        settings = read_settings(ExplorerSettings, "explorer")
+    except SettingsError as error:
+        print(f"explorer: {error}", file=sys.stderr)
+        return 2
+    telemetry.configure_logging("explorer", settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

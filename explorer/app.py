@@ -1,0 +1,302 @@
+"""The application: one handler per page, each in both languages below /ar and /en."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
+
+import httpx
+from fastapi import FastAPI
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from explorer import gateway, live, model
+from explorer.drawings import drawing_of
+from explorer.gateway import Answer, GatewayProblem
+from explorer.settings import ExplorerSettings
+from explorer.words import DIRECTION, LANGUAGES, step_in, warning_in, words_of
+
+_FOLDER = Path(__file__).parent
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+# a report holds its own style and drawings, and nothing that runs
+_REPORT_HEADERS = _HEADERS | {
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; frame-ancestors 'self'",
+}
+_SHOWN = 12
+# a publication hashes every file of the version first
+_PUBLISH_SECONDS = 60.0
+_MAX_BODY = 64 << 10
+EVENTS = ("View", "AddToCart", "Purchase")
+
+
+def create_app(settings: ExplorerSettings) -> FastAPI:
+    """The ASGI application. The gateway is first asked when a page is."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with gateway.connect(settings) as client:
+            yield {"pages": Pages(client)}
+
+    app = FastAPI(title="explorer", lifespan=lifespan, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
+    app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
+    app.add_route("/", _home)
+    app.add_route("/healthz", _alive)
+    for name in ("search", "buyer", "compare", "model", "live"):
+        app.add_route(f"/{{language}}/{name}", _page(name))
+    app.add_route("/{language}/product/{product_id:path}", _page("product"))
+    app.add_route("/{language}/buyer", _add_event, methods=["POST"])
+    app.add_route("/{language}/model", _publish, methods=["POST"])
+    app.add_route("/{language}/suggest", _suggest)
+    app.add_route("/{language}/report/{version}", _report)
+    return app
+
+
+async def _home(request: Request) -> Response:
+    return RedirectResponse("/ar/search")
+
+
+async def _alive(request: Request) -> Response:
+    return PlainTextResponse("alive")
+
+
+def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    """A handler that renders the template of a page from what the method of that name finds."""
+
+    async def handler(request: Request) -> Response:
+        language = request.path_params["language"]
+        if language not in LANGUAGES:
+            return RedirectResponse("/ar/search")
+        pages: Pages = request.state.pages
+        status = 200
+        try:
+            found = await getattr(pages, name)(request)
+        except GatewayProblem as error:
+            status, found = page_status(error), {"problem": str(error)}
+        return pages.render(request, name, language, found, status)
+
+    return handler
+
+
+def page_status(error: GatewayProblem) -> int:
+    """The status of a page: what is unknown or wrong is the visitor's, everything else the gateway's."""
+    return error.status if error.status in (404, 422) else 502
+
+
+async def _suggest(request: Request) -> Response:
+    """The completions of what is typed so far, as the list below the search field; nothing without an answer."""
+    language = request.path_params["language"]
+    if language not in LANGUAGES:
+        return RedirectResponse("/ar/search")
+    pages: Pages = request.state.pages
+    q, found = request.query_params.get("q", "").strip(), []
+    if q:
+        try:
+            found = (await gateway.get(pages.client, "/suggest", q=q, k=6)).body["suggestions"]
+        except GatewayProblem as error:
+            return PlainTextResponse(str(error), page_status(error))
+    return pages.render(request, "suggest", language, {"suggestions": found}, 200)
+
+
+async def _report(request: Request) -> Response:
+    """A version's report, shut in: it loads nothing and runs nothing."""
+    pages: Pages = request.state.pages
+    try:
+        html = await gateway.text(pages.client, f"/versions/{quote(request.path_params['version'], safe='')}/report")
+    except GatewayProblem as error:
+        return PlainTextResponse(str(error), page_status(error))
+    return HTMLResponse(html, headers=_REPORT_HEADERS)
+
+
+async def _publish(request: Request) -> Response:
+    """Publishes a version with the key of the form, or else the explorer's own; then shows the versions again."""
+    form = await _form(request)
+    if isinstance(form, Response):
+        return form
+    pages: Pages = request.state.pages
+    language, version = request.path_params["language"], form.get("version", [""])[0]
+    path = f"/versions/{quote(version, safe='')}/publish"
+    try:
+        await gateway.post(pages.client, path, {}, form.get("key", [""])[0], _PUBLISH_SECONDS)
+    except GatewayProblem as error:
+        return pages.render(request, "model", language, {"problem": str(error)}, page_status(error))
+    return RedirectResponse(f"/{language}/model?{urlencode({'published': version})}", 303)
+
+
+async def _form(request: Request) -> dict[str, list[str]] | Response:
+    """The fields of a form of these pages, or the refusal of any other."""
+    # a form of another site must not write histories or publish
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return PlainTextResponse("forms of other sites are refused", 403)
+    if request.path_params["language"] not in LANGUAGES:
+        return PlainTextResponse("there is no such page", 404)
+    body = await request.body()
+    if len(body) > _MAX_BODY:
+        return PlainTextResponse("the form is too large", 413)
+    return parse_qs(body.decode("utf-8", "replace"))
+
+
+async def _add_event(request: Request) -> Response:
+    """Stores one event, then shows the buyer again, with the list of before to mark what has changed."""
+    form = await _form(request)
+    if isinstance(form, Response):
+        return form
+    given = {name: form.get(name, [""])[0] for name in ("buyer_id", "product_id", "event_type")}
+    pages: Pages = request.state.pages
+    try:
+        await gateway.post(pages.client, "/interactions", given | {"timestamp": str(round(time.time() * 1000))})
+    except GatewayProblem as error:
+        language = request.path_params["language"]
+        return pages.render(request, "buyer", language, {"problem": str(error)}, page_status(error))
+    query = urlencode({"buyer_id": given["buyer_id"], "before": form.get("before", [])}, doseq=True)
+    return RedirectResponse(f"/{request.path_params['language']}/buyer?{query}", 303)
+
+
+class Pages:
+    """What each page shows. A method returns the values of its template; it raises GatewayProblem."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
+        self._templates = Jinja2Templates(directory=_FOLDER / "templates")
+
+    def render(self, request: Request, name: str, language: str, found: dict[str, Any], status: int) -> Response:
+        """The page in one language, with the headers that forbid everything from elsewhere."""
+        other = LANGUAGES[1 - LANGUAGES.index(language)]
+        query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""
+        elsewhere = f"/{other}{request.url.path.removeprefix(f'/{language}')}{query}"
+        values: dict[str, Any] = {
+            "page": name,
+            "lang": language,
+            "dir": DIRECTION[language],
+            "w": words_of(language),
+            "found": found,
+        }
+        values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
+        values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS}
+        return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
+
+    async def search(self, request: Request) -> dict[str, Any]:
+        q = request.query_params.get("q", "").strip()
+        if not q:
+            return {}
+        answer = await gateway.get(self.client, "/search", q=q, k=_SHOWN, include="products", **_options(request))
+        suggested = await gateway.get(self.client, "/suggest", q=q, k=6)
+        return {"list": _rows(answer), "answer": answer, "suggestions": suggested.body["suggestions"]}
+
+    async def buyer(self, request: Request) -> dict[str, Any]:
+        asked = request.query_params
+        buyer_id = asked.get("buyer_id", "").strip()
+        if not buyer_id:
+            return {"guest": f"guest-{secrets.token_hex(4)}"}
+        stored = (await gateway.get(self.client, "/history", buyer_id=buyer_id)).body["interactions"]
+        answer = await gateway.get(
+            self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include="products", **_options(request)
+        )
+        ids = list(dict.fromkeys(one["product_id"] for one in stored))
+        products = await self._products(ids)
+        rows = _mark_changes(_rows(answer), asked.getlist("before"))
+        history = [one | {"product": products.get(one["product_id"])} for one in stored]
+        found = {"buyer_id": buyer_id, "history": history, "list": rows, "answer": answer}
+        if wanted := asked.get("find", "").strip():
+            query = {"q": wanted, "k": 6, "include": "products"}
+            found["found"] = _rows(await gateway.get(self.client, "/search", **query))
+        return found
+
+    async def product(self, request: Request) -> dict[str, Any]:
+        product_id = request.path_params["product_id"]
+        product = (await self._products([product_id])).get(product_id)
+        if product is None:
+            raise GatewayProblem(product_id, 404)
+        lists = {}
+        for name, by in (("by_behaviour", "sequence"), ("by_vector", "vector")):
+            query = {"product_id": product_id, "by": by, "k": 6, "include": "products"}
+            lists[name] = _rows(await gateway.get(self.client, "/similar", **query))
+        like = {"q": product["title"], "understand": "false", "exclude": product_id, "k": 6, "include": "products"}
+        lists["by_text"] = _rows(await gateway.get(self.client, "/search", **like))
+        return {"product": product, "lists": lists}
+
+    async def compare(self, request: Request) -> dict[str, Any]:
+        asked = request.query_params
+        by_search = asked.get("kind") == "search"
+        path, name = ("/search", "q") if by_search else ("/retrieve", "buyer_id")
+        sides = []
+        for side in "ab":
+            if not (value := asked.get(f"value_{side}", "").strip()):
+                return {}
+            options = {"diversity": asked.get(f"diversity_{side}") or "0"}
+            query = {name: value, "k": _SHOWN, "include": "products", **options}
+            sides.append(_rows(await gateway.get(self.client, path, **query)))
+        first, second = ([row["product"]["product_id"] for row in side] for side in sides)
+        marked = [_mark_changes(sides[0], second), _mark_changes(sides[1], first)]
+        return {"sides": marked, "common": len(set(first) & set(second)), "of": max(len(first), len(second))}
+
+    async def live(self, request: Request) -> dict[str, Any]:
+        found: dict[str, Any] = {"ready": await gateway.ready(self.client)}
+        try:
+            found["routes"] = live.read_routes(await gateway.text(self.client, "/metrics"))
+        except GatewayProblem as error:
+            # a key without the scope admin: the health is shown all the same
+            found["refused"] = str(error)
+        return found
+
+    async def model(self, request: Request) -> dict[str, Any]:
+        answer = (await gateway.get(self.client, "/versions")).body
+        versions = [model.summary(one) for one in answer["versions"]]
+        shown = next((one for one in versions if one["pointer"] == "CURRENT"), None)
+        plane = model.plane((await gateway.get(self.client, "/map")).body)
+        published = request.query_params.get("published")
+        found = {"versions": versions, "shown": shown, "may_publish": answer["may_publish"], "map": plane}
+        return found | {"published": published, "metrics": model.METRICS}
+
+    async def _products(self, ids: list[str]) -> dict[str, Any]:
+        if not ids:
+            return {}
+        answer = await gateway.get(self.client, "/products", id=ids)
+        return {one["product_id"]: one for one in answer.body["products"]}
+
+
+def _options(request: Request) -> dict[str, Any]:
+    """The filters of a page's form as parameters of a list; empty fields are left out."""
+    asked = request.query_params
+    named = {
+        name: asked.get(name, "").strip()
+        for name in ("diversity", "in_stock", "category", "brand", "price_min", "price_max", "sort")
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _rows(answer: Answer) -> list[dict[str, Any]]:
+    body = answer.body
+    return [
+        {"place": place, "product": product, "score": score}
+        for place, (product, score) in enumerate(zip(body["products"], body["scores"], strict=True), 1)
+    ]
+
+
+def _mark_changes(rows: list[dict[str, Any]], before: list[str]) -> list[dict[str, Any]]:
+    """Adds `change` to each row, against an earlier list of ids: "new", or by how many places it rose (negative: fell).
+
+    Without an earlier list nothing is marked.
+    """
+    if not before:
+        return rows
+    places = {product_id: place for place, product_id in enumerate(before, 1)}
+    return [
+        row | {"change": places[one] - row["place"] if (one := row["product"]["product_id"]) in places else "new"}
+        for row in rows
+    ]

@@ -1,0 +1,120 @@
+"""Every page in both languages against a running gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from explorer.app import create_app
+from explorer.live import read_routes
+from explorer.settings import ExplorerSettings
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.stack import NOBODY, Stack, stack
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def system(tiny: Path, redis: RedisServer) -> AsyncIterator[Stack]:
+    async with stack(tiny, redis) as running:
+        yield running
+
+
+async def open_page(gateway_url: str, method: str, path: str, **more: object) -> httpx.Response:
+    app = create_app(ExplorerSettings(gateway_url=gateway_url))
+    async with (
+        app.router.lifespan_context(app) as state,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(_with_state(app, state)), base_url="http://localhost"
+        ) as client,
+    ):
+        return await client.request(method, path, **more)  # type: ignore[arg-type]
+
+
+def _with_state(app: object, state: object) -> object:
+    async def wrapped(scope: dict[str, object], receive: object, send: object) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)  # type: ignore[operator,call-overload]
+
+    return wrapped
+
+
+async def test_every_page_answers_in_both_languages(system: Stack) -> None:
+    url = str(system.client.base_url)
+    product = (await system.answer("/popular", k=1))["product_ids"][0]
+    paths = ("search", "search?q=خاتم", "buyer", "buyer?buyer_id=nobody", f"product/{product}", "live", "compare")
+    for language, direction in (("ar", "rtl"), ("en", "ltr")):
+        for path in (*paths, "compare?value_a=x&value_b=y"):
+            page = await open_page(url, "GET", f"/{language}/{path}")
+            assert page.status_code == 200, (path, page.text)
+            assert f'lang="{language}" dir="{direction}"' in page.text
+            assert page.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+async def test_an_event_is_stored_and_the_changes_are_marked(system: Stack) -> None:
+    url = str(system.client.base_url)
+    product = (await system.answer("/popular", k=1))["product_ids"][0]
+    form = {"buyer_id": "guest-1", "product_id": product, "event_type": "View", "before": "none-such"}
+    page = await open_page(url, "POST", "/en/buyer", data=form, follow_redirects=True)
+    stored = (await system.get("/history", buyer_id="guest-1")).json()["interactions"]
+    assert [(one["product_id"], one["event_type"]) for one in stored] == [(product, "View")]
+    assert page.status_code == 200 and '<span class="mark">new</span>' in page.text
+
+
+async def test_a_form_of_another_site_is_refused(system: Stack) -> None:
+    headers = {"sec-fetch-site": "cross-site"}
+    page = await open_page(str(system.client.base_url), "POST", "/en/buyer", headers=headers)
+    assert page.status_code == 403
+
+
+async def test_products_names_what_it_does_not_know(system: Stack) -> None:
+    known = (await system.answer("/popular", k=1))["product_ids"][0]
+    answer = await system.answer("/products", id=[known, "none-such"])
+    assert [one["product_id"] for one in answer["products"]] == [known]
+    assert answer["unknown_product_ids"] == ["none-such"]
+
+
+async def test_what_the_gateway_refuses_is_no_fault_of_the_gateway(system: Stack) -> None:
+    url = str(system.client.base_url)
+    unknown = await open_page(url, "GET", "/en/product/none-such")
+    refused = await open_page(url, "GET", "/en/search?q=x&price_min=9&price_max=1")
+    assert (unknown.status_code, refused.status_code) == (404, 422)
+    assert "is below price_min, which is 9" in refused.text
+
+
+async def test_an_arabic_page_warns_in_arabic(system: Stack) -> None:
+    url = str(system.client.base_url)
+    arabic = await open_page(url, "GET", "/ar/search?q=خاتم&category=زهور")
+    english = await open_page(url, "GET", "/en/search?q=خاتم&category=زهور")
+    assert "لا منتج في الفئة «زهور»" in arabic.text and "no product has" not in arabic.text
+    assert "no product has category=زهور" in english.text
+
+
+async def test_a_report_that_is_not_there(system: Stack) -> None:
+    page = await open_page(str(system.client.base_url), "GET", "/en/report/none-such")
+    assert page.status_code == 404
+
+
+async def test_without_a_gateway_the_page_says_so() -> None:
+    page = await open_page(f"http://{NOBODY}", "GET", "/en/search?q=x")
+    assert page.status_code == 502
+    assert "There is no answer" in page.text
+
+
+def test_routes_are_read_from_metrics() -> None:
+    lines = [
+        "# TYPE twotower_http_seconds histogram",
+        'twotower_http_seconds_count{route="/search",status="200"} 3',
+        'twotower_http_seconds_sum{route="/search",status="200"} 0.02',
+        'twotower_http_seconds_count{route="/search",status="422"} 1',
+        'twotower_http_seconds_sum{route="/search",status="422"} 0.02',
+    ]
+    figures = read_routes("\n".join(lines) + "\n")["/search"]
+    assert (figures.count, figures.errors) == (4, 1)
+    assert figures.mean_ms == pytest.approx(10)
