@@ -14,7 +14,11 @@ import numpy as np
 
 from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
+from trainer.data.availability import as_flag
 from trainer.data.filters import left_out
+from trainer.data.missing import is_missing
+from trainer.data.objects import read_object
+from trainer.data.prices import as_price
 from trainer.data.product_rows import Row, read_rows
 from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks, Summary, open_rejects
 from trainer.data.tables.files import find_files
@@ -164,7 +168,7 @@ def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[
 def _content(record: Row, config: Data, checks: RowChecks) -> dict[str, Any]:
     """The product's metadata; {} and a reject if it cannot be read."""
     try:
-        return fields.read_object(record["metadata"] or "")
+        return read_object(record["metadata"] or "")
     except ValueError as wrong:
         value, reason = record["metadata"][:200], f"{wrong} (product kept)"
         column = " or ".join(config.product_columns.names()["metadata"])
@@ -201,7 +205,7 @@ def _append(
     def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
         # the metadata says more than a column of the same name, unless the settings name the column alone
         value = found[name]
-        if value is None or (name in reading.columns_first and not fields.is_missing(record[name])):
+        if value is None or (name in reading.columns_first and not is_missing(record[name])):
             value = record[name]
         return checks.fields[name].read(value, reader)
 
@@ -210,10 +214,10 @@ def _append(
         columns[ours].append(checks.fields[name].read(record[name], fields.as_text) or "")
     for ours, name in (("brands", "brand"), ("categories", "category")):
         columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
-    price, currency = read("price", fields.as_price), read("currency", fields.as_name)
+    price, currency = read("price", as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
     columns["currencies"].append(currency or (price.currency if price else ""))
-    is_in_stock = read("in_stock", fields.as_flag)
+    is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
     columns["attributes"].append(_attributes(found, checks, reading.separator))
     columns["searched"].append(_searched(found, checks, reading.separator))
@@ -224,8 +228,9 @@ def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> 
     one, read = FieldCount(), []
     for name, value in found.items():
         if name.startswith(_ATTRIBUTE):
-            names = one.read(value, lambda given: fields.as_names(given, separator)) or []
-            read += [f"{name.removeprefix(_ATTRIBUTE)}={inner}" for inner in names]
+            pairs = one.read(value, lambda given: fields.as_attributes(given, separator)) or []
+            path = name.removeprefix(_ATTRIBUTE)
+            read += [f"{path}.{own}={inner}" if own else f"{path}={inner}" for own, inner in pairs]
     checks.fields["attributes"].add(one)
     return tuple(read)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
-from trainer.data.fields import is_missing
+from trainer.data.missing import is_missing
 from trainer.errors import DataError
 from twotower.events import MAX_ID_BYTES
 
