@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 class Products:
     """The catalogue, in the order of the files; row i is product i everywhere.
 
-    `searched`: the words of the fields that a search reads beside title, brand, category and attributes.
+    `skus`: further ids, such as SKU or barcode, empty if these were not read; `searched`: the words of the fields that
+    a search reads beside title, brand, category and attributes.
     """
 
     ids: list[str]
@@ -52,6 +53,7 @@ class Products:
     in_stock: list[bool]
     attributes: list[tuple[str, ...]]
     searched: list[str]
+    skus: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -59,7 +61,7 @@ class Products:
     def take(self, rows: Int64) -> Products:
         """The products of these rows, in their order."""
         columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Products(**{name: [column[row] for row in rows] for name, column in columns.items()})
+        return Products(**{name: [column[row] for row in rows] if column else [] for name, column in columns.items()})
 
     def without_descriptions(self) -> Products:
         """The catalogue as it is read by titles alone: a description stays only where there is no title."""
@@ -129,7 +131,7 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
         checks.note_paths(name for name, value in found.items() if value is not None)
         _append(columns, record, found, checks, reading)
     if not columns["ids"]:
-        raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
+        raise DataError(f"{files[0]}: no product is left after the checks{checks.reasons()}")
     _check_paths(files[0], config, checks)
     return Products(**columns)
 
@@ -219,6 +221,7 @@ def _append(
     columns["currencies"].append(currency or (price.currency if price else ""))
     is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
+    columns["skus"].append(tuple(" ".join(one.split()) for one in read("sku", fields.as_names) or ()))
     columns["attributes"].append(_attributes(found, checks, reading.separator))
     columns["searched"].append(_searched(found, checks, reading.separator))
 

@@ -125,8 +125,8 @@ def as_attributes(value: Any, separator: str = "") -> list[tuple[str, str]]:
     Objects name attributes: {"color": "red"}, [{"name": "color", "value": "red"}].
     """
     value = parse_nested(value)
-    if isinstance(value, list):
-        return [one for entry in value for one in as_attributes(entry)]
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return [pair for one in value for pair in as_attributes(one)]
     if not isinstance(value, dict):
         return [("", name) for name in as_names(value, separator)]
     name = next((value[key] for key in _ATTRIBUTE_NAMES if not is_missing(value.get(key))), None)

@@ -115,7 +115,7 @@ def _currency_of(value: dict[str, Any]) -> str:
 
 def _of_text(given: str) -> Price:
     text = _SPACED.sub("", given.translate(NUMERALS).strip(AROUND_ID))
-    if _plain(text) in _FREE:
+    if _plain(text).casefold() in _FREE:
         return Price(0.0, "")
     numbers = _NUMBER.findall(text)
     if len(numbers) != 1:

@@ -192,7 +192,8 @@ def test_ids_that_look_alike_are_told(tmp_path: Path, caplog: pytest.LogCaptureF
     events = [["B", "p0", "View", "1"], ["b", "p0", "View", "2"], ["c", "P1", "View", "2"]]
     read(tmp_path, events, [["p0", "t", "", ""], ["P1", "t", "", ""]])
     assert (
-        "1 ids of buyers differ from another one only by capital letters or normal form, as 'B' and 'b'" in caplog.text
+        "1 ids of buyers differ from another one only by capital letters, the script of digits, normal form, "
+        "characters that cannot be seen, zeros at the start or .0 at the end, as 'B' and 'b'" in caplog.text
     )
     assert "ids of products" not in caplog.text
 
@@ -512,9 +513,14 @@ def test_the_limit_of_rejects_stops_the_run_and_says_what_to_look_at(tmp_path: P
 
 
 def test_no_product_or_no_event_left_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"products.csv: no product is left after the checks; see .*rejects.csv"):
+    with pytest.raises(
+        DataError, match=r"products.csv: no product is left after the checks; 1 missing product id; see .*rejects.csv"
+    ):
         read(tmp_path, [["b", "p0", "View", "1"]], [["", "t", "", ""]])
-    with pytest.raises(DataError, match=r"events.csv: no event is left after the checks; see .*rejects.csv"):
+    with pytest.raises(
+        DataError,
+        match=r"events.csv: no event is left after the checks; 1 product is not in the catalogue; see .*rejects.csv",
+    ):
         read(tmp_path, [["b", "p9", "View", "1"]])
 
 

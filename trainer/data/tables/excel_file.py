@@ -34,10 +34,10 @@ def read_excel(path: Path, columns: ColumnNames, optional: frozenset[str]) -> It
     """
     _check_archive(path)
     try:
-        with warnings.catch_warnings():
+        with path.open("rb") as file, warnings.catch_warnings():
             # of styles and extensions, which are not read
             warnings.simplefilter("ignore")
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
             try:
                 yield from _read(path, book, columns, optional)
             finally:
