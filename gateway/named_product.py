@@ -1,4 +1,4 @@
-"""The product whose id a search is: shoppers and staff paste product numbers."""
+"""The product whose id or SKU a search is: shoppers and staff paste product numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twotower.errors import InvalidInput
 from twotower.events import check_id
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
-from twotower.text.normalise import searched_words
+from twotower.text.normalise import NUMERALS, searched_words
 
 # at least the cosine of a text with itself
 _SCORE = 1.0
@@ -26,14 +26,16 @@ async def find_named(retrieval: RetrievalClient, query: SearchQuery, version: st
     """
     if query.sort != "relevance":
         return None
-    # with the signs around it, and without
-    names = [
-        one
-        for one in dict.fromkeys(map(_as_id, (query.q, searched_words(query.q))))
-        if one and one not in query.exclude
-    ]
-    found = await retrieval.lookup(names, version, deadline)
-    return next((one.product_id for one in found if one.found and _passes(one, query)), None)
+    # with the signs around it and without, and with Latin digits
+    written = (query.q, searched_words(query.q))
+    forms = (*written, *(one.translate(NUMERALS) for one in written))
+    names = [one for one in dict.fromkeys(map(_as_id, forms)) if one and one not in query.exclude]
+    # an excluded product's SKU finds nothing, as its id does
+    found = await retrieval.find_skus(names, version, deadline)
+    return next(
+        (one.product_id for one in found if one.found and one.product_id not in query.exclude and _passes(one, query)),
+        None,
+    )
 
 
 def put_first(product_id: str, hits: Hits, k: int) -> Hits:

@@ -368,6 +368,10 @@ class ProductIndex:
         chosen = view.with_new(chosen, query.k, query.excluded_ids, allowed.slots)
         return self._answer(self._sorted(chosen, query.sort, view), allowed)
 
+    def find_skus(self, names: Sequence[str]) -> list[str]:
+        """The names, those that are no product's id but an SKU as the id of its product."""
+        return [name if name in self._rows else self._catalogue.find_sku(name) or name for name in names]
+
     def lookup(self, ids: Sequence[str]) -> list[Product | None]:
         """One product per id, None for an unknown one."""
         found = list[Product | None]()

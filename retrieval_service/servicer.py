@@ -158,9 +158,10 @@ def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRe
 
 
 def _lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
-    products = index.lookup(request.product_ids)
+    ids = index.find_skus(request.product_ids) if request.or_sku else request.product_ids
+    products = index.lookup(ids)
     CALL_ROWS.labels("Lookup").inc(len(products))
-    return retrieval_pb2.LookupResponse(products=map(_product, request.product_ids, products), model_version=version)
+    return retrieval_pb2.LookupResponse(products=map(_product, ids, products), model_version=version)
 
 
 def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:

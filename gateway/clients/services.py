@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -223,6 +224,8 @@ class RetrievalClient:
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
+        by_sku = partial(self._lookup, or_sku=True)
+        self._skus: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, by_sku, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
         """The best products for a vector, and for the query's history if it has one, in the vector's own version."""
@@ -248,10 +251,14 @@ class RetrievalClient:
         """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
+    async def find_skus(self, names: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
+        """The products with these ids or, where there is none, with these SKUs, in order."""
+        return await self._skus.call(names, deadline, version) if names else []
+
     async def close(self) -> None:
         for lanes in (self._searches, self._text_searches):
             await lanes.close()
-        batchers: list[Batcher[Any, Any]] = [self._populars, self._vectors, self._unknowns, self._lookups]
+        batchers: list[Batcher[Any, Any]] = [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
         for batcher in batchers:
             await batcher.close()
         self._streamed.close()
@@ -300,9 +307,10 @@ class RetrievalClient:
         return [unknown.intersection(asked) for asked in calls]
 
     async def _lookup(
-        self, version: str, calls: list[Sequence[str]], timeout: float
+        self, version: str, calls: list[Sequence[str]], timeout: float, or_sku: bool = False
     ) -> list[list[retrieval_pb2.Product]]:
-        request = retrieval_pb2.LookupRequest(product_ids=[one for ids in calls for one in ids], model_version=version)
+        ids = [one for asked in calls for one in asked]
+        request = retrieval_pb2.LookupRequest(product_ids=ids, model_version=version, or_sku=or_sku)
         answer = await self._call(self._stub.Lookup, request, timeout)
         products = list(answer.products)
         if len(products) != len(request.product_ids):

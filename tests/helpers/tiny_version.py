@@ -76,6 +76,7 @@ def catalogue(products: int, markup: float = 0.0) -> list[Product]:
                 currency="SAR",
                 in_stock=row % 7 != 6,
                 popularity=float(shares[row]),
+                skus=f"SKU-{row:04d}\n628{row:010d}",
             )
         )
     return made

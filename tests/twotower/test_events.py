@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections import Counter
 
 import polars as pl
 import pytest
@@ -242,8 +243,8 @@ def test_serving_and_training_strip_the_same_characters_of_all_of_unicode() -> N
     ours = frame.select(ident.str.strip_chars(AROUND_ID)).to_series()
     white = frame.select(ident.str.strip_chars()).to_series()
     unseen = [one for one, kept, rest in zip(characters, white, ours, strict=True) if kept != rest]
-    # white space, and beside it marks of direction and characters of no width
-    assert {unicodedata.category(one) for one in unseen} == {"Cf"} and len(unseen) == 28
+    # white space, and beside it marks of direction, characters of no width, fillers and variation selectors
+    assert Counter(unicodedata.category(one) for one in unseen) == {"Cf": 29, "Mn": 17, "Lo": 4, "So": 1}
     assert [one for one, offline in zip(characters, ours, strict=True) if offline == "x"] == sorted(AROUND_ID)
     for character, offline in zip(characters, ours, strict=True):
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.commands.files import config_files
-from trainer.commands.output import fail
+from trainer.commands.output import fail, log_nothing
 from twotower.errors import TwoTowerError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run_check(options: argparse.Namespace) -> int:
     """Prints what a run would make of the files; returns the exit code that reading them would give it."""
     from trainer.stages.check import Findings
 
+    log_nothing()
     try:
         found = _check(options)
     except TwoTowerError as error:

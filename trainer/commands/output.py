@@ -41,6 +41,11 @@ def log_to_stdout() -> None:
     logger.setLevel(logging.INFO)
 
 
+def log_nothing() -> None:
+    """Keeps the trainer's log from standard output, which a caller reads."""
+    logging.getLogger("trainer").handlers = [logging.NullHandler()]
+
+
 def fail(message: str, code: int) -> int:
     """Prints an error to standard error and returns the exit code."""
     print(f"error: {message}", file=sys.stderr)

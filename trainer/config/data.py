@@ -34,7 +34,7 @@ OTHER_EVENTS = "*"
 
 
 # columns that are read only if they are set
-_RARE = frozenset({"group", "parent", "sku", "variants", "property", "property_value", "property_time"})
+_RARE = frozenset({"group", "parent", "variants", "property", "property_value", "property_time"})
 
 
 class EventColumns(Section):
@@ -61,7 +61,8 @@ class EventColumns(Section):
 class ProductColumns(Section):
     """Columns of the products; None is the column of our name, if the file has it.
 
-    The last seven are read only if they are set. Rows of one `group` are variants of one product. `parent` names the
+    `sku` is a second id, by which searches find a product. `group` and what follows is read only if it is set, but for
+    `sku`. Rows of one `group` are variants of one product. `parent` names the
     product that a variant's row belongs to, by its id or its `sku`. `variants` lists a product's own, as `sku=A|sku=B`.
     A variant has what its product has. With `property`, `property_value` and `property_time`, a row holds one property
     of a product.
@@ -104,6 +105,7 @@ class MetadataPaths(Section):
     price: MaybeColumns
     currency: MaybeColumns
     in_stock: MaybeColumns
+    sku: MaybeColumns
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Our names of the fields, and their paths."""

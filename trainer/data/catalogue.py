@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +14,11 @@ import numpy as np
 
 from trainer.config.data import DEFAULT_ATTRIBUTES, Data, listed, may_lack
 from trainer.data import fields
+from trainer.data.availability import as_flag
 from trainer.data.filters import left_out
+from trainer.data.missing import is_missing
+from trainer.data.objects import read_object
+from trainer.data.prices import as_price
 from trainer.data.product_rows import Row, read_rows
 from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks
 from trainer.errors import DataError
@@ -34,7 +38,8 @@ log = logging.getLogger(__name__)
 class Products:
     """The catalogue, in the order of the files; row i is product i everywhere.
 
-    `searched`: the words of the fields that a search reads beside title, brand, category and attributes.
+    `skus`: further ids, such as SKU or barcode, empty if these were not read; `searched`: the words of the fields that
+    a search reads beside title, brand, category and attributes.
     """
 
     ids: list[str]
@@ -47,6 +52,7 @@ class Products:
     in_stock: list[bool]
     attributes: list[tuple[str, ...]]
     searched: list[str]
+    skus: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,7 +60,7 @@ class Products:
     def take(self, rows: Int64) -> Products:
         """The products of these rows, in their order."""
         columns = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Products(**{name: [column[row] for row in rows] for name, column in columns.items()})
+        return Products(**{name: [column[row] for row in rows] if column else [] for name, column in columns.items()})
 
     def without_descriptions(self) -> Products:
         """The catalogue as it is read by titles alone: a description stays only where there is no title."""
@@ -106,7 +112,7 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
         checks.note_paths(name for name, value in found.items() if value is not None)
         _append(columns, record, found, checks, reading)
     if not columns["ids"]:
-        raise DataError(f"{files[0]}: no product is left after the checks{checks.see}")
+        raise DataError(f"{files[0]}: no product is left after the checks{checks.reasons()}")
     _check_paths(files[0], config, checks)
     return Products(**columns)
 
@@ -145,7 +151,7 @@ def _accepted(rows: Iterable[Row], config: Data, checks: RowChecks) -> Iterator[
 def _content(record: Row, config: Data, checks: RowChecks) -> dict[str, Any]:
     """The product's metadata; {} and a reject if it cannot be read."""
     try:
-        return fields.read_object(record["metadata"] or "")
+        return read_object(record["metadata"] or "")
     except ValueError as wrong:
         value, reason = record["metadata"][:200], f"{wrong} (product kept)"
         column = " or ".join(config.product_columns.names()["metadata"])
@@ -182,7 +188,7 @@ def _append(
     def read(name: str, reader: Callable[[Any], Value | None]) -> Value | None:
         # the metadata says more than a column of the same name, unless the settings name the column alone
         value = found[name]
-        if value is None or (name in reading.columns_first and not fields.is_missing(record[name])):
+        if value is None or (name in reading.columns_first and not is_missing(record[name])):
             value = record[name]
         return checks.fields[name].read(value, reader)
 
@@ -191,11 +197,12 @@ def _append(
         columns[ours].append(checks.fields[name].read(record[name], fields.as_text) or "")
     for ours, name in (("brands", "brand"), ("categories", "category")):
         columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
-    price, currency = read("price", fields.as_price), read("currency", fields.as_name)
+    price, currency = read("price", as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
     columns["currencies"].append(currency or (price.currency if price else ""))
-    is_in_stock = read("in_stock", fields.as_flag)
+    is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
+    columns["skus"].append(tuple(" ".join(one.split()) for one in read("sku", fields.as_names) or ()))
     columns["attributes"].append(_attributes(found, checks, reading.separator))
     columns["searched"].append(_searched(found, checks, reading.separator))
 
@@ -205,8 +212,9 @@ def _attributes(found: Mapping[str, Any], checks: RowChecks, separator: str) -> 
     one, read = FieldCount(), []
     for name, value in found.items():
         if name.startswith(_ATTRIBUTE):
-            names = one.read(value, lambda given: fields.as_names(given, separator)) or []
-            read += [f"{name.removeprefix(_ATTRIBUTE)}={inner}" for inner in names]
+            pairs = one.read(value, lambda given: fields.as_attributes(given, separator)) or []
+            path = name.removeprefix(_ATTRIBUTE)
+            read += [f"{path}.{own}={inner}" if own else f"{path}={inner}" for own, inner in pairs]
     checks.fields["attributes"].add(one)
     return tuple(read)
 

@@ -21,6 +21,8 @@ from trainer.data.rejects import RejectFile, RowChecks, Summary, open_rejects
 from trainer.errors import DataError
 from twotower.live.records import Position
 
+# 1995-01-01
+_LOGS_FROM_MS = 788_918_400_000
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +76,7 @@ class Reading:
         self.products.check_share(self.config.max_reject_share)
         self.events.check_share(self.config.max_reject_share, self.config.max_unknown_share)
         if self.accepted is None or self.accepted.is_empty():
-            raise DataError(f"{self.sources.first}: no event is left after the checks{self.events.see}")
+            raise DataError(f"{self.sources.first}: no event is left after the checks{self.events.reasons()}")
 
     def arrange(self, seed: int) -> Dataset:
         """The data set, of tables that were read and are not empty."""
@@ -85,6 +87,7 @@ class Reading:
         sizes = np.diff(coded.start)
         self.warnings += warn_of_look_alikes("products", catalogue.ids) + warn_of_look_alikes("buyers", buyers)
         self.warnings += warn_of_no_one(buyers, sizes) + warn_of_robots(buyers, sizes)
+        self.warnings += _warn_of_old(coded)
         coded = keep_newest(coded, limit)
         if older := self.accepted.height - len(coded.buyer):
             self.warnings.append(
@@ -105,6 +108,16 @@ class Reading:
             older_events=older,
             catalogue=self.position,
         )
+
+
+def _warn_of_old(events: Events) -> list[str]:
+    """A sentence if events are older than logs of shops are: their times may be in another unit."""
+    if not (count := int((events.time < _LOGS_FROM_MS).sum())):
+        return []
+    return [
+        f"{count:,} of {len(events.time):,} events are before 1995: are their times days, minutes or another unit than "
+        "seconds, milli-, micro- or nanoseconds since 1970?"
+    ]
 
 
 def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path) -> Dataset:

@@ -30,7 +30,7 @@ from trainer.data.rejects import (
     open_rejects,
 )
 from trainer.data.tables.files import read_tables
-from trainer.data.time_forms import find_form
+from trainer.data.time_forms import HIJRI_PROBLEM, explain_unreadable, find_form
 from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
 from trainer.data.visitors import Visitors
 from trainer.errors import DataError
@@ -44,6 +44,8 @@ UNREADABLE_TIME = (
 UNKNOWN_EVENT = "unknown event name"
 # the code of events that the settings leave out
 _LEFT_OUT = -1
+# the years 1340 to 1500, which are of our time in the Hijri calendar
+_HIJRI_MS = (-19_880_899_200_000, -14_831_769_600_000)
 _BATCH_ROWS = 250_000
 
 
@@ -114,10 +116,8 @@ def _decide_times(
             f"times are written in two ways: {plain:,} as ISO-8601 or epoch time, {count:,} in another form"
         )
     checked = read.with_columns(problem)
-    if not form.problem:
-        return checked
-    is_ambiguous = pl.col("reason") == UNREADABLE_TIME
-    return checked.with_columns(reason=pl.when(is_ambiguous).then(pl.lit(form.problem)).otherwise("reason"))
+    why = explain_unreadable(pl.col("time"), pl.lit(form.problem or UNREADABLE_TIME))
+    return checked.with_columns(reason=pl.when(pl.col("reason") == UNREADABLE_TIME).then(why).otherwise("reason"))
 
 
 def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.LazyFrame]:
@@ -242,6 +242,7 @@ def _event_checks(latest_ms: int) -> list[Check]:
         Check(DATE_IN_DIGITS_PROBLEM, "time", is_date_in_digits(written_time)),
         Check(SPREADSHEET_DAY_PROBLEM, "time", is_spreadsheet_day(written_time)),
         Check(UNREADABLE_TIME, "time", pl.col("ms").is_null()),
+        Check(HIJRI_PROBLEM, "time", pl.col("ms").is_between(*_HIJRI_MS)),
         Check("time before 1970", "time", pl.col("ms") < 0),
         Check("time more than a day ahead", "time", pl.col("ms") > latest_ms),
         Check(UNKNOWN_PRODUCT, "product", pl.col("row").is_null()),

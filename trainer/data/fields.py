@@ -1,109 +1,25 @@
-"""The values of a product's fields, as shops and feeds write them.
+"""The values of a product's fields: where they stand in its metadata, and the names in them.
 
 Each reader returns None for a value that is missing and raises ValueError for one that cannot be used.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from trainer.data.missing import is_missing
+from trainer.data.objects import parse_nested
 from twotower.events import AROUND_ID
-from twotower.text.normalise import NUMERALS
 
-# A comma in a price separates thousands, or decimals if it is the last sign and no thousands can follow it
-# ("12,50", "0,750", "1.299,00").
-_COMMA_GROUPS = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?")
-_COMMA_DECIMALS = re.compile(r"[-+]?(?:[0-9]+,[0-9]{1,2}|0,[0-9]+|[1-9][0-9]{0,2}(?:\.[0-9]{3})+,[0-9]+)")
-# "1 299,00" and "1'299"
-_SPACED = re.compile(r"(?<=[0-9])[\s\u00a0\u202f'\u2019](?=[0-9]{3}(?![0-9]))")
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)")
-# in capital letters: "12 off" has no currency
-_CODE = re.compile("[A-Z]{3}")
-# how prices name their currency, without blanks and points
-_CURRENCIES = {
-    name: code
-    for code, names in {
-        "SAR": "رس ريال ريالسعودي sr \u20c1 \ufdfc",
-        "AED": "دإ درهم درهمإماراتي dh dhs",
-        "EGP": "جم جنيه جنيهمصري le",
-        "KWD": "دك ديناركويتي kd",
-        "BHD": "دب ديناربحريني bd",
-        "QAR": "رق ريالقطري qr",
-        "OMR": "رع ريالعماني ro",
-        "JOD": "دأ دينارأردني jd",
-        "IQD": "دع دينارعراقي",
-        "LBP": "لل ليرةلبنانية",
-        "MAD": "دم درهممغربي",
-        "TND": "دت دينارتونسي",
-        "DZD": "دج دينارجزائري",
-        "USD": "$ us$ دولار",
-        "EUR": "€ يورو",
-        "GBP": "£",
-        "TRY": "₺ tl",
-        "INR": "₹ rs",
-    }.items()
-    for name in (*names.split(), code.casefold())
-}
-# availability as feeds write it, without blanks, hyphens and underscores
-_GOOD = (
-    "true 1 yes y نعم instock available availablefororder preorder backorder onbackorder limited limitedavailability "
-    "instoreonly onlineonly presale متوفر متاح متوفرة متاحة موجود"
-)
-_BAD = (
-    "false 0 no n لا outofstock soldout unavailable notavailable discontinued oos غيرمتوفر غيرمتاح غيرمتوفرة غيرمتاحة "
-    "غيرموجود نفد نفذ نفدت نفذت نفدتالكمية نفذتالكمية نفدمنالمخزون نفذمنالمخزون منتهي"
-)
-_IN_STOCK, _NOT_IN_STOCK = frozenset(_GOOD.split()), frozenset(_BAD.split())
-# an object that stands for a name, as {"id": 7, "name": "..."}
-_NAME_KEYS = ("name", "title", "label", "value")
-_AMOUNT_KEYS = ("amount", "value", "price")
-_STEP = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
-
-
-class Price(NamedTuple):
-    """An amount, and the currency that stands beside it, or ""."""
-
-    amount: float
-    currency: str
-
-
-def read_object(text: str) -> dict[str, Any]:
-    """The object that a text holds: JSON, JSON within a JSON text, or a Python dictionary; {} if it is empty or null.
-
-    Raises ValueError with what is wrong.
-    """
-    content: Any = text
-    # an exported column of JSON texts is JSON twice
-    for _ in range(2):
-        if not isinstance(content, str):
-            break
-        if not content.strip():
-            return {}
-        content = _parse(content)
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ValueError("metadata is not a JSON object")
-    return content
-
-
-def _parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        if not text.lstrip().startswith("{'"):
-            raise ValueError("metadata is not JSON") from None
-    # pandas writes a dictionary so
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ValueError("metadata is not JSON") from None
+# an object that stands for a name, as {"id": 7, "name": "..."} or {"ar": "...", "en": "..."}
+_NAME_KEYS = ("name", "title", "label", "value", "ar", "en", "default", "text")
+# an attribute as an object, as {"name": "اللون", "value": "أحمر"}
+_ATTRIBUTE_NAMES = ("name", "key", "label", "title", "attribute", "attribute_code", "code", "option")
+_ATTRIBUTE_VALUES = ("value", "values", "options", "terms")
+_STEP = re.compile(r"\[(-?[0-9]+)\]|\[(['\"])(.+?)\2\]|([^.\[\]]+)")
 
 
 def find(content: Mapping[str, Any], path: str) -> Any:
@@ -124,7 +40,9 @@ def steps(path: str) -> list[tuple[str, str]]:
     """The steps of a path: (place in a list, "") or ("", key)."""
     # a key may begin with a dollar sign, as Mixpanel's do
     inner = path[1:] if path == "$" or path.startswith(("$.", "$[")) else path
-    return _STEP.findall(inner)
+    # all entries of a list, as without it
+    found = _STEP.findall(inner.replace("[*]", ""))
+    return [(place, quoted or key) for place, _, quoted, key in found]
 
 
 def follow(content: Any, path: Sequence[tuple[str, str]]) -> Any:
@@ -136,26 +54,27 @@ def follow(content: Any, path: Sequence[tuple[str, str]]) -> Any:
 
 
 def _step(value: Any, place: str, key: str) -> Any:
+    if isinstance(value, str):
+        value = parse_nested(value)
     if isinstance(value, dict):
         return value.get(key or place)
     if not isinstance(value, list):
         return None
     place = place or (key if key.isdecimal() else "")
     if place:
-        return value[int(place)] if int(place) < len(value) else None
-    return [one[key] for one in value if isinstance(one, dict) and key in one] or None
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value says nothing: null, blank, an empty list or object, or the NaN that pandas writes."""
-    if isinstance(value, float):
-        return math.isnan(value)
-    return value is None or value in ({}, []) or (isinstance(value, str) and not value.strip(AROUND_ID))
+        return value[int(place)] if -len(value) <= int(place) < len(value) else None
+    found: list[Any] = []
+    for one in value:
+        # entries that are lists themselves, as of groups
+        inner = _step(one, place, key) if isinstance(one, (dict, list)) else None
+        if inner is not None:
+            found += inner if isinstance(inner, list) else [inner]
+    return found or None
 
 
 def as_text(value: str | None) -> str | None:
     """A title or a description as it stands."""
-    return value
+    return None if is_missing(value) else value
 
 
 def as_name(value: Any, separator: str = "") -> str | None:
@@ -169,6 +88,7 @@ def as_names(value: Any, separator: str = "") -> list[str]:
 
     A text is several names if there is a `separator` between them.
     """
+    value = parse_nested(value)
     if is_missing(value):
         return []
     if isinstance(value, str) and separator and separator in value:
@@ -199,59 +119,20 @@ def _names_of_list(values: list[Any]) -> list[str]:
     return list(names)
 
 
-def as_price(value: Any) -> Price | None:
-    """A price: a number, a text of a number with its currency, or an object of amount and currency."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if is_missing(value):
-        return None
-    if isinstance(value, dict):
-        amount = as_price(next((value[key] for key in _AMOUNT_KEYS if key in value), None))
-        if amount is None:
-            raise ValueError("an object without an amount")
-        return Price(amount.amount, _currency(str(value.get("currency", ""))) or amount.currency)
-    if isinstance(value, (bool, list)):
-        raise ValueError("not a price")
-    if isinstance(value, (int, float)):
-        return Price(_number(repr(value)), "")
-    text = _SPACED.sub("", str(value).translate(NUMERALS).strip(AROUND_ID))
-    numbers = _NUMBER.findall(text)
-    if len(numbers) != 1:
-        raise ValueError("not one number")
-    unit = text.replace(numbers[0], " ", 1).strip(AROUND_ID)
-    currency = _currency(unit)
-    if unit and not currency:
-        raise ValueError("an unknown currency")
-    return Price(_number(numbers[0]), currency)
+def as_attributes(value: Any, separator: str = "") -> list[tuple[str, str]]:
+    """The names in an attribute's value, each with the attribute's own name, or "" where the value gives none.
 
-
-def _currency(unit: str) -> str:
-    """The code of a currency, or "" if the text names none."""
-    name = re.sub(r"[\s.]", "", "".join(one for one in unit if unicodedata.category(one) != "Cf"))
-    return _CURRENCIES.get(name.casefold()) or (name if _CODE.fullmatch(name) else "")
-
-
-def _number(text: str) -> float:
-    if _COMMA_GROUPS.fullmatch(text):
-        text = text.replace(",", "")
-    elif _COMMA_DECIMALS.fullmatch(text):
-        text = text.replace(".", "").replace(",", ".")
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("not finite")
-    return number
-
-
-def as_flag(value: Any) -> bool | None:
-    """Whether a product can be bought: true or false, a word of a feed in English or Arabic, or a quantity."""
-    if is_missing(value):
-        return None
-    if isinstance(value, (bool, int, float)):
-        return value > 0
-    if not isinstance(value, str):
-        raise ValueError("not an availability")
-    # schema.org writes an address: https://schema.org/OutOfStock
-    word = re.sub(r"[\s_-]", "", value.strip(AROUND_ID).rsplit("/", 1)[-1]).casefold()
-    if word in _IN_STOCK or word in _NOT_IN_STOCK:
-        return word in _IN_STOCK
-    return float(word.translate(NUMERALS)) > 0
+    Objects name attributes: {"color": "red"}, [{"name": "color", "value": "red"}].
+    """
+    value = parse_nested(value)
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return [pair for one in value for pair in as_attributes(one)]
+    if not isinstance(value, dict):
+        return [("", name) for name in as_names(value, separator)]
+    name = next((value[key] for key in _ATTRIBUTE_NAMES if not is_missing(value.get(key))), None)
+    inner = next((value[key] for key in _ATTRIBUTE_VALUES if not is_missing(value.get(key))), None)
+    if name is not None and inner is not None:
+        return [(as_name(name) or "", one) for one in as_names(inner)]
+    if any(not is_missing(value.get(key)) for key in _NAME_KEYS):
+        return [("", one) for one in as_names(value)]
+    return [(key, one) for key, given in value.items() for one in as_names(given)]

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 
 from twotower.arrays import Int64
+from twotower.events import INVISIBLE
 
+_DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0) for digit in range(10)}
+_LATIN = str.maketrans(_DIGITS)
+_UNSEEN = re.compile(f"[{re.escape(INVISIBLE)}]")
 # what both sides are compared without, and how to say it
 _CHANGES: list[tuple[str, Callable[[str], str]]] = [
     ("without .0 at their end", lambda ident: ident.removesuffix(".0")),
     ("without regard to zeros at their start", lambda ident: ident.lstrip("0")),
     ("without regard to capital letters", str.casefold),
+    ("with digits of another script", lambda ident: ident.translate(_LATIN)),
+    ("in another normal form (NFKC)", lambda ident: unicodedata.normalize("NFKC", ident)),
+    ("without characters that cannot be seen", lambda ident: _UNSEEN.sub("", ident)),
+    ("without commas", lambda ident: ident.replace(",", "")),
+    ("without signs around them", lambda ident: re.sub(r"^[\W_]+|[\W_]+$", "", ident)),
+    ("as the part after their last slash", lambda ident: ident.rsplit("/", 1)[-1]),
 ]
 # of the unknown ids that a change must explain
 _SHARE = 0.5
@@ -33,14 +45,24 @@ def explain_unknown(unknown: Collection[str], known: Sequence[str]) -> list[str]
 
 
 def warn_of_look_alikes(what: str, ids: Sequence[str]) -> list[str]:
-    """A sentence if some ids differ only by capital letters, normal form or the script of digits."""
-    folded = pl.Series(ids, dtype=pl.String).str.normalize("NFKC").str.to_lowercase()
+    """A sentence if some ids differ only in how they are written."""
+    folded = (
+        pl.Series(ids, dtype=pl.String)
+        .str.normalize("NFKC")
+        .str.to_lowercase()
+        .str.replace_many(list(_DIGITS), list(_DIGITS.values()))
+        .str.replace_all(_UNSEEN.pattern, "")
+        # of spreadsheets and pandas, in ids that are numbers
+        .str.replace(r"^0*([0-9]+?)(?:\.0)?$", "$1")
+    )
     if not (alike := len(ids) - folded.n_unique()):
         return []
-    pair = [ids[row] for row in folded.is_duplicated().arg_true()[:2]]
+    first = folded[folded.is_duplicated().arg_true()[0]]
+    pair = [ids[row] for row in (folded == first).arg_true()[:2]]
     return [
-        f"{alike:,} ids of {what} differ from another one only by capital letters or normal form, "
-        f"as {' and '.join(map(repr, pair))}; they count as different {what}"
+        f"{alike:,} ids of {what} differ from another one only by capital letters, the script of digits, normal form, "
+        f"characters that cannot be seen, zeros at the start or .0 at the end, as {' and '.join(map(ascii, pair))}; "
+        f"they count as different {what}"
     ]
 
 

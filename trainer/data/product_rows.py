@@ -13,6 +13,8 @@ import polars as pl
 from trainer.config.data import Data, ProductColumns, listed
 from trainer.data import fields
 from trainer.data.filters import FILTER, filter_columns, optional_filters
+from trainer.data.missing import is_missing
+from trainer.data.objects import read_object
 from trainer.data.rejects import RowChecks, first_problem, id_checks
 from trainer.data.tables.files import read_tables
 from trainer.data.times import time_ms
@@ -48,7 +50,7 @@ def _without_images(rows: Sequence[Row], checks: RowChecks) -> Iterator[Row]:
     """The rows less those without a product, which hold a further picture of their group."""
     groups = {row["group"] for row in rows if row["id"] and row["group"]}
     for row in rows:
-        if not row["id"] and row["group"] in groups and all(fields.is_missing(row[name]) for name in _INHERITED):
+        if not row["id"] and row["group"] in groups and all(is_missing(row[name]) for name in _INHERITED):
             checks.rows += 1
             checks.dropped["row without product id, of a product's group"] += 1
         else:
@@ -90,7 +92,7 @@ def _parent_name(row: Row, columns: ProductColumns) -> str:
 
 def _inherit(row: Row, parent: Row) -> Row:
     names = [*_INHERITED, *(name for name in row if name.startswith(FILTER))]
-    missing = {name: parent[name] for name in names if fields.is_missing(row[name])}
+    missing = {name: parent[name] for name in names if is_missing(row[name])}
     return row | missing | {"metadata": _merge(row["metadata"], parent["metadata"])}
 
 
@@ -99,11 +101,11 @@ def _merge(own: str | None, parents: str | None) -> str | None:
     if not own or not parents:
         return own or parents
     try:
-        content, inherited = fields.read_object(own), fields.read_object(parents)
+        content, inherited = read_object(own), read_object(parents)
     except ValueError:
         # the row's own check names it
         return own
-    return json.dumps(inherited | {key: value for key, value in content.items() if not fields.is_missing(value)})
+    return json.dumps(inherited | {key: value for key, value in content.items() if not is_missing(value)})
 
 
 def _gather(files: Sequence[Path], config: Data, checks: RowChecks) -> Iterator[Row]:
@@ -142,7 +144,7 @@ def _gather(files: Sequence[Path], config: Data, checks: RowChecks) -> Iterator[
 
 
 def _without_properties(rows: Iterable[Row]) -> Iterator[Row]:
-    empty = dict.fromkeys([*_INHERITED, "metadata"])
+    empty = dict.fromkeys([*_INHERITED, "metadata", "sku"])
     for row in rows:
         yield empty | {name: value for name, value in row.items() if not name.startswith("property")}
 

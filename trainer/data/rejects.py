@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
-from trainer.data.fields import is_missing
+from trainer.data.missing import is_missing
 from trainer.errors import DataError
 from twotower.events import MAX_ID_BYTES
 
@@ -145,6 +145,11 @@ class RowChecks:
         self._check(others, limit, "data.max_reject_share")
         self._check(Counter({UNKNOWN_PRODUCT: unknown}), unknown_limit, "data.max_unknown_share")
 
+    def reasons(self) -> str:
+        """What to look at if no row is left: the most frequent reasons, and the file of rejects."""
+        counts = (self.rejected + self.dropped).most_common(3)
+        return "".join(f"; {count:,} {reason}" for reason, count in counts) + self.see
+
     def _check(self, counts: Counter[str], limit: float, setting: str) -> None:
         rejected = counts.total()
         if rejected <= limit * self.rows:
@@ -188,7 +193,7 @@ def id_checks(ours: str, column: pl.Expr) -> list[Check]:
         Check(
             "id is a spreadsheet's short form of a long number",
             ours,
-            column.str.contains(r"^[0-9](\.[0-9]+)?E\+[0-9]+$"),
+            column.str.contains("^[0-9\u0660-\u0669](?:[.,\u066b][0-9\u0660-\u0669]+)?[eE]\\+[0-9]+$"),
         ),
     ]
 

@@ -8,6 +8,10 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
+from trainer.data.times import time_ms
+from twotower.events import SPREADSHEET_DAY_PROBLEM
+
+HIJRI_PROBLEM = "unreadable time: looks like a Hijri date; write 2025-01-01"
 AMBIGUOUS_TIME = "ambiguous time: day or month first? set data.time_format, as %d/%m/%Y or %m/%d/%Y"
 # of Arabic and Persian
 _DIGITS = {chr(zero + digit): str(digit) for zero in (0x660, 0x6F0) for digit in range(10)}
@@ -43,23 +47,39 @@ _MINUTES_OF = {
 }
 _MORNING, _AFTERNOON = "(?:am|a\\.m\\.|ص|صباحا|صباحًا)", "(?:pm|p\\.m\\.|م|مساء|مساءً)"
 _CLOCK = (
-    r"(?:(?:,|t| at|) *([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"(?:(?:,|t|:| at| في|)(?: الساعة)? *([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
     rf"(?: *({_MORNING}|{_AFTERNOON}))?)?"
 )
 _IANA = "[a-z_]+/[a-z_/+-]+"
 _ZONE = (
-    rf" *(?:[\[(]({_IANA})[\])]|((?:utc|gmt)?[+-][0-9]{{2}}(?::?[0-9]{{2}})?|[a-z]{{0,4}}|{_IANA}))"
+    rf" *(?:[\[(]({_IANA})[\])]|((?:utc|gmt)?[+-][0-9]{{1,2}}(?::?[0-9]{{2}})?|[a-z]{{0,4}}|{_IANA}))"
     r"(?: *[\[(][^)\]]*[)\]])?"
 )
 _WEEKDAY = r"(?:[a-z]{3,9}\.?,? +|(?:ال)?[ء-ي]{3,10}،?,? +)?"
 _WORD = r"([a-z]{3,9}|[ء-ي]{2,8}(?: ال[ء-ي]{3,6})?)\.?"
 # groups: two or three parts of a date, then hour, minute, second, fraction, half of the day, zone
+# no half of the day stands in it
+_BASIC_CLOCK = "([0-9]{2})([0-9]{2})(?:([0-9]{2})(?:[.,]([0-9]{1,9}))?)?(@@)?"
 _SLASHED = f"^([0-9]{{1,2}})[/.-]([0-9]{{1,2}})[/.-]([0-9]{{4}}){_CLOCK}{_ZONE}$"
 _YEAR_FIRST = f"^([0-9]{{4}})[/.-]([0-9]{{1,2}})[/.-]([0-9]{{1,2}}){_CLOCK}{_ZONE}$"
-_DAY_NAMED = f"^{_WEEKDAY}([0-9]{{1,2}})(?:st|nd|rd|th)?[ -]{_WORD}[ ,-]+([0-9]{{4}}){_CLOCK}{_ZONE}$"
+_BASIC = f"^([0-9]{{4}})([0-9]{{2}})([0-9]{{2}})t{_BASIC_CLOCK}{_ZONE}$"
+_DAY_NAMED = f"^{_WEEKDAY}([0-9]{{1,2}})(?:st|nd|rd|th)?[ /-]{_WORD}[ ,/-]+([0-9]{{4}}){_CLOCK}{_ZONE}$"
 _NAMED_DAY = f"^{_WEEKDAY}{_WORD} +([0-9]{{1,2}})(?:st|nd|rd|th)?,? +([0-9]{{4}}){_CLOCK}{_ZONE}$"
 # Wed Jan  1 10:30:00 2025
 _CLOCK_INSIDE = r"^[a-z]{3} +([a-z]{3}) +([0-9]{1,2}) +([0-9]{2}):([0-9]{2}):([0-9]{2})( [a-z]{0,4})? +([0-9]{4})$"
+
+
+_SHORT_DATE = r"^[0-9]{1,2}[/. -](?:[0-9]{1,2}|[a-z]{3}|[ء-ي]{3,8})[/. -][0-9]{2}(?:[ ,t]|$)"
+_HIJRI = "محرم|صفر|ربيع|جماد|رجب|شعبان|رمضان|شوال|ذو ال|ذي ال|هـ$|muharram|safar|rabi|jumada|rajab|ramadan|shawwal|dhu"
+# why a time cannot be read, by what it looks like
+_LOOKS: list[tuple[str, str]] = [
+    (r"^[2-7][0-9]{4}(?:[.,][0-9]+)?$", SPREADSHEET_DAY_PROBLEM),
+    (r"^[0-9](?:[.,][0-9]+)?e\+?[0-9]+$", "unreadable time: a spreadsheet's short form of a long number"),
+    (_HIJRI, HIJRI_PROBLEM),
+    (_SHORT_DATE, "unreadable time: a year of two digits; write 2025-01-31, or set data.time_format"),
+    (r"^[0-9]{1,2}:[0-9]{2}(?::[0-9.]+)?(?: *[a-zء-ي.]+)?$", "unreadable time: a time of day without a date"),
+    (r"[0-9] *[(\[]?[a-z]{3,5}[)\]]?$", "unreadable time: a zone that has no name or several meanings; write +03:00"),
+]
 
 
 class TimeForm(NamedTuple):
@@ -99,6 +119,12 @@ def find_form(times: pl.Series) -> TimeForm:
     return TimeForm(lambda column: _read(column, order), "", [hint])
 
 
+def explain_unreadable(column: pl.Expr, otherwise: pl.Expr) -> pl.Expr:
+    """Why each of these times cannot be read, by what it looks like; `otherwise` where it looks like nothing known."""
+    written = _plain(column)
+    return pl.coalesce(*(pl.when(written.str.contains(look)).then(pl.lit(why)) for look, why in _LOOKS), otherwise)
+
+
 def _plain(column: pl.Expr) -> pl.Expr:
     """The text in lower case, with Latin digits, plain blanks and no marks that cannot be seen."""
     signs = {**_DIGITS, **_MARKS, **_SIGNS}
@@ -115,7 +141,14 @@ def _read(column: pl.Expr, slashed: str) -> pl.Expr:
     clock = pl.concat_str(*(inside.field(group) for group in "345"), separator=":")
     date = pl.concat_str(*(inside.field(group) for group in "217"), separator=" ")
     moved = date + " " + clock + zone
-    forms = [year_first, *named, _moment(moved, _DAY_NAMED, (3, 2, 1))]
+    # numbers in digits of another script
+    forms = [
+        time_ms(written),
+        year_first,
+        _moment(written, _BASIC, (1, 2, 3)),
+        *named,
+        _moment(moved, _DAY_NAMED, (3, 2, 1)),
+    ]
     if slashed:
         forms.append(_moment(written, _SLASHED, (3, 2, 1) if slashed == "day" else (3, 1, 2)))
     return pl.coalesce(forms)
@@ -153,7 +186,9 @@ def _month_number(month: pl.Expr) -> pl.Expr:
 
 def _to_utc(local: pl.Expr, zone: pl.Expr) -> pl.Expr:
     """Milliseconds since 1970 of a local time in a zone: an offset, a name of RFC 2822 or of the IANA; else null."""
-    offset = zone.str.extract(r"([+-][0-9]{2}(?::?[0-9]{2})?)$").str.replace(":", "").str.pad_end(5, "0")
+    offset = zone.str.extract(r"([+-][0-9]{1,2}(?::?[0-9]{2})?)$").str.replace(":", "")
+    # +3 is +03
+    offset = offset.str.replace(r"^([+-])([0-9](?:[0-9]{2})?)$", "${1}0${2}").str.pad_end(5, "0")
     minutes = offset.str.slice(1, 2).cast(pl.Int64) * 60 + offset.str.slice(3, 2).cast(pl.Int64)
     signed = pl.when(offset.str.starts_with("-")).then(-minutes).otherwise(minutes)
     named = zone.fill_null("").replace_strict(_MINUTES_OF, default=None, return_dtype=pl.Int64)

@@ -67,4 +67,5 @@ def product_records(products: Products, popularity: Sequence[float]) -> Iterator
             currency=products.currencies[row],
             in_stock=products.in_stock[row],
             popularity=share,
+            skus="\n".join(products.skus[row]) if products.skus else "",
         )

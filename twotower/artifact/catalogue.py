@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twotower.arrays import Float64, Mask
 from twotower.errors import CorruptArtifact
 
-_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity"
+_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus"
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -27,15 +27,20 @@ CREATE TABLE products (
   price REAL,
   currency TEXT NOT NULL,
   in_stock INTEGER NOT NULL,
-  popularity REAL NOT NULL
+  popularity REAL NOT NULL,
+  skus TEXT NOT NULL
 ) WITHOUT ROWID
 """
+# a SKU may be of several products: the first row counts
+_SKUS = "CREATE TABLE skus (sku TEXT COLLATE NOCASE, row INTEGER, id TEXT, PRIMARY KEY (sku, row)) WITHOUT ROWID"
 # SQLite's default limit on host parameters is 32,766 since 3.32, 999 before
 _MAX_PARAMETERS = 900
 
 
 class Product(NamedTuple):
-    """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1."""
+    """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1; `skus`:
+    its further ids, one a line.
+    """
 
     id: str
     row: int
@@ -47,6 +52,7 @@ class Product(NamedTuple):
     currency: str
     in_stock: bool
     popularity: float
+    skus: str = ""
 
 
 class Columns(NamedTuple):
@@ -70,8 +76,12 @@ def write_catalogue(path: Path, products: Iterable[Product]) -> None:
     try:
         with connection:
             connection.execute(_SCHEMA)
+            connection.execute(_SKUS)
             marks = ",".join("?" * len(Product._fields))
-            connection.executemany(f"INSERT INTO products ({_COLUMNS}) VALUES ({marks})", products)
+            for product in products:
+                connection.execute(f"INSERT INTO products ({_COLUMNS}) VALUES ({marks})", product)
+                named = [(sku, product.row, product.id) for sku in product.skus.splitlines()]
+                connection.executemany("INSERT OR IGNORE INTO skus VALUES (?, ?, ?)", named)
     finally:
         connection.close()
 
@@ -114,6 +124,11 @@ class Catalogue:
                 product = Product(*record)
                 by_id[product.id] = product._replace(in_stock=bool(product.in_stock))
         return [by_id.get(one) for one in ids]
+
+    def find_sku(self, sku: str) -> str | None:
+        """The id of the first product with this SKU, in capital letters or not; None if no product has it."""
+        found = self._all("SELECT id FROM skus WHERE sku = ? ORDER BY row LIMIT 1", [sku])
+        return str(found[0][0]) if found else None
 
     def columns(self) -> Columns:
         """Brand, category, stock, popularity and price of every row."""

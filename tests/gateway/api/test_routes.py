@@ -316,6 +316,14 @@ async def test_a_search_for_a_products_id_finds_it_first(system: Stack, typed: s
     assert answer["warnings"] == []
 
 
+@pytest.mark.parametrize("typed", ["SKU-0012", " sku-0012\u200f", "6280000000012", "#٦٢٨٠٠٠٠٠٠٠٠١٢"])
+async def test_a_search_for_a_products_sku_finds_it_first(system: Stack, typed: str) -> None:
+    answer = await system.answer("/search", q=typed, k=5, include="products")
+    assert answer["product_ids"][0] == answer["products"][0]["product_id"] == "p12"
+    assert (answer["warnings"], len(set(answer["product_ids"]))) == ([], 5)
+    assert "p12" not in (await system.answer("/search", q=typed, k=40, exclude="p12"))["product_ids"]
+
+
 async def test_a_product_that_is_named_passes_the_filters_or_is_left_out(system: Stack, reference: Reference) -> None:
     product = reference.products["p12"]
     other = next(one.category for one in reference.products.values() if one.category != product.category)

@@ -35,6 +35,14 @@ def test_lookup_keeps_the_order_asked_for_with_repeats_and_unknown_ids(tmp_path:
     assert found[0].in_stock is False
 
 
+def test_a_product_is_found_by_its_skus_and_the_first_row_counts(tmp_path: Path) -> None:
+    products = [product(1, skus="ab-1\n628"), product(0, skus="AB-1"), product(2)]
+    write_catalogue(tmp_path / "p.sqlite", products)
+    catalogue = Catalogue(tmp_path / "p.sqlite")
+    assert [catalogue.find_sku(one) for one in ("AB-1", "ab-1", "628", "p2", "")] == ["p0", "p0", "p1", None, None]
+    assert catalogue.lookup(["p1"]) == [products[0]]
+
+
 def test_a_catalogue_that_goes_closes_its_file_without_the_garbage_collector(tmp_path: Path) -> None:
     path = tmp_path / "p.sqlite"
     write_catalogue(path, [product(0)])

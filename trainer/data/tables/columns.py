@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from trainer.errors import MissingColumns
+from trainer.errors import DataError, MissingColumns
 
 # our names of the columns, and those that a file may have for each: the first one with a value counts
 ColumnNames = Mapping[str, tuple[str, ...]]
@@ -15,6 +16,8 @@ ColumnNames = Mapping[str, tuple[str, ...]]
 WHOLE_ROW = "$"
 # in an error: a file may have hundreds
 _SHOWN = 60
+# numbers, times, addresses of e-mail and JSON are values and no names of columns
+_VALUE = re.compile(r"^\W*[0-9][0-9.,:TZ/+ -]*\W*$|@|^\[|^\{|'\)")
 
 
 def with_source(rows: pl.DataFrame, path: Path, columns: Iterable[str]) -> pl.DataFrame:
@@ -42,6 +45,14 @@ def check_columns(path: Path, header: Collection[str], columns: ColumnNames, opt
         for ours, theirs in columns.items()
         if ours not in optional and not any(one == WHOLE_ROW or one in header for one in theirs)
     }
+    if missing and len(missing) == len(columns.keys() - optional) and any(_VALUE.search(one) for one in header):
+        # a row is shown to no one: it may be a person's
+        raise MissingColumns(
+            f"{path} has no header: its first line names none of the columns {', '.join(missing.values())}, and looks "
+            "like a row",
+            list(missing),
+            [],
+        )
     if missing:
         raise MissingColumns(
             f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing.values())}; it has: "
@@ -49,6 +60,41 @@ def check_columns(path: Path, header: Collection[str], columns: ColumnNames, opt
             list(missing),
             list(header),
         )
+
+
+def match_header(path: Path, header: Sequence[str], columns: ColumnNames) -> list[str]:
+    """The header with our spelling of names that differ only by capital letters, blanks, hyphens and underscores.
+
+    Raises DataError if it is blank, or names a column that is read more than once.
+    """
+    if not any(header):
+        raise DataError(f"{path}: its first line is blank; it must name the columns")
+    wanted = {name for names in columns.values() for name in names if name != WHOLE_ROW}
+    # columns that are not read may have no name, or that of another one
+    if repeated := sorted({name for name in wanted if header.count(name) > 1}):
+        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
+    plain = [_plain(name) for name in header]
+    matched = list(header)
+    for name in sorted(wanted.difference(header)):
+        places = [place for place, one in enumerate(plain) if one == _plain(name) and matched[place] == header[place]]
+        if len(places) == 1 and header[places[0]] not in wanted:
+            matched[places[0]] = name
+    return matched
+
+
+def _plain(name: str) -> str:
+    return "".join(one for one in name.casefold() if one not in " -_")
+
+
+def wanted_columns(header: Sequence[str], columns: ColumnNames) -> Iterator[pl.Expr]:
+    """Our columns, from those of a table whose columns are named by their places in the header: _0, _1, ..."""
+    for ours, names in columns.items():
+        places = [pl.col(f"_{header.index(name)}") for name in names if name in header]
+        if WHOLE_ROW in names:
+            named = {name: pl.col(f"_{place}").alias(name) for place, name in enumerate(header)}
+            places.append(pl.struct(named.values()).struct.json_encode())
+        if places:
+            yield first_value(places).alias(ours)
 
 
 def first_line(error: BaseException) -> str:

@@ -30,12 +30,16 @@ _MAX_RECORD_BYTES = 64 << 20
 # The first bytes of files that are not text.
 _SIGNATURES = {
     b"\x1f\x8b": "a .gz file: give it a name that ends in .gz",
-    b"PK\x03\x04": "a zip or Excel file: export it as CSV",
+    b"PK\x03\x04": "a zip or Excel file inside an archive: unpack it",
     b"BZh": "a .bz2 file: give it a name that ends in .bz2",
     b"\xfd7zXZ\x00": "an .xz file: give it a name that ends in .xz",
     b"\x28\xb5\x2f\xfd": "a .zst file: give it a name that ends in .zst",
-    b"\xd0\xcf\x11\xe0": "an Excel file: export it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file (.xls), or one with a password: save it as .xlsx or CSV",
     b"PAR1": "a Parquet file: give it a name that ends in .parquet",
+    b"7z\xbc\xaf\x27\x1c": "a .7z archive: unpack it",
+    b"Rar!": "a .rar archive: unpack it",
+    b"%PDF": "a PDF file: export the table as CSV",
+    b"SQLite format 3": "an SQLite database: export the table as CSV",
     codecs.BOM_UTF16_LE: "UTF-16: save it as UTF-8",
     codecs.BOM_UTF16_BE: "UTF-16: save it as UTF-8",
 }
@@ -69,6 +73,31 @@ def starts_as_json(text: bytes) -> bool:
     """Whether the first bytes of a file are those of an object or of a list of these."""
     start = text.removeprefix(codecs.BOM_UTF8).lstrip()
     return re.match(rb"\{|\[\s*[\[{\]]", start) is not None
+
+
+def starts_as_html(text: bytes) -> bool:
+    """Whether the first bytes of a file are those of a page, as of a login or an error that was saved in its place."""
+    return (
+        re.match(rb"<(?:!DOCTYPE\s+html|html)\b", text.removeprefix(codecs.BOM_UTF8).lstrip(), re.IGNORECASE)
+        is not None
+    )
+
+
+def starts_as_xml(text: bytes) -> bool:
+    """Whether the first bytes of a file are those of an XML document."""
+    return (
+        re.match(rb"<(?:\?xml\b|!--|!DOCTYPE\b|[A-Za-z_])", text.removeprefix(codecs.BOM_UTF8).lstrip(), re.IGNORECASE)
+        is not None
+    )
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, as Excel's .xlsx files are, whatever it is called."""
+    if not path.is_file():
+        # of a pipe, what is read is gone
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def read_chunks(path: Path, chunk_bytes: int = CHUNK) -> Iterator[bytes]:
@@ -156,9 +185,11 @@ def _wrong_encoding(path: Path, line: int, error: UnicodeDecodeError) -> str:
         shown = sample.decode("windows-1256")
     except UnicodeDecodeError:
         return f"{message}; save it as UTF-8"
-    if not any("\u0621" <= character <= "\u064a" for character in shown):
+    # a name alone: the rest of the line may be a person's
+    word = re.search("[\u0621-\u064a]+(?: [\u0621-\u064a]+)*", shown)
+    if word is None:
         return f"{message}; save it as UTF-8"
     return (
-        f"{message}; it reads as Windows-1256, common for Arabic exports: {shown!r}; "
+        f"{message}; it reads as Windows-1256, common for Arabic exports: {word[0]!r}; "
         f"convert it: iconv -f WINDOWS-1256 -t UTF-8 {path.name}"
     )

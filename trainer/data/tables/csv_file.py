@@ -5,13 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
-from trainer.data.tables.columns import WHOLE_ROW, ColumnNames, check_columns, first_line, first_value, with_source
+from trainer.data.tables.columns import (
+    ColumnNames,
+    check_columns,
+    first_line,
+    match_header,
+    wanted_columns,
+    with_source,
+)
 from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
 from trainer.errors import DataError
 from twotower.events import AROUND_ID
@@ -59,26 +66,15 @@ def read_csv(
         if block.text:
             rows = _parse(block, csv_format)
             records += rows.height
-            yield with_source(rows.select("line", *_wanted(csv_format.header, columns)), path, columns)
+            yield with_source(rows.select("line", *wanted_columns(csv_format.header, columns)), path, columns)
     if not records:
         raise DataError(f"{path} has a header and no rows")
-
-
-def _wanted(header: Sequence[str], columns: ColumnNames) -> Iterator[pl.Expr]:
-    """Our columns, from those of the file, which are named by their places."""
-    for ours, names in columns.items():
-        places = [pl.col(f"_{header.index(name)}") for name in names if name in header]
-        if WHOLE_ROW in names:
-            named = {name: pl.col(f"_{place}").alias(name) for place, name in enumerate(header)}
-            places.append(pl.struct(named.values()).struct.json_encode())
-        if places:
-            yield first_value(places).alias(ours)
 
 
 def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
     """The delimiter that Excel writes into a line of its own before the header, as `sep=;`, and what follows it."""
     first, _, rest = block.text.partition(b"\n")
-    found = re.fullmatch(rb"sep=([\x01-\x7f])\r?", first)
+    found = re.fullmatch(rb'"?[Ss][Ee][Pp]=([\x01-\x7f])"?\r?', first)
     return (found[1].decode(), Block(block.line + 1, rest)) if found else (delimiter, block)
 
 
@@ -94,7 +90,7 @@ def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str
             parts, count = _read_header(path, block.text, other)
             if len(parts) > len(header):
                 delimiter, header, lines = other, parts, count
-    _check_header(path, header, {name for names in columns.values() for name in names})
+    header = match_header(path, header, columns)
     rest = block.text.split(b"\n", lines)[lines:]
     return _Format(path, delimiter, header), Block(block.line + lines, b"".join(rest))
 
@@ -106,15 +102,6 @@ def _read_header(path: Path, text: bytes, delimiter: str) -> tuple[list[str], in
         return [name.strip(AROUND_ID) for name in next(reader, [])], reader.line_num
     except csv.Error as error:
         raise DataError(f"{path}: the header cannot be read: {error}") from None
-
-
-def _check_header(path: Path, header: list[str], wanted: Collection[str]) -> None:
-    if not any(header):
-        raise DataError(f"{path}: its first line is blank; it must name the columns")
-    # Columns that are not read may have no name, or that of another one.
-    repeated = sorted({name for name in wanted if header.count(name) > 1})
-    if repeated:
-        raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
 
 
 def _parse(block: Block, csv_format: _Format) -> pl.DataFrame:

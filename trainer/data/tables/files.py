@@ -10,10 +10,12 @@ from pathlib import Path
 import polars as pl
 
 from trainer.data.tables.columns import ColumnNames
-from trainer.data.tables.csv_blocks import read_chunks, starts_as_json
+from trainer.data.tables.csv_blocks import is_zip, read_chunks, starts_as_html, starts_as_json, starts_as_xml
 from trainer.data.tables.csv_file import read_csv
+from trainer.data.tables.excel_file import read_excel
 from trainer.data.tables.json_file import read_json
 from trainer.data.tables.parquet_file import read_parquet
+from trainer.data.tables.xml_file import read_xml
 from trainer.errors import DataError
 
 
@@ -36,7 +38,7 @@ def find_files(patterns: Sequence[str], what: str) -> list[Path]:
 def read_tables(
     files: Sequence[Path], columns: ColumnNames, optional: frozenset[str], delimiter: str
 ) -> Iterator[pl.DataFrame]:
-    """Yields the rows of CSV and JSON files, packed or not, and Parquet files in batches; each file is read once.
+    """Yields the rows of CSV, JSON and XML files, packed or not, Parquet and Excel files; each file is read once.
 
     A batch has `file`, `line` (of a CSV file, 1 is the header) and our columns as text. `columns` maps our names to
     those of the files, or to paths in their records. Raises DataError if a file cannot be read.
@@ -44,16 +46,22 @@ def read_tables(
     for path in files:
         if path.suffix.lower() == ".parquet":
             yield from read_parquet(path, columns, optional)
+        elif is_zip(path):
+            yield from read_excel(path, columns, optional)
         else:
             yield from _read_text(path, columns, optional, delimiter)
 
 
 def _read_text(path: Path, columns: ColumnNames, optional: frozenset[str], delimiter: str) -> Iterator[pl.DataFrame]:
-    """The rows of a file that is no Parquet file; what it begins with tells JSON from CSV."""
+    """The rows of a text file; what it begins with tells JSON, XML and CSV apart."""
     chunks = read_chunks(path)
     first = next(chunks, b"")
     chunks = itertools.chain([first], chunks)
     if starts_as_json(first):
         return read_json(path, chunks, columns, optional)
+    if starts_as_html(first):
+        raise DataError(f"{path} is an HTML page, as of a login or an error; download the file itself")
+    if starts_as_xml(first):
+        return read_xml(path, chunks, columns, optional)
     is_tsv = ".tsv" in [one.lower() for one in path.suffixes]
     return read_csv(path, columns, optional, "\t" if is_tsv else delimiter, chunks=chunks)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from trainer.data import fields
+from trainer.data.missing import is_missing
 from trainer.data.tables.columns import WHOLE_ROW, ColumnNames
 
 # lists that a path goes through, from the outside: ("orders", "line_items") for orders[].line_items[].sku
@@ -75,7 +76,7 @@ class RecordReader:
             self.found.add(ours)
             last = as_text(value)
             # 0 is none, as of a product without a variant
-            if len(paths) == 1 or not (fields.is_missing(value) or last == "0"):
+            if len(paths) == 1 or not (is_missing(value) or last == "0"):
                 return last
         return last
 

@@ -10,7 +10,15 @@ from typing import Any
 import polars as pl
 from polars import selectors
 
-from trainer.data.tables.columns import WHOLE_ROW, ColumnNames, check_columns, first_line, first_value, with_source
+from trainer.data.tables.columns import (
+    WHOLE_ROW,
+    ColumnNames,
+    check_columns,
+    first_line,
+    first_value,
+    match_header,
+    with_source,
+)
 from trainer.data.tables.json_file import rows_of_records
 from trainer.errors import DataError
 
@@ -30,7 +38,10 @@ def read_parquet(path: Path, columns: ColumnNames, optional: frozenset[str]) -> 
     if _is_nested(schema, columns):
         yield from rows_of_records(path, _records(path, frame), columns, optional)
         return
-    check_columns(path, schema.names(), columns, optional)
+    names = match_header(path, schema.names(), columns)
+    frame = frame.rename(dict(zip(schema.names(), names, strict=True)))
+    schema = pl.Schema(zip(names, schema.dtypes(), strict=True))
+    check_columns(path, names, columns, optional)
     _check_types(path, schema, columns)
     wanted = list(_wanted(schema, columns))
     # Selected before it is numbered: the file may have a column named "line".

@@ -295,7 +295,7 @@ REFUSED: dict[str, tuple[str | bytes, list[str]]] = {
     "UTF-16 without a mark": (ARABIC.encode("utf-16-le"), ["as UTF-16 does"]),
     "a character cut off": ("a,b\n1,خ".encode()[:-1], ["is not UTF-8"]),
     "a packed file": (gzip.compress(b"a,b\n1,x\n"), ["is a .gz file: give it a name that ends in .gz"]),
-    "an Excel file": (b"PK\x03\x04rest", ["Excel file: export it as CSV"]),
+    "no Excel file": (b"PK\x03\x04rest", ["zip or Excel file"]),
     "old Mac line ends": ("a,b\r1,x\r2,y\r", ["CR alone"]),
     "too many fields": ("a,b\n1,x\n2,y,z\n", ["line 3: 3 fields, the header has 2", "must stand in quotes"]),
     "too many fields after a break": ('a,b\n1,"x\ny"\n2,y,z\n', ["line 4: 3 fields"]),
