@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -13,20 +13,23 @@ from scipy import sparse
 from trainer.data.catalogue import Products
 from twotower.arrays import Float64
 from twotower.search.word_index import STEM, WordIndex
+from twotower.text.denials import ABSENCES
 from twotower.text.words import indexed_words, is_number, stem
 
 # how often a word counts that stands once in a field
-_TITLE, _NAME, _DESCRIPTION = 1.0, 0.5, 0.25
+_TITLE, _BRAND, _NAME, _DESCRIPTION = 1.0, 0.7, 0.5, 0.25
+# what comes with a product is not the product: "سيارة لعبة مع شاحن" is no charger
+_ADDED = 0.5
+_WITH = frozenset({"مع", "with"})
 # Robertson and Zaragoza (2009) give 1.2 to 2 and 0.5 to 0.8
 _K1, _B = 1.2, 0.5
-# a title with "بدون عطر" is none of a perfume, and nobody who wants no perfume wants it left out
-_DENIALS = frozenset({"بدون", "بلا", "بغير", "without"})
 
 
 class _Field(NamedTuple):
     texts: list[str]
     weight: float
     has_numbers: bool = True
+    is_title: bool = False
 
 
 def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
@@ -39,10 +42,14 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     lengths = list[float]()
     for row in range(len(products)):
         held = Counter[str]()
+        brand = indexed_words(products.brands[row])
         for field in fields:
-            for word in _affirmed(indexed_words(field.texts[row])):
+            words = indexed_words(field.texts[row])
+            if field.is_title:
+                words = _without(words, brand)
+            for word, share in _affirmed(words):
                 if field.has_numbers or not is_number(word):
-                    held[word] += field.weight  # type: ignore[assignment]
+                    held[word] += field.weight * share  # type: ignore[assignment]
         lengths.append(float(held.total()))
         for word, count in [*held.items(), *_stems(held).items()]:
             entries.append((row, places.setdefault(word, len(places)), count))
@@ -58,18 +65,35 @@ def _stems(held: Mapping[str, float]) -> Counter[str]:
     return stems
 
 
-def _affirmed(words: list[str]) -> Iterator[str]:
-    """The words that no word before them denies."""
-    return (word for before, word in pairwise(["", *words]) if before not in _DENIALS)
+def _affirmed(words: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """The words that no word before them denies, each with how much it counts: less after "with".
+
+    A title with "بدون عطر" is none of a perfume, and nobody who wants no perfume wants it left out.
+    """
+    share = 1.0
+    for before, word in pairwise(["", *words]):
+        if word in _WITH:
+            share = _ADDED
+        if before not in ABSENCES:
+            yield word, share
+
+
+def _without(words: list[str], name: list[str]) -> list[str]:
+    """The words without a name among them: half of all titles repeat their brand, which has a field of its own."""
+    size = len(name)
+    for start in range(len(words) - size + 1 if size else 0):
+        if words[start : start + size] == name:
+            return words[:start] + words[start + size :]
+    return words
 
 
 def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
     # a name is "path=value"
     attributes = [" ".join(name.partition("=")[2] for name in names) for names in products.attributes]
     fields = [
-        _Field(products.titles, _TITLE),
+        _Field(products.titles, _TITLE, is_title=True),
         _Field(products.searched, _TITLE),
-        _Field(products.brands, _TITLE),
+        _Field(products.brands, _BRAND),
         _Field(products.categories, _NAME),
         _Field(attributes, _NAME),
     ]
