@@ -55,7 +55,8 @@ def _phrases(
         phrase = " ".join(words[place : place + size])
         found = [
             (-one.weight, -known.count_as_written(one.text), -known.phrase_count(one.text), one.text)
-            for one in synonyms.get(key_of(phrase))
+            # another form of a word that titles write so may be another word: ولادة is no form of ولاد
+            for one in synonyms.get(phrase, in_other_forms=phrase not in known.words)
             if known.has_phrase(one.text) and key_of(one.text) != key_of(phrase)
         ]
         if found:

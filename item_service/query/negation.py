@@ -7,7 +7,7 @@ from dataclasses import replace
 from item_service.query.known_words import KnownWords
 from item_service.query.query import Query
 from item_service.query.sound import SoundIndex, brands_alike
-from item_service.query.synonyms import TWO_WAY, Synonyms, key_of
+from item_service.query.synonyms import TWO_WAY, Synonyms
 from twotower.text.denials import find_denials
 from twotower.text.words import split_words
 
@@ -87,7 +87,7 @@ def widen_excluded(query: Query, known: KnownWords, index: SoundIndex, synonyms:
     same = [
         one.text
         for word in query.excluded
-        for one in synonyms.get(key_of(word))
+        for one in synonyms.get(word)
         if one.weight >= TWO_WAY and one.text in known.words
     ]
     brands = [text for word in query.excluded for text in brands_alike(word, known, index)]

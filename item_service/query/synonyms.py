@@ -6,6 +6,7 @@ before it. "#" begins a comment.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from twotower.text.words import split_words, stem
 # how much a synonym counts beside the word itself; a one-way one is often wider
 TWO_WAY, ONE_WAY = 0.9, 0.7
 Key = tuple[str, ...]
+_ARTICLE, _SHORTEST = "ال", 3
 
 
 class Synonym(NamedTuple):
@@ -30,15 +32,18 @@ class Synonym(NamedTuple):
 
 
 def key_of(text: str) -> Key:
-    """What a word or phrase is looked up by: the stems of its words."""
+    """The stems of the words of a text: another form of a word or phrase has the same."""
     return tuple(map(stem, split_words(fold(text))))
 
 
 @dataclass(frozen=True)
 class Synonyms:
-    """The synonyms of each phrase by its key; `words`: the stems of those that are one word."""
+    """The synonyms of each phrase, without articles; `forms`: the phrases with the same stems; `words`: the stems of
+    those that are one word.
+    """
 
-    table: Mapping[Key, tuple[Synonym, ...]]
+    table: Mapping[str, tuple[Synonym, ...]]
+    forms: Mapping[Key, tuple[str, ...]]
     words: frozenset[str]
     longest: int
 
@@ -48,16 +53,36 @@ class Synonyms:
 
         Raises InvalidInput, which names the line, for a line that is no group.
         """
-        table: dict[Key, dict[str, float]] = {}
+        table: dict[str, dict[str, float]] = {}
         for lines in sources:
             for number, line in lines:
                 _add_line(table, line.partition("#")[0].strip(), f"{name}, line {number}")
-        frozen = {key: _sorted(found) for key, found in table.items() if found}
-        words = frozenset(key[0] for key in frozen if len(key) == 1)
-        return cls(frozen, words, max(map(len, frozen), default=1))
+        frozen = {text: _sorted(found) for text, found in table.items() if found}
+        forms: defaultdict[Key, list[str]] = defaultdict(list)
+        for text in frozen:
+            forms[key_of(text)].append(text)
+        words = frozenset(key[0] for key in forms if len(key) == 1)
+        return cls(frozen, {key: tuple(texts) for key, texts in forms.items()}, words, max(map(len, forms), default=1))
 
-    def get(self, key: Key) -> tuple[Synonym, ...]:
-        return self.table.get(key, ())
+    def get(self, text: str, in_other_forms: bool = True) -> tuple[Synonym, ...]:
+        """The synonyms of a word or phrase, the best first; if it has none, those of its other forms.
+
+        Two words may have one stem ("شمعات", "شمع"): a word that stands in a group itself has only its own synonyms.
+        """
+        bare = _bare(" ".join(split_words(fold(text))))
+        if bare in self.table or not in_other_forms:
+            return self.table.get(bare, ())
+        found: dict[str, float] = {}
+        for form in self.forms.get(key_of(text), ()):
+            found |= {one.text: max(one.weight, found.get(one.text, 0.0)) for one in self.table[form]}
+        return _sorted(found)
+
+
+def _bare(text: str) -> str:
+    """The words without their articles."""
+    return " ".join(
+        word.removeprefix(_ARTICLE) if len(word) >= len(_ARTICLE) + _SHORTEST else word for word in text.split()
+    )
 
 
 @cache
@@ -75,42 +100,35 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         raise InvalidInput("synonyms", str(path), f"cannot be read: {error}") from None
 
 
-class _Phrase(NamedTuple):
-    key: Key
-    text: str
-
-
-def _phrase(text: str) -> _Phrase:
-    words = split_words(fold(text))
-    return _Phrase(tuple(map(stem, words)), " ".join(words))
-
-
-def _add_line(table: dict[Key, dict[str, float]], line: str, place: str) -> None:
+def _add_line(table: dict[str, dict[str, float]], line: str, place: str) -> None:
     if not line:
         return
     left, arrow, right = line.removeprefix("-").partition(">")
-    sides = [[_phrase(text) for text in side.replace("،", ",").split(",") if text.strip()] for side in (left, right)]
-    empty = any(not phrase.key for side in sides for phrase in side)
+    sides = [
+        [" ".join(split_words(fold(text))) for text in side.replace("،", ",").split(",") if text.strip()]
+        for side in (left, right)
+    ]
+    empty = any(not text for side in sides for text in side)
     if empty or not sides[0] or (arrow and not sides[1]) or (line[0] == "-" and arrow):
         raise InvalidInput("synonyms", line, f"{place}: is no group such as 'a، b', 'a > b' or '-a'")
     if line[0] == "-":
-        _remove(table, {phrase.key for phrase in sides[0]})
+        _remove(table, set(map(_bare, sides[0])))
         return
     if len(sides[0]) + len(sides[1]) < 2:
         raise InvalidInput("synonyms", line, f"{place}: holds one word only; '-' before it takes it out")
     weight = ONE_WAY if arrow else TWO_WAY
     for one in sides[0]:
-        known = table.setdefault(one.key, {})
+        known = table.setdefault(_bare(one), {})
         for other in sides[1] if arrow else sides[0]:
-            if other.text != one.text:
-                known[other.text] = max(known.get(other.text, 0.0), weight)
+            if other != one:
+                known[other] = max(known.get(other, 0.0), weight)
 
 
-def _remove(table: dict[Key, dict[str, float]], keys: set[Key]) -> None:
-    for key in keys:
-        table.pop(key, None)
+def _remove(table: dict[str, dict[str, float]], texts: set[str]) -> None:
+    for text in texts:
+        table.pop(text, None)
     for found in table.values():
-        for text in [text for text in found if tuple(map(stem, text.split())) in keys]:
+        for text in [text for text in found if _bare(text) in texts]:
             del found[text]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.manifest import WordWeights
 from twotower.search.word_index import CLITIC_SURE, STEM, STEM_SURE, Word, WordIndex
-from twotower.text.product_words import DESCRIPTION, K1, NAME, TITLE, B, Field, count_stems, count_words
+from twotower.text.product_words import BRAND, DESCRIPTION, K1, NAME, TITLE, B, Field, count_stems, count_words
 from twotower.text.words import clitic_stems, parts_of, stem
 
 
@@ -143,7 +143,7 @@ def product_fields(
     title: str, description: str, brand: str, category: str, reads_descriptions: bool
 ) -> Iterable[Field]:
     """The fields of a product that is known by its texts alone, as `trainer.search.words` weighs them."""
-    fields = [Field(title, TITLE), Field(brand, TITLE), Field(category, NAME)]
+    fields = [Field(title, TITLE, without=brand), Field(brand, BRAND), Field(category, NAME)]
     if reads_descriptions:
         fields.append(Field(description, DESCRIPTION, has_numbers=False))
     return fields

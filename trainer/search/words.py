@@ -11,13 +11,14 @@ from scipy import sparse
 from trainer.data.catalogue import Products
 from twotower.arrays import Float64
 from twotower.search.word_index import STEM, WordIndex
-from twotower.text.product_words import DESCRIPTION, K1, NAME, TITLE, B, Field, count_stems, count_words
+from twotower.text.product_words import BRAND, DESCRIPTION, K1, NAME, TITLE, B, Field, count_stems, count_words
 
 
 class _Field(NamedTuple):
     texts: list[str]
     weight: float
     has_numbers: bool = True
+    is_title: bool = False
 
 
 def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
@@ -29,7 +30,11 @@ def build_words(products: Products, reads_descriptions: bool) -> WordIndex:
     entries: list[tuple[int, int, float]] = []
     lengths = list[float]()
     for row in range(len(products)):
-        held = count_words(Field(one.texts[row], one.weight, one.has_numbers) for one in fields)
+        # half of all titles repeat their brand, which has a field of its own
+        brand = products.brands[row]
+        held = count_words(
+            Field(one.texts[row], one.weight, one.has_numbers, brand if one.is_title else "") for one in fields
+        )
         lengths.append(float(held.total()))
         for word, count in [*held.items(), *count_stems(held, STEM).items()]:
             entries.append((row, places.setdefault(word, len(places)), count))
@@ -40,9 +45,9 @@ def _fields(products: Products, reads_descriptions: bool) -> list[_Field]:
     # a name is "path=value"
     attributes = [" ".join(name.partition("=")[2] for name in names) for names in products.attributes]
     fields = [
-        _Field(products.titles, TITLE),
+        _Field(products.titles, TITLE, is_title=True),
         _Field(products.searched, TITLE),
-        _Field(products.brands, TITLE),
+        _Field(products.brands, BRAND),
         _Field(products.categories, NAME),
         _Field(attributes, NAME),
     ]

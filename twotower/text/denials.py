@@ -26,6 +26,8 @@ DENIALS = frozenset(
         *(("without",), ("except",), ("excluding",), ("not",), ("no",), ("non",), ("sans",)),
     }
 )
+# of these, the words of titles for something that is not there; "غير لاصق" is a property of what is there
+ABSENCES = frozenset({"بدون", "بدوون", "بلا", "بغير", "without", "sans"})
 DENIAL_WORDS = frozenset(word for denial in DENIALS for word in denial)
 _LONGEST = max(map(len, DENIALS))
 

@@ -25,7 +25,8 @@ _PIECE = re.compile(r"[^\W\d_]+|\d+(?:\.\d+)?")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _ARABIC = re.compile("[ء-ي]")
 _ARTICLES = ("وال", "بال", "كال", "فال", "ولل", "ال", "لل")
-_ENDINGS = ("ها", "ان", "ات", "ون", "ين", "يه", "ه", "ي")
+# with the letters that they leave at least: زيتون is no plural of زيت, nor تمرين of تمر; of goods, no plural is in ون
+_ENDINGS = {"ها": 3, "ان": 4, "ات": 3, "ين": 4, "يه": 3, "ه": 3, "ي": 3}
 _CLITICS = "وفبلك"
 # letters that a stem keeps at least
 _SHORTEST = 3
@@ -80,9 +81,9 @@ def stem(word: str) -> str:
         if word.startswith(article) and len(word) >= len(article) + _SHORTEST:
             word = word.removeprefix(article)
             break
-    for ending in _ENDINGS:
+    for ending, kept in _ENDINGS.items():
         # one after another: عبايات loses ات, and then ي as عبايه does
-        if word.endswith(ending) and len(word) >= len(ending) + _SHORTEST:
+        if word.endswith(ending) and len(word) >= len(ending) + kept:
             word = word.removesuffix(ending)
     return word
 

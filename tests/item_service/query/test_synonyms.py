@@ -13,7 +13,7 @@ from item_service.query.expansion import expand
 from item_service.query.known_words import KnownWords
 from item_service.query.query import Alternative, Query
 from item_service.query.shop_synonyms import ShopSynonyms
-from item_service.query.synonyms import ONE_WAY, TWO_WAY, Synonym, Synonyms, key_of, shipped_lines
+from item_service.query.synonyms import ONE_WAY, TWO_WAY, Synonym, Synonyms, shipped_lines
 from twotower.errors import InvalidInput
 
 
@@ -23,16 +23,16 @@ def of(*files: str) -> Synonyms:
 
 def test_two_way_and_one_way_groups() -> None:
     synonyms = of("جوال، موبايل\nكفر > إطار، جراب # a tyre or a case")
-    assert synonyms.get(key_of("موبايل")) == (Synonym("جوال", TWO_WAY),)
-    assert synonyms.get(key_of("الجوال")) == (Synonym("موبايل", TWO_WAY),)
-    assert synonyms.get(key_of("كفر")) == (Synonym("اطار", ONE_WAY), Synonym("جراب", ONE_WAY))
-    assert synonyms.get(key_of("جراب")) == ()
+    assert synonyms.get("موبايل") == (Synonym("جوال", TWO_WAY),)
+    assert synonyms.get("الجوال") == (Synonym("موبايل", TWO_WAY),)
+    assert synonyms.get("كفر") == (Synonym("اطار", ONE_WAY), Synonym("جراب", ONE_WAY))
+    assert synonyms.get("جراب") == ()
 
 
 def test_a_later_file_adds_and_takes_out() -> None:
     synonyms = of("جوال، موبايل، تلفون", "-تلفون\nجوال، خليوي")
-    assert {one.text for one in synonyms.get(key_of("جوال"))} == {"موبايل", "خليوي"}
-    assert synonyms.get(key_of("تلفون")) == ()
+    assert {one.text for one in synonyms.get("جوال")} == {"موبايل", "خليوي"}
+    assert synonyms.get("تلفون") == ()
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ def test_the_file_that_ships_holds_hundreds_of_groups_without_repeating_a_line()
     assert len(lines) > 500
     assert [line for line, count in Counter(lines).items() if count > 1] == []
     synonyms = Synonyms.of(shipped_lines())
-    assert "جوال" in {one.text for one in synonyms.get(key_of("تلفون"))}
+    assert "جوال" in {one.text for one in synonyms.get("تلفون")}
     # كفر finds tyres and phone cases, and neither finds it alone
-    assert {"اطار", "جراب"} <= {one.text for one in synonyms.get(key_of("كفر"))}
-    assert "كفر" not in {one.text for one in synonyms.get(key_of("جراب"))}
+    assert {"اطار", "جراب"} <= {one.text for one in synonyms.get("كفر")}
+    assert "كفر" not in {one.text for one in synonyms.get("جراب")}
 
 
 def test_a_word_that_no_title_has_is_replaced(known: KnownWords, synonyms: Synonyms) -> None:
@@ -86,11 +86,11 @@ def test_a_shops_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pyte
     path.write_text("زولية، بساط", encoding="utf-8")
     shop = ShopSynonyms(path)
     assert not shop.poll()
-    assert "بساط" in {one.text for one in shop.current.get(key_of("زولية"))}
+    assert "بساط" in {one.text for one in shop.current.get("زولية")}
     path.write_text("زولية، سجادة فارسية", encoding="utf-8")
     os.utime(path, ns=(1, 1))
     assert shop.poll()
-    assert "سجاده فارسيه" in {one.text for one in shop.current.get(key_of("زولية"))}
+    assert "سجاده فارسيه" in {one.text for one in shop.current.get("زولية")}
     path.write_text("زولية", encoding="utf-8")
     os.utime(path, ns=(2, 2))
     before = shop.current
@@ -102,3 +102,12 @@ def test_a_shops_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pyte
 def test_a_shops_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be read"):
         ShopSynonyms(tmp_path / "none.txt")
+
+
+def test_a_word_in_a_group_has_only_its_own_synonyms_whatever_its_stem() -> None:
+    synonyms = of("شمعة، شموع\nشمعات، بواجي")
+    assert {one.text for one in synonyms.get("شمعات")} == {"بواجي"}
+    assert {one.text for one in synonyms.get("الشمعة")} == {"شموع"}
+    # another form of both
+    assert {one.text for one in synonyms.get("شمعاتها")} == {"شموع", "بواجي"}
+    assert synonyms.get("شمعاتها", in_other_forms=False) == ()

@@ -64,3 +64,13 @@ def test_letters_in_front_are_taken_off_one_by_one() -> None:
     assert list(clitic_stems("خاتم")) == []
     # three letters stay
     assert list(clitic_stems("ورد")) == []
+
+
+@pytest.mark.parametrize(("one", "other"), [("زيت", "زيتون"), ("تمر", "تمرين")])
+def test_a_word_that_ends_as_a_plural_keeps_its_ending(one: str, other: str) -> None:
+    assert stem(one) != stem(other)
+
+
+def test_duals_and_long_plurals_lose_their_ending() -> None:
+    assert stem("خاتمين") == stem("خاتم")
+    assert stem("بطانيات") == stem("بطانية".replace("ة", "ه"))
