@@ -261,12 +261,13 @@ def encoder_graph(seed: int) -> onnx.ModelProto:
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),  # [B, L, 1]
         helper.make_node("Mul", ["rows", "wide"], ["kept"]),
-        helper.make_node("ReduceSum", ["kept", "one"], ["sum"], keepdims=0),  # [B, E]
-        *_normalise("sum", "text_vector"),
+        helper.make_node("ReduceSum", ["kept", "one"], ["text_sum"], keepdims=0),  # [B, E]
+        *_normalise("text_sum", "text_vector"),
     ]
     constants = {"table": _table(seed, NGRAMS.buckets, TEXT_DIMENSION), "last": [-1], "one": [1]}
     inputs = {"input_ids": (TensorProto.INT64, ["B", "L"]), "attention_mask": (TensorProto.INT64, ["B", "L"])}
-    return _model(nodes, inputs, ("text_vector", ["B", TEXT_DIMENSION]), constants)
+    outputs = {"text_vector": ["B", TEXT_DIMENSION], "text_sum": ["B", TEXT_DIMENSION]}
+    return _model(nodes, inputs, outputs, constants)
 
 
 def item_graph(dimension: int, brands: int, categories: int, products: int, seed: int) -> onnx.ModelProto:
@@ -292,7 +293,7 @@ def item_graph(dimension: int, brands: int, categories: int, products: int, seed
         "category": (TensorProto.INT64, ["B"]),
         "product": (TensorProto.INT64, ["B"]),
     }
-    return _model(nodes, inputs, ("vector", ["B", dimension]), constants)
+    return _model(nodes, inputs, {"vector": ["B", dimension]}, constants)
 
 
 def buyer_graph(dimension: int) -> onnx.ModelProto:
@@ -321,7 +322,7 @@ def buyer_graph(dimension: int) -> onnx.ModelProto:
         "ages": (TensorProto.FLOAT, ["B", "T"]),
         "mask": (TensorProto.BOOL, ["B", "T"]),
     }
-    return _model(nodes, inputs, ("vector", ["B", dimension]), constants)
+    return _model(nodes, inputs, {"vector": ["B", dimension]}, constants)
 
 
 def _normalise(name: str, output: str) -> list[onnx.NodeProto]:
@@ -341,7 +342,7 @@ def _table(seed: int, rows: int, columns: int, scale: float = 1.0) -> Float32:
 def _model(
     nodes: list[onnx.NodeProto],
     inputs: dict[str, tuple[int, list[Any]]],
-    output: tuple[str, list[Any]],
+    outputs: dict[str, list[Any]],
     constants: dict[str, Any],
 ) -> onnx.ModelProto:
     constants = {**constants, "tiny": np.array(1e-12, np.float32)}
@@ -349,7 +350,7 @@ def _model(
         nodes,
         "tiny",
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
