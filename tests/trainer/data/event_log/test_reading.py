@@ -89,11 +89,11 @@ def test_a_forgotten_buyer_is_read_by_nobody_from_then_on(tmp_path: Path, log: P
     write(log, "interactions", [view("e1", "goes"), view("e2", None, "s1"), view("e3", "stays")])
     write(log, "lists", [shown("r1", ["p1"], buyer="goes"), shown("r2", ["p1"], buyer=None)])
     write(log, "merges", [MergeRecord("s1", "goes", NOON)])
-    before = read_log(log, with_lists=True)
+    before = read_log(log, with_lists="all")
     assert (before.interactions.height, before.forgotten) == (3, 0)
     contents = find_events([f"log:{log}"]).contents()
     forget_buyer(log.parent / "forgotten.txt", "goes")
-    after = read_log(log, with_lists=True)
+    after = read_log(log, with_lists="all")
     assert after.interactions["event_id"].to_list() == ["e3"]
     assert after.lists is not None and after.lists["recommendation_id"].to_list() == ["r2"]
     assert after.forgotten == 2
@@ -138,7 +138,7 @@ def test_files_that_the_recorder_replaces_meanwhile_are_looked_for_again(
 
 def attributed(log: Path) -> dict[str, tuple[str, int, bool]]:
     """Event id -> list, rank, and whether the event names the list."""
-    found = attribute(read_log(log, with_lists=True))
+    found = attribute(read_log(log, with_lists="all"))
     return {
         event: (recommendation, rank, named)
         for event, recommendation, rank, named in found.select(
