@@ -217,7 +217,7 @@ def fill_version(
     write_nearest(files.embeddings, files.nearest)
     counter = WordCounter()
     write_catalogue(files.products, counter.count(items))
-    counter.search_words().save(files.search_words)
+    counter.search_words({}, {}).save(files.search_words)
     write_recent(files.recent, recent_interactions(items, buyers))
     files.metrics.write_text(json.dumps({"recall@10": 0.5}))
     files.config.write_text("seed: 0\n")

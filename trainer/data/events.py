@@ -96,7 +96,9 @@ def read_events(sources: EventSources, product_ids: Sequence[str], config: Data,
             checked = checked.filter(pl.col("reason").ne_missing(UNREADABLE_TIME))
         kept.append(_settle(checked, checks, unknown))
     if undecided:
-        kept.append(_settle(_decide_times(pl.concat(undecided, how="diagonal"), problem, kept, checks), checks, unknown))
+        kept.append(
+            _settle(_decide_times(pl.concat(undecided, how="diagonal"), problem, kept, checks), checks, unknown)
+        )
     checks.hints += explain_unknown(unknown, product_ids)
     if not kept:
         raise DataError(f"{sources.first}: the log holds no interaction yet")
@@ -272,9 +274,7 @@ def keep_newest(events: Events, limit: int) -> Events:
     return Events(events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], start)
 
 
-def load_searches(
-    events: Sequence[str], product_ids: Sequence[str], config: Data, rejects_path: Path
-) -> Searches:
+def load_searches(events: Sequence[str], product_ids: Sequence[str], config: Data, rejects_path: Path) -> Searches:
     """The searches of events against a given catalogue. Writes `rejects_path`.
 
     Raises DataError if a file cannot be read or too large a share of the rows is rejected.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from trainer.data.event_log.searches import served_searches
+from trainer.data.event_log.searches import SERVED, served_searches
 from twotower.events import DAY_MS
 
 _PAIRS = {
@@ -30,10 +30,23 @@ class Searches(NamedTuple):
     served: pl.DataFrame
 
 
+class SearchedWords(NamedTuple):
+    """What a version says of searches. `facts`: in metrics.json and in the report. `queries` and `learned`: see
+    `twotower.artifact.search_words.SearchWords`.
+    """
+
+    facts: dict[str, Any]
+    queries: dict[str, int]
+    learned: dict[str, int]
+
+
+NO_SEARCHES = Searches(pl.DataFrame(schema=_PAIRS), pl.DataFrame(schema=SERVED))
+
+
 def searches_of(accepted: pl.DataFrame, logs: Sequence[Path], event_weights: Mapping[str, float]) -> Searches:
     """The searches among the events of `read_events`, and those that logs say were answered."""
     if "query" not in accepted.columns:
-        return Searches(pl.DataFrame(schema=_PAIRS), served_searches(logs))
+        return NO_SEARCHES._replace(served=served_searches(logs))
     kinds = list(range(1, len(event_weights) + 1))
     pairs = (
         accepted.filter(pl.col("query").str.strip_chars() != "")

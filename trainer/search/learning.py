@@ -87,9 +87,7 @@ class Learned:
         return {"kept": kept is not None, "reason": self.reason, "ngrams": len(kept.ids) if kept else 0, **gains}
 
 
-def learn(
-    wordings: Wordings, products: Products, ranking: Ranking, encoder: TextEncoder, seed: int
-) -> Learned:
+def learn(wordings: Wordings, products: Products, ranking: Ranking, encoder: TextEncoder, seed: int) -> Learned:
     """Learns from the wordings, and judges it on wordings held out and on queries made from titles."""
     if encoder.spec.kind != "ngrams":
         return Learned(None, f"the encoder {encoder.spec.name!r} has no table of n-grams")

@@ -44,7 +44,9 @@ class NgramLearner:
         return QueryNgrams(ids, added)
 
 
-def descend(sums: Float32, counts: sparse.csr_matrix, targets: Float32, damped: Float64, steps: int = _STEPS) -> Float32:
+def descend(
+    sums: Float32, counts: sparse.csr_matrix, targets: Float32, damped: Float64, steps: int = _STEPS
+) -> Float32:
     """What is added to each n-gram [G, E] after some steps of gradient descent on the sum of 1 - cos(query, target).
 
     A query's vector is that of `sums` + `counts` @ added, [Q, E]; `counts` [Q, G] are the weights of its n-grams and

@@ -10,6 +10,9 @@ import polars as pl
 from trainer.data.event_log.attribution import attribute
 from trainer.data.event_log.reading import Log, read_log
 
+# the columns of `served_searches`
+SERVED = {"shopper": pl.String(), "query": pl.String(), "ms": pl.Int64(), "found": pl.Int64()}
+
 
 def with_queries(log: Log) -> pl.DataFrame:
     """The interactions of a log that was read with its searches; one that carries no `query` has that of the search
@@ -44,7 +47,4 @@ def served_searches(folders: Sequence[Path]) -> pl.DataFrame:
         )
         for folder in folders
     ]
-    return pl.concat([pl.DataFrame(schema=_SERVED), *found])
-
-
-_SERVED = {"shopper": pl.String(), "query": pl.String(), "ms": pl.Int64(), "found": pl.Int64()}
+    return pl.concat([pl.DataFrame(schema=SERVED), *found])
