@@ -1,7 +1,7 @@
-"""Makes searches with words that no title has, and the choices that follow them, to measure what learning from them gives.
+"""Makes searches with words that no title has and the choices after them, to measure what learning from them gives.
 
 The words are dialect, loan and English words of the synonyms that ship whose group has a word of the catalogue, and
-Latin spellings of words of the catalogue as shoppers type them ("khatm"). Each is typed in several wordings: alone, with
+words of the catalogue in Latin letters as shoppers type them ("khatm"). Each is typed in several wordings: alone, with
 the article or a typo, and beside a word of a title. Some wordings are logged, others of the same words are held out.
 """
 
@@ -27,7 +27,37 @@ _WORDINGS = 4
 _LATIN = dict(
     zip(
         "ابتثجحخدذرزسشصضطظعغفقكلمنهوية",
-        "a b t th j 7 kh d th r z s sh s d t z 3 gh f q k l m n h o i a".split(),
+        [
+            "a",
+            "b",
+            "t",
+            "th",
+            "j",
+            "7",
+            "kh",
+            "d",
+            "th",
+            "r",
+            "z",
+            "s",
+            "sh",
+            "s",
+            "d",
+            "t",
+            "z",
+            "3",
+            "gh",
+            "f",
+            "q",
+            "k",
+            "l",
+            "m",
+            "n",
+            "h",
+            "o",
+            "i",
+            "a",
+        ],
         strict=True,
     )
 )
@@ -90,9 +120,9 @@ def _strange_words(index: WordIndex, titles: Sequence[str]) -> dict[str, Int64]:
         latin = "".join(_LATIN.get(one, "") for one in word)
         rows = index.rows_of(word)
         # the first word of most titles that have it: what the product is
-        if _FEWEST <= len(rows) <= _MOST and len(latin) > 3 and _names_products(word, rows, titles):
-            if not len(index.rows_of(latin)):
-                found[latin] = rows
+        is_strange = len(latin) > 3 and not len(index.rows_of(latin))
+        if is_strange and _FEWEST <= len(rows) <= _MOST and _names_products(word, rows, titles):
+            found[latin] = rows
     return found
 
 

@@ -1,4 +1,4 @@
-"""Completes what a shopper types: brands, categories, phrases of titles and popular searches, by any word's beginning."""
+"""Completes what a shopper types, by any word's beginning: brands, categories, phrases of titles, popular searches."""
 
 from __future__ import annotations
 

@@ -71,8 +71,8 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
 
 
 def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
-    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`; where any event
-    has one, `query`: the words of the search that led to it.
+    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`; where any
+    event has one, `query`: the words of the search that led to it.
 
     Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, and those whose time is in a
     form that the whole column decides.
@@ -185,7 +185,7 @@ def _leave_out(checked: pl.DataFrame, checks: RowChecks, config: Data) -> pl.Dat
 
 
 def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.DataFrame:
-    """The rows without a problem, as `buyer`, `row`, `kind`, `ms` and, if any has one, `query`; the others are rejected."""
+    """The rows without a problem, as `buyer`, `row`, `kind`, `ms` and any `query`; the others are rejected."""
     good = checked["reason"].is_null()
     if not good.all():
         for record in checked.filter(~good).select(REJECT_COLUMNS).iter_rows():

@@ -70,7 +70,7 @@ class WordCounter:
             yield product
 
     def search_words(self, queries: Mapping[str, int], learned: Mapping[str, int]) -> SearchWords:
-        """What was counted, and what was searched; of the phrases those that two titles have, the most frequent 50,000 of them."""
+        """What was counted and searched; of the phrases those that two titles have, the most frequent 50,000."""
         totals = {folded: forms.total() for folded, forms in self._phrases.items()}
         kept = sorted((folded for folded, count in totals.items() if count > 1), key=lambda one: (-totals[one], one))
         phrases = {self._phrases[one].most_common(1)[0][0]: totals[one] for one in kept[:_MAX_PHRASES]}

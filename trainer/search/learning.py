@@ -141,7 +141,7 @@ def _share_of_votes(wordings: Wordings, ranking: Ranking, encoder: TextEncoder) 
 
 
 def _found(asked: Sequence[Asked], ranking: Ranking, encoder: TextEncoder) -> Float64:
-    """The quality of each query [Q]: 1 / the place of the one product that was meant, or the share of answers in ten."""
+    """The quality of each query [Q]: 1 / place of the product that was meant, or the share of answers in ten."""
     qualities = []
     for one, best in zip(asked, _best([one.text for one in asked], ranking, encoder), strict=True):
         is_answer = np.isin(best, one.answers)

@@ -73,7 +73,7 @@ def propose_synonyms(wordings: Wordings, products: Products, words: WordIndex, m
         for word in own:
             votes[word] += wordings.votes[row].toarray()[0]
             typed[word].update(map(stem, own))
-    proposed = []
+    proposed = list[dict[str, Any]]()
     for word, given in votes.items():
         total = float(given.sum())
         if total < min_buyers or given[words.rows_of(word)].any():
@@ -81,7 +81,9 @@ def propose_synonyms(wordings: Wordings, products: Products, words: WordIndex, m
         best = _best_word(given, typed[word], products, words)
         if best and best[1] >= _SHARE * total:
             proposed.append({"word": word, "means": best[0], "votes": round(best[1], 1), "of": round(total, 1)})
-    return sorted(proposed, key=lambda one: (-one["votes"], one["word"]))[:_LISTED]
+    proposed.sort(key=lambda one: str(one["word"]))
+    proposed.sort(key=lambda one: float(one["votes"]), reverse=True)
+    return proposed[:_LISTED]
 
 
 def popular_queries(wordings: Wordings, min_buyers: int) -> dict[str, int]:

@@ -26,8 +26,8 @@ _fold = Normaliser.profile("full")
 class Wordings(NamedTuple):
     """Wordings [Q], those of most buyers first.
 
-    `texts`: normalised, as a search has them. `shown`: as most buyers typed them. `buyers` [Q]: how many chose a product.
-    `votes` [Q, N]: of each product, the sum of the buyers' votes; a row sums to its buyers.
+    `texts`: normalised, as a search has them. `shown`: as most buyers typed them. `buyers` [Q]: how many chose one.
+    `votes` [Q, N]: the sum of the votes for each product; a row sums to its buyers.
     """
 
     texts: list[str]

@@ -97,7 +97,7 @@ def refresh(
     events: Sequence[str] = (),
 ) -> str:
     """Publishes the served model with the products of today's files; returns the new version's name, or "" if nothing
-    has changed. Of `events` only the searches are learned from; without events, what was learned stays.
+    has changed. Of `events` only the searches count; without events, what was learned stays.
 
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
     a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than

@@ -1,4 +1,4 @@
-"""The encoder of a version's queries: that of its products, with what was learned from searches if the version has it."""
+"""The encoder of a version's queries: that of its products, with what was learned from searches if there is any."""
 
 from __future__ import annotations
 

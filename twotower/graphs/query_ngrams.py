@@ -40,7 +40,7 @@ class QueryNgrams(NamedTuple):
         np.save(added, self.added, allow_pickle=False)
 
     def vectors(self, sums: Float32, ids: Int64, mask: Int64) -> Float32:
-        """Unit vectors [B, E] of texts, from the weighted sums [B, E] of their n-grams `ids` with weights `mask` [B, L]."""
+        """Unit vectors [B, E] from the weighted sums [B, E] of the n-grams `ids` [B, L] with weights `mask` [B, L]."""
         learned = sums.copy()
         if len(self.ids):
             place = np.searchsorted(self.ids, ids).clip(max=len(self.ids) - 1)
