@@ -28,6 +28,7 @@ from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
 from twotower.events import DEFAULT_WEIGHTS, Interaction
+from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
@@ -99,6 +100,7 @@ def build_version(
     fusion: Fusion = VECTORS_ALONE,
     markup: float = 0.0,
     ids: Mapping[str, str] | None = None,
+    learned: QueryNgrams | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -117,6 +119,8 @@ def build_version(
             vectors[0] = 0
             np.save(files.embeddings, vectors)
         tiny_parts(fusion, items, seed).save(files)
+        if learned:
+            learned.save(files.query_ngram_ids, files.query_ngrams)
         return Manifest(
             schema_version=SCHEMA,
             version=name,

@@ -61,5 +61,7 @@ def test_a_bot_moves_nothing_noticeable() -> None:
 
 
 def test_other_buyers_decide_what_a_bot_wants() -> None:
-    rows: list[Row] = [(f"b{buyer}", "q1", 0, 1, 0) for buyer in range(9)] + [("bot", "q1", 5, 10, d) for d in range(999)]
+    rows: list[Row] = [(f"b{buyer}", "q1", 0, 1, 0) for buyer in range(9)] + [
+        ("bot", "q1", 5, 10, d) for d in range(999)
+    ]
     assert votes_of(count_wordings(pairs(rows), 6, 3), "q1") == [9, 0, 0, 0, 0, 1]
