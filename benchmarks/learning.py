@@ -8,59 +8,34 @@ the article or a typo, and beside a word of a title. Some wordings are logged, o
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from item_service.query.synonyms import shipped_lines
+from trainer.data.catalogue import Products
+from trainer.data.searches import NO_SEARCHES
+from trainer.search.learning import Ranking, best_rows, learn
+from trainer.search.wordings import count_wordings
 from trainer.text.typos import add_typo
 from twotower.arrays import Int64
+from twotower.artifact.catalogue import Product
+from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.word_index import WordIndex
 from twotower.text.words import indexed_words, is_number, query_words
 
 # products that a word stands for
 _FEWEST, _MOST = 8, 400
 _WORDINGS = 4
+_TITLES = 500
 # as Arabs write their letters on a Latin keyboard
-_LATIN = dict(
-    zip(
-        "ابتثجحخدذرزسشصضطظعغفقكلمنهوية",
-        [
-            "a",
-            "b",
-            "t",
-            "th",
-            "j",
-            "7",
-            "kh",
-            "d",
-            "th",
-            "r",
-            "z",
-            "s",
-            "sh",
-            "s",
-            "d",
-            "t",
-            "z",
-            "3",
-            "gh",
-            "f",
-            "q",
-            "k",
-            "l",
-            "m",
-            "n",
-            "h",
-            "o",
-            "i",
-            "a",
-        ],
-        strict=True,
-    )
-)
+_ARABIC = "ابتثجحخدذرزسشصضطظعغفقكلمنهوية"
+_SOUNDS = "a b t th j 7 kh d th r z s sh s d t z 3 gh f q k l m n h o i a"
+_LATIN = dict(zip(_ARABIC, _SOUNDS.split(), strict=True))
 
 
 class Wording(NamedTuple):
@@ -71,12 +46,78 @@ class Wording(NamedTuple):
     answers: Int64
 
 
+class Figures(NamedTuple):
+    """P@10 of searches without understanding, before and after learning: of the logged wordings, and of those held out.
+
+    `titles_first`: the share of misspelt titles that find a product of that title first.
+    """
+
+    seed: int
+    logged: tuple[int, float, float]
+    held_out: tuple[int, float, float]
+    titles_first: tuple[float, float]
+    kept: bool
+    seconds: float
+
+
 class Choices(NamedTuple):
     """Searches that were logged and those held out; `pairs`: the text of a logged one and the row that was chosen."""
 
     logged: list[Wording]
     held: list[Wording]
     pairs: list[tuple[str, int]]
+
+
+def measure(records: Sequence[Product], ranking: Ranking, encoder: TextEncoder, seed: int) -> Figures:
+    """Learns from made choices over the products [N] of a version, and searches the logged and the other wordings."""
+    titles = [one.title for one in records]
+    choices = make_choices(ranking.words, titles, seed)
+    rows = [(f"b{place}", text, row, 1.0, 0, 0) for place, (text, row) in enumerate(choices.pairs)]
+    pairs = pl.DataFrame(rows, schema=NO_SEARCHES.pairs.schema, orient="row")
+    started = time.perf_counter()
+    learned = learn(count_wordings(pairs, len(titles), 3), _products(records), ranking, encoder, seed)
+    seconds = time.perf_counter() - started
+    after = encoder.for_queries(learned.ngrams) if learned.ngrams else encoder
+    draw = random.Random(seed)
+    some = draw.sample(titles, min(_TITLES, len(titles)))
+    misspelt = [add_typo(title, draw) for title in some]
+    groups = {
+        name: (len(group), _precision(group, ranking, encoder), _precision(group, ranking, after))
+        for name, group in (("logged", choices.logged), ("held_out", choices.held))
+    }
+    first = [
+        sum(titles[best[0]] == title for best, title in zip(best_rows(misspelt, ranking, one), some, strict=True))
+        / len(some)
+        for one in (encoder, after)
+    ]
+    return Figures(
+        seed, groups["logged"], groups["held_out"], (first[0], first[1]), learned.ngrams is not None, seconds
+    )
+
+
+def _precision(wordings: Sequence[Wording], ranking: Ranking, encoder: TextEncoder) -> float:
+    lists = best_rows([one.text for one in wordings], ranking, encoder)
+    shares = [
+        np.isin(best, one.answers).sum() / min(len(best), len(one.answers))
+        for best, one in zip(lists, wordings, strict=True)
+    ]
+    return float(np.mean(shares))
+
+
+def _products(records: Sequence[Product]) -> Products:
+    empty = [""] * len(records)
+    return Products(
+        ids=[one.id for one in records],
+        titles=[one.title for one in records],
+        descriptions=[one.description for one in records],
+        brands=[one.brand for one in records],
+        categories=[one.category for one in records],
+        prices=[one.price for one in records],
+        currencies=[one.currency for one in records],
+        in_stock=[one.in_stock for one in records],
+        attributes=[()] * len(records),
+        searched=empty,
+    )
 
 
 def make_choices(

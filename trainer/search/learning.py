@@ -133,7 +133,7 @@ def _share_of_votes(wordings: Wordings, ranking: Ranking, encoder: TextEncoder) 
     """Of each wording [Q], the discounted share of votes that its first ten places hold; 1 is the best order of ten."""
     discounts = 1 / np.log2(np.arange(_LISTED) + 2.0)
     qualities = []
-    for row, best in enumerate(_best(wordings.texts, ranking, encoder)):
+    for row, best in enumerate(best_rows(wordings.texts, ranking, encoder)):
         votes = wordings.votes[row].toarray()[0]
         ideal = -np.sort(-votes)[: len(best)]
         qualities.append((votes[best] * discounts[: len(best)]).sum() / (ideal * discounts[: len(best)]).sum())
@@ -143,7 +143,7 @@ def _share_of_votes(wordings: Wordings, ranking: Ranking, encoder: TextEncoder) 
 def _found(asked: Sequence[Asked], ranking: Ranking, encoder: TextEncoder) -> Float64:
     """The quality of each query [Q]: 1 / place of the product that was meant, or the share of answers in ten."""
     qualities = []
-    for one, best in zip(asked, _best([one.text for one in asked], ranking, encoder), strict=True):
+    for one, best in zip(asked, best_rows([one.text for one in asked], ranking, encoder), strict=True):
         is_answer = np.isin(best, one.answers)
         if one.means_one:
             qualities.append(1 / (1 + is_answer.argmax()) if is_answer.any() else 0.0)
@@ -152,7 +152,7 @@ def _found(asked: Sequence[Asked], ranking: Ranking, encoder: TextEncoder) -> Fl
     return np.array(qualities)
 
 
-def _best(texts: Sequence[str], ranking: Ranking, encoder: TextEncoder) -> Iterator[Int64]:
+def best_rows(texts: Sequence[str], ranking: Ranking, encoder: TextEncoder) -> Iterator[Int64]:
     """The ten best rows of each text."""
     count = min(_LISTED, len(ranking.vectors))
     for start in range(0, len(texts), _CHUNK):
