@@ -9,8 +9,8 @@ words that occur in at least five titles it reports the share of the first ten r
 share of words that none of them contains. The rows "item tower" rank the products' vectors by the vector of an item
 with that title.
 
-What learning from searches gives is measured on made searches with words that no title has (`benchmarks.learning`), on a
-version whose encoder is the catalogue's: P@10 of logged wordings and of others, before and after.
+What learning from searches gives is measured on made searches with words that no title has (`benchmarks.learning`):
+P@10 of logged wordings and of others, before and after. The version must have the catalogue's own encoder.
 
 Where ../shared/search_eval is present (or $TWOTOWER_SEARCH_EVAL), its judge.py scores the /search of the gateway at
 --url, with the demo market's 278 queries: P@10, MRR and the share off-topic by class of query. The last line is one

@@ -96,8 +96,9 @@ def strange_words(wordings: Wordings, words: WordIndex) -> dict[str, int]:
     """The words of wordings that no product holds, and for how many buyers one of these was chosen after them."""
     found: defaultdict[str, int] = defaultdict(int)
     for text, buyers in zip(wordings.texts, wordings.buyers.tolist(), strict=True):
-        for word in query_words(text):
-            if not is_number(word) and not len(words.rows_of(word)):
+        # as the understanding splits a query: "3otoor" is one word
+        for word in dict.fromkeys(text.split()):
+            if any(map(str.isalpha, word)) and not len(words.rows_of(word)):
                 found[word] += buyers
     return dict(found)
 

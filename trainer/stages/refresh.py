@@ -72,8 +72,8 @@ class _Refresh:
     """Today's products, and the version `base` whose model they get.
 
     `records`: the products as the database holds them. `known` [N]: their rows in `base`, -1 for products that it
-    lacks. `facts`: what manifest and report say about the refresh. `searches`: those of the events given; None keeps what
-    the `served` version has learned.
+    lacks. `facts`: what manifest and report say about the refresh. `searches`: those of the events given; None keeps
+    what the `served` version has learned.
     """
 
     base: Version
