@@ -9,6 +9,9 @@ words that occur in at least five titles it reports the share of the first ten r
 share of words that none of them contains. The rows "item tower" rank the products' vectors by the vector of an item
 with that title.
 
+What learning from searches gives is measured on made searches with words that no title has (`benchmarks.learning`):
+P@10 of logged wordings and of others, before and after. The version must have the catalogue's own encoder.
+
 Where ../shared/search_eval is present (or $TWOTOWER_SEARCH_EVAL), its judge.py scores the /search of the gateway at
 --url, with the demo market's 278 queries: P@10, MRR and the share off-topic by class of query. The last line is one
 JSON object; its "judge" is null where the folder is absent.
@@ -29,6 +32,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.learning import measure
+from trainer.search.learning import Ranking
 from trainer.search.weights import words_of
 from trainer.text.typos import add_typo
 from twotower.arrays import Float32
@@ -64,7 +69,8 @@ def main() -> None:
     version = open_version(layout, pointer.version)
     files = version.layout
     ids = np.load(files.ids, allow_pickle=False).tolist()
-    titles = [one.title if one else "" for one in Catalogue(files.products).lookup(ids)]
+    records = [one for one in Catalogue(files.products).lookup(ids) if one]
+    titles = [one.title for one in records]
     encoder, tower = TextEncoder.load(version.encoder, 2), ItemTower(files.item_tower, 2)
     texts = np.load(files.text_embeddings)
     rankings = {"texts, words": texts, "texts": texts, "item tower": np.load(files.embeddings)}
@@ -97,8 +103,21 @@ def main() -> None:
         share, none = sum(held) / (_LISTED * len(held)), held.count(0) / len(held)
         print(f"{name:<14}{exact[0]:>10.3f}{exact[1]:>7.3f}{typo[0]:>10.3f}{typo[1]:>7.3f}{share:>23.3f}{none:>13.3f}")
         rows.append({"by": name, "title": exact, "typo": typo, "hold": share, "none": none})
+    learned = [measure(records, Ranking(texts, index, weights), encoder, seed) for seed in (7, 8, 9)]
+    for one in learned:
+        print(f"learning from made searches: {one}")
     judged = judge(options.url, options.products)
-    print(json.dumps({"benchmark": "search", "products": len(titles), "rows": rows, "judge": judged}))
+    print(
+        json.dumps(
+            {
+                "benchmark": "search",
+                "products": len(titles),
+                "rows": rows,
+                "learning": [one._asdict() for one in learned],
+                "judge": judged,
+            }
+        )
+    )
 
 
 def judge(url: str, products: Path) -> dict[str, Any] | None:

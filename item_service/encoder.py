@@ -17,6 +17,7 @@ from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact, InvalidInput
+from twotower.graphs.query_encoder import load_query_encoder
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
 
@@ -142,6 +143,7 @@ def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None
     files, folder, manifest = version.layout, version.encoder, version.manifest
     tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
     version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids, files.search_words)
+    version.check(*(version.query_ngrams or ()))
     text_encoder = TextEncoder.load(folder, threads=1)
     if text_encoder.spec.dimension != manifest.text_dimension:
         raise CorruptArtifact(
@@ -157,7 +159,11 @@ def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None
     )
     words = SearchWords.load(files.search_words)
     queries = QueryEncoder(
-        text_encoder, words, synonyms or ShopSynonyms(settings.synonyms), settings.steps, settings.max_text
+        load_query_encoder(version, text_encoder),
+        words,
+        synonyms or ShopSynonyms(settings.synonyms),
+        settings.steps,
+        settings.max_text,
     )
     queries.encode([Typed("خاتم ذهب"), Typed("khatem dahab")])
     return Encoders(items, queries)

@@ -208,6 +208,10 @@ def drafted_list(first: ProductList, second: ProductList, k: int, seed: str) -> 
     if first.products is not None and second.products is not None:
         details = {FIRST: first.products, SECOND: second.products}
         products = [details[team][place] for team, place in picks]
+    reasons = None
+    if first.reasons is not None and second.reasons is not None:
+        given = {FIRST: first.reasons, SECOND: second.reasons}
+        reasons = [given[team][place] for team, place in picks]
     hits = Hits(
         wire.pack_ids([ids[team][place] for team, place in picks]),
         np.array([pair[team].hits.scores[place] for team, place in picks], np.float32),
@@ -215,7 +219,8 @@ def drafted_list(first: ProductList, second: ProductList, k: int, seed: str) -> 
         [],
     )
     warnings = list(dict.fromkeys([*first.warnings, *second.warnings]))
-    return ProductList(hits, first.source, warnings, products), "".join(team for team, _ in picks)
+    drafted = ProductList(hits, first.source, warnings, products, reasons=reasons)
+    return drafted, "".join(team for team, _ in picks)
 
 
 def _asked(query: RetrieveQuery, arm: Arm) -> RetrieveQuery:

@@ -116,10 +116,10 @@ class SearchAnswer(ListAnswer):
 
 
 class SuggestionOut(Strict):
-    """A completion, and how many products have it."""
+    """A completion, and how many products have it; of a popular search (`query`), how many were chosen after it."""
 
     text: str
-    kind: Literal["phrase", "brand", "category"]
+    kind: Literal["phrase", "brand", "category", "query"]
     products: int
 
 

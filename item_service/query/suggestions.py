@@ -1,4 +1,4 @@
-"""Completes what a shopper types: names of brands and categories and phrases of titles, by any word's beginning."""
+"""Completes what a shopper types, by any word's beginning: brands, categories, phrases of titles, popular searches."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from item_service.query.understanding import Understanding
 from twotower.artifact.search_words import SearchWords
 from twotower.text.normalise import searched_words
 
-Kind = Literal["phrase", "brand", "category"]
+Kind = Literal["phrase", "brand", "category", "query"]
 # what a text is ordered by: the logarithm of its products, and these
 _AT_START = 2.0
-_KINDS: dict[Kind, float] = {"phrase": 0.0, "brand": 0.5, "category": 1.0}
+_KINDS: dict[Kind, float] = {"phrase": 0.0, "brand": 0.5, "category": 1.0, "query": 1.0}
 # beginnings of words, to look up misspelt words
 _PREFIXES = (4, 5, 6)
 _LAST = "\U0010ffff"
 
 
 class Suggestion(NamedTuple):
-    """A completion as the shop writes it, and how many products have it."""
+    """A completion as the shop writes it, and how many products have it; of a popular search, how many it led to."""
 
     text: str
     kind: Kind
@@ -42,6 +42,7 @@ class Suggestions:
             *(Suggestion(text, "category", count) for text, count in words.categories.items()),
             *(Suggestion(text, "brand", count) for text, count in words.brands.items()),
             *(Suggestion(text, "phrase", count) for text, count in words.phrases.items()),
+            *(Suggestion(text, "query", count) for text, count in words.queries.items()),
         ]
         tails = sorted(
             (tail, place, math.log1p(entry.products) + _KINDS[entry.kind] + (_AT_START if is_start else 0.0))

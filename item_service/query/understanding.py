@@ -17,6 +17,7 @@ from item_service.query.sound import SoundIndex, sound_alike, sound_index
 from item_service.query.synonyms import Synonyms
 from twotower.artifact.search_words import SearchWords
 from twotower.text.denials import DENIAL_WORDS
+from twotower.text.words import stem
 
 Step = Callable[[Query], Query]
 STEPS = ("layout", "price", "negation", "filler", "synonyms", "sound")
@@ -30,11 +31,13 @@ class Language(NamedTuple):
 
     known: KnownWords
     sounds: SoundIndex
+    # stems of words that were learned from searches: no step rewrites them
+    learned: frozenset[str]
 
     @classmethod
     def of(cls, catalogue: SearchWords) -> Language:
         known = KnownWords(catalogue)
-        return cls(known, sound_index(known))
+        return cls(known, sound_index(known), frozenset(map(stem, catalogue.learned)))
 
 
 class Understanding:
@@ -42,7 +45,9 @@ class Understanding:
 
     def __init__(self, language: Language, synonyms: Synonyms, steps: Collection[str] = STEPS) -> None:
         self.synonyms = synonyms
-        self.known = language.known.with_others(filler_words() | synonyms.words | PRICE_WORDS | DENIAL_WORDS)
+        self.known = language.known.with_others(
+            filler_words() | synonyms.words | PRICE_WORDS | DENIAL_WORDS | language.learned
+        )
         known, index = self.known, language.sounds
         every: Mapping[str, Step] = {
             "layout": lambda query: repair_layout(query, known, index),

@@ -151,7 +151,7 @@ def test_what_is_done_and_shown_comes_to_the_log(demo: Demo) -> None:
         end = time.monotonic() + 60
         while redis.xlen(STREAM) and time.monotonic() < end:
             time.sleep(0.1)
-    found = read_log(demo.artifacts / "private" / "log", with_lists=True)
+    found = read_log(demo.artifacts / "private" / "log", with_lists="all")
     assert found.interactions.filter(event_id="e1")["owner"].to_list() == ["B00042"]
     assert found.lists is not None and "/retrieve" in found.lists["route"].to_list()
 

@@ -37,4 +37,4 @@ def products() -> list[Product]:
 def search_words() -> SearchWords:
     counter = WordCounter()
     assert list(counter.count(products())) == products()
-    return counter.search_words()
+    return counter.search_words({}, {})

@@ -28,6 +28,7 @@ from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
 from twotower.events import DEFAULT_WEIGHTS, Interaction
+from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
@@ -100,6 +101,7 @@ def build_version(
     fusion: Fusion = VECTORS_ALONE,
     markup: float = 0.0,
     ids: Mapping[str, str] | None = None,
+    learned: QueryNgrams | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -118,6 +120,8 @@ def build_version(
             vectors[0] = 0
             np.save(files.embeddings, vectors)
         tiny_parts(fusion, items, seed).save(files)
+        if learned:
+            learned.save(files.query_ngram_ids, files.query_ngrams)
         return Manifest(
             schema_version=SCHEMA,
             version=name,
@@ -219,7 +223,7 @@ def fill_version(
     write_nearest(files.embeddings, files.nearest)
     counter = WordCounter()
     write_catalogue(files.products, counter.count(items))
-    counter.search_words().save(files.search_words)
+    counter.search_words({}, {}).save(files.search_words)
     write_recent(files.recent, recent_interactions(items, buyers))
     files.metrics.write_text(json.dumps({"recall@10": 0.5}))
     files.config.write_text("seed: 0\n")
@@ -263,12 +267,13 @@ def encoder_graph(seed: int) -> onnx.ModelProto:
         helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
         helper.make_node("Unsqueeze", ["mask", "last"], ["wide"]),  # [B, L, 1]
         helper.make_node("Mul", ["rows", "wide"], ["kept"]),
-        helper.make_node("ReduceSum", ["kept", "one"], ["sum"], keepdims=0),  # [B, E]
-        *_normalise("sum", "text_vector"),
+        helper.make_node("ReduceSum", ["kept", "one"], ["text_sum"], keepdims=0),  # [B, E]
+        *_normalise("text_sum", "text_vector"),
     ]
     constants = {"table": _table(seed, NGRAMS.buckets, TEXT_DIMENSION), "last": [-1], "one": [1]}
     inputs = {"input_ids": (TensorProto.INT64, ["B", "L"]), "attention_mask": (TensorProto.INT64, ["B", "L"])}
-    return _model(nodes, inputs, ("text_vector", ["B", TEXT_DIMENSION]), constants)
+    outputs = {"text_vector": ["B", TEXT_DIMENSION], "text_sum": ["B", TEXT_DIMENSION]}
+    return _model(nodes, inputs, outputs, constants)
 
 
 def item_graph(dimension: int, brands: int, categories: int, products: int, seed: int) -> onnx.ModelProto:
@@ -294,13 +299,13 @@ def item_graph(dimension: int, brands: int, categories: int, products: int, seed
         "category": (TensorProto.INT64, ["B"]),
         "product": (TensorProto.INT64, ["B"]),
     }
-    return _model(nodes, inputs, ("vector", ["B", dimension]), constants)
+    return _model(nodes, inputs, {"vector": ["B", dimension]}, constants)
 
 
 def buyer_graph(dimension: int) -> onnx.ModelProto:
     """items [B, T, D], weights, types, ages, mask [B, T] → L2 of the mean weighted by weight x 2^(-age/30) [B, D]."""
     nodes = [*_scaled(), *_normalise("sum", "vector")]
-    return _model(nodes, _history_inputs(dimension), ("vector", ["B", dimension]), _BUYER_CONSTANTS)
+    return _model(nodes, _history_inputs(dimension), {"vector": ["B", dimension]}, _BUYER_CONSTANTS)
 
 
 def buyer_parts_graph(dimension: int) -> onnx.ModelProto:
@@ -313,7 +318,7 @@ def buyer_parts_graph(dimension: int) -> onnx.ModelProto:
         helper.make_node("Pad", ["rows", "one_more"], ["parts"]),
     ]
     constants = _BUYER_CONSTANTS | {"one_more": [0, 0, 0, 0, 1, 0]}
-    return _model(nodes, _history_inputs(dimension), ("parts", ["B", "T + 1", dimension]), constants)
+    return _model(nodes, _history_inputs(dimension), {"parts": ["B", "T + 1", dimension]}, constants)
 
 
 _BUYER_CONSTANTS: dict[str, Any] = {
@@ -364,7 +369,7 @@ def _table(seed: int, rows: int, columns: int, scale: float = 1.0) -> Float32:
 def _model(
     nodes: list[onnx.NodeProto],
     inputs: dict[str, tuple[int, list[Any]]],
-    output: tuple[str, list[Any]],
+    outputs: dict[str, list[Any]],
     constants: dict[str, Any],
 ) -> onnx.ModelProto:
     constants = {**constants, "tiny": np.array(1e-12, np.float32)}
@@ -372,7 +377,7 @@ def _model(
         nodes,
         "tiny",
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-        [helper.make_tensor_value_info(output[0], TensorProto.FLOAT, output[1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -102,6 +102,9 @@ def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     help_text = "publish the served model with today's products (new, gone or changed) without training"
     refresh = commands.add_parser("refresh", help=help_text, description=help_text)
     refresh.add_argument("--products", nargs="+", required=True, metavar="PATH", help="as for run")
+    refresh.add_argument(
+        "--events", nargs="+", default=[], metavar="PATH", help="as for run; /search learns from their searches"
+    )
     refresh.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     refresh.add_argument("--force", action="store_true", help="write a version even if nothing has changed")
     _add_config(refresh)

@@ -137,7 +137,7 @@ def run_refresh(options: argparse.Namespace) -> int:
         from trainer.stages.refresh import refresh
 
         log_to_stdout()
-        if not refresh(layout, options.products, config_files(options), options.set, options.force):
+        if not refresh(layout, options.products, config_files(options), options.set, options.force, options.events):
             print("up to date: no product is new, gone or changed (--force writes a version anyway)")
     return 0
 

@@ -38,7 +38,9 @@ _RARE = frozenset({"group", "parent", "variants", "property", "property_value", 
 
 
 class EventColumns(Section):
-    """Columns of the events. `anonymous`: the id of a buyer who is not logged in; `group`: the order of a row."""
+    """Columns of the events. `anonymous`: the id of a buyer who is not logged in; `group`: the order of a row; `query`:
+    the words of the search that led to it.
+    """
 
     buyer: Columns
     product: Columns
@@ -46,6 +48,7 @@ class EventColumns(Section):
     time: Columns
     anonymous: MaybeColumns
     group: MaybeColumns
+    query: MaybeColumns
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Our names of the columns, and those of the files; a column that is not set is left out."""

@@ -209,6 +209,12 @@ class Search(Section):
     stock_weight: Share
 
 
+class Searching(Section):
+    learn: bool
+    min_buyers: Annotated[int, Field(ge=2)]
+    suggest_buyers: Annotated[int, Field(ge=2)]
+
+
 class Publish(Section):
     gate: bool
     max_drop: Share
@@ -236,6 +242,7 @@ class Config(Section):
     evaluation: Evaluation
     index: Index
     search: Search
+    searches: Searching
     publish: Publish
     paths: Paths
 

@@ -18,6 +18,7 @@ from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.events import Events, keep_newest, read_events, sort_events, tie_hash
 from trainer.data.id_forms import warn_of_look_alikes, warn_of_no_one, warn_of_robots
 from trainer.data.rejects import RejectFile, RowChecks, Summary, open_rejects
+from trainer.data.searches import Searches, searches_of
 from trainer.errors import DataError
 from twotower.live.records import Position
 
@@ -35,6 +36,7 @@ class Dataset:
     events: Events
     event_names: list[str]
     summary: Summary
+    searches: Searches
 
 
 @dataclass
@@ -94,7 +96,9 @@ class Reading:
                 f"{older:,} older events are left out: a buyer counts with the newest {limit:,} "
                 f"(data.max_buyer_events), one has {sizes.max():,}"
             )
-        return Dataset(catalogue, buyers, coded, list(self.config.event_weights), self._summary(older))
+        weights = self.config.event_weights
+        searches = searches_of(self.accepted, self.sources.logs, weights)
+        return Dataset(catalogue, buyers, coded, list(weights), self._summary(older), searches)
 
     def _summary(self, older: int) -> Summary:
         return Summary(

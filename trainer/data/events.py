@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trainer.config.data import OTHER_EVENTS, Data, Filter
 from trainer.data.event_log.reading import read_log
+from trainer.data.event_log.searches import with_queries
 from trainer.data.event_log.sources import EventSources, find_events
 from trainer.data.filters import filter_columns, keeps, optional_filters
 from trainer.data.id_forms import explain_unknown
@@ -29,6 +30,7 @@ from trainer.data.rejects import (
     id_checks,
     open_rejects,
 )
+from trainer.data.searches import Searches, searches_of
 from trainer.data.tables.files import read_tables
 from trainer.data.time_forms import HIJRI_PROBLEM, explain_unreadable, find_form
 from trainer.data.times import is_date_in_digits, is_spreadsheet_day, time_ms
@@ -71,7 +73,8 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
 
 
 def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
-    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`.
+    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`; where any
+    event has one, `query`: the words of the search that led to it.
 
     Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, and those whose time is in a
     form that the whole column decides.
@@ -95,11 +98,13 @@ def read_events(sources: EventSources, product_ids: Sequence[str], config: Data,
             checked = checked.filter(pl.col("reason").ne_missing(UNREADABLE_TIME))
         kept.append(_settle(checked, checks, unknown))
     if undecided:
-        kept.append(_settle(_decide_times(pl.concat(undecided), problem, kept, checks), checks, unknown))
+        kept.append(
+            _settle(_decide_times(pl.concat(undecided, how="diagonal"), problem, kept, checks), checks, unknown)
+        )
     checks.hints += explain_unknown(unknown, product_ids)
     if not kept:
         raise DataError(f"{sources.first}: the log holds no interaction yet")
-    events = visitors.join(pl.concat(kept), checks)
+    events = visitors.join(pl.concat(kept, how="diagonal"), checks)
     return _drop_duplicates(events, checks)
 
 
@@ -142,7 +147,7 @@ def _read_batches(files: Sequence[Path], config: Data) -> Iterator[pl.LazyFrame]
 
 def _fill_orders(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of an order with what its first row has: buyer, time and what filters look at."""
-    filled = [name for name in rows.columns if name not in {"file", "line", "group", "product", "event"}]
+    filled = [name for name in rows.columns if name not in {"file", "line", "group", "product", "event", "query"}]
     blank_is_null = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in filled]
     first = [pl.col(name).fill_null(pl.col(name).drop_nulls().first().over("group")) for name in filled]
     rows = rows.with_columns(blank_is_null)
@@ -180,7 +185,7 @@ def _leave_out(checked: pl.DataFrame, checks: RowChecks, config: Data) -> pl.Dat
 
 
 def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.DataFrame:
-    """The rows without a problem, as `buyer`, `row`, `kind`, `ms`; the others are rejected."""
+    """The rows without a problem, as `buyer`, `row`, `kind`, `ms` and any `query`; the others are rejected."""
     good = checked["reason"].is_null()
     if not good.all():
         for record in checked.filter(~good).select(REJECT_COLUMNS).iter_rows():
@@ -190,14 +195,17 @@ def _settle(checked: pl.DataFrame, checks: RowChecks, unknown: set[str]) -> pl.D
             elif reject.reason == UNKNOWN_EVENT:
                 checks.unknown_events[reject.value] += 1
         checked = checked.filter(good)
-    return checked.select("buyer", "row", "kind", "ms")
+    columns = ["buyer", "row", "kind", "ms"]
+    # millions of rows without a query need no column of nulls
+    has_query = "query" in checked.columns and checked["query"].null_count() < checked.height
+    return checked.select(*columns, *(["query"] if has_query else []))
 
 
 def _read_logs(folders: Sequence[Path], checks: RowChecks) -> Iterator[pl.LazyFrame]:
     """The events of logs as the tables of files. Counts what is left out: what is there twice, forgotten, dismissed."""
     for folder in folders:
-        found = read_log(folder)
-        wanted = found.interactions.filter(pl.col("event_type") != DISMISS)
+        found = read_log(folder, with_lists="searches")
+        wanted = with_queries(found).filter(pl.col("event_type") != DISMISS)
         left_out = {
             "repeated in the log": found.repeated,
             "of a forgotten buyer": found.forgotten,
@@ -214,6 +222,7 @@ def _read_logs(folders: Sequence[Path], checks: RowChecks) -> Iterator[pl.LazyFr
             pl.col("product_id").alias("product"),
             pl.col("event_type").alias("event"),
             pl.col("timestamp_ms").cast(pl.String).alias("time"),
+            "query",
         )
         yield from (part.lazy() for part in rows.iter_slices(_BATCH_ROWS))
 
@@ -264,6 +273,19 @@ def keep_newest(events: Events, limit: int) -> Events:
     kept = place >= (sizes - limit)[events.buyer]
     start = np.concatenate(([0], np.cumsum(np.minimum(sizes, limit))))
     return Events(events.buyer[kept], events.product[kept], events.kind[kept], events.time[kept], start)
+
+
+def load_searches(events: Sequence[str], product_ids: Sequence[str], config: Data, rejects_path: Path) -> Searches:
+    """The searches of events against a given catalogue. Writes `rejects_path`.
+
+    Raises DataError if a file cannot be read or too large a share of the rows is rejected.
+    """
+    sources = find_events(events)
+    with open_rejects(rejects_path) as rejects:
+        checks = RowChecks("events", rejects)
+        accepted = read_events(sources, product_ids, config, checks)
+    checks.check_share(config.max_reject_share, config.max_unknown_share)
+    return searches_of(accepted, sources.logs, config.event_weights)
 
 
 def load_history(

@@ -30,7 +30,7 @@ def check_parity(name: str, expected: Float32, actual: Float32, tolerance: float
 
 
 def export_graph(
-    module: nn.Module, example: tuple[Tensor, ...], path: Path, axes: dict[str, dict[int, str]], output: str
+    module: nn.Module, example: tuple[Tensor, ...], path: Path, axes: dict[str, dict[int, str]], *outputs: str
 ) -> None:
     """Writes a module as an ONNX graph. `axes` names the inputs, and their axes of variable length."""
     sizes: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def export_graph(
                 example,
                 str(path),
                 input_names=list(axes),
-                output_names=[output],
+                output_names=list(outputs),
                 dynamic_shapes=shapes,
                 external_data=False,
                 dynamo=True,

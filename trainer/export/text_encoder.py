@@ -27,7 +27,15 @@ from twotower.artifact.manifest import FileEntry
 from twotower.artifact.retention import remove_encoder
 from twotower.artifact.version import describe
 from twotower.errors import CorruptArtifact
-from twotower.graphs.text_encoder import PROBE, EncoderSpec, Quantised, TextEncoder, load_tokenizer, text_graph
+from twotower.graphs.text_encoder import (
+    OUTPUTS,
+    PROBE,
+    EncoderSpec,
+    Quantised,
+    TextEncoder,
+    load_tokenizer,
+    text_graph,
+)
 from twotower.text.normalise import Normaliser
 
 log = logging.getLogger(__name__)
@@ -72,7 +80,7 @@ def _write_float32(model: SentenceTransformer, spec: EncoderSpec, target: Encode
     variable = {0: "batch", 1: "length"}
     axes = {"input_ids": variable, "attention_mask": variable}
     with _plain_attention(model):
-        export_graph(_TextGraph(model), example, target.graph, axes, "text_vector")
+        export_graph(_TextGraph(model), example, target.graph, axes, *OUTPUTS[spec.kind])
 
 
 def _move_into_place(source: EncoderLayout, layout: Layout) -> str:
@@ -137,7 +145,7 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
     float32 = TextEncoder.load(layout, threads)
     int8_path = layout.graph.with_name("int8.onnx")
     products = quantise_graph(layout.graph, int8_path)
-    int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_path), threads)
+    int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_path, spec.kind), threads)
     rows = np.linspace(0, len(texts) - 1, min(len(texts), config.quantisation_texts), dtype=int)
     sample = [texts[row] for row in rows]
     quality = measure_int8(float32, int8, sample)
@@ -233,13 +241,13 @@ class _TextGraph(nn.Module):
         super().__init__()
         self.steps = nn.ModuleList(list(model))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if isinstance(self.steps[0], HashedNgramEmbedding):
             # ONNX has no embedding bag: gather, then a product with the weights, which are 0 for padding
             rows = nn.functional.embedding(input_ids, self.steps[0].embedding.weight)  # [B, L, E]
             sums = (attention_mask.to(rows.dtype).unsqueeze(1) @ rows).squeeze(1)
-            return nn.functional.normalize(sums, dim=-1)
+            return nn.functional.normalize(sums, dim=-1), sums
         for step in self.steps:
             features = step(features)
         return features["sentence_embedding"]

@@ -44,7 +44,7 @@ def summarise(folder: Path, experiments: Experiments, planned: int) -> dict[str,
     """
     if not folder.is_dir():
         raise DataError(f"--log {folder}: no such folder")
-    log = read_log(folder, with_lists=True)
+    log = read_log(folder, with_lists="all")
     if log.lists is None or not log.lists.height:
         raise DataError(f"the log {folder} holds no list yet")
     lists = outcomes(log)

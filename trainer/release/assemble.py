@@ -8,6 +8,7 @@ from typing import Any
 
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products
+from trainer.data.searches import SearchedWords
 from trainer.release.search_words import WordCounter
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
@@ -21,12 +22,15 @@ from twotower.artifact.version import Version
 
 @dataclass(frozen=True)
 class Description:
-    """What a version holds next to its model: settings, products for display, figures and the manifest."""
+    """What a version holds next to its model: settings, products for display, figures, the manifest, and what was
+    searched.
+    """
 
     config: Config
     products: Iterable[Product]
     metrics: dict[str, Any]
     manifest: Manifest
+    searched: SearchedWords
 
 
 def write_release(layout: Layout, name: str, fill: Callable[[VersionLayout], Description], threads: int) -> Version:
@@ -48,7 +52,7 @@ def _describe(target: VersionLayout, description: Description) -> None:
     target.config.write_text(description.config.to_yaml(), encoding="utf-8")
     counter = WordCounter()
     write_catalogue(target.products, counter.count(description.products))
-    counter.search_words().save(target.search_words)
+    counter.search_words(description.searched.queries, description.searched.learned).save(target.search_words)
     write_json(target.metrics, description.metrics)
     write_report(target, description.manifest)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from twotower.artifact.catalogue import Product
@@ -69,12 +69,13 @@ class WordCounter:
             self._add(product)
             yield product
 
-    def search_words(self) -> SearchWords:
-        """What was counted; of the phrases those that two titles have, the most frequent 50,000 of them."""
+    def search_words(self, queries: Mapping[str, int], learned: Mapping[str, int]) -> SearchWords:
+        """What was counted and searched; of the phrases those that two titles have, the most frequent 50,000."""
         totals = {folded: forms.total() for folded, forms in self._phrases.items()}
         kept = sorted((folded for folded, count in totals.items() if count > 1), key=lambda one: (-totals[one], one))
         phrases = {self._phrases[one].most_common(1)[0][0]: totals[one] for one in kept[:_MAX_PHRASES]}
-        return SearchWords(dict(self._words), dict(self._brands), dict(self._categories), phrases, dict(self._denials))
+        counted = (self._words, self._brands, self._categories, phrases, self._denials, queries, learned)
+        return SearchWords(*map(dict, counted))
 
     def _add(self, product: Product) -> None:
         title = split_words(_fold(product.title))

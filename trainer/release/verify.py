@@ -9,6 +9,7 @@ from twotower.arrays import Float64
 from twotower.artifact.search_words import SearchWords
 from twotower.artifact.version import Version, verify
 from twotower.errors import CorruptArtifact
+from twotower.graphs.query_encoder import load_query_encoder
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.fused import FusedSearch
@@ -34,7 +35,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     BuyerPartsGraph(files.buyer_parts, threads)
-    TextEncoder.load(version.encoder, threads).encode(["خاتم ذهب"])
+    load_query_encoder(version, TextEncoder.load(version.encoder, threads)).encode(["خاتم ذهب"])
     SearchWords.load(files.search_words)
     squares = _squares(opened, files.embeddings.name)
     texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)

@@ -44,6 +44,11 @@ class Asked(NamedTuple):
     text: str
     answers: Int64
 
+    @property
+    def means_one(self) -> bool:
+        """Whether one product was meant, so that its place counts."""
+        return self.kind in _KNOWN_ITEMS
+
 
 class _Candidates(NamedTuple):
     """The products that some way of ranking puts first for one query, and the parts of their scores."""

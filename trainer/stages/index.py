@@ -22,8 +22,10 @@ def build_index(run: Run) -> None:
     queries = _index_queries(run, vectors, run.config.thread_count)
     spec = write_index(vectors, queries, files, run.config)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
-    text_search = write_search(run.data.products, run.features.text.cpu().numpy(), encoder, files, run.config)
-    write_json(run.workspace.text_search, text_search.model_dump())
+    texts = run.features.text.cpu().numpy()
+    written = write_search(run.data.products, texts, encoder, files, run.config, run.data.searches)
+    write_json(run.workspace.text_search, written.search.model_dump())
+    write_json(run.workspace.searches, written.searches._asdict())
     write_json(run.workspace.index_spec, spec.model_dump())
 
 

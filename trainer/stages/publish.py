@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from trainer.data.popularity import popularity_shares
+from trainer.data.searches import SearchedWords
 from trainer.data.split import everything
 from trainer.evaluate import similarity
 from trainer.evaluate.gate import Verdict
@@ -42,9 +43,9 @@ class Published(NamedTuple):
 def publish_run(run: Run) -> Published:
     """Judges the tested model, writes the version, and names it in CURRENT unless the gate refuses it."""
     workspace = run.workspace
-    needed = (workspace.index_spec, "index"), (workspace.text_search, "index"), (workspace.version.metrics, "evaluate")
-    for path, stage in needed:
-        require(path, stage)
+    for path in (workspace.index_spec, workspace.text_search, workspace.searches):
+        require(path, "index")
+    require(workspace.version.metrics, "evaluate")
     measured = json.loads(workspace.version.metrics.read_text(encoding="utf-8"))
     verdict = judge_run(run, measured["test"]["model"])
     log.info(f"gate: {verdict.verdict}")
@@ -68,7 +69,9 @@ def _write(run: Run, metrics: dict[str, Any]) -> Version:
         shutil.copyfile(run.workspace.rejects, target.rejects)
         write_recent(target.recent, _recent_interactions(run))
         records = product_records(run.data.products, _popularity(run))
-        return Description(run.config, records, metrics, _manifest(run, name, created, metrics))
+        searched = SearchedWords(**json.loads(run.workspace.searches.read_text(encoding="utf-8")))
+        recorded = metrics | {"searches": searched.facts}
+        return Description(run.config, records, recorded, _manifest(run, name, created, metrics), searched)
 
     return write_release(run.layout, name, fill, run.config.thread_count)
 

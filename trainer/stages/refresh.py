@@ -24,6 +24,10 @@ from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products
 from trainer.data.changes import load_products
+from trainer.data.event_log.sources import find_events
+from trainer.data.events import load_searches
+from trainer.data.fingerprint import fingerprint
+from trainer.data.searches import NO_SEARCHES, SearchedWords, Searches
 from trainer.errors import DataError
 from trainer.fit.cold_start import linear_part, product_rows
 from trainer.fit.text_neighbours import TextNeighbours
@@ -36,7 +40,7 @@ from trainer.release.assemble import Description, write_release
 from trainer.release.changes import catalogue_records, compare_catalogues, refresh_facts, stop_above
 from trainer.release.locks import alone_in_cache, work_folder
 from trainer.release.retention import new_name, remove_earlier
-from trainer.search.write import write_search
+from trainer.search.write import WrittenSearch, write_search
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
 from trainer.stages.workspace import save_weights
@@ -45,9 +49,10 @@ from trainer.text.words import word_vectors
 from twotower.arrays import Float32, Int64
 from twotower.artifact.catalogue import Product
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import IndexSpec, Manifest
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.retention import prune
+from twotower.artifact.search_words import SearchWords
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
@@ -60,7 +65,7 @@ from twotower.history import BuyerSequence, latest, read_recent, to_inputs, writ
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "data", "index", "search", "publish", "paths"}
+_FREE = {"device", "threads", "data", "index", "search", "searches", "publish", "paths"}
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,12 @@ class _Refresh:
 
     `records`: the products as the database holds them. `known` [N]: their rows in `base`, -1 for products that it
     lacks. `facts`: what manifest and report say about the refresh. `position`: the last change of the live catalogue
-    that the products have; None without.
+    that the products have; None without. `searches`: those of the events given; None keeps what the `served` version
+    has learned.
     """
 
     base: Version
+    served: Version
     config: Config
     products: Products
     records: list[Product]
@@ -81,13 +88,19 @@ class _Refresh:
     rejects: Path
     forgotten: ForgottenBuyers
     position: tuple[str, int] | None
+    searches: Searches | None
 
 
 def refresh(
-    layout: Layout, products: Sequence[str], files: Sequence[Path], assignments: Sequence[str], force: bool = False
+    layout: Layout,
+    products: Sequence[str],
+    files: Sequence[Path],
+    assignments: Sequence[str],
+    force: bool = False,
+    events: Sequence[str] = (),
 ) -> str:
     """Publishes the served model with the products of today's files; returns the new version's name, or "" if nothing
-    has changed.
+    has changed. Of `events` only the searches count; without events, what was learned stays.
 
     The settings are those of the served version, with `files` and `assignments` laid over them. Raises SettingsError if
     a changed setting requires retraining, DataError if nothing is served, the files cannot be used or more than
@@ -107,15 +120,18 @@ def refresh(
         f"{len(catalogue):,} products, {served.manifest.products:,} in the served version {served.name}: {changes}"
         + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
     )
-    if not any(changes) and not force:
+    learned_from = fingerprint(find_events(events).contents()) if events else ""
+    has_news = bool(learned_from) and learned_from != _recorded(served).get("refresh", {}).get("events")
+    if not any(changes) and not force and not has_news:
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
-    facts = refresh_facts(served, changes, summary)
+    facts = refresh_facts(served, changes, summary) | {"events": learned_from}
+    searches = load_searches(events, catalogue.ids, config.data, work / "event_rejects.csv") if events else None
     with alone_in_cache(config, layout), restored_on_failure(_text_cache(layout, config)):
         rejects, forgotten = work / "rejects.csv", ForgottenBuyers.read(layout.forgotten)
-        name = _write(
-            layout, _Refresh(base, config, catalogue, records, known, facts, rejects, forgotten, summary.catalogue)
-        )
+        position = summary.catalogue
+        today = _Refresh(base, served, config, catalogue, records, known, facts, rejects, forgotten, position, searches)
+        name = _write(layout, today)
     # who rolled back meanwhile did not want this model
     publish(layout, name, expected=pointer)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
@@ -183,9 +199,11 @@ def _write(layout: Layout, today: _Refresh) -> str:
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
-        spec, text_search = _write_indexes(today, features, vectors, target)
-        manifest = _manifest(today, name, created).model_copy(update={"index": spec, "text_search": text_search})
-        return Description(today.config, today.records, _metrics(today), manifest)
+        spec, written = _write_indexes(today, features, vectors, target)
+        manifest = _manifest(today, name, created).model_copy(update={"index": spec, "text_search": written.search})
+        searched = written.searches if today.searches else _keep_searches(today.served, target)
+        metrics = _metrics(today) | {"searches": searched.facts}
+        return Description(today.config, today.records, metrics, manifest, searched)
 
     write_release(layout, name, fill, today.config.thread_count)
     return name
@@ -193,10 +211,19 @@ def _write(layout: Layout, today: _Refresh) -> str:
 
 def _write_indexes(
     today: _Refresh, features: ItemFeatures, vectors: Float32, target: VersionLayout
-) -> tuple[IndexSpec, TextSearch]:
+) -> tuple[IndexSpec, WrittenSearch]:
     spec = write_index(vectors, _queries(today, vectors), target, today.config)
     encoder = TextEncoder.load(today.base.encoder, today.config.thread_count)
-    return spec, write_search(today.products, features.text.numpy(), encoder, target, today.config)
+    searches = today.searches or NO_SEARCHES
+    return spec, write_search(today.products, features.text.numpy(), encoder, target, today.config, searches)
+
+
+def _keep_searches(served: Version, target: VersionLayout) -> SearchedWords:
+    """Copies what the served version has learned; the encoder is the same."""
+    for path in served.query_ngrams or ():
+        shutil.copyfile(path, target.root / path.name)
+    words = SearchWords.load(served.layout.search_words)
+    return SearchedWords(_recorded(served)["searches"], dict(words.queries), dict(words.learned))
 
 
 def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:

@@ -63,6 +63,7 @@ class Workspace:
     per_case = property(lambda self: self.root / "per_case.npz")
     index_spec = property(lambda self: self.root / "index.json")
     text_search = property(lambda self: self.root / "text_search.json")
+    searches = property(lambda self: self.root / "searches.json")
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ class VersionLayout:
     word_starts = property(lambda self: self.root / "word_starts.npy")
     word_weights = property(lambda self: self.root / "word_weights.npy")
     word_offsets = property(lambda self: self.root / "word_offsets.npy")
+    # what was learned from searches for the n-grams of queries; only if it was kept
+    query_ngram_ids = property(lambda self: self.root / "query_ngram_ids.npy")
+    query_ngrams = property(lambda self: self.root / "query_ngrams.npy")
     word_rows = property(lambda self: self.root / "word_rows.npy")
     word_scores = property(lambda self: self.root / "word_scores.npy")
     # only with a flat index of a small catalogue; it reads its vectors from `embeddings`

@@ -17,6 +17,9 @@ class SearchWords:
     - `words`: of titles, as `twotower.text.words` splits text normalised by profile "full".
     - `brands`, `categories`: names as the shop writes them.
     - `phrases`: one to three words of titles, as most titles write them.
+    - `queries`: popular searches, as shoppers type them; the products are those that were chosen after them.
+    - `learned`: words of searches that no product has and that the learned n-grams know, with the number of buyers who
+      chose a product after them.
     - `denials`: a denied word with the words before it ("بدون عطر"), normalised.
     """
 
@@ -25,6 +28,8 @@ class SearchWords:
     categories: Mapping[str, int]
     phrases: Mapping[str, int]
     denials: Mapping[str, int]
+    queries: Mapping[str, int]
+    learned: Mapping[str, int]
 
     @classmethod
     def load(cls, path: Path) -> SearchWords:

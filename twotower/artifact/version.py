@@ -76,6 +76,12 @@ class Version:
         path: Path = self.layout.nearest
         return path if path.name in self.manifest.files else None
 
+    @property
+    def query_ngrams(self) -> tuple[Path, Path] | None:
+        """The ids and vectors that queries learned, or None if the version has none."""
+        paths: tuple[Path, Path] = (self.layout.query_ngram_ids, self.layout.query_ngrams)
+        return paths if paths[0].name in self.manifest.files else None
+
     def check(self, *paths: Path) -> None:
         """Hashes files that are about to be opened; makes the private copy first.
 

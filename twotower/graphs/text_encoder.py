@@ -10,16 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Int64
 from twotower.artifact.layout import EncoderLayout
 from twotower.caller import check_caller
 from twotower.errors import CorruptArtifact
-from twotower.graphs.graph import VectorGraph
+from twotower.graphs.graph import Graph
+from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.text.ngrams import Bag, NgramSpec, pad
 from twotower.text.normalise import Normaliser, item_text, title_text
 
 # tokens of one batch, padding included (texts x longest text): a transformer's activations then stay in the caches
 _BATCH_TOKENS = {"tokenizer": 512, "ngrams": 16_384}
+# outputs of a graph; n-grams also give their sum, which what is learned for queries is added to
+OUTPUTS = {"tokenizer": ("text_vector",), "ngrams": ("text_vector", "text_sum")}
 # the text that tests a processor's arithmetic: letters, digits, both scripts
 PROBE = "خاتم ذهب عيار 21 gold ring"
 _PROBE_TOLERANCE = 1e-4
@@ -65,12 +68,16 @@ class TextEncoder:
     batches run at a time, each on one thread, so that the number of threads changes no vector.
     """
 
-    def __init__(self, spec: EncoderSpec, tokenizer: Any, graph: VectorGraph, threads: int = 1) -> None:
+    def __init__(
+        self, spec: EncoderSpec, tokenizer: Any, graph: Graph, threads: int = 1, learned: QueryNgrams | None = None
+    ) -> None:
+        """`learned` is added to the n-grams of every text: the encoder is then one of queries alone."""
         self.spec = spec
         self.normalise = Normaliser(**spec.normaliser)
         self._tokenizer = tokenizer
         self._graph = graph
         self._threads = threads
+        self._learned = learned
 
     @classmethod
     def load(cls, layout: EncoderLayout, threads: int) -> TextEncoder:
@@ -79,10 +86,23 @@ class TextEncoder:
         Raises CorruptArtifact if this processor computes an int8 graph differently from the one that quantised it.
         """
         spec = EncoderSpec.model_validate_json(layout.spec.read_bytes())
-        encoder = cls(spec, load_tokenizer(spec, layout.tokenizer), text_graph(layout.graph), threads)
+        encoder = cls(spec, load_tokenizer(spec, layout.tokenizer), text_graph(layout.graph, spec.kind), threads)
         if spec.int8 is not None:
             encoder._check_arithmetic(spec.int8, layout.graph)
         return encoder
+
+    def for_queries(self, learned: QueryNgrams) -> TextEncoder:
+        """The encoder of queries: with what was learned from searches. The products' vectors stay those of this one."""
+        return TextEncoder(self.spec, self._tokenizer, self._graph, self._threads, learned)
+
+    def bags(self, texts: Sequence[str]) -> list[Bag]:
+        """The tokens of raw texts and their weights, as the graph gets them."""
+        return [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
+
+    def sums(self, bags: Sequence[Bag]) -> Float32:
+        """The weighted sums [B, E] of the n-grams, of one batch; only an encoder of n-grams has them."""
+        ids, mask = pad(bags)
+        return self._graph.run({"input_ids": ids, "attention_mask": mask})[OUTPUTS[self.spec.kind].index("text_sum")]
 
     def text_of(self, title: str, description: str) -> str:
         """The raw text of an item, as the encoder's template reads it."""
@@ -91,14 +111,14 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> Float32:
         """Vectors [B, E] of raw texts, in their order. On one thread, long batches end with their caller."""
-        tokens = [self._tokenize(self.spec.prompt + self.normalise(text)) for text in texts]
+        tokens = self.bags(texts)
         batches = list(cut_batches([len(one.ids) for one in tokens], batch_size, _BATCH_TOKENS[self.spec.kind]))
         vectors = np.empty((len(tokens), self.spec.dimension), np.float32)
 
         def run(rows: list[int]) -> None:
             check_caller()
             ids, mask = pad([tokens[row] for row in rows])
-            vectors[rows] = self._graph.vectors({"input_ids": ids, "attention_mask": mask})
+            vectors[rows] = self._vectors(ids, mask)
 
         if self._threads == 1 or len(batches) == 1:
             for rows in batches:
@@ -109,6 +129,10 @@ class TextEncoder:
                 for _ in pool.map(run, reversed(batches)):
                     pass
         return vectors
+
+    def _vectors(self, ids: Int64, mask: Int64) -> Float32:
+        vectors, *sums = self._graph.run({"input_ids": ids, "attention_mask": mask})
+        return self._learned.vectors(sums[0], ids, mask) if self._learned else vectors
 
     def _check_arithmetic(self, int8: Quantised, path: Path) -> None:
         # x86 without VNNI may saturate sums of 8-bit products, which changes vectors
@@ -127,9 +151,9 @@ class TextEncoder:
         return Bag(ids, [1] * len(ids))
 
 
-def text_graph(path: Path) -> VectorGraph:
+def text_graph(path: Path, kind: str) -> Graph:
     """The graph of a text encoder, on one thread: TextEncoder runs several batches at a time instead."""
-    return VectorGraph(path, {"input_ids": 2, "attention_mask": 2}, "text_vector", threads=1)
+    return Graph(path, {"input_ids": 2, "attention_mask": 2}, OUTPUTS[kind], threads=1)
 
 
 def cut_batches(lengths: Sequence[int], max_texts: int, max_tokens: int) -> Iterator[list[int]]:

@@ -52,4 +52,4 @@ def test_nothing_completes_an_unknown_text(typed: str, suggestions: Suggestions,
 
 
 def test_a_catalogue_without_words_completes_nothing(understanding: Understanding) -> None:
-    assert Suggestions(SearchWords({}, {}, {}, {}, {})).complete("خا", 5, understanding) == []
+    assert Suggestions(SearchWords({}, {}, {}, {}, {}, {}, {})).complete("خا", 5, understanding) == []

@@ -10,6 +10,7 @@ from trainer.data.catalogue import Products
 from trainer.data.dataset import Dataset
 from trainer.data.events import Events
 from trainer.data.rejects import Summary
+from trainer.data.searches import NO_SEARCHES
 from trainer.data.split import Cases
 from trainer.evaluate.examples import sample_buyers
 from trainer.evaluate.ranking import Ranks
@@ -28,7 +29,7 @@ def test_sample_buyers_show_the_newest_events_first_and_what_was_found(tmp_path:
         np.arange(7) * 1000,
         np.array([0, 3, 7]),
     )
-    data = Dataset(products, ["left", "right"], events, ["View", "AddToCart", "Purchase"], Summary())
+    data = Dataset(products, ["left", "right"], events, ["View", "AddToCart", "Purchase"], Summary(), NO_SEARCHES)
     cases = Cases(np.array([0, 1]), np.array([0, 3]), np.array([2, 5]), np.array([3, 7]))
     top = np.array([[3, 2, 4], [2, 1, 0]])
     # the second buyer's two targets: product 1 is second, product 0 third; given the other way round

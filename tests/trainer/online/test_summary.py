@@ -78,7 +78,7 @@ def test_what_lists_led_to_by_hand(log: Path) -> None:
     ]
     write(log, "interactions", happened)
     columns = ["clicked", "carted", "purchased", "revenue", "impressions"]
-    assert outcomes(read_log(log, with_lists=True)).select(*columns).rows() == [
+    assert outcomes(read_log(log, with_lists="all")).select(*columns).rows() == [
         (1, 1, 1, 30, 4),
         (0, 0, 0, 0, 2),
         (0, 0, 1, 5, 4),

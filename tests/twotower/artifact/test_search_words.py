@@ -10,7 +10,9 @@ import pytest
 from twotower.artifact.search_words import SearchWords
 from twotower.errors import CorruptArtifact
 
-WORDS = SearchWords({"خاتم": 2}, {"درر نجوان": 1}, {"مجوهرات": 2}, {"خاتم ذهب": 2}, {"بدون عطر": 1})
+WORDS = SearchWords(
+    {"خاتم": 2}, {"درر نجوان": 1}, {"مجوهرات": 2}, {"خاتم ذهب": 2}, {"بدون عطر": 1}, {"خاتم بنات": 3}, {"khatm": 4}
+)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

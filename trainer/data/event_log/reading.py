@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import polars as pl
 
@@ -15,6 +15,8 @@ from twotower.forgotten import ForgottenBuyers
 
 log = logging.getLogger(__name__)
 
+# which lists are read: none, those of /search, or all
+Lists = Literal["none", "searches", "all"]
 # while it is read, the recorder may make one file of several
 _ATTEMPTS = 3
 
@@ -34,7 +36,7 @@ class Log(NamedTuple):
     shadows: pl.DataFrame | None = None
 
 
-def read_log(folder: Path, *, with_lists: bool = False) -> Log:
+def read_log(folder: Path, *, with_lists: Lists = "none") -> Log:
     """The records of the log in a folder. Raises DataError if a file cannot be read.
 
     Of records with the same id and owner the first one counts. Forgotten are the buyers on the list that lies beside
@@ -52,30 +54,32 @@ def read_log(folder: Path, *, with_lists: bool = False) -> Log:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read(folder: Path, with_lists: bool) -> Log:
+def _read(folder: Path, with_lists: Lists) -> Log:
     forgotten = ForgottenBuyers.read(forgotten_of(folder))
     became = _merges(folder)
     interactions = _owned(_scan(folder, "interactions"), became)
     once = interactions.unique(["owner", "event_id"], keep="first", maintain_order=True)
     kept = _without(once, forgotten)
     lists, shadows = None, None
-    if with_lists:
-        lists, shadows = (_lists(folder, kind, became, forgotten) for kind in ("lists", "shadows"))
+    if with_lists != "none":
+        wanted = pl.col("query").is_not_null() if with_lists == "searches" else pl.lit(value=True)
+        lists, shadows = (_lists(folder, kind, wanted, became, forgotten) for kind in ("lists", "shadows"))
     return Log(kept, lists, interactions.height - once.height, once.height - kept.height, shadows)
 
 
-def _lists(folder: Path, kind: str, became: pl.DataFrame, forgotten: ForgottenBuyers) -> pl.DataFrame:
-    lists = _owned(_scan(folder, kind), became)
+def _lists(folder: Path, kind: str, wanted: pl.Expr, became: pl.DataFrame, forgotten: ForgottenBuyers) -> pl.DataFrame:
+    lists = _owned(_scan(folder, kind, wanted), became)
     # one request may have served several lists, on several routes
     lists = lists.unique(["recommendation_id", "route", "served_ms"], keep="first", maintain_order=True)
     return _without(lists, forgotten)
 
 
-def _scan(folder: Path, kind: str) -> pl.DataFrame:
+def _scan(folder: Path, kind: str, wanted: pl.Expr | None = None) -> pl.DataFrame:
     files = log_files(folder, kind)
     if not files:
         return pl.DataFrame(schema=_EMPTY[kind])
-    return pl.concat([pl.read_parquet(path, hive_partitioning=False) for path in files], how="vertical")
+    parts = (pl.read_parquet(path, hive_partitioning=False) for path in files)
+    return pl.concat([part if wanted is None else part.filter(wanted) for part in parts], how="vertical")
 
 
 def _merges(folder: Path) -> pl.DataFrame:

@@ -28,7 +28,9 @@ class EventSources(NamedTuple):
 
     def contents(self) -> list[Path]:
         """Every file that decides which events there are; of a log, also its list of forgotten buyers."""
-        logged = [path for log in self.logs for kind in ("interactions", "merges") for path in log_files(log, kind)]
+        logged = [
+            path for log in self.logs for kind in ("interactions", "lists", "merges") for path in log_files(log, kind)
+        ]
         lists = [forgotten_of(log) for log in self.logs]
         return [*self.files, *logged, *(path for path in lists if path.is_file())]
 

@@ -89,11 +89,11 @@ def test_a_forgotten_buyer_is_read_by_nobody_from_then_on(tmp_path: Path, log: P
     write(log, "interactions", [view("e1", "goes"), view("e2", None, "s1"), view("e3", "stays")])
     write(log, "lists", [shown("r1", ["p1"], buyer="goes"), shown("r2", ["p1"], buyer=None)])
     write(log, "merges", [MergeRecord("s1", "goes", NOON)])
-    before = read_log(log, with_lists=True)
+    before = read_log(log, with_lists="all")
     assert (before.interactions.height, before.forgotten) == (3, 0)
     contents = find_events([f"log:{log}"]).contents()
     forget_buyer(log.parent / "forgotten.txt", "goes")
-    after = read_log(log, with_lists=True)
+    after = read_log(log, with_lists="all")
     assert after.interactions["event_id"].to_list() == ["e3"]
     assert after.lists is not None and after.lists["recommendation_id"].to_list() == ["r2"]
     assert after.forgotten == 2
@@ -138,7 +138,7 @@ def test_files_that_the_recorder_replaces_meanwhile_are_looked_for_again(
 
 def attributed(log: Path) -> dict[str, tuple[str, int, bool]]:
     """Event id -> list, rank, and whether the event names the list."""
-    found = attribute(read_log(log, with_lists=True))
+    found = attribute(read_log(log, with_lists="all"))
     return {
         event: (recommendation, rank, named)
         for event, recommendation, rank, named in found.select(
@@ -203,3 +203,48 @@ def test_one_request_with_two_lists_is_attributed_once(log: Path) -> None:
         [view("e1", timestamp_ms=NOON + 1, recommendation_id="r1"), view("e2", timestamp_ms=NOON + 1)],
     )
     assert attributed(log) == {"e1": ("r1", 1, True), "e2": ("r1", 1, False)}
+
+
+def test_a_search_reaches_the_trainer_by_interaction_by_list_and_by_file(tmp_path: Path, log: Path) -> None:
+    searched = {"route": "/search", "buyer": None}
+    write(
+        log,
+        "lists",
+        [
+            shown("r1", ["p1", "p2"], query="جوال", **searched),
+            shown("r2", ["p3"], query="عطر", session_id="s1", **searched),
+            shown("r3", [], query="غريب", **searched),
+            shown("r4", ["p1"]),
+        ],
+    )
+    write(
+        log,
+        "interactions",
+        [
+            view("e1", query="خاتم"),
+            view("e2", product_id="p2", recommendation_id="r1"),
+            view("e3", None, "s1", product_id="p3", timestamp_ms=NOON + HOUR),
+            # from another list, though a search showed the product
+            view("e4", None, "s1", product_id="p3", timestamp_ms=NOON + 2 * HOUR, recommendation_id="r4"),
+        ],
+    )
+    products = write_csv(
+        tmp_path / "products.csv", PRODUCT_COLUMNS, [[f"p{row}", f"t{row}", "", ""] for row in range(4)]
+    )
+    events = [["c", "p0", "Purchase", str(NOON), "زيت"], ["c", "p1", "View", str(NOON), ""]]
+    file = write_csv(tmp_path / "events.csv", [*EVENT_COLUMNS, "query"], events)
+    data = load_dataset([f"log:{log}", str(file)], [str(products)], load_config([]).data, 7, tmp_path / "work")
+    pairs = data.searches.pairs
+    assert sorted(pairs.select("buyer", "query", "row", "weight").iter_rows()) == [
+        ("b", "جوال", 2, 1.0),
+        ("b", "خاتم", 1, 1.0),
+        ("c", "زيت", 0, 10.0),
+        ("guest:s1", "عطر", 3, 1.0),
+    ]
+    assert set(pairs["day"]) == {NOON // 86_400_000}
+    assert sorted(data.searches.served.select("shopper", "query", "found").iter_rows()) == [
+        ("guest:s1", "عطر", 1),
+        ("search:r1", "جوال", 2),
+        ("search:r3", "غريب", 0),
+    ]
+    assert len(data.events.buyer) == 6
