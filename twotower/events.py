@@ -42,17 +42,8 @@ _SPREADSHEET = re.compile(SPREADSHEET_DAY)
 # Characters that may surround an id: Unicode's White_Space, which differs from the default of `str.strip`, and what
 # cannot be seen: marks of direction, characters of no width, byte order marks.
 _WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
-INVISIBLE = "\xad\u034f\u061c\u115f\u1160\u180e\u2800\u3164\ufeff\uffa0" + "".join(
-    map(
-        chr,
-        [
-            *range(0x200B, 0x2010),
-            *range(0x202A, 0x202F),
-            *range(0x2060, 0x2065),
-            *range(0x2066, 0x2070),
-            *range(0xFE00, 0xFE10),
-        ],
-    )
+INVISIBLE = "\xad\u061c\u180e\u2800\u3164\ufe0e\ufe0f\ufeff" + "".join(
+    map(chr, [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x2070)])
 )
 AROUND_ID = _WHITE_SPACE + INVISIBLE
 # Almost every id matches this, and then needs no further check.

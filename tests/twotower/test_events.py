@@ -244,7 +244,7 @@ def test_serving_and_training_strip_the_same_characters_of_all_of_unicode() -> N
     white = frame.select(ident.str.strip_chars()).to_series()
     unseen = [one for one, kept, rest in zip(characters, white, ours, strict=True) if kept != rest]
     # white space, and beside it marks of direction, characters of no width, fillers and variation selectors
-    assert Counter(unicodedata.category(one) for one in unseen) == {"Cf": 29, "Mn": 17, "Lo": 4, "So": 1}
+    assert Counter(unicodedata.category(one) for one in unseen) == {"Cf": 29, "Mn": 2, "Lo": 1, "So": 1}
     assert [one for one, offline in zip(characters, ours, strict=True) if offline == "x"] == sorted(AROUND_ID)
     for character, offline in zip(characters, ours, strict=True):
         try:

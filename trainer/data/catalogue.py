@@ -21,6 +21,7 @@ from trainer.data.objects import read_object
 from trainer.data.prices import as_price
 from trainer.data.product_rows import Row, read_rows
 from trainer.data.rejects import REJECT_COLUMNS, FieldCount, Reject, RowChecks
+from trainer.data.tables.columns import plain_name
 from trainer.errors import DataError
 from twotower.arrays import Int64
 
@@ -103,12 +104,18 @@ def read_products(files: Sequence[Path], config: Data, checks: RowChecks) -> Pro
     searched = {f"{_SEARCHED}{path}": [path] for path in config.search_fields}
     written = config.metadata_paths.paths() | attributes | searched
     paths = {name: [fields.steps(path) for path in theirs] for name, theirs in written.items()}
+    named = list(paths) if "$" in config.product_columns.names()["metadata"] else []
+    loose_paths = {name: [[(at, plain_name(key)) for at, key in path] for path in paths[name]] for name in named}
     columns: dict[str, list[Any]] = {name: [] for name in Products.__dataclass_fields__}
     reading = _Reading.of(config)
     for record in _accepted(read_rows(files, config, checks), config, checks):
         content = _content(record, config, checks)
         checks.note_keys(content)
         found = {name: fields.find_first(content, path) for name, path in paths.items()}
+        if lost := [name for name in named if found[name] is None]:
+            # of a whole row, whose columns are named as loosely as others
+            loose = {plain_name(key): value for key, value in content.items()}
+            found |= {name: fields.find_first(loose, loose_paths[name]) for name in lost}
         checks.note_paths(name for name, value in found.items() if value is not None)
         _append(columns, record, found, checks, reading)
     if not columns["ids"]:
@@ -199,6 +206,8 @@ def _append(
         columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
     price, currency = read("price", as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
+    # the currency beside a price is the product's, too
+    checks.fields["currency"].found += bool(price and price.currency and not currency)
     columns["currencies"].append(currency or (price.currency if price else ""))
     is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)

@@ -29,8 +29,12 @@ _CHANGES: list[tuple[str, Callable[[str], str]]] = [
 # of the unknown ids that a change must explain
 _SHARE = 0.5
 # ids that tables write where no buyer is known
-_WORDS = "nan null none nil n/a na undefined unknown anonymous anon guest visitor - 0 -1 زائر ضيف مجهول"
-NO_ONE = frozenset([*_WORDS.split(), "(not set)", "غير معروف", "00000000-0000-0000-0000-000000000000"])
+_WORDS = (
+    "nan null none nil n/a na undefined unknown anonymous anon guest visitor - 0 0.0 -1 false {} [] \\n #n/a <na> "
+    "زائر ضيف مجهول"
+)
+_PHRASES = ["(not set)", "not set", "غير معروف", "غير مسجل", "غير محدد", "لا يوجد", "null@null.com", "anonymous_user"]
+NO_ONE = frozenset([*_WORDS.split(), *_PHRASES, "00000000-0000-0000-0000-000000000000"])
 # warns of one buyer with more of the events than this, among at least so many buyers
 _ROBOT_SHARE, _MANY_BUYERS = 0.1, 20
 

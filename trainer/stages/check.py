@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from trainer.config.data import Data
@@ -14,6 +15,7 @@ from trainer.data.changes import find_products
 from trainer.data.dataset import Dataset, Reading, check_learnable
 from trainer.data.event_log.sources import find_events
 from trainer.data.rejects import Reject, open_rejects
+from trainer.data.tables.columns import plain_name
 from trainer.data.tables.files import read_tables
 from trainer.errors import DataError, MissingColumns
 
@@ -82,7 +84,7 @@ def check(
         advice += _field_advice(products, config, found)
     lost = 1 - (found.events + found.products) / max(found.event_rows + found.product_rows, 1)
     if found.error or lost > _SMALL_LOSS:
-        advice += _preset_advice(events, products, presets(), seed, found)
+        advice += _preset_advice(events, products, presets(), seed, found, _names(config))
     return replace(found, advice=advice)
 
 
@@ -188,7 +190,7 @@ def _column_advice(missing: Sequence[tuple[str, MissingColumns]]) -> Iterator[st
 
 def _field_advice(products: Sequence[str], config: Data, found: Findings) -> Iterator[str]:
     """Columns of the products and keys of their metadata that no field reads, where a field has no value."""
-    header = _header(products, config)
+    header = _header(find_products(products).files, config)
     options = []
     for ours in ("description", "brand", "category", "price", "in_stock"):
         if found.fields.get(ours, 0):
@@ -201,9 +203,9 @@ def _field_advice(products: Sequence[str], config: Data, found: Findings) -> Ite
         yield f"--set {' '.join(map(_quoted, options))}"
 
 
-def _header(products: Sequence[str], config: Data) -> Sequence[str]:
+def _header(files: Sequence[Path], config: Data) -> Sequence[str]:
     try:
-        next(read_tables(find_products(products).files[:1], {"id": ("\0",)}, frozenset(), config.delimiter), None)
+        next(read_tables(files[:1], {"id": ("\0",)}, frozenset(), config.delimiter), None)
     except MissingColumns as problem:
         return problem.header
     return []
@@ -226,11 +228,16 @@ def _event_advice(found: Findings) -> Iterator[str]:
 
 
 def _preset_advice(
-    events: Sequence[str], products: Sequence[str], presets: dict[str, Data], seed: int, found: Findings
+    events: Sequence[str],
+    products: Sequence[str],
+    presets: dict[str, Data],
+    seed: int,
+    found: Findings,
+    usual: set[str],
 ) -> Iterator[str]:
-    """The presets that lose less than `found`."""
+    """The presets that lose less than `found`; `usual` are the names of columns without a preset."""
     for name, config in presets.items():
-        if not _fits(events, products, config):
+        if not _fits(events, products, config, usual):
             continue
         other, _ = _read(events, products, config, seed)
         if (other.error is None, other.events, other.products) > (found.error is None, found.events, found.products):
@@ -240,10 +247,20 @@ def _preset_advice(
             )
 
 
-def _fits(events: Sequence[str], products: Sequence[str], config: Data) -> bool:
-    """Whether both tables have the columns of these settings."""
+def _names(config: Data) -> set[str]:
+    """The names of columns of both tables, as they are compared."""
+    columns = chain(config.product_columns.names().values(), config.event_columns.names().values())
+    return {plain_name(one) for names in columns for one in names}
+
+
+def _fits(events: Sequence[str], products: Sequence[str], config: Data, usual: set[str]) -> bool:
+    """Whether both tables have the columns of these settings, and one that the settings do not have by default."""
     product_columns, event_columns = config.product_columns, config.event_columns
     try:
+        header = {*_header(find_products(products).files, config), *_header(find_events(events).files, config)}
+        if not (_names(config) - usual) & {plain_name(one) for one in header}:
+            # all it would read is what the usual settings read
+            return False
         for files, columns, optional in (
             (find_products(products).files, product_columns.names(), product_columns.optional()),
             (find_events(events).files, event_columns.names(), event_columns.optional(config.default_event)),

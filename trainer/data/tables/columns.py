@@ -73,17 +73,20 @@ def match_header(path: Path, header: Sequence[str], columns: ColumnNames) -> lis
     # columns that are not read may have no name, or that of another one
     if repeated := sorted({name for name in wanted if header.count(name) > 1}):
         raise DataError(f"{path}: the header names {', '.join(repeated)} more than once")
-    plain = [_plain(name) for name in header]
+    plain = [plain_name(name) for name in header]
     matched = list(header)
     for name in sorted(wanted.difference(header)):
-        places = [place for place, one in enumerate(plain) if one == _plain(name) and matched[place] == header[place]]
+        places = [
+            place for place, one in enumerate(plain) if one == plain_name(name) and matched[place] == header[place]
+        ]
         if len(places) == 1 and header[places[0]] not in wanted:
             matched[places[0]] = name
     return matched
 
 
-def _plain(name: str) -> str:
-    return "".join(one for one in name.casefold() if one not in " -_")
+def plain_name(name: str) -> str:
+    """What names of columns are compared by; feeds of Google write g:id for id."""
+    return "".join(one for one in name.casefold().removeprefix("g:") if one not in " -_")
 
 
 def wanted_columns(header: Sequence[str], columns: ColumnNames) -> Iterator[pl.Expr]:

@@ -14,6 +14,7 @@ import polars as pl
 from trainer.data.tables.columns import ColumnNames, check_columns, with_source
 from trainer.data.tables.json_rows import RecordReader
 from trainer.errors import DataError
+from twotower.events import AROUND_ID
 
 _BATCH_ROWS = 50_000
 # a whole document is held in memory
@@ -41,7 +42,10 @@ def rows_of_records(
     schema = {"line": pl.Int64, **dict.fromkeys(columns, pl.String)}
     batch: list[dict[str, Any]] = []
     is_checked = False
-    for count, (line, record) in enumerate(records):
+    has_marks = False
+    for count, (line, given) in enumerate(records):
+        has_marks = has_marks or (count < _NOTED and any(key != key.strip(AROUND_ID) for key in given))
+        record = {key.strip(AROUND_ID): value for key, value in given.items()} if has_marks else given
         if count < _NOTED:
             reader.note_keys(record)
         batch += ({"line": line, **row} for row in reader.rows(record))
