@@ -143,6 +143,7 @@ SECTIONS = [
     "evaluation",
     "index",
     "search",
+    "searches",
     "publish",
     "paths",
 ]
