@@ -95,13 +95,21 @@ NO_FILTER = Filter()
 
 class Texts(NamedTuple):
     """The texts of the products, in the rows of the other vectors: their vectors, their words, and the score that
-    queries without an answer reach, by the vector alone and with words.
+    queries without an answer reach, by the vector alone and with words: without a known one, and with known ones alone.
     """
 
     vectors: VectorIndex
     words: WordSearch
     noise: float
     noise_with_words: float
+    noise_of_known_words: float = 0.0
+
+    def is_below_noise(self, words: Sequence[Word], best: float) -> bool:
+        """Whether a best score says that nothing answers these words: the more of them are known, the higher."""
+        lowest = self.noise_with_words
+        span = max(self.noise_of_known_words - lowest, 0.0)
+        # most searches score higher than any limit, and need no second look at their words
+        return best <= lowest + span and best <= lowest + span * self.words.words.known_share(words) ** 2
 
 
 class StoredVectors(NamedTuple):
@@ -225,7 +233,6 @@ class ProductIndex:
         answers: dict[int, Answer] = {}
         for (wanted, fused, has_words), places in together.items():
             allowed = self._filter(wanted)
-            limit = self._texts.noise_with_words if has_words else noise
             for part in _parts(places, queries):
                 check_caller()
                 here = [queries[place] for place in part]
@@ -241,10 +248,13 @@ class ProductIndex:
                     found = fused.search(asked, histories, ks, excluded, allowed.mask)
                 for place, query, hits in zip(part, here, found, strict=True):
                     chosen = self._sorted(diversify(hits, index, query.k, query.diversity), query.sort)
-                    below = bool(len(hits.scores)) and float(hits.scores[0]) <= limit
+                    below = bool(len(hits.scores)) and self._is_below(query, float(hits.scores[0]), noise)
                     followers = _count(chosen.rows, rankings[place].followers)
                     answers[place] = self._answer(chosen.rows, chosen.scores, allowed.unknown, below, followers)
         return [answers[place] for place in range(len(queries))]
+
+    def _is_below(self, query: Query, best: float, noise: float) -> bool:
+        return self._texts.is_below_noise(query.words, best) if query.words else best <= noise
 
     def _sorted(self, hits: Hits, sort: Sort) -> Hits:
         """The same products by price, equal prices in the order they have; those without a price come last."""
@@ -421,7 +431,8 @@ def _texts(version: Version, catalogue: Catalogue) -> Texts:
     weights, columns = manifest.text_search.words, catalogue.columns()
     ties = tie_breaker(weights, columns.popularity, columns.in_stock)
     words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
-    return Texts(index, words, manifest.text_search.noise, manifest.text_search.noise_with_words)
+    found = manifest.text_search
+    return Texts(index, words, found.noise, found.noise_with_words, found.noise_of_known_words)
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:

@@ -32,6 +32,8 @@ def write_search(
     log.info(f"index of words: {len(words):,} words, {len(words.rows):,} entries")
     vectors = unit_rows(texts)
     weights, validation = choose_weights(products, vectors, words, encoder, config.seed)
-    noise = answered_above(products, vectors, words, weights, encoder, config.seed)
+    limits = answered_above(products, vectors, words, weights, encoder, config.seed)
     weights = weights.model_copy(update=config.search.model_dump())
-    return search.model_copy(update={"words": weights, "validation": validation, "noise_with_words": noise})
+    found = {"words": weights, "validation": validation}
+    noise = {"noise_with_words": limits.unknown, "noise_of_known_words": limits.known}
+    return search.model_copy(update={**found, **noise})

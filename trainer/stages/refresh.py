@@ -104,7 +104,7 @@ def refresh(
         f"{len(catalogue):,} products, {served.manifest.products:,} in the served version {served.name}: {changes}"
         + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
     )
-    if not any(changes) and not force:
+    if not any(changes) and not force and _is_searched_alike(served, config):
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary)
@@ -116,6 +116,12 @@ def refresh(
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
     log.info(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return name
+
+
+def _is_searched_alike(served: Version, config: Config) -> bool:
+    """Whether the served index of words was made of the same fields, with the same settings of search."""
+    before, now = served.manifest.configuration, config.model_dump(mode="json")
+    return bool(before["data"]["search_fields"] == now["data"]["search_fields"] and before["search"] == now["search"])
 
 
 def _served(layout: Layout) -> tuple[Pointer, Version]:
