@@ -104,13 +104,21 @@ NO_FILTER = Filter()
 
 class Texts(NamedTuple):
     """The texts of the products, in the rows of the other vectors: their vectors, their words, and the score that
-    queries without an answer reach, by the vector alone and with words.
+    queries without an answer reach, by the vector alone and with words: without a known one, and with known ones alone.
     """
 
     vectors: VectorIndex
     words: WordSearch
     noise: float
     noise_with_words: float
+    noise_of_known_words: float = 0.0
+
+    def is_below_noise(self, words: Sequence[Word], best: float) -> bool:
+        """Whether a best score says that nothing answers these words: the more of them are known, the higher."""
+        lowest = self.noise_with_words
+        span = max(self.noise_of_known_words - lowest, 0.0)
+        # most searches score higher than any limit, and need no second look at their words
+        return best <= lowest + span and best <= lowest + span * self.words.words.known_share(words) ** 2
 
 
 class StoredVectors(NamedTuple):
@@ -260,9 +268,8 @@ class ProductIndex:
             together[query.filter, rankings[place].fused, bool(query.words)].append(place)
         noise = self._texts.noise if index is self._texts.vectors else -math.inf
         answers: dict[int, Answer] = {}
-        for (wanted, _, has_words), places in together.items():
+        for (wanted, _, _), places in together.items():
             allowed = self._filter(wanted)
-            limit = self._texts.noise_with_words if has_words else noise
             chosen_from = self._vectors_of(index, allowed.view)
             for part in _parts(places, queries):
                 check_caller()
@@ -272,7 +279,7 @@ class ProductIndex:
                 for place, query, hits in zip(part, here, found, strict=True):
                     chosen = diversify(hits, chosen_from, query.k, query.diversity)
                     chosen = self._sorted(chosen, query.sort, allowed.view)
-                    below = bool(len(hits.scores)) and float(hits.scores[0]) <= limit
+                    below = bool(len(hits.scores)) and self._is_below(query, float(hits.scores[0]), noise)
                     rows = chosen.rows if allowed.view is None else allowed.view.trained_rows(chosen.rows)
                     followers = _count(rows, rankings[place].followers)
                     answer = self._answer(chosen, allowed, below, followers)
@@ -320,6 +327,9 @@ class ProductIndex:
             view.unite(hits, row, allowed.slots, without, k)
             for hits, row, without, k in zip(found, scores, own, ks, strict=True)
         ]
+
+    def _is_below(self, query: Query, best: float, noise: float) -> bool:
+        return self._texts.is_below_noise(query.words, best) if query.words else best <= noise
 
     def _explain(
         self, parts: Parts, ranking: Ranking, rows: Int64, chosen_from: Vectors, view: LiveView | None
@@ -544,7 +554,8 @@ def _texts(version: Version, catalogue: Catalogue) -> Texts:
     weights, columns = manifest.text_search.words, catalogue.columns()
     ties = tie_breaker(weights, columns.popularity, columns.in_stock)
     words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
-    return Texts(index, words, manifest.text_search.noise, manifest.text_search.noise_with_words)
+    found = manifest.text_search
+    return Texts(index, words, found.noise, found.noise_with_words, found.noise_of_known_words)
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:

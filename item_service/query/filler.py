@@ -19,6 +19,49 @@ def filler_phrases() -> frozenset[tuple[str, ...]]:
     return frozenset(tuple(phrase) for phrase in phrases if phrase)
 
 
+# what a wish begins with: before it stands why it is wished for, and after a reason so does the same
+_WISH = frozenset(
+    [
+        "ابغي",
+        "ابغا",
+        "ابي",
+        "نبي",
+        "نبغي",
+        "بغيت",
+        "ودي",
+        "بدي",
+        "بدنا",
+        "عايز",
+        "عايزه",
+        "عاوز",
+        "عاوزه",
+        "محتاج",
+        "محتاجه",
+        "احتاج",
+        "نحتاج",
+        "اريد",
+        "نريد",
+        "اود",
+        "ارغب",
+        "خصني",
+        "خاصني",
+        "بغا",
+        "حابب",
+        "حابه",
+        "ادور",
+        "ابحث",
+        "اطلب",
+        "want",
+        "need",
+    ]
+)
+_REASON = frozenset(["عشان", "علشان", "منشان", "مشان", "لان", "لانه", "لانها", "لاني", "because"])
+# of a text with fewer words before the wish, or after the reason, every word counts
+_CONTEXT = 3
+# Egyptians and Syrians say it for a face, but not where a question begins
+_FACE = "وش"
+
+
 @cache
 def filler_words() -> frozenset[str]:
     """Every word of these phrases."""
@@ -34,13 +77,14 @@ def _is_filler(words: list[str], phrases: frozenset[tuple[str, ...]], known: Kno
 
 def drop_filler(query: Query, known: KnownWords) -> Query:
     """Leaves out filler phrases; the query stays as it is unless a word of the catalogue is left."""
-    words, kept = query.words, list[str]()
+    words, kept = _wish(query.words, known), list[str]()
     phrases = filler_phrases()
     longest = max(map(len, phrases))
     place = 0
     while place < len(words):
         for size in range(min(longest, len(words) - place), 0, -1):
-            if _is_filler(words[place : place + size], phrases, known):
+            part = words[place : place + size]
+            if _is_filler(part, phrases, known) and not (part == [_FACE] and kept):
                 place += size
                 break
         else:
@@ -49,3 +93,18 @@ def drop_filler(query: Query, known: KnownWords) -> Query:
     if not any(map(known.is_known, kept)):
         return query
     return query.rewritten("filler", " ".join(kept))
+
+
+def _wish(words: list[str], known: KnownWords) -> list[str]:
+    """The words of a message from its wish on, up to its reason, where products have words of this part."""
+    start = next((place for place, word in enumerate(words) if word.removeprefix("و") in _WISH), 0)
+    if start >= _CONTEXT and _names_product(words[start + 1 :], known):
+        words = words[start:]
+    end = next((place for place, word in enumerate(words) if word in _REASON), len(words))
+    if len(words) - end > 1 and end >= _CONTEXT and _names_product(words[:end], known):
+        words = words[:end]
+    return words
+
+
+def _names_product(words: list[str], known: KnownWords) -> bool:
+    return any(known.in_catalogue(word) and (word,) not in filler_phrases() for word in words)

@@ -58,6 +58,16 @@ async def test_an_answer_far_from_the_words_says_so(tmp_path: Path, texts: Float
         assert not vector.is_below_noise
 
 
+async def test_known_words_need_a_higher_score(tmp_path: Path, texts: Float32) -> None:
+    # no score is so high; of the four words, one is known
+    build_version(tmp_path, "strict", noise_with_words=-9.0, noise_of_known_words=9.0)
+    async with running("retrieval", tmp_path) as service, connect(service.address) as channel:
+        queries = asked(1, "خاتم"), asked(1, "خاتم", "qqqq", "wwww", "zzzz")
+        known, partly = await by_text(Stub(channel), texts[[0, 0]], *queries, version="strict")
+        assert known.is_below_noise
+        assert not partly.is_below_noise
+
+
 @pytest.mark.parametrize(
     ("word", "field"),
     [

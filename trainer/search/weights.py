@@ -35,6 +35,9 @@ _NEAR = 0.002
 _KNOWN_ITEMS, _LOSS = ("typo", "typos", "price"), 0.004
 # short queries that are answered, and the share of them that may be taken for unanswered ones
 _SHORT, _FALSE_ALARMS = 500, 0.03
+# the limit of queries whose words are all known lies this far from that of misspelt ones to that of well-spelt ones:
+# shoppers choose other words than titles do
+_KNOWN_LIMIT = 0.6
 
 
 class Asked(NamedTuple):
@@ -103,26 +106,43 @@ def choose_weights(
     return chosen, quality
 
 
+class AnswerLimits(NamedTuple):
+    """The scores below which nothing answers a query: one without a known word, and one with known words alone."""
+
+    unknown: float
+    known: float
+
+
 def answered_above(
     products: Products, vectors: Float32, index: WordIndex, weights: WordWeights, encoder: TextEncoder, seed: int
-) -> float:
-    """The score that 97 % of short misspelt queries reach with their best product: a lower one says "no answer".
+) -> AnswerLimits:
+    """The scores that say "no answer", from what 97 % of short queries reach with their best product.
 
-    The queries are the first two words of random titles, written as a shopper might.
+    The queries are the first two words of random titles, written as a shopper might, and as the title has them. Words
+    that products have, but no product has together, reach less than these.
     """
     draw = random.Random(seed)
     titles = [title for title in products.titles if query_words(title)]
-    texts = [
-        " ".join(augment_title(" ".join(title.split()[:2]), draw).split()[:2])
-        for title in draw.sample(titles, min(len(titles), _SHORT))
-    ]
+    whole = [" ".join(title.split()[:2]) for title in draw.sample(titles, min(len(titles), _SHORT))]
+    texts = [" ".join(augment_title(text, draw).split()[:2]) for text in whole]
     if not texts:
-        return 0.0
+        return AnswerLimits(0.0, 0.0)
+    unknown, known = (
+        float(np.quantile(_best_scores(some, vectors, index, weights, encoder), _FALSE_ALARMS))
+        for some in (texts, whole)
+    )
+    limits = AnswerLimits(unknown, unknown + _KNOWN_LIMIT * max(known - unknown, 0.0))
+    log.info(
+        f"searches whose best score is below {limits.unknown:.3f}, with known words {limits.known:.3f}, get a warning"
+    )
+    return limits
+
+
+def _best_scores(
+    texts: Sequence[str], vectors: Float32, index: WordIndex, weights: WordWeights, encoder: TextEncoder
+) -> list[float]:
     pairs = zip(texts, unit_rows(encoder.encode(texts)), strict=True)
-    best = [float((vectors @ vector + added_by_words(index, weights, words_of(text))).max()) for text, vector in pairs]
-    limit = float(np.quantile(best, _FALSE_ALARMS))
-    log.info(f"searches whose best score is below {limit:.3f} are answered with a warning")
-    return limit
+    return [float((vectors @ vector + added_by_words(index, weights, words_of(text))).max()) for text, vector in pairs]
 
 
 def make_queries(products: Products, index: WordIndex, seed: int) -> Iterator[Asked]:

@@ -50,10 +50,12 @@ def write_search(
     if learned.ngrams:
         learned.ngrams.save(files.query_ngram_ids, files.query_ngrams)
         encoder = encoder.for_queries(learned.ngrams)
-    noise = answered_above(products, vectors, words, weights, encoder, config.seed)
+    limits = answered_above(products, vectors, words, weights, encoder, config.seed)
     weights = weights.model_copy(update=config.search.model_dump())
+    found = {"words": weights, "validation": validation}
+    noise = {"noise_with_words": limits.unknown, "noise_of_known_words": limits.known}
     return WrittenSearch(
-        search.model_copy(update={"words": weights, "validation": validation, "noise_with_words": noise}),
+        search.model_copy(update={**found, **noise}),
         SearchedWords(
             _facts(searches, wordings, products, words, learned, config.searches.min_buyers),
             popular_queries(wordings, config.searches.suggest_buyers),

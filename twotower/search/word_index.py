@@ -246,6 +246,10 @@ class WordIndex:
             numbers *= held
         return WordMatch(sums.shares(), numbers, sums.known / sums.total if sums.total else 0.0, known_words)
 
+    def known_share(self, words: Sequence[Word]) -> float:
+        """The share of the words that some product holds, 0 to 1, weighted as in `WordMatch.scores`."""
+        return min(self.match(words).known, 1.0)
+
     @cached_property
     def _unknown_weight(self) -> float:
         return float(self.weights.mean()) if len(self) else 1.0

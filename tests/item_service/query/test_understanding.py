@@ -104,3 +104,17 @@ def test_a_size_is_a_number_as_a_whole(typed: str, size: str, understanding: Und
 def test_the_names_of_brand_and_category_are_noted(understanding: Understanding) -> None:
     query = understanding("عطور وعود عود الرميثان")
     assert (query.brand, query.category) == ("عود الرميثان", "عطور وعود")
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("انا حامل بالشهر التاسع وابي جوال lumora", "جوال lumora"),
+        ("ابغي جوال lumora قوي عشان ولدي في المدرسه", "جوال lumora قوي"),
+        # a wish without a product after it has its product before
+        ("عطر رجالي فاخر جدا ابغي", "عطر رجالي فاخر"),
+        ("عطر وش", "عطر وش"),
+    ],
+)
+def test_of_a_message_the_wish_is_searched_and_not_its_reason(typed: str, kept: str, known: KnownWords) -> None:
+    assert drop_filler(read(Query(typed, typed)), known).text == kept

@@ -63,9 +63,9 @@ def test_an_answer_is_expected_above_what_random_words_reach() -> None:
     encoder: Any = Trigrams()
     vectors = unit_rows(encoder.encode(PRODUCTS.titles))
     weights, _ = choose_weights(PRODUCTS, vectors, INDEX, encoder, 7)
-    limit = answered_above(PRODUCTS, vectors, INDEX, weights, encoder, 7)
+    limits = answered_above(PRODUCTS, vectors, INDEX, weights, encoder, 7)
     strange, known = (float((vectors @ unit_rows(encoder.encode([text]))[0]).max()) for text in ("xyzzy", "خاتم جدة"))
-    assert strange < limit < known + weights.weight
+    assert strange < limits.unknown <= limits.known < known + weights.weight
 
 
 def test_titles_without_words_keep_the_defaults() -> None:
@@ -74,4 +74,4 @@ def test_titles_without_words_keep_the_defaults() -> None:
     arguments: Any = (empty, np.zeros((2, 16), np.float32), index)
     weights, quality = choose_weights(*arguments, encoder, 7)  # type: ignore[arg-type]
     assert (weights.weight, quality) == (0.3, {})
-    assert answered_above(*arguments, weights, encoder, 7) == 0.0  # type: ignore[arg-type]
+    assert answered_above(*arguments, weights, encoder, 7) == (0.0, 0.0)  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.search.neighbours import NeighbourTable
 from twotower.search.vector_index import VectorIndex
+from twotower.search.word_index import WordIndex
 from twotower.text.normalise import item_text
 
 Rows = list[list[str]]
@@ -297,6 +298,17 @@ def test_other_settings_hold_from_then_on(artifacts: Path) -> None:
     after = current(artifacts)
     assert after.manifest.index.kind == "hnsw" and product(after, "p60").title == rows[60][2]
     assert main(arguments) == 0
+    assert current(artifacts).name == after.name
+
+
+def test_other_search_fields_make_a_version_though_no_product_has_changed(artifacts: Path) -> None:
+    rows = [changed(row, sku=f"sku{place}") for place, row in enumerate(product_rows())]
+    before = current(artifacts)
+    assert refresh(artifacts, rows, "--set", "data.search_fields=[$.sku]") == 0
+    after = current(artifacts)
+    assert after.name != before.name
+    assert WordIndex.load(after.layout, 60).rows_of("sku7").tolist() == [read_product_rows(after.layout.ids)["p7"]]
+    assert refresh(artifacts, rows) == 0
     assert current(artifacts).name == after.name
 
 
