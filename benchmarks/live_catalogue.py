@@ -147,6 +147,7 @@ async def measure_running(options: argparse.Namespace) -> dict[str, Any]:
         ):
             stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)
             shown = await _measure(client, stub, options)
+            print(json.dumps(shown), flush=True)
             return shown | {"search_cost": await _cost(client, without, stub, options.live)}
 
 
