@@ -57,7 +57,7 @@ def main() -> None:
     size = market.Size(options.products, options.dimension, 200, 50, options.index, 100)
     cost = search_cost(market.make(options.folder / "artifacts", size), options.live)
     for name, ratio in cost.items():
-        print(f"{name:<10} {ratio:.3f} x the time of a search without live products")
+        print(f"{name:<10} {ratio:.3f} x the time of a search without live products", flush=True)
     shows = None
     if options.artifacts:
         shows = asyncio.run(measure_running(options))
@@ -138,10 +138,8 @@ async def measure_running(options: argparse.Namespace) -> dict[str, Any]:
             assert child.process is not None
             stack.callback(child.process.wait)
             stack.callback(child.process.terminate)
-        await asyncio.to_thread(
-            wait_for_answer, settings.gateway_port, "/readyz", lambda answer: not answer["degraded"]
-        )
-        await asyncio.to_thread(wait_for_answer, other.gateway_port, "/readyz", lambda answer: not answer["degraded"])
+        await asyncio.to_thread(wait_for_answer, settings.gateway_port, "/readyz", _is_ready)
+        await asyncio.to_thread(wait_for_answer, other.gateway_port, "/readyz", _is_ready)
         async with (
             httpx.AsyncClient(base_url=settings.address, timeout=30, trust_env=False) as client,
             httpx.AsyncClient(base_url=other.address, timeout=30, trust_env=False) as without,
@@ -149,7 +147,13 @@ async def measure_running(options: argparse.Namespace) -> dict[str, Any]:
         ):
             stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)
             shown = await _measure(client, stub, options)
+            print(json.dumps(shown), flush=True)
             return shown | {"search_cost": await _cost(client, without, stub, options.live)}
+
+
+def _is_ready(answer: dict[str, Any]) -> bool:
+    """Every service answers."""
+    return all(answer["dependencies"][name] == "ok" for name in ("item", "buyer", "retrieval"))
 
 
 async def _cost(with_live: httpx.AsyncClient, without: httpx.AsyncClient, stub: Any, live: int) -> float:

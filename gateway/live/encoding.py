@@ -84,8 +84,7 @@ class LiveEncoder:
         if mine is None:
             return False
         try:
-            ((_, found),) = await self._redis.ask(WANTED, [("HSCAN", WANTED, 0, "COUNT", _SCANNED)])
-            wanted = _read(found)
+            wanted = await self._scan()
             for version, group in groupby(sorted(wanted, key=lambda one: one[1]), key=lambda one: one[1]):
                 rows = list(group)
                 for start in range(0, len(rows), _TOGETHER):
@@ -93,6 +92,17 @@ class LiveEncoder:
             return bool(wanted)
         finally:
             await self._redis.ask(LOCK, [("DEL", LOCK)])
+
+    async def _scan(self) -> list[_Wanted]:
+        """Some of what is wanted; none only if nothing is.
+
+        A scan may find none although there are some: what was taken out leaves holes.
+        """
+        cursor = b"0"
+        while True:
+            ((cursor, found),) = await self._redis.ask(WANTED, [("HSCAN", WANTED, cursor, "COUNT", _SCANNED)])
+            if (wanted := _read(found)) or cursor == b"0":
+                return wanted
 
     async def _encode(self, version: str, rows: list[_Wanted]) -> None:
         fields = [one[0] for one in rows]
