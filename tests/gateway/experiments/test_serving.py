@@ -46,7 +46,6 @@ class Shop:
             lambda: self.ask("anybody", slot=(experiment.slots or (None,))[0]),
             lambda one: one.get("experiment") == content["name"],
         )
-        self.raw.delete(STREAM)
         return experiment
 
     async def ask(self, buyer: str, **query: Any) -> dict[str, Any]:
@@ -67,12 +66,16 @@ class Shop:
     def best(self, version: str, k: int = 5) -> dict[str, float]:
         return self.right[version].best(self.right[version].buyer(HISTORY), k)
 
-    async def logged(self, kind: str, count: int) -> list[Any]:
+    async def logged(self, kind: str, *answers: dict[str, Any]) -> list[Any]:
+        """The record of each answer, once all are there; what was asked before may be logged meanwhile, too."""
+
         def look() -> list[Any]:
             values = [fields[kind.encode()] for _, fields in self.raw.xrange(STREAM) if kind.encode() in fields]
-            return [KINDS[kind](*row) for value in values for row in orjson.loads(value)]
+            rows = [KINDS[kind](*row) for value in values for row in orjson.loads(value)]
+            of = {row.recommendation_id.split("~")[0]: row for row in rows}
+            return [of[one["request_id"]] for one in answers if one["request_id"] in of]
 
-        found: list[Any] = await until(look, lambda rows: len(rows) >= count)
+        found: list[Any] = await until(look, lambda rows: len(rows) == len(answers))
         return found
 
     async def metric(self, name: str, **labels: str) -> float:
@@ -92,14 +95,13 @@ async def shop(server: RedisServer, tmp_path_factory: pytest.TempPathFactory) ->
     file.write_text(yaml.safe_dump({"experiments": [{"name": "first", "kind": "interleave", "arms": PAIR}]}))
     assert trainer(["experiment", str(file), "--artifacts", str(folder)]) == 0
     with Redis(port=server.port) as raw:
-        async with stack(folder, server, event_log=True, experiments_file=file) as system:
+        async with stack(folder, server, event_log=True, experiments_file=file, request_timeout_seconds=30) as system:
             yield Shop(system, file, raw)
 
 
 async def test_each_buyer_gets_the_version_of_their_arm_and_the_log_says_so(shop: Shop) -> None:
     experiment = await shop.run(slots=["home"])
     buyers = await shop.buyers_of(experiment)
-    shop.raw.delete(STREAM)
     answers = []
     for arm, version in (("control", "now"), ("old", "old")):
         for buyer in buyers[arm]:
@@ -108,7 +110,7 @@ async def test_each_buyer_gets_the_version_of_their_arm_and_the_log_says_so(shop
             check_list(answer, shop.best(version))
             assert answer["recommendation_id"] == f"{answer['request_id']}~{experiment.name}~{arm}"
             answers.append(answer)
-    rows = await shop.logged("lists", 4)
+    rows = await shop.logged("lists", *answers)
     assert [(row.recommendation_id, row.experiment, row.arm, row.teams) for row in rows] == [
         (one["recommendation_id"], experiment.name, one["arm"], None) for one in answers
     ]
@@ -151,11 +153,10 @@ async def test_clicks_and_impressions_are_counted_by_arm(shop: Shop) -> None:
 async def test_an_interleaved_list_is_drafted_from_both_versions(shop: Shop) -> None:
     experiment = await shop.run(kind="interleave", arms=PAIR)
     buyer = (await shop.buyers_of(experiment, 1))["control"][0]
-    shop.raw.delete(STREAM)
-    for number in range(4):
+    for _ in range(4):
         answer = await shop.ask(buyer, k=6, include="products")
         assert (answer["arm"], answer["model_version"]) == ("interleaved", "now+old")
-        (row,) = (await shop.logged("lists", number + 1))[number:]
+        (row,) = await shop.logged("lists", answer)
         assert row.teams.count("A") == row.teams.count("B") == 3
         scores = {"A": shop.best("now", 40), "B": shop.best("old", 40)}
         wanted = [scores[team][product] for team, product in zip(row.teams, answer["product_ids"], strict=True)]
@@ -171,13 +172,12 @@ async def test_an_interleaved_list_is_drafted_from_both_versions(shop: Shop) -> 
 async def test_a_shadow_is_logged_and_never_answered(shop: Shop) -> None:
     experiment = await shop.run(kind="shadow", arms=PAIR)
     buyer = (await shop.buyers_of(experiment, 1))["control"][0]
-    shop.raw.delete(STREAM)
     answer = await shop.ask(buyer, k=5)
     assert (answer["arm"], answer["model_version"]) == ("control", "now")
-    (row,) = await shop.logged("shadows", 1)
+    (row,) = await shop.logged("shadows", answer)
     assert (row.arm, row.model_version, row.recommendation_id.split("~")[0]) == ("old", "old", answer["request_id"])
     assert row.product_ids.split("\n") == list(shop.best("old"))
-    assert [one.arm for one in await shop.logged("lists", 1)] == ["control"]
+    assert [one.arm for one in await shop.logged("lists", answer)] == ["control"]
 
 
 async def test_an_arm_whose_version_is_not_held_is_answered_for_and_switched_off(
