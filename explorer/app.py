@@ -41,6 +41,7 @@ _SHOWN = 12
 # a publication hashes every file of the version first
 _PUBLISH_SECONDS = 60.0
 _MAX_BODY = 64 << 10
+_PROBLEMS = {404: "not_found", 422: "wrong_input"}
 EVENTS = ("View", "AddToCart", "Purchase")
 
 
@@ -187,6 +188,7 @@ class Pages:
             "found": found,
         }
         values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
+        values["problem_word"] = _PROBLEMS.get(status, "problem")
         values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS}
         return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
 

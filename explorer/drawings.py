@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # words of a category, and the path of its drawing on a square of 48
 _DRAWINGS = (
-    (("مجوهرات", "jewel"), "M18 8h12l4 7-10 9-10-9zM24 24a9 9 0 1 0 .1 0"),
+    (("مجوهرات", "jewel"), "M19 5h10l4 6-9 8-9-8zM24 19a12 12 0 1 0 .1 0"),
     (
         ("عطور", "بخور", "عود", "perfume"),
         "M20 6h8v6h-8zM22 12v4h4v-4M14 20q0-4 4-4h12q4 0 4 4v18q0 4-4 4H18q-4 0-4-4zM14 28h20",
