@@ -106,7 +106,8 @@ def remove_leftovers(layout: Layout) -> None:
             shutil.rmtree(left)
     if layout.private.is_dir():
         for folder in layout.private.iterdir():
-            if folder.is_dir() and not layout.version(folder.name).root.exists():
+            # the event log lies among the private folders of versions
+            if folder.is_dir() and folder != layout.log and not layout.version(folder.name).root.exists():
                 shutil.rmtree(folder)
 
 

@@ -101,3 +101,14 @@ def test_what_a_killed_trainer_left_is_removed_once_the_folder_is_locked(tmp_pat
     (work / "demo-versions").write_text("a\n")
     with working_alone(Layout(tmp_path)):
         assert {path.name for path in work.iterdir()} == {".lock", "runs", "demo-versions"}
+
+
+def test_the_event_log_is_no_leftover(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    kept = layout.log / "interactions" / "day=2026-01-31" / "1-0.parquet"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    (layout.private / "20260101T000000Z-0a1b2c3d").mkdir()
+    with working_alone(layout):
+        assert [path.name for path in layout.private.iterdir()] == ["log"]
+        assert kept.is_file()
