@@ -87,6 +87,8 @@ def _overlay(products: Products, states: Sequence[State]) -> Products:
     Hidden ones stay: what buyers did with them is worth learning, and the services hide them.
     """
     columns: dict[str, list[Any]] = {one.name: list(getattr(products, one.name)) for one in fields(products)}
+    # a catalogue that was read without them has no list
+    columns["skus"] = columns["skus"] or [()] * len(products)
     row_of = {ident: row for row, ident in enumerate(products.ids)}
     deleted = set[int]()
     for state in sorted(states, key=lambda one: one.sequence):
@@ -110,6 +112,7 @@ def _append(columns: dict[str, list[Any]], state: State) -> None:
     columns["ids"].append(state.product_id)
     columns["attributes"].append(())
     columns["searched"].append("")
+    columns["skus"].append(())
     for name, value in {**DEFAULTS, **state.fields}.items():
         columns[_COLUMNS[name]].append(value)
 
