@@ -229,7 +229,7 @@ def test_only_the_trainer_may_write_artifacts(system: Compose) -> None:
         mounts = [m for one in system.containers(service) for m in one["Mounts"] if m["Destination"] == "/artifacts"]
         writable[service] = tuple({mount["RW"] for mount in mounts})
     readers = dict.fromkeys(("item", "buyer", "retrieval", "warm", "loader"), (False,))
-    assert writable == {"trainer": (True,), "gateway": (), "recorder": (), "redis": (), **readers}
+    assert writable == {"trainer": (True,), "gateway": (), "explorer": (), "recorder": (), "redis": (), **readers}
     for path in ("/artifacts/CURRENT", "/artifacts/new", "/app/new"):
         done = system.execute("item", f"open({path!r}, 'a')")
         assert done.returncode != 0
