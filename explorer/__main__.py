@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import uvicorn
@@ -21,6 +22,9 @@ def main() -> int:
         print(f"explorer: {error}", file=sys.stderr)
         return 2
     telemetry.configure_logging("explorer", settings.log_level)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once it has stopped: the process then ends with 0, not by the signal
+        signal.signal(number, lambda *_: None)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
