@@ -135,7 +135,7 @@ def test_up_shows_real_answers_and_stays_up(demo: Demo) -> None:
     assert "POST" in up.stdout and "source model" in up.stdout and "p50" in up.stdout
     assert any("\u0621" <= character <= "\u064a" for character in up.stdout), "Arabic titles"
     assert httpx.get(f"{demo.url}/readyz").json()["degraded"] in ([], {})
-    assert demo.run("status").stdout.count(" pid ") == 7
+    assert demo.run("status").stdout.count(" pid ") == 8
 
 
 def test_what_is_done_and_shown_comes_to_the_log(demo: Demo) -> None:

@@ -20,8 +20,8 @@ from tests.helpers.services import cache_of, serving
 TRAINING = ["torch", "sentence_transformers", "transformers", "polars", "onnx", "scipy", "sklearn", "safetensors"]
 NEEDS = {
     "item": ["onnxruntime", "tokenizers"],
-    "buyer": ["onnxruntime"],
-    "retrieval": ["faiss", "onnxruntime"],
+    "buyer": ["onnxruntime", "orjson", "redis"],
+    "retrieval": ["faiss", "onnxruntime", "orjson", "redis"],
     "gateway": ["fastapi", "redis", "uvicorn", "orjson", "httptools"],
     "recorder": ["orjson", "pyarrow", "redis"],
 }
