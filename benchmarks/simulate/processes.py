@@ -43,7 +43,7 @@ class ShopProcesses:
     """The gateway, its services, Redis and the recorder, run by the demo's supervisor in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
-        names = ("gateway", "item", "buyer", "retrieval", "redis")
+        names = ("gateway", "item", "buyer", "retrieval", "redis", "explorer")
         ports = {f"{name}_port": _free_port() for name in names}
         self._settings = DemoSettings.model_validate({"folder": folder, **ports})
         self._sent = 0
