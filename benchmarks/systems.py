@@ -57,7 +57,8 @@ def market_size(options: argparse.Namespace) -> market.Size:
 
 def settings_with_free_ports(folder: Path) -> DemoSettings:
     """Settings of the demo's processes, on free ports. Makes the folder for their logs."""
-    ports: dict[str, Any] = {f"{name}_port": free_port() for name in ("gateway", "item", "buyer", "retrieval", "redis")}
+    names = ("gateway", "item", "buyer", "retrieval", "redis", "explorer")
+    ports: dict[str, Any] = {f"{name}_port": free_port() for name in names}
     settings = DemoSettings(folder=folder, **ports)
     settings.logs.mkdir(parents=True, exist_ok=True)
     return settings

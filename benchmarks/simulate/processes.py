@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 _OFFLINE = _ROOT / "trainer" / "config" / "offline.yaml"
 _WAIT_SECONDS = 120.0
+_LISTENING = ("gateway", "item", "buyer", "retrieval", "redis", "explorer")
 # a small model: the figures compare shops, not models
 _SMALL = (
     "threads=1",
@@ -43,8 +44,7 @@ class ShopProcesses:
     """The gateway, its services, Redis and the recorder, run by the demo's supervisor in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
-        names = ("gateway", "item", "buyer", "retrieval", "redis", "explorer")
-        ports = {f"{name}_port": _free_port() for name in names}
+        ports = {f"{name}_port": _free_port() for name in _LISTENING}
         self._settings = DemoSettings.model_validate({"folder": folder, **ports})
         self._sent = 0
 
@@ -65,9 +65,8 @@ class ShopProcesses:
         """Runs all processes until the block ends, with the histories of the version loaded."""
         settings = self._settings
         settings.logs.mkdir(parents=True, exist_ok=True)
-        ports = {f"{name}_port": getattr(settings, f"{name}_port") for name in ("gateway", "item", "buyer")}
-        ports |= {f"{name}_port": getattr(settings, f"{name}_port") for name in ("retrieval", "redis")}
-        named = {f"TWOTOWER_DEMO_{name.upper()}": str(port) for name, port in ports.items()}
+        ports = {name: getattr(settings, f"{name}_port") for name in _LISTENING}
+        named = {f"TWOTOWER_DEMO_{name.upper()}_PORT": str(port) for name, port in ports.items()}
         environ = os.environ | named | {"TWOTOWER_DEMO_FOLDER": str(settings.folder)}
         environ |= {"TWOTOWER_RECORDER_FLUSH_SECONDS": "1", "TWOTOWER_GATEWAY_EXPLORE": str(explore)}
         environ |= {f"TWOTOWER_{name}_POLL_SECONDS": "0.5" for name in ("ITEM", "BUYER", "RETRIEVAL")}
