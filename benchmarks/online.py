@@ -7,9 +7,9 @@ own (gamma, mean `--lists`), for 30 days, and clicks a list with a probability o
 lists of one buyer go together, as in a shop. After each day the verdict of `trainer online` is asked for (the same
 function); the first one that leaves out zero counts, right or wrong.
 
-The lift: the control is the model, the arm is item-kNN. A click is taken to be proportional to NDCG@10: the chance that
-the wanted product is in the list, weighted by how likely its place is looked at. The ratio of both is that of the demo
-market's test (0.1328 / 0.2525, `make demo` of the version of 28 November), or that of `--metrics`.
+The lift: the control is the model, the arm is item-kNN. Clicks are assumed to be proportional to NDCG@10: the chance
+that the wanted product is in the list, weighted by how likely its place is looked at. The ratio of both is that of the
+demo market's test (0.1328 / 0.2525, `make demo` of the version of 28 November), or that of `--metrics`.
 
 The last line is one JSON object.
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections import Counter
 from typing import Any
 
 _METHODS = ("model", "transitions", "item_knn", "ease", "recent_popularity", "popularity")
@@ -15,16 +15,15 @@ _SIDE, _EDGE = 600, 12
 def summary(version: dict[str, Any]) -> dict[str, Any]:
     """A version with its verdict against popularity, its methods and its data, from the sections of metrics.json."""
     metrics = version["metrics"]
+    data = metrics.get("data", {})
     difference = metrics.get("differences", {}).get("popularity", {}).get("recall@10")
     return version | {
         "difference": difference,
         # the whole interval above 0, not the difference alone
         "is_better": difference is not None and difference["low"] > 0,
         "methods": _methods(metrics),
-        "data": metrics.get("data", {}),
-        "rejected": metrics.get("data", {}).get("rejected_events", {})
-        | metrics.get("data", {}).get("rejected_products", {}),
-        "reject_rows": list(csv.reader(version["rejects"]))[1:],
+        "data": data,
+        "rejected": Counter(data.get("rejected_events", {})) + Counter(data.get("rejected_products", {})),
         "cases": int(metrics.get("test", {}).get("model", {}).get("cases", 0)),
     }
 

@@ -54,7 +54,6 @@ _PAIRS = {
     "rejected": ("صفوف مرفوضة", "Rejected rows"),
     "no_rejects": ("لم يُرفض أي صف", "No row was rejected"),
     "reason": ("السبب", "Reason"),
-    "first_rejects": ("أول الصفوف المرفوضة", "The first rejected rows"),
     "report": ("التقرير", "Report"),
     "open_report": ("افتح التقرير وحده", "Open the report alone"),
     "map": ("خريطة المنتجات", "Map of products"),

@@ -37,7 +37,7 @@ class _Verb(NamedTuple):
 POPULAR = Sentence("من الأكثر رواجًا لدى المتسوقين", "Popular with shoppers")
 CHOSEN = Sentence("يختاره كثير من المتسوقين", "Many shoppers choose it")
 _NEAR = Sentence("قريب في المعنى من بحثك", "Close in meaning to your search")
-_ALIKE = Sentence("قريب في وصفه وفي من يختارونه", "Close in its description and in who chooses it")
+_SIMILAR = Sentence("قريب في وصفه وفي من يختارونه", "Close in its description and in who chooses it")
 _VERBS = {
     "View": _Verb(("شاهدت", ""), ("you viewed", ""), Sentence("سبق أن شاهدته", "You viewed it before")),
     "AddToCart": _Verb(
@@ -92,7 +92,7 @@ def shared(attributes: Mapping[str, str], words: Sequence[str]) -> Sentence:
         arabic.append("كلمات مشتركة: " + "، ".join(words[:_WORDS]))
         english.append("shared words: " + ", ".join(words[:_WORDS]))
     if not arabic:
-        return _ALIKE
+        return _SIMILAR
     text = "; ".join(english)
     return Sentence("؛ ".join(arabic), text[0].upper() + text[1:])
 

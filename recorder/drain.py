@@ -25,7 +25,7 @@ _WAIT_SECONDS = 0.5
 
 
 class Recorder:
-    """Holds what was taken and is not on disk yet."""
+    """Holds the entries that are not on disk yet."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Recorder:
     def run(self, stop: Event) -> None:
         """Works until `stop` is set, then writes what it holds. No fault of Redis or the disk ends it.
 
-        While the disk is full nothing is taken: the stream grows, until the gateways say that it is full.
+        While the disk is full it reads nothing: the stream grows, until the gateways say that it is full.
         """
         while not stop.is_set():
             try:

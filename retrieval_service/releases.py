@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,6 @@ from twotower.pb import releases_pb2
 from twotower.serving.rpc_method import RpcMethod
 
 _SECTIONS = ("test", "intervals", "differences", "data", "gate", "protocol")
-# the header and as many rejected rows as a person reads
-_REJECTS = 21
 _MAX_POINTS = 2000
 
 
@@ -78,7 +75,6 @@ def _release(layout: Layout, name: str, pointer: str) -> releases_pb2.Release:
     try:
         version = open_version(layout, name)
         metrics: dict[str, Any] = json.loads(_checked(version, "metrics.json"))
-        rejects = _first_rejects(version)
     except CorruptArtifact as error:
         return releases_pb2.Release(version=name, pointer=pointer, problem=str(error))
     manifest = version.manifest
@@ -93,7 +89,6 @@ def _release(layout: Layout, name: str, pointer: str) -> releases_pb2.Release:
         events=manifest.events,
         encoder=manifest.encoder,
         metrics_json=json.dumps({one: metrics[one] for one in _SECTIONS if one in metrics}, ensure_ascii=False),
-        rejects_csv=rejects,
         has_report=version.layout.report.name in manifest.files,
     )
 
@@ -103,15 +98,6 @@ def _checked(version: Version, name: str) -> bytes:
     path = version.layout.root / name
     version.check(path)
     return path.read_bytes()
-
-
-def _first_rejects(version: Version) -> str:
-    """The first rejected rows, or "" for a version without rejects.csv (a refresh)."""
-    path = version.layout.root / "rejects.csv"
-    if path.name not in version.manifest.files:
-        return ""
-    with path.open(encoding="utf-8", newline="") as file:
-        return "".join(islice(file, _REJECTS))
 
 
 def _map(layout: Layout, size: int) -> releases_pb2.MapResponse:

@@ -1,12 +1,17 @@
-"""Fixtures of all tests (artifact folders, the log), the order of the test files, and one core per worker."""
+"""Fixtures of all tests (artifact folders, Redis, the log), the order of the test files, and one core per worker."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
+
+from tests.helpers.redis_server import RedisServer
 
 # These files take minutes. They run first, so that no worker has one of them left at the end.
 _LONG_FILES = ("test_sanity_checks.py", "test_real_data.py", "test_real_text.py", "test_demo.py")
@@ -55,3 +60,19 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """`logged.messages` holds what the trainer logs in this test."""
     caplog.set_level(logging.INFO, "trainer")
     return caplog
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    """One Redis for all tests of a file."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+def raw(server: RedisServer) -> Iterator[Any]:
+    """A client of `server`, which is emptied first."""
+    client = Redis(port=server.port)
+    client.flushall()
+    yield client
+    client.close()

@@ -117,7 +117,7 @@ class Shop:
         return Counts(*total.tolist())
 
     def _visit(self, day: Day, buyer: int, moment: int) -> Int64:
-        """Finds one product alone, then looks at two lists; what happened is told after each."""
+        """Finds one product alone, then looks at two lists; says what happened after each."""
         counts = np.zeros(5, np.int64)
         self._tell(buyer, [(int(day.found[buyer]), "View", None)], moment)
         for nth in range(_LISTS):

@@ -63,7 +63,6 @@ def _release(one: releases_pb2.Release) -> dict[str, object]:
         "events": one.events,
         "encoder": one.encoder,
         "metrics": orjson.loads(one.metrics_json) if one.metrics_json else {},
-        "rejects": one.rejects_csv.splitlines(),
         "has_report": one.has_report,
         "problem": one.problem or None,
     }

@@ -52,7 +52,7 @@ def find_breach(arm: ArmCounts, control: ArmCounts, rails: Guardrails) -> str:
 
 @dataclass(frozen=True)
 class _Mean:
-    """A mean, the variance of the mean, and what it is taken of."""
+    """A mean, the variance of the mean, and how many values it is of."""
 
     mean: float
     variance: float

@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def lists(self) -> int:
-        """How many lists are made before the answer."""
+        """How many lists the answer needs."""
         return 2 if self.is_interleaved else 1
 
 

@@ -182,7 +182,7 @@ class RedisHistory:
         if logged:
             written, *answers = answers
             if (failure := _refusal_in(written)) is not None:
-                # nobody is told that what the log lacks was accepted
+                # no caller gets a 200 for what the log lacks
                 answers = [failure] * len(additions)
         return [_count(row, replies) for row, replies in zip(parts, answers, strict=True)]
 

@@ -287,7 +287,7 @@ def test_kill_9_at_any_moment_loses_and_doubles_nothing(server: RedisServer, raw
 
 
 def stop(running: Process) -> None:
-    """SIGTERM; what was taken is written first."""
+    """SIGTERM; entries in memory are written first."""
     running.popen.send_signal(signal.SIGTERM)
     assert running.finish() == 0
     assert is_log(running.lines[-1], "stopped")

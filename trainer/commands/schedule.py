@@ -31,7 +31,7 @@ def run_schedule(options: argparse.Namespace) -> int:
     from trainer.schedule.web import serve
     from twotower.artifact.pointer import read_pointer
 
-    # a wrong setting or path is found now, and not at night
+    # a wrong setting or path fails now, and not at night
     load_config(config_files(options), options.set)
     logs = find_events(options.events).logs
     jobs, zone = _jobs(options), _zone(options.zone)

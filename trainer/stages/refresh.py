@@ -122,7 +122,7 @@ def refresh(
     )
     learned_from = fingerprint(find_events(events).contents()) if events else ""
     has_news = bool(learned_from) and learned_from != _recorded(served).get("refresh", {}).get("events")
-    if not any(changes) and not force and not has_news and _is_searched_alike(served, config):
+    if not any(changes) and not force and not has_news and _has_same_search(served, config):
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary) | {"events": learned_from}
@@ -139,8 +139,8 @@ def refresh(
     return name
 
 
-def _is_searched_alike(served: Version, config: Config) -> bool:
-    """Whether the served index of words was made of the same fields, with the same settings of search."""
+def _has_same_search(served: Version, config: Config) -> bool:
+    """Whether the served index of words has the same fields, with the same settings of search."""
     before, now = served.manifest.configuration, config.model_dump(mode="json")
     return bool(before["data"]["search_fields"] == now["data"]["search_fields"] and before["search"] == now["search"])
 
