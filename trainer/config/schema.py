@@ -231,6 +231,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=0, le=1024)]
+    ray: str
     data: Data
     encoder: Encoder
     model: Model

@@ -65,7 +65,7 @@ from twotower.history import BuyerSequence, latest, read_recent, to_inputs, writ
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "data", "index", "search", "searches", "publish", "paths"}
+_FREE = {"device", "threads", "ray", "data", "index", "search", "searches", "publish", "paths"}
 
 
 @dataclass(frozen=True)
