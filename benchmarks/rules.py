@@ -30,6 +30,7 @@ MAX_RATIO = 1.15
 CLIENTS = (1, 16, 64)
 _WARMUP_SECONDS = 0.5
 _PLAIN = "plain"
+Run = tuple[Outcome, dict[str, float]]
 _SLOTS = (_PLAIN, "fifth", "home", "fifth-rotating", "home-rotating")
 
 
@@ -99,23 +100,24 @@ def _check(port: int, k: int) -> None:
         raise SystemExit("the rules change nothing")
 
 
-def _measure(system: System, options: argparse.Namespace) -> dict[tuple[str, int], list[tuple[Outcome, float]]]:
-    runs: dict[tuple[str, int], list[tuple[Outcome, float]]] = {}
+def _measure(system: System, options: argparse.Namespace) -> dict[tuple[str, int], list[Run]]:
+    runs: dict[tuple[str, int], list[Run]] = {}
     for _ in range(options.rounds):
         for clients in options.clients:
             for slot in _SLOTS:
                 paths = [f"/retrieve?buyer_id={market.buyer_id(one)}&k={options.k}" for one in range(options.buyers)]
                 requests = [get(f"{path}&slot={slot}") for path in paths]
-                before = sum(map(cpu_ms, system.processes.values()))
+                before = {name: cpu_ms(pid) for name, pid in system.processes.items()}
                 outcome = drive_in_process(system.port, clients, options.seconds, _WARMUP_SECONDS, requests)
                 if outcome.failures:
                     raise SystemExit(f"{slot} with {clients} clients failed: {outcome.failures[0]}")
-                cpu = (sum(map(cpu_ms, system.processes.values())) - before) / outcome.requests
+                spent = {name: cpu_ms(pid) - before[name] for name, pid in system.processes.items()}
+                cpu = {name: one / outcome.requests for name, one in spent.items()}
                 runs.setdefault((slot, clients), []).append((outcome, cpu))
     return runs
 
 
-def _report(runs: dict[tuple[str, int], list[tuple[Outcome, float]]]) -> list[dict[str, Any]]:
+def _report(runs: dict[tuple[str, int], list[Run]]) -> list[dict[str, Any]]:
     """Prints and returns medians, and what they are as a multiple of those without rules: median and range."""
     rows = []
     for (slot, clients), own in runs.items():
@@ -125,7 +127,7 @@ def _report(runs: dict[tuple[str, int], list[tuple[Outcome, float]]]) -> list[di
             "clients": clients,
             "rate": statistics.median(outcome.rate for outcome, _ in own),
             "p50_ms": statistics.median(outcome.p50 for outcome, _ in own),
-            "cpu_ms": statistics.median(cpu for _, cpu in own),
+            "cpu_ms": {name: round(statistics.median(cpu[name] for _, cpu in own), 3) for name in own[0][1]},
         }
         for field in ("p50", "p99"):
             values = sorted(getattr(a, field) / getattr(b, field) for (a, _), (b, _) in zip(own, plain, strict=True))
@@ -135,7 +137,8 @@ def _report(runs: dict[tuple[str, int], list[tuple[Outcome, float]]]) -> list[di
         )
         print(
             f"{clients:>3} clients {slot:<15}{row['rate']:>7.0f}/s{row['p50_ms']:>8.2f} ms"
-            f"{row['cpu_ms']:>7.2f} CPU ms   {ratios}"
+            f"{sum(row['cpu_ms'].values()):>7.2f} CPU ms   {ratios}\n"
+            f"{'':<20}{'  '.join(f'{name} {ms:.2f}' for name, ms in row['cpu_ms'].items())}"
         )
         rows.append(row)
     return rows

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from retrieval_service import conditions
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
-from retrieval_service.marks import Marks
+from retrieval_service.marks import Marks, Packed
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.reasons import Parts, Reasons, explain
 from retrieval_service.settings import RetrievalSettings
@@ -434,16 +434,12 @@ class ProductIndex:
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
-    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[bytes]:
-        """Which conditions of each query, one a line of its text, are true of its products; see `Hits.marks`.
+    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool) -> list[Packed]:
+        """Which conditions of each query, one a line of its text, are true of its products; with their codes if asked.
 
         Raises InvalidInput for a text that holds no conditions of products.
         """
-        return self._marks.packed(self.live.view(NO_FILTER), texts, answers)
-
-    def codes(self, ids: Sequence[str]) -> tuple[bytes, bytes]:
-        """Codes of the brands and the categories of products that an answer holds; see `Hits.brand_codes`."""
-        return self._marks.codes(self.live.view(NO_FILTER), ids)
+        return self._marks.packed(self.live.view(NO_FILTER), texts, answers, with_codes=with_codes)
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval_service.conditions import SlotTable, VersionColumns, VersionTable, read_marks
 from retrieval_service.live.view import LiveView
-from twotower.arrays import Int64
+from twotower.arrays import Int32, Int64
 from twotower.caller import check_caller
 from twotower.conditions import Condition, matches
 
@@ -36,6 +36,17 @@ class _Tried(NamedTuple):
     until: float
 
 
+class Packed(NamedTuple):
+    """Of the products of an answer: bits, and codes of brands and categories; see `Hits.marks` and what follows it."""
+
+    marks: bytes = b""
+    brand_codes: bytes = b""
+    category_codes: bytes = b""
+
+
+_NOTHING = Packed()
+
+
 class Marks:
     """Of one version. `names`: brands and categories by their codes."""
 
@@ -51,36 +62,40 @@ class Marks:
             for one, codes in zip(names, (columns.codes["brand"], columns.codes["category"]), strict=True)
         ]
 
-    def packed(self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[bytes]:
-        """The bits of the products of each answer; nothing where there are no conditions."""
-        found = [b""] * len(answers)
-        for text in set(texts) - {""}:
+    def packed(
+        self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool
+    ) -> list[Packed]:
+        """What is said of the products of each answer; nothing where there are no conditions."""
+        found = [_NOTHING] * len(answers)
+        for text in set(texts) - {""} if not with_codes else set(texts):
             check_caller()
-            bits = self._bits(view, text)
             places = [place for place, one in enumerate(texts) if one == text]
             rows = self._rows(view, [one for place in places for one in answers[place]])
-            tried, start = bits[rows], 0
+            bits = self._bits(view, text)[rows] if text else None
+            brands, categories = self._codes_of(view, rows) if with_codes else (None, None)
+            start = 0
             for place in places:
-                end = start + len(answers[place])
-                found[place] = tried[start:end].tobytes()
-                start = end
+                part = slice(start, start := start + len(answers[place]))
+                found[place] = Packed(
+                    *(b"" if one is None else one[part].tobytes() for one in (bits, brands, categories))
+                )
         return found
 
-    def codes(self, view: LiveView | None, ids: Sequence[str]) -> tuple[bytes, bytes]:
-        """The codes of the brands and of the categories of these products."""
-        rows = self._rows(view, ids)
+    def _codes_of(self, view: LiveView | None, rows: Int64) -> tuple[Int32, Int32]:
         brands, categories = (codes[np.minimum(rows, self._size - 1)] for codes in self._codes)
+        if view is None:
+            return brands, categories
+        slots = view.all_slots
         for place in np.flatnonzero(rows >= self._size).tolist():
-            assert view is not None
-            slot, slots = int(rows[place]) - self._size, view.all_slots
-            for at, codes, known, names, own in (
-                (place, brands, self._code_of[0], slots.brands, slots.brand),
-                (place, categories, self._code_of[1], slots.categories, slots.category),
+            slot = int(rows[place]) - self._size
+            for codes, known, names, own in (
+                (brands, self._code_of[0], slots.brands, slots.brand),
+                (categories, self._code_of[1], slots.categories, slots.category),
             ):
                 name = names.name(int(own[slot]))
                 # names that the version lacks have codes behind its own
-                codes[at] = known.get(name, len(known) + int(own[slot])) if name else -1
-        return brands.astype("<i4").tobytes(), categories.astype("<i4").tobytes()
+                codes[place] = known.get(name, len(known) + int(own[slot])) if name else -1
+        return brands, categories
 
     def _rows(self, view: LiveView | None, ids: Sequence[str]) -> Int64:
         """The row of each product, from N on its slot; -1 for one that has left since."""

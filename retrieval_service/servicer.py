@@ -218,12 +218,11 @@ def _all_hits(
 ) -> list[retrieval_pb2.Hits]:
     answers = [_with_also(one) if one.also else one for one in answers]
     hits, texts = [_hits(answer, packed) for answer in answers], [one.marks for one in queries]
-    if any(texts):
-        for one, marks in zip(hits, index.marks(texts, [answer.product_ids for answer in answers]), strict=True):
-            one.marks = marks
-    for one, query, answer in zip(hits, queries, answers, strict=True):
-        if query.with_codes:
-            one.brand_codes, one.category_codes = index.codes(answer.product_ids)
+    with_codes = any(one.with_codes for one in queries)
+    if any(texts) or with_codes:
+        ids = [answer.product_ids for answer in answers]
+        for one, said in zip(hits, index.marks(texts, ids, with_codes=with_codes), strict=True):
+            one.marks, one.brand_codes, one.category_codes = said
     return hits
 
 

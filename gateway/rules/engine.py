@@ -217,19 +217,20 @@ class _Making:
     def _boost(self, rows: list[int], moved: dict[int, str]) -> list[int]:
         """The rows in the order of their boosted scores; notes in `moved` which have come up."""
         bits, some, factor = self._bits, self._plan.boost_bits, self._plan.factor
-        mine = {row: factor(bits[row]) for row in rows if some < 0 or bits[row] & some}
+        mine = [place for place, row in enumerate(rows) if some < 0 or bits[row] & some]
         if not mine:
             return rows
         # a place has its own score: where exploration or diversity puts a product first, it stays
-        scores = sorted([self._scores[row] for row in rows], reverse=True)
-        boosted = [
-            score if row not in mine else score * mine[row][0] if score > 0 else score / mine[row][0]
-            for row, score in zip(rows, scores, strict=True)
-        ]
-        order = sorted(range(len(rows)), key=boosted.__getitem__, reverse=True)
+        scores = [self._scores[row] for row in rows]
+        scores.sort(reverse=True)
+        names: dict[int, str] = {}
+        for place in mine:
+            by, names[place] = factor(bits[rows[place]])
+            scores[place] = scores[place] * by if scores[place] > 0 else scores[place] / by
+        order = sorted(range(len(rows)), key=scores.__getitem__, reverse=True)
         for place, before in enumerate(order):
-            if place < before and (row := rows[before]) in mine:
-                moved[row] = mine[row][1]
+            if place < before and before in names:
+                moved[rows[before]] = names[before]
         return [rows[place] for place in order]
 
     def _bury(self, rows: list[int], moved: dict[int, str]) -> list[int]:
@@ -260,12 +261,9 @@ class _Making:
         ]
         for _, _, bit, _ in limits:
             some |= bit
-        kept, over = list[int](), list[int]()
-        for row in rows:
+        over = list[int]()
+        for row in rows if some < 0 else [row for row in rows if bits[row] & some]:
             own = bits[row]
-            if not own & some and some >= 0:
-                kept.append(row)
-                continue
             # products without a brand are of no brand
             groups = [
                 ((place, codes[row]), n)
@@ -275,9 +273,10 @@ class _Making:
             if any(counts.get(one, 0) >= n for one, n in groups):
                 over.append(row)
                 continue
-            kept.append(row)
             for one, _ in groups:
                 counts[one] = counts.get(one, 0) + 1
+        beyond = set(over)
+        kept = [row for row in rows if row not in beyond] if over else rows
         return kept, over, [one for one, count in counts.items() if count >= limits[one[0]][1]]
 
     async def _full_groups(self, ranked: _Ranked) -> list[Condition]:
@@ -316,9 +315,11 @@ class _Making:
 
     def _lacks(self, one: Needed) -> bool:
         excluded, bits, missing = self._plan.excluded_bit, self._bits, one.count(self._k)
+        bit = one.mark.bit or -1
         for rows in (self._own, self._also):
             for row in rows:
-                if one.mark.holds(bits[row]) and not bits[row] & excluded:
+                own = bits[row]
+                if (own & bit or bit < 0) and not own & excluded:
                     missing -= 1
                     if missing <= 0:
                         return False
@@ -342,10 +343,17 @@ class _Making:
         body, rest = others[:size], others[size:]
         protected = set[int]()
         for one in self._plan.needed:
-            count, holds = one.count(length), one.mark.holds
-            there = [row for row in body if holds(bits[row])]
-            lacking = count - len(there) - sum(holds(bits[row]) for row in pinned)
-            protected.update(there[:count])
+            count, holds, there = one.count(length), one.mark.holds, 0
+            bit = one.mark.bit or -1
+            for row in body:
+                if bits[row] & bit or bit < 0:
+                    protected.add(row)
+                    there += 1
+                    if there >= count:
+                        break
+            lacking = count - there
+            if lacking > 0:
+                lacking -= sum(holds(bits[row]) for row in pinned)
             if lacking > 0:
                 spare = [row for row in [*rest, *self._named(pinned)] if holds(bits[row])]
                 for row in [row for row in spare if row not in body][:lacking]:
