@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_service import conditions
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
+from retrieval_service.marks import Marks, Packed
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.reasons import Parts, Reasons, explain
 from retrieval_service.settings import RetrievalSettings
@@ -19,6 +22,7 @@ from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
 from twotower.caller import check_caller
+from twotower.conditions import matches
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.events import Interaction
 from twotower.graphs.text_encoder import EncoderSpec
@@ -31,7 +35,7 @@ from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
-from twotower.serving.wire import pack_history
+from twotower.serving.wire import pack_history, unpack_ids
 from twotower.text.normalise import Normaliser
 from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
 
@@ -48,8 +52,8 @@ _NO_SLOTS = np.empty(0, np.bool_)
 
 class Filter(NamedTuple):
     """The products allowed: of any of the categories, of any of the brands, in that stock state, of a price within the
-    limits (both included; a product without a price has none), and with none of the excluded words among their indexed
-    words; empty allows all.
+    limits (both included; a product without a price has none), with none of the excluded words among their indexed
+    words, and of which the condition `where` is true; empty allows all.
     """
 
     categories: tuple[str, ...] = ()
@@ -58,6 +62,7 @@ class Filter(NamedTuple):
     price_min: float | None = None
     price_max: float | None = None
     excluded_words: tuple[str, ...] = ()
+    where: str = ""
 
 
 Sort = Literal["relevance", "price_asc", "price_desc"]
@@ -69,7 +74,8 @@ class Query(NamedTuple):
     `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect. `history` is packed
     (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
     `follows` names a product instead: those that buyers take after it come first. `words`: those of a search by text.
-    `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons.
+    `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons. `also`: packed ids
+    of products to name if they may be in the answer.
     """
 
     k: int
@@ -81,6 +87,7 @@ class Query(NamedTuple):
     words: Sequence[Word] = ()
     sort: Sort = "relevance"
     parts: Parts | None = None
+    also: str = ""
 
 
 class Answer(NamedTuple):
@@ -88,7 +95,7 @@ class Answer(NamedTuple):
 
     `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best product is no
     nearer than those of queries that nothing answers. `followers`: how many of the products are neighbours of the one
-    in `follows`.
+    in `follows`. `also`: those of the query's `also` that the filter and the exclusions leave.
     """
 
     product_ids: list[str]
@@ -97,6 +104,7 @@ class Answer(NamedTuple):
     is_below_noise: bool = False
     followers: int = 0
     reasons: Reasons | None = None
+    also: Sequence[str] = ()
 
 
 NO_FILTER = Filter()
@@ -128,14 +136,14 @@ class StoredVectors(NamedTuple):
     unknown_product_ids: list[str]
 
 
-class _Allowed(NamedTuple):
+@dataclasses.dataclass
+class _Allowed:
     mask: Mask | None  # [N]; None: every product
     unknown: list[str]
     view: LiveView | None = None  # None: no product is live
-    slots: Mask = _NO_SLOTS  # [M]
-
-
-_EVERY = _Allowed(None, [])
+    slots: Mask = dataclasses.field(default_factory=lambda: _NO_SLOTS)  # [M]
+    # the text of a query's `also`, and those of its products that are allowed
+    also: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 class _Names:
@@ -149,6 +157,10 @@ class _Names:
         self._folded: dict[str, list[int]] = defaultdict(list)
         for code, name in enumerate(names):
             self._folded[fold(name)].append(code)
+
+    def codes(self, values: Sequence[str]) -> list[int]:
+        """The codes of all names that one of `values` matches."""
+        return [code for value in values for code in self._exact.get(value) or self._folded.get(self._fold(value), [])]
 
     def has(self, name: str) -> bool:
         return name in self._exact
@@ -217,6 +229,16 @@ class ProductIndex:
         )
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
+        names = {"brand": self._brands, "category": self._categories}
+        self._columns = conditions.VersionColumns(
+            rows,
+            lambda field, values: names[field].codes(values),
+            {"brand": columns.brand, "category": columns.category},
+            columns.price,
+            columns.in_stock,
+            columns.first_seen,
+        )
+        self._marks = Marks(self._columns, (columns.brands, columns.categories), self._is_name)
         self._in_stock = columns.in_stock
         self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
@@ -286,7 +308,7 @@ class ProductIndex:
                     if query.parts is not None:
                         reasons = self._explain(query.parts, rankings[place], chosen.rows, chosen_from, allowed.view)
                         answer = answer._replace(reasons=reasons)
-                    answers[place] = answer
+                    answers[place] = self._with_also(answer, query, allowed)
         return [answers[place] for place in range(len(queries))]
 
     def _find(
@@ -360,8 +382,30 @@ class ProductIndex:
         answers = []
         for query, allowed in zip(queries, self._allowed(queries), strict=True):
             check_caller()
-            answers.append(self._popular(query, allowed))
+            answers.append(self._with_also(self._popular(query, allowed), query, allowed))
         return answers
+
+    def _with_also(self, answer: Answer, query: Query, allowed: _Allowed) -> Answer:
+        if not query.also:
+            return answer
+        if query.also not in allowed.also:
+            # queries of one filter mostly name the same products
+            allowed.also[query.also] = [one for one in unpack_ids(query.also) if self._may_show(one, allowed)]
+        named = allowed.also[query.also]
+        if query.excluded_ids:
+            excluded = set(query.excluded_ids)
+            named = [one for one in named if one not in excluded]
+        return answer._replace(also=named)
+
+    def _may_show(self, product_id: str, allowed: _Allowed) -> bool:
+        view, row = allowed.view, self._rows.get(product_id)
+        if view is not None:
+            slot = view.all_slots.by_id.get(product_id)
+            if slot is not None:
+                return slot < view.count and bool(allowed.slots[slot])
+            if self.live.is_hidden(product_id):
+                return False
+        return row is not None and (allowed.mask is None or bool(allowed.mask[row]))
 
     def _popular(self, query: Query, allowed: _Allowed) -> Answer:
         view, rows = allowed.view, self._by_popularity
@@ -389,6 +433,13 @@ class ProductIndex:
             check_caller()
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
+
+    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool) -> list[Packed]:
+        """Which conditions of each query, one a line of its text, are true of its products; with their codes if asked.
+
+        Raises InvalidInput for a text that holds no conditions of products.
+        """
+        return self._marks.packed(self.live.view(NO_FILTER), texts, answers, with_codes=with_codes)
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""
@@ -421,21 +472,33 @@ class ProductIndex:
         if view is None:
             return trained
         unknown = view.still_unknown(trained.unknown) if trained.unknown else []
-        return _Allowed(trained.mask, unknown, view, view.allowed(self._is_name))
+        slots = view.allowed(self._is_name)
+        if wanted.where:
+            condition = conditions.read_condition(wanted.where, "filter.where")
+            slots &= matches(condition, self._slot_table(view, np.arange(view.count)))
+        return _Allowed(trained.mask, unknown, view, slots)
+
+    def _slot_table(self, view: LiveView, slots: Int64) -> conditions.SlotTable:
+        return conditions.SlotTable(view.all_slots, slots, self._is_name, self._columns.first_seen)
 
     def _is_name(self, kind: str, value: str) -> bool:
         return (self._brands if kind == "brand" else self._categories).has(value)
 
     def _filter_trained(self, wanted: Filter) -> _Allowed:
         if wanted == NO_FILTER:
-            return _EVERY
+            return _Allowed(None, [])
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
         stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock
         # a comparison with NaN is false: a product without a price is within no limits
         above = None if wanted.price_min is None else self._price >= wanted.price_min
         below = None if wanted.price_max is None else self._price <= wanted.price_max
         without = self._without(wanted.excluded_words) if wanted.excluded_words else None
-        masks = [mask for mask in (categories.mask, brands.mask, stock, above, below, without) if mask is not None]
+        where = None
+        if wanted.where:
+            condition = conditions.read_condition(wanted.where, "filter.where")
+            where = matches(condition, self._columns.at(None))
+        parts = (categories.mask, brands.mask, stock, above, below, without, where)
+        masks = [mask for mask in parts if mask is not None]
         return _Allowed(
             np.logical_and.reduce(masks) if masks else None,
             categories.unknown + brands.unknown,

@@ -78,6 +78,8 @@ def catalogue(products: int, markup: float = 0.0) -> list[Product]:
                 in_stock=row % 7 != 6,
                 popularity=float(shares[row]),
                 skus=f"SKU-{row:04d}\n628{row:010d}",
+                # the first product is the newest; every ninth was never sold
+                first_seen=None if row % 9 == 8 else NOON / 1000 - row * 86_400,
             )
         )
     return made
