@@ -21,6 +21,7 @@ from starlette.templating import Jinja2Templates
 from explorer import gateway, live, model
 from explorer.drawings import drawing_of
 from explorer.gateway import Answer, GatewayProblem
+from explorer.reasons import numbered, with_reasons, with_shares
 from explorer.settings import ExplorerSettings
 from explorer.words import DIRECTION, LANGUAGES, step_in, warning_in, words_of
 
@@ -38,11 +39,13 @@ _REPORT_HEADERS = _HEADERS | {
     "base-uri 'none'; frame-ancestors 'self'",
 }
 _SHOWN = 12
+_DETAILS = ("products", "reasons")
 # a publication hashes every file of the version first
 _PUBLISH_SECONDS = 60.0
 _MAX_BODY = 64 << 10
 _PROBLEMS = {404: "not_found", 422: "wrong_input"}
 EVENTS = ("View", "AddToCart", "Purchase")
+SLOTS = ("home", "product", "cart", "email")
 
 
 def create_app(settings: ExplorerSettings) -> FastAPI:
@@ -164,8 +167,10 @@ async def _add_event(request: Request) -> Response:
     except GatewayProblem as error:
         language = request.path_params["language"]
         return pages.render(request, "buyer", language, {"problem": str(error)}, page_status(error))
-    query = urlencode({"buyer_id": given["buyer_id"], "before": form.get("before", [])}, doseq=True)
-    return RedirectResponse(f"/{request.path_params['language']}/buyer?{query}", 303)
+    kept = {"buyer_id": given["buyer_id"], "before": form.get("before", []), "slot": form.get("slot", [SLOTS[0]])[0]}
+    # `added` says what was done, and the anchor skips the forms
+    query = urlencode(kept | {"added": given["event_type"]}, doseq=True)
+    return RedirectResponse(f"/{request.path_params['language']}/buyer?{query}#lists", 303)
 
 
 class Pages:
@@ -189,14 +194,14 @@ class Pages:
         }
         values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
         values["problem_word"] = _PROBLEMS.get(status, "problem")
-        values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS}
+        values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS, "slots": SLOTS}
         return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
 
     async def search(self, request: Request) -> dict[str, Any]:
         q = request.query_params.get("q", "").strip()
         if not q:
             return {}
-        answer = await gateway.get(self.client, "/search", q=q, k=_SHOWN, include="products", **_options(request))
+        answer = await gateway.get(self.client, "/search", q=q, k=_SHOWN, include=_DETAILS, **_options(request))
         suggested = await gateway.get(self.client, "/suggest", q=q, k=6)
         return {"list": _rows(answer), "answer": answer, "suggestions": suggested.body["suggestions"]}
 
@@ -206,14 +211,15 @@ class Pages:
         if not buyer_id:
             return {"guest": f"guest-{secrets.token_hex(4)}"}
         stored = (await gateway.get(self.client, "/history", buyer_id=buyer_id)).body["interactions"]
+        query = {"slot": asked.get("slot", "").strip() or SLOTS[0]} | _options(request)
         answer = await gateway.get(
-            self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include="products", **_options(request)
+            self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include=_DETAILS, **query
         )
         ids = list(dict.fromkeys(one["product_id"] for one in stored))
         products = await self._products(ids)
-        rows = _mark_changes(_rows(answer), asked.getlist("before"))
-        history = [one | {"product": products.get(one["product_id"])} for one in stored]
-        found = {"buyer_id": buyer_id, "history": history, "list": rows, "answer": answer}
+        rows = with_shares(_mark_changes(_rows(answer), asked.getlist("before")), products)
+        history = numbered([one | {"product": products.get(one["product_id"])} for one in stored], rows)
+        found = {"buyer_id": buyer_id, "history": history, "list": rows, "answer": answer, "slot": query["slot"]}
         if wanted := asked.get("find", "").strip():
             query = {"q": wanted, "k": 6, "include": "products"}
             found["found"] = _rows(await gateway.get(self.client, "/search", **query))
@@ -226,7 +232,7 @@ class Pages:
             raise GatewayProblem(product_id, 404)
         lists = {}
         for name, by in (("by_behaviour", "sequence"), ("by_vector", "vector")):
-            query = {"product_id": product_id, "by": by, "k": 6, "include": "products"}
+            query = {"product_id": product_id, "by": by, "k": 6, "include": _DETAILS}
             lists[name] = _rows(await gateway.get(self.client, "/similar", **query))
         like = {"q": product["title"], "understand": "false", "exclude": product_id, "k": 6, "include": "products"}
         lists["by_text"] = _rows(await gateway.get(self.client, "/search", **like))
@@ -284,10 +290,11 @@ def _options(request: Request) -> dict[str, Any]:
 
 def _rows(answer: Answer) -> list[dict[str, Any]]:
     body = answer.body
-    return [
+    rows = [
         {"place": place, "product": product, "score": score}
         for place, (product, score) in enumerate(zip(body["products"], body["scores"], strict=True), 1)
     ]
+    return with_reasons(rows, body.get("reasons"))
 
 
 def _mark_changes(rows: list[dict[str, Any]], before: list[str]) -> list[dict[str, Any]]:
