@@ -194,7 +194,13 @@ class Pages:
         }
         values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
         values["problem_word"] = _PROBLEMS.get(status, "problem")
-        values |= {"other_url": elsewhere, "other": other, "asked": request.query_params, "events": EVENTS, "slots": SLOTS}
+        values |= {
+            "other_url": elsewhere,
+            "other": other,
+            "asked": request.query_params,
+            "events": EVENTS,
+            "slots": SLOTS,
+        }
         return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
 
     async def search(self, request: Request) -> dict[str, Any]:
@@ -212,9 +218,7 @@ class Pages:
             return {"guest": f"guest-{secrets.token_hex(4)}"}
         stored = (await gateway.get(self.client, "/history", buyer_id=buyer_id)).body["interactions"]
         query = {"slot": asked.get("slot", "").strip() or SLOTS[0]} | _options(request)
-        answer = await gateway.get(
-            self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include=_DETAILS, **query
-        )
+        answer = await gateway.get(self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include=_DETAILS, **query)
         ids = list(dict.fromkeys(one["product_id"] for one in stored))
         products = await self._products(ids)
         rows = with_shares(_mark_changes(_rows(answer), asked.getlist("before")), products)

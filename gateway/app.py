@@ -40,6 +40,7 @@ from gateway.live.encoding import LiveEncoder
 from gateway.live.health import check_replicas
 from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline
+from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
 from twotower.serving import telemetry
@@ -161,6 +162,8 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     click, seconds = settings.event_types[0], settings.request_timeout_seconds
     experiments = LiveExperiments(ExperimentsFile(settings.experiments_file), Switches(redis), click, seconds)
     stack.push_async_callback(experiments.close)
+    searches = SearchCounts(redis)
+    stack.push_async_callback(searches.close)
     catalogue = None
     if settings.live_catalogue:
         catalogue = CatalogueStore(redis, products)
@@ -168,4 +171,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, catalogue)
+    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, searches, catalogue)
