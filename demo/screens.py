@@ -20,7 +20,7 @@ _PAGES = {
     "product": "product/P000042",
     "product-unknown": "product/none-such",
     "compare-empty": "compare",
-    "compare": "compare?kind=retrieve&value_a=B00042&value_b=B00043",
+    "compare": "compare?kind=retrieve&value=B00042&diversity_b=0.5",
     "model": "model",
     "live": "live",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from explorer import gateway, live, model
+from explorer import compare, gateway, live, model
 from explorer.drawings import drawing_of
 from explorer.gateway import Answer, GatewayProblem
 from explorer.reasons import numbered, with_reasons, with_shares
@@ -244,26 +245,49 @@ class Pages:
 
     async def compare(self, request: Request) -> dict[str, Any]:
         asked = request.query_params
+        ways, refused = await compare.ways(self.client)
+        found: dict[str, Any] = {"ways": ways, "refused": refused, "diversities": compare.DIVERSITIES}
+        if not (value := asked.get("value", "").strip()):
+            return found
         by_search = asked.get("kind") == "search"
         path, name = ("/search", "q") if by_search else ("/retrieve", "buyer_id")
         sides = []
         for side in "ab":
-            if not (value := asked.get(f"value_{side}", "").strip()):
-                return {}
-            options = {"diversity": asked.get(f"diversity_{side}") or "0"}
-            query = {name: value, "k": _SHOWN, "include": "products", **options}
-            sides.append(_rows(await gateway.get(self.client, path, **query)))
-        first, second = ([row["product"]["product_id"] for row in side] for side in sides)
-        marked = [_mark_changes(sides[0], second), _mark_changes(sides[1], first)]
-        return {"sides": marked, "common": len(set(first) & set(second)), "of": max(len(first), len(second))}
+            # the second side may ask for somebody else
+            whose = (asked.get("value_b", "").strip() or value) if side == "b" else value
+            query = {name: whose, "k": _SHOWN, "include": _DETAILS} | compare.query_of(asked, side, by_search)
+            way = next((one for one in ways if one.value == asked.get(f"way_{side}", "")), compare.LIVE)
+            sides.append(await compare.ask(self.client, path, query, way))
+        rows = [_rows(side.answer) if side.answer else [] for side in sides]
+        first, second = ([row["product"]["product_id"] for row in side] for side in rows)
+        marked = [_mark_changes(rows[0], second), _mark_changes(rows[1], first)]
+        of = max(len(first), len(second))
+        same = len(
+            {json.dumps(compare.query_of(asked, side, by_search)) + asked.get(f"way_{side}", "") for side in "ab"}
+        )
+        return found | {
+            "sides": list(zip(sides, marked, strict=True)),
+            "common": len(set(first) & set(second)),
+            "of": of,
+            "is_same": same == 1 and not asked.get("value_b", "").strip(),
+        }
 
     async def live(self, request: Request) -> dict[str, Any]:
         found: dict[str, Any] = {"ready": await gateway.ready(self.client)}
         try:
             found["routes"] = live.read_routes(await gateway.text(self.client, "/metrics"))
+            found["experiments"] = (await gateway.get(self.client, "/experiments")).body["experiments"]
         except GatewayProblem as error:
             # a key without the scope admin: the health is shown all the same
             found["refused"] = str(error)
+            return found
+        try:
+            found["searches"] = (await gateway.get(self.client, "/searches")).body
+        except GatewayProblem as error:
+            if error.status != 503:
+                raise
+            # they are in Redis: `ready` says that it is down
+            found["searches_lost"] = str(error)
         return found
 
     async def model(self, request: Request) -> dict[str, Any]:

@@ -9,7 +9,7 @@
     if (!place) return null;
     const options = {
       width: place.clientWidth, height: 180, legend: { show: false }, cursor: { show: false },
-      scales: { y: { range: (plot, low, high) => [0, Math.max(high * 1.1, 1)] } },
+      scales: { x: { range: (plot, low, high) => [Math.min(low, high - 60), high] }, y: { range: (plot, low, high) => [0, Math.max(high * 1.1, 1)] } },
       series: [{}, { stroke: "#0f5c54", width: 2, points: { show: true, size: 5 } }],
       axes: [{}, { size: 56 }],
     };

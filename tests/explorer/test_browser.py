@@ -35,7 +35,7 @@ PAGES = (
     "product/p0",
     "product/none-such",
     "compare",
-    "compare?kind=search&value_a=خاتم&value_b=عطر",
+    "compare?kind=search&value=خاتم&understand_b=false",
     "model",
     "live",
 )

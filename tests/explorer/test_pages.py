@@ -50,7 +50,7 @@ async def test_every_page_answers_in_both_languages(system: Stack) -> None:
     product = (await system.answer("/popular", k=1))["product_ids"][0]
     paths = ("search", "search?q=خاتم", "buyer", "buyer?buyer_id=nobody", f"product/{product}", "live", "compare")
     for language, direction in (("ar", "rtl"), ("en", "ltr")):
-        for path in (*paths, "compare?value_a=x&value_b=y"):
+        for path in (*paths, "compare?value=x&value_b=y"):
             page = await open_page(url, "GET", f"/{language}/{path}")
             assert page.status_code == 200, (path, page.text)
             assert f'lang="{language}" dir="{direction}"' in page.text
