@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from explorer import compare, gateway, live, model
+from explorer import compare, gateway, live, model, rules
 from explorer.drawings import drawing_of
 from explorer.gateway import Answer, GatewayProblem
 from explorer.reasons import numbered, with_reasons, with_shares
@@ -62,11 +62,12 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_route("/", _home)
     app.add_route("/healthz", _alive)
-    for name in ("search", "buyer", "compare", "model", "live"):
+    for name in ("search", "buyer", "compare", "rules", "model", "live"):
         app.add_route(f"/{{language}}/{name}", _page(name))
     app.add_route("/{language}/product/{product_id:path}", _page("product"))
     app.add_route("/{language}/buyer", _add_event, methods=["POST"])
     app.add_route("/{language}/model", _publish, methods=["POST"])
+    app.add_route("/{language}/rules", _change_rules, methods=["POST"])
     app.add_route("/{language}/suggest", _suggest)
     app.add_route("/{language}/report/{version}", _report)
     return app
@@ -100,7 +101,7 @@ def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 def page_status(error: GatewayProblem) -> int:
     """The status of a page: what is unknown or wrong is the visitor's, everything else the gateway's."""
-    return error.status if error.status in (404, 422) else 502
+    return error.status if error.status in (404, 409, 422) else 502
 
 
 async def _suggest(request: Request) -> Response:
@@ -141,6 +142,36 @@ async def _publish(request: Request) -> Response:
     except GatewayProblem as error:
         return pages.render(request, "model", language, {"problem": str(error)}, page_status(error))
     return RedirectResponse(f"/{language}/model?{urlencode({'published': version})}", 303)
+
+
+async def _change_rules(request: Request) -> Response:
+    """Previews a draft of the rules, puts one in force, or undoes; shows the rules again, with what has failed."""
+    read = await _form(request)
+    if isinstance(read, Response):
+        return read
+    form = {name: values[0] for name, values in read.items()}
+    pages: Pages = request.state.pages
+    language, key = request.path_params["language"], form.get("key", "")
+    found: dict[str, Any] = {"form": form, "status": 200}
+    try:
+        found |= await pages.rules(request)
+        if form.get("action") == "undo":
+            undo = {"version": int(form.get("version", "0"))}
+            await gateway.send(pages.client, "POST", "/rules/undo", undo, key)
+            return RedirectResponse(f"/{language}/rules?done=undone", 303)
+        drafted = rules.draft(found["rules"], form, time.time())
+        if form.get("action") == "preview":
+            shown = await rules.preview(pages.client, drafted, form, key)
+            lists = {name: _previewed(shown[name], shown["before"]) for name in ("before", "after")}
+            found |= {"preview": shown | lists, "drafted": rules.as_yaml(drafted)}
+        else:
+            version = int(form.get("version") or found["version"])
+            body = {"rules": drafted, "version": version, "note": form.get("note", "").strip()}
+            await gateway.send(pages.client, "PUT", "/rules", body, key)
+            return RedirectResponse(f"/{language}/rules?done={version}", 303)
+    except GatewayProblem as error:
+        found |= {"problem": str(error), "status": page_status(error)}
+    return pages.render(request, "rules", language, found, found["status"])
 
 
 async def _form(request: Request) -> dict[str, list[str]] | Response:
@@ -272,6 +303,21 @@ class Pages:
             "is_same": same == 1 and not asked.get("value_b", "").strip(),
         }
 
+    async def rules(self, request: Request) -> dict[str, Any]:
+        try:
+            found = await rules.in_force(self.client)
+        except GatewayProblem as error:
+            if error.status in (401, 403):
+                return {"refused": str(error)}
+            raise
+        wanted = request.query_params.get("find", "").strip()
+        if wanted:
+            query = {"q": wanted, "k": 6, "include": "products"}
+            found["found"] = _rows(await gateway.get(self.client, "/search", **query))
+        pinned = list(dict.fromkeys(one["product_id"] for one in found["rules"] if "product_id" in one))
+        found["titles"] = await self._products(pinned)
+        return found | {"kinds": rules.KINDS, "days": rules.DAYS, "subjects": rules.SUBJECTS}
+
     async def live(self, request: Request) -> dict[str, Any]:
         found: dict[str, Any] = {"ready": await gateway.ready(self.client)}
         try:
@@ -314,6 +360,15 @@ def _options(request: Request) -> dict[str, Any]:
         for name in ("diversity", "in_stock", "category", "brand", "price_min", "price_max", "sort")
     }
     return {name: value for name, value in named.items() if value}
+
+
+def _previewed(products: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a preview's list, marked against the list before."""
+    rows = [
+        {"place": place, "product": one, "score": one["score"], "placed_by": one["placed_by"]}
+        for place, one in enumerate(products, 1)
+    ]
+    return _mark_changes(rows, [] if products is before else [one["product_id"] for one in before])
 
 
 def _rows(answer: Answer) -> list[dict[str, Any]]:
