@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
 from fastapi import FastAPI
@@ -55,7 +55,7 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with gateway.connect(settings) as client:
-            yield {"pages": Pages(client)}
+            yield {"pages": Pages(client, settings.image_hosts)}
 
     app = FastAPI(title="explorer", lifespan=lifespan, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
@@ -208,8 +208,12 @@ async def _add_event(request: Request) -> Response:
 class Pages:
     """What each page shows. A method returns the values of its template; it raises GatewayProblem."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: httpx.AsyncClient, image_hosts: Sequence[str] = ()) -> None:
         self.client = client
+        self._image_hosts = tuple(image_hosts)
+        policy = _HEADERS["Content-Security-Policy"]
+        allowed = policy.replace("img-src 'self'", " ".join(["img-src 'self'", *image_hosts]))
+        self._headers = _HEADERS | {"Content-Security-Policy": allowed}
         self._templates = Jinja2Templates(directory=_FOLDER / "templates")
 
     def render(self, request: Request, name: str, language: str, found: dict[str, Any], status: int) -> Response:
@@ -224,7 +228,12 @@ class Pages:
             "w": words_of(language),
             "found": found,
         }
-        values |= {"warning_in": warning_in, "step_in": step_in, "drawing_of": drawing_of}
+        values |= {
+            "warning_in": warning_in,
+            "step_in": step_in,
+            "drawing_of": drawing_of,
+            "picture_of": self._picture_of,
+        }
         values["problem_word"] = _PROBLEMS.get(status, "problem")
         values |= {
             "other_url": elsewhere,
@@ -233,7 +242,15 @@ class Pages:
             "events": EVENTS,
             "slots": SLOTS,
         }
-        return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=_HEADERS)
+        return self._templates.TemplateResponse(request, f"{name}.html", values, status, headers=self._headers)
+
+    def _picture_of(self, product: dict[str, Any]) -> str:
+        """The product's picture, if pages may load it; empty otherwise."""
+        url = product.get("image") or ""
+        host = (urlsplit(url).hostname or "") if url else ""
+        names = (name.removeprefix("*") for name in self._image_hosts)
+        is_allowed = any(host == name or (name.startswith(".") and host.endswith(name)) for name in names)
+        return url if is_allowed else ""
 
     async def search(self, request: Request) -> dict[str, Any]:
         q = request.query_params.get("q", "").strip()

@@ -641,5 +641,6 @@ def _product(product: retrieval_pb2.Product) -> dict[str, object]:
         "category": product.category,
         "price": product.price if product.HasField("price") else None,
         "currency": product.currency,
+        "image": product.image or None,
         "in_stock": product.in_stock,
     }

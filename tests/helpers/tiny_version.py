@@ -78,6 +78,7 @@ def catalogue(products: int, markup: float = 0.0) -> list[Product]:
                 in_stock=row % 7 != 6,
                 popularity=float(shares[row]),
                 skus=f"SKU-{row:04d}\n628{row:010d}",
+                image=f"https://pictures.shop.example/{row}.png" if row % 4 == 1 else "",
             )
         )
     return made

@@ -72,4 +72,5 @@ def product_records(products: Products, popularity: Sequence[float]) -> Iterator
             in_stock=products.in_stock[row],
             popularity=share,
             skus="\n".join(products.skus[row]) if products.skus else "",
+            image=products.images[row] if products.images else "",
         )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twotower.arrays import Float64, Mask
 from twotower.errors import CorruptArtifact
 
-_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus"
+_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus, image"
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -28,7 +28,8 @@ CREATE TABLE products (
   currency TEXT NOT NULL,
   in_stock INTEGER NOT NULL,
   popularity REAL NOT NULL,
-  skus TEXT NOT NULL
+  skus TEXT NOT NULL,
+  image TEXT NOT NULL
 ) WITHOUT ROWID
 """
 # a SKU may be of several products: the first row counts
@@ -39,7 +40,7 @@ _MAX_PARAMETERS = 900
 
 class Product(NamedTuple):
     """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1; `skus`:
-    its further ids, one a line.
+    its further ids, one a line; `image`: the URL of a picture, or empty.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Product(NamedTuple):
     in_stock: bool
     popularity: float
     skus: str = ""
+    image: str = ""
 
 
 class Columns(NamedTuple):

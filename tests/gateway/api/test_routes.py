@@ -249,6 +249,7 @@ async def test_include_products_says_what_they_are(system: Stack, reference: Ref
         wanted = reference.products[found["product_id"]]
         assert (found["title"], found["brand"], found["category"]) == (wanted.title, wanted.brand, wanted.category)
         assert (found["price"], found["currency"], found["in_stock"]) == (wanted.price, "SAR", wanted.in_stock)
+        assert found["image"] == (wanted.image or None)
     assert any(one["price"] is None for one in answer["products"])
 
 
