@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
 from gateway.api.routes import Live, Routes
+from gateway.api.rule_routes import RuleDesk
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.releases import ReleaseClient
@@ -40,6 +41,11 @@ from gateway.live.encoding import LiveEncoder
 from gateway.live.health import check_replicas
 from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline
+from gateway.rules.book import RuleBook
+from gateway.rules.checks import RuleChecks
+from gateway.rules.serving import LiveRules
+from gateway.rules.shown import ShownProducts
+from gateway.rules.store import RulesStore
 from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
@@ -155,8 +161,12 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
     exploration = Exploration(settings.explore) if settings.explore else None
+    book, shown = RuleBook(settings.rules_file, RulesStore(redis)), ShownProducts(redis, limits)
+    for closing in (book, shown):
+        stack.push_async_callback(closing.close)
+    rules = LiveRules(book, shown, clock)
     pipeline = Pipeline(
-        history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration
+        history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration, rules
     )
     # of the accepted events the first one is the click
     click, seconds = settings.event_types[0], settings.request_timeout_seconds
@@ -171,4 +181,5 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, searches, catalogue)
+    desk = RuleDesk(book, RuleChecks(products), pipeline)
+    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, searches, desk, catalogue)

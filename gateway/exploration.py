@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.clients.hits import take
 from gateway.clients.services import Hits
-from twotower.arrays import Int64
-from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
 # explored products are drawn from so many that follow the list's own
@@ -45,14 +44,5 @@ class Exploration:
         slots = [slot for slot in places if self.draw.random() < self.share][: len(others)]
         for slot, place in zip(slots, self.draw.sample(others, len(slots)), strict=True):
             places[slot] = place
-        packed = wire.pack_ids([ids[place] for place in places])
-        order = np.array(places, np.int64)
-        mixed = hits._replace(packed_ids=packed, scores=hits.scores[order], reasons=_ordered(hits, order))
+        mixed = take(hits, np.array(places, np.int64))
         return Explored(mixed, "\n".join(ids[places[slot]] for slot in slots))
-
-
-def _ordered(hits: Hits, order: Int64) -> retrieval_pb2.Reasons | None:
-    if hits.reasons is None:
-        return None
-    rows = wire.unpack_scores(hits.reasons.contributions).reshape(len(hits.scores), -1)[order]
-    return retrieval_pb2.Reasons(product_ids=hits.reasons.product_ids, contributions=rows.astype("<f4").tobytes())

@@ -40,6 +40,7 @@ ARM_OFF = Gauge(
     multiprocess_mode="livemax",
 )
 EXPERIMENTS_REFUSED = Counter("twotower_experiments_refused", "Changes of the experiments file that cannot be used")
+RULES_REFUSED = Counter("twotower_rules_refused", "Changes of the rules that cannot be used")
 SHADOWS_SKIPPED = Counter("twotower_shadows_skipped", "Shadow lists not made because too many were under way")
 
 # the library's `labels` takes a lock, which costs more than counting

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 
 import numpy as np
 
 from gateway.clients.deadline import Deadline
+from gateway.clients.hits import join, take
 from gateway.clients.services import Hits, RetrievalClient
 from gateway.schemas.requests import SearchQuery
+from twotower.conditions import is_one_of, write
 from twotower.errors import InvalidInput
 from twotower.events import check_id
 from twotower.pb import retrieval_pb2
@@ -38,16 +41,25 @@ async def find_named(retrieval: RetrievalClient, query: SearchQuery, version: st
     )
 
 
-def put_first(product_id: str, hits: Hits, k: int) -> Hits:
-    """The hits with this product first, whatever its text is."""
-    pairs = list(zip(wire.unpack_ids(hits.packed_ids), hits.scores, strict=True))
-    others = [(one, float(score)) for one, score in pairs if one != product_id][: k - 1]
-    top = max(_SCORE, *(score for _, score in others)) if others else _SCORE
-    return hits._replace(
-        packed_ids=wire.pack_ids([product_id, *(one for one, _ in others)]),
-        scores=np.array([top, *(score for _, score in others)], np.float32),
-        is_below_noise=False,
-    )
+async def put_first(
+    product_id: str, hits: Hits, asked: retrieval_pb2.Query, ask: Callable[[retrieval_pb2.Query], Awaitable[Hits]]
+) -> Hits:
+    """The hits of a query with this product first, whatever its text is; `ask` finds it if it is not among them."""
+    if product_id not in wire.unpack_ids(hits.packed_ids):
+        alone = retrieval_pb2.Query()
+        alone.CopyFrom(asked)
+        alone.k, alone.diversity = 1, 0.0
+        alone.filter.where = write(is_one_of("product_id", [product_id]))
+        # nothing is found of one that has been hidden since, or that an excluded word of the search names
+        hits = join([hits, await ask(alone)])
+    ids = wire.unpack_ids(hits.packed_ids)
+    if product_id not in ids:
+        return hits
+    place = ids.index(product_id)
+    order = [place, *(one for one in range(len(ids)) if one != place)][: asked.k]
+    scores = hits.scores.copy()
+    scores[place] = max(_SCORE, scores.max())
+    return take(hits._replace(scores=scores, is_below_noise=False), np.array(order, np.int64))
 
 
 def _as_id(text: str) -> str:

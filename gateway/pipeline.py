@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
 from gateway import metrics, reasons
@@ -30,7 +31,18 @@ from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.named_product import find_named, put_first
 from gateway.reasons import Reason
-from gateway.schemas.requests import ListQuery, PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery, SuggestQuery
+from gateway.rules.engine import Ask, Asking, Ruled
+from gateway.rules.facts import buyer_facts, request_facts
+from gateway.rules.serving import Facts, LiveRules
+from gateway.schemas.requests import (
+    ListQuery,
+    PopularQuery,
+    RetrieveQuery,
+    SearchQuery,
+    SimilarQuery,
+    SuggestQuery,
+    VisitedQuery,
+)
 from twotower.errors import (
     Conflict,
     DeadlineExceeded,
@@ -58,6 +70,7 @@ _FIRST_SHARE = 0.5
 _MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
 Source = Literal["model", "popular"]
+ListedQuery = RetrieveQuery | VisitedQuery
 # the longest list that the retrieval service gives
 _MAX_K = 1000
 _SORTS = {
@@ -82,6 +95,8 @@ class ProductList(NamedTuple):
     explored: str = ""
     # of an experiment: its arm
     assignment: Assignment | None = None
+    # product -> the rule that moved it to its place
+    placed_by: Mapping[str, str] = MappingProxyType({})
 
 
 class BuyerEncoding(NamedTuple):
@@ -121,6 +136,7 @@ class Pipeline:
     forgotten_file: Path | None = None
     log: EventLog | None = None
     exploration: Exploration | None = None
+    rules: LiveRules | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -218,7 +234,8 @@ class Pipeline:
         async def attempt(version: str) -> ProductList:
             encoded, reason = await self._encode(query, known, version, deadline)
             if encoded is None:
-                return await self._popular(query, seen, reason, version, deadline)
+                facts = partial(buyer_facts, query, known.history)
+                return await self._popular(query, seen, reason, version, deadline, facts)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
             asked, explored = _query(query, seen, history=newest), ""
@@ -226,13 +243,25 @@ class Pipeline:
                 asked.parts.CopyFrom(encoded.parts)
             # a sorted or a diverse list is a choice of its own
             explores = self.exploration if query.sort == "relevance" and not query.diversity else None
-            if explores:
-                asked.k = min(query.k + DEPTH, _MAX_K)
-            hits = await self.retrieval.search(encoded.vector, asked, deadline)
-            if explores:
-                hits, explored = explores.mix(hits, query.k)
-            listed = self._list(query, hits, "model", reason, deadline)
-            why = partial(reasons.of_history, self.retrieval, encoded, hits, deadline)
+
+            async def ask(one: retrieval_pb2.Query) -> Hits:
+                return await self.retrieval.search(encoded.vector, one, deadline)
+
+            async def first(one: retrieval_pb2.Query) -> Hits:
+                nonlocal explored
+                if not explores:
+                    return await ask(one)
+                length, one.k = one.k, min(one.k + DEPTH, _MAX_K)
+                hits, explored = explores.mix(await ask(one), length)
+                one.k = length
+                return hits
+
+            ruled = await self._ruled(query, asked, ask, first, lambda: buyer_facts(query, known.history), deadline)
+            if explored:
+                shown = set(wire.unpack_ids(ruled.hits.packed_ids))
+                explored = "\n".join(one for one in explored.split("\n") if one in shown)
+            listed = self._list(query, ruled, "model", reason, deadline)
+            why = partial(reasons.of_history, self.retrieval, encoded, ruled.hits, deadline)
             return (await _explained(query, listed, why))._replace(explored=explored)
 
         return await (attempt(version) if version else on_one_version(attempt))
@@ -252,9 +281,14 @@ class Pipeline:
             vector = await self.retrieval.vector(query.product_id, version, deadline)
             if vector is None:
                 raise NotFound(f"product {query.product_id!r} is not known", field="product_id")
-            hits = await self.retrieval.search(vector, _query(query, {query.product_id}, follows=follows), deadline)
-            found = self._list(query, hits, "model", _doubts(query, vector, hits), deadline)
-            why = partial(reasons.of_product, self.retrieval, query.product_id, hits, bool(follows), deadline)
+
+            async def ask(one: retrieval_pb2.Query) -> Hits:
+                return await self.retrieval.search(vector, one, deadline)
+
+            asked = _query(query, {query.product_id}, follows=follows)
+            ruled = await self._ruled(query, asked, ask, ask, lambda: request_facts(query), deadline)
+            found = self._list(query, ruled, "model", _doubts(query, vector, ruled.hits), deadline)
+            why = partial(reasons.of_product, self.retrieval, query.product_id, ruled.hits, ruled.followers(), deadline)
             return await _explained(query, found, why)
 
         return await on_one_version(attempt)
@@ -272,12 +306,19 @@ class Pipeline:
             except InvalidInput as error:
                 raise InvalidInput("q", query.q, f"cannot be encoded: {error.problem}") from None
             asked = _as_understood(_query(query, set()), understood)
-            named, hits = await asyncio.gather(
-                find_named(self.retrieval, query, vector.version, deadline),
-                self.retrieval.search_texts(vector, asked, deadline),
-            )
-            hits = put_first(named, hits, query.k) if named else hits
-            listed = self._list(query, hits, "model", _misses(query, understood, hits), deadline)
+
+            async def ask(one: retrieval_pb2.Query) -> Hits:
+                return await self.retrieval.search_texts(vector, one, deadline)
+
+            async def first(one: retrieval_pb2.Query) -> Hits:
+                named, hits = await asyncio.gather(
+                    find_named(self.retrieval, query, vector.version, deadline), ask(one)
+                )
+                return await put_first(named, hits, one, ask) if named else hits
+
+            ruled = await self._ruled(query, asked, ask, first, lambda: request_facts(query), deadline)
+            hits = ruled.hits
+            listed = self._list(query, ruled, "model", _misses(query, understood, hits), deadline)
             why = partial(reasons.of_words, self.retrieval, understood, hits, deadline)
             return (await _explained(query, listed, why))._replace(understood=understood)
 
@@ -330,22 +371,61 @@ class Pipeline:
         return None, warnings
 
     async def _popular(
-        self, query: ListQuery, seen: set[str], warnings: list[str], version: str, deadline: Deadline
+        self,
+        query: ListedQuery,
+        seen: set[str],
+        warnings: list[str],
+        version: str,
+        deadline: Deadline,
+        facts: Facts | None = None,
     ) -> ProductList:
-        hits = await self.retrieval.popular(_query(query, seen), version, deadline)
+        async def ask(one: retrieval_pb2.Query) -> Hits:
+            # further questions are about the version that has answered the first
+            nonlocal version
+            hits = await self.retrieval.popular(one, version, deadline)
+            version = hits.version
+            return hits
+
+        facts = facts or partial(request_facts, query)
+        ruled = await self._ruled(query, _query(query, seen), ask, ask, facts, deadline)
         if query.diversity:
             warnings = [*warnings, "diversity has no effect on popular products"]
-        found = await self._list(query, hits, "popular", warnings, deadline)
-        return found._replace(reasons=reasons.of_popularity(len(hits.scores))) if "reasons" in query.include else found
+        found = self._list(query, ruled, "popular", warnings, deadline)
+
+        async def why() -> list[Reason]:
+            return reasons.of_popularity(len(ruled.hits.scores))
+
+        return await _explained(query, found, why)
+
+    async def note_shown(self, query: ListedQuery, answer: ProductList) -> None:
+        """Notes what a list has shown, for the rules that ask for it."""
+        if self.rules is not None:
+            ids = partial(wire.unpack_ids, answer.hits.packed_ids)
+            await self.rules.note_shown(query.slot, _owner(query), ids)
+
+    async def _ruled(
+        self,
+        query: ListedQuery,
+        asked: retrieval_pb2.Query,
+        ask: Ask,
+        first: Ask,
+        facts: Facts,
+        deadline: Deadline,
+    ) -> Ruled:
+        """What the retrieval service finds, as the rules have it."""
+        if self.rules is None:
+            return Ruled(await first(asked))
+        return await self.rules.find(query.slot, _owner(query), Asking(asked, ask, first), facts, deadline)
 
     async def _list(
-        self, query: ListQuery, hits: Hits, source: Source, warnings: list[str], deadline: Deadline
+        self, query: ListQuery, ruled: Ruled, source: Source, warnings: list[str], deadline: Deadline
     ) -> ProductList:
-        warnings = warnings + [f"no product has {value}" for value in hits.unknown_filter_values]
+        hits = ruled.hits
+        warnings = [*warnings, *ruled.warnings, *(f"no product has {value}" for value in hits.unknown_filter_values)]
         products = None
         if "products" in query.include:
             products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
-        return ProductList(hits, source, warnings, products)
+        return ProductList(hits, source, warnings, products, placed_by=ruled.placed_by)
 
 
 async def _explained(
@@ -355,7 +435,16 @@ async def _explained(
     if "reasons" not in query.include:
         return await found
     listed, why = await asyncio.gather(found, explain())
+    if listed.placed_by:
+        why = reasons.with_rules(why, wire.unpack_ids(listed.hits.packed_ids), listed.placed_by)
     return listed._replace(reasons=why)
+
+
+def _owner(query: ListedQuery) -> str | None:
+    """Whose list it is; None if nobody is named."""
+    if isinstance(query, RetrieveQuery):
+        return query.owner
+    return None if query.session_id is None else owner_of(None, query.session_id)
 
 
 async def on_one_version(attempt: Callable[[str], Awaitable[Answer]]) -> Answer:

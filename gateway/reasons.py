@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,6 +45,8 @@ class Reason:
     others: float | None = None
     words: list[str] = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
+    # the rule that moved the product to its place
+    placed_by: str | None = None
 
 
 async def of_history(retrieval: RetrievalClient, encoded: EncodedBuyer, hits: Hits, deadline: Deadline) -> list[Reason]:
@@ -69,16 +71,14 @@ def of_popularity(count: int) -> list[Reason]:
 
 
 async def of_product(
-    retrieval: RetrievalClient, product_id: str, hits: Hits, by_sequence: bool, deadline: Deadline
+    retrieval: RetrievalClient, product_id: str, hits: Hits, followers: Collection[str], deadline: Deadline
 ) -> list[Reason]:
     """What each product shares with the product asked for, or that buyers take it afterwards."""
     ids = wire.unpack_ids(hits.packed_ids)
     asked, *found = await retrieval.lookup([product_id, *ids], hits.version, deadline)
-    # those that follow come first
-    followers = hits.followers if by_sequence else 0
     return [
-        Reason(sentences.after(asked.title)) if place < followers else _shared(asked, product)
-        for place, product in enumerate(found)
+        Reason(sentences.after(asked.title)) if one in followers else _shared(asked, product)
+        for one, product in zip(ids, found, strict=True)
     ]
 
 
@@ -88,6 +88,14 @@ async def of_words(
     """The words of the search that stand in each product's title, brand or category."""
     found = await retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
     return [_matched(understood.words, product) for product in found]
+
+
+def with_rules(reasons: Sequence[Reason], ids: Sequence[str], placed_by: Mapping[str, str]) -> list[Reason]:
+    """The reasons of a list that rules have changed: a product that a rule placed says so."""
+    return [
+        replace(reason, sentence=sentences.PLACED, placed_by=placed_by[one]) if one in placed_by else reason
+        for one, reason in zip(ids, reasons, strict=True)
+    ]
 
 
 def _shares(contributions: Float32, score: float) -> Float32 | None:

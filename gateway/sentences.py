@@ -36,6 +36,7 @@ class _Verb(NamedTuple):
 
 POPULAR = Sentence("من الأكثر رواجًا لدى المتسوقين", "Popular with shoppers")
 CHOSEN = Sentence("يختاره كثير من المتسوقين", "Many shoppers choose it")
+PLACED = Sentence("اختيار المتجر", "The shop's choice")
 _NEAR = Sentence("قريب في المعنى من بحثك", "Close in meaning to your search")
 _SIMILAR = Sentence("قريب في وصفه وفي من يختارونه", "Close in its description and in who chooses it")
 _VERBS = {

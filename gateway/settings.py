@@ -104,6 +104,9 @@ class GatewaySettings(ProcessSettings):
         0.0, ge=0, le=0.5, description="share of the slots of /retrieve that show a random product of lower rank"
     )
     experiments_file: Path | None = Field(None, description="experiments.yaml; read again whenever it changes")
+    rules_file: Path | None = Field(
+        None, description="rules.yaml; read again whenever it changes; without it, the rules of PUT /rules are in force"
+    )
 
     request_timeout_seconds: float = Field(2.0, gt=0, le=60, description="timeout of one request, all steps together")
     body_timeout_seconds: float = Field(5.0, gt=0, le=60, description="timeout of receiving a request's whole body")

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_service import conditions
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
@@ -19,6 +20,7 @@ from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
 from twotower.caller import check_caller
+from twotower.conditions import matches
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.events import Interaction
 from twotower.graphs.text_encoder import EncoderSpec
@@ -48,8 +50,8 @@ _NO_SLOTS = np.empty(0, np.bool_)
 
 class Filter(NamedTuple):
     """The products allowed: of any of the categories, of any of the brands, in that stock state, of a price within the
-    limits (both included; a product without a price has none), and with none of the excluded words among their indexed
-    words; empty allows all.
+    limits (both included; a product without a price has none), with none of the excluded words among their indexed
+    words, and of which the condition `where` is true; empty allows all.
     """
 
     categories: tuple[str, ...] = ()
@@ -58,6 +60,7 @@ class Filter(NamedTuple):
     price_min: float | None = None
     price_max: float | None = None
     excluded_words: tuple[str, ...] = ()
+    where: str = ""
 
 
 Sort = Literal["relevance", "price_asc", "price_desc"]
@@ -150,6 +153,10 @@ class _Names:
         for code, name in enumerate(names):
             self._folded[fold(name)].append(code)
 
+    def codes(self, values: Sequence[str]) -> list[int]:
+        """The codes of all names that one of `values` matches."""
+        return [code for value in values for code in self._exact.get(value) or self._folded.get(self._fold(value), [])]
+
     def has(self, name: str) -> bool:
         return name in self._exact
 
@@ -217,6 +224,16 @@ class ProductIndex:
         )
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
+        self._all_names = (columns.brands, columns.categories)
+        names = {"brand": self._brands, "category": self._categories}
+        self._columns = conditions.VersionColumns(
+            rows,
+            lambda field, values: names[field].codes(values),
+            {"brand": columns.brand, "category": columns.category},
+            columns.price,
+            columns.in_stock,
+            columns.first_seen,
+        )
         self._in_stock = columns.in_stock
         self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
@@ -390,6 +407,43 @@ class ProductIndex:
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
+    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Mask]:
+        """Which conditions [C] of each query, one a line of its text, are true of which of its products, [C, K].
+
+        Raises InvalidInput for a text that holds no conditions of products.
+        """
+        found: list[Mask] = [np.zeros((0, len(ids)), np.bool_) for ids in answers]
+        for text in set(texts) - {""}:
+            check_caller()
+            places = [place for place, one in enumerate(texts) if one == text]
+            tried = self._marks(text, [one for place in places for one in answers[place]])
+            ends = np.cumsum([len(answers[place]) for place in places])[:-1]
+            for place, part in zip(places, np.split(tried, ends, axis=1), strict=True):
+                found[place] = part
+        return found
+
+    def _marks(self, text: str, ids: Sequence[str]) -> Mask:
+        wanted, view = conditions.read_marks(text, "marks"), self.live.view(NO_FILTER)
+        slot_of = {} if view is None else view.all_slots.by_id
+        slots = np.array([slot_of.get(one, -1) for one in ids] if slot_of else [-1] * len(ids), np.int64)
+        rows = np.array([self._rows.get(one, -1) for one in ids], np.int64)
+        found: Mask = np.zeros((len(wanted), len(ids)), np.bool_)
+        trained, live = (slots < 0) & (rows >= 0), slots >= 0
+        found[:, trained] = conditions.marks(wanted, self._columns.at(rows[trained]))
+        if view is not None and live.any():
+            found[:, live] = conditions.marks(wanted, self._slot_table(view, slots[live]))
+        return found
+
+    def names(self, ids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Brands and categories of products that an answer holds."""
+        brands, categories = list[str](), list[str]()
+        columns, (all_brands, all_categories) = self._columns, self._all_names
+        for one in ids:
+            product, row = self.live.overlay(one, None), self._rows.get(one, -1)
+            brands.append(product.brand if product else all_brands[columns.codes["brand"][row]])
+            categories.append(product.category if product else all_categories[columns.codes["category"][row]])
+        return brands, categories
+
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""
         vectors, unknown = np.zeros((len(ids), self._index.dimension), np.float32), dict[str, None]()
@@ -421,7 +475,14 @@ class ProductIndex:
         if view is None:
             return trained
         unknown = view.still_unknown(trained.unknown) if trained.unknown else []
-        return _Allowed(trained.mask, unknown, view, view.allowed(self._is_name))
+        slots = view.allowed(self._is_name)
+        if wanted.where:
+            condition = conditions.read_condition(wanted.where, "filter.where")
+            slots &= matches(condition, self._slot_table(view, np.arange(view.count)))
+        return _Allowed(trained.mask, unknown, view, slots)
+
+    def _slot_table(self, view: LiveView, slots: Int64) -> conditions.SlotTable:
+        return conditions.SlotTable(view.all_slots, slots, self._is_name, self._columns.first_seen)
 
     def _is_name(self, kind: str, value: str) -> bool:
         return (self._brands if kind == "brand" else self._categories).has(value)
@@ -435,7 +496,12 @@ class ProductIndex:
         above = None if wanted.price_min is None else self._price >= wanted.price_min
         below = None if wanted.price_max is None else self._price <= wanted.price_max
         without = self._without(wanted.excluded_words) if wanted.excluded_words else None
-        masks = [mask for mask in (categories.mask, brands.mask, stock, above, below, without) if mask is not None]
+        where = None
+        if wanted.where:
+            condition = conditions.read_condition(wanted.where, "filter.where")
+            where = matches(condition, self._columns.at(None))
+        parts = (categories.mask, brands.mask, stock, above, below, without, where)
+        masks = [mask for mask in parts if mask is not None]
         return _Allowed(
             np.logical_and.reduce(masks) if masks else None,
             categories.unknown + brands.unknown,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -146,14 +146,14 @@ def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequ
     search = index.search_texts if request.by_text else index.search
     answers = search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
-    hits = [_hits(answer, request.packed) for answer in answers]
+    hits = _all_hits(index, request.queries, answers, request.packed)
     return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
 
 
 def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
     answers = index.popular(_queries(request.queries))
     CALL_ROWS.labels("Popular").inc(len(answers))
-    hits = [_hits(answer, request.packed) for answer in answers]
+    hits = _all_hits(index, request.queries, answers, request.packed)
     return retrieval_pb2.PopularResponse(hits=hits, model_version=version)
 
 
@@ -206,7 +206,22 @@ def _filter(query: retrieval_pb2.Query) -> Filter:
         message.price_min if message.HasField("price_min") else None,
         message.price_max if message.HasField("price_max") else None,
         tuple(message.excluded_words),
+        message.where,
     )
+
+
+def _all_hits(
+    index: ProductIndex, queries: Sequence[retrieval_pb2.Query], answers: Sequence[Answer], packed: bool
+) -> list[retrieval_pb2.Hits]:
+    hits, texts = [_hits(answer, packed) for answer in answers], [one.marks for one in queries]
+    if any(texts):
+        for one, marks in zip(hits, index.marks(texts, [answer.product_ids for answer in answers]), strict=True):
+            one.marks = marks.tobytes()
+    for one, query, answer in zip(hits, queries, answers, strict=True):
+        if query.with_names:
+            brands, categories = index.names(answer.product_ids)
+            one.packed_brands, one.packed_categories = wire.pack_ids(brands), wire.pack_ids(categories)
+    return hits
 
 
 def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:

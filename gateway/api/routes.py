@@ -28,6 +28,7 @@ from gateway.admission import (
 )
 from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.api.releases import ReleaseRoutes
+from gateway.api.rule_routes import RuleDesk, RuleRoutes
 from gateway.api.views import ExperimentsAnswer, SearchesAnswer, ViewRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
@@ -60,6 +61,7 @@ from gateway.schemas.products import (
     ProductPatchRow,
     ProductRow,
 )
+from gateway.schemas.rules import PreviewAnswer, PreviewBody, RulesAnswer, RulesBody, RulesHistoryAnswer, UndoBody
 from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput
@@ -108,6 +110,7 @@ class Live:
     releases: ReleaseClient
     experiments: LiveExperiments
     searches: SearchCounts
+    rules: RuleDesk
     catalogue: CatalogueStore | None = None
 
 
@@ -132,6 +135,12 @@ class Routes:
             lambda request: _live(request).catalogue,
             self._context,
             settings.max_products,
+        )
+        self._rules = RuleRoutes(
+            lambda request, content_type: self._body_of(request, cost_of_encode, content_type),
+            lambda request: _live(request).rules,
+            self._context,
+            settings.request_timeout_seconds,
         )
 
     def table(self) -> list[RouteSpec]:
@@ -225,6 +234,7 @@ class Routes:
             ),
             *_product_routes(self._products),
             *self._admin(),
+            *_rule_routes(self._rules),
             RouteSpec("GET", "/healthz", self.healthz, "Whether the process is alive"),
             RouteSpec("GET", "/readyz", self.readyz, "Whether it can answer, and what does not work"),
             RouteSpec("GET", "/metrics", self.metrics, "Prometheus metrics", scope="admin"),
@@ -450,6 +460,7 @@ class Routes:
         answer = await self._admission.run(lists * cost_of_list(query), deadline, ask)
         if pipeline.log and pipeline.log.takes_list():
             pipeline.log.served(_list_record(query, answer, self._clock.good_ms()))
+        await pipeline.note_shown(query, answer)
         return answer
 
     @asynccontextmanager
@@ -533,6 +544,21 @@ def _product_routes(handlers: ProductRoutes) -> list[RouteSpec]:
             body_type=NDJSON,
             scope="write",
         ),
+    ]
+
+
+def _rule_routes(ours: RuleRoutes) -> list[RouteSpec]:
+    def spec(
+        method: str, path: str, handler: Handler, summary: str, answer: type[BaseModel], *bodies: type[BaseModel]
+    ) -> RouteSpec:
+        return RouteSpec(method, path, handler, summary, answer, bodies=bodies, scope="admin")
+
+    return [
+        spec("GET", "/rules", ours.rules, "The rules in force, with warnings", RulesAnswer),
+        spec("PUT", "/rules", ours.put, "Puts other rules in force", RulesAnswer, RulesBody),
+        spec("GET", "/rules/history", ours.history, "Earlier rules: who, when and why", RulesHistoryAnswer),
+        spec("POST", "/rules/undo", ours.undo, "Puts earlier rules in force again", RulesAnswer, UndoBody),
+        spec("POST", "/rules/preview", ours.preview, "A list before and after", PreviewAnswer, PreviewBody),
     ]
 
 

@@ -25,7 +25,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 # what a key of scope `public` may ask: nothing, products, or one buyer's with a token of this buyer
 PublicUse = Literal["nothing", "products", "buyer"]
 _POLL_SECONDS = 1.0
-_ONLY_BUYER = "twotower.only_buyer"
+_ONLY_BUYER, _CALLER = "twotower.only_buyer", "twotower.caller"
 _HOW_TO = (
     "make a key with `make key` or `docker compose run --rm gateway keys add`, "
     "or set TWOTOWER_GATEWAY_AUTH=off to serve everyone"
@@ -104,6 +104,7 @@ class Guard:
 
     async def _admit(self, request: Request, scope: Scope, public: PublicUse) -> tuple[Quota | None, bytes]:
         key = self._key_of(request.scope)
+        request.scope[_CALLER] = key.entry.name
         quota, policy = None, b""
         if key.limit is not None:
             assert self._limiter is not None, "the lifespan opens the limiter"
@@ -150,6 +151,11 @@ def check_buyer(request: Request, buyer_id: str) -> None:
     only = request.scope.get(_ONLY_BUYER)
     if only is not None and only != buyer_id:
         raise Forbidden("the token is another buyer's", "read")
+
+
+def caller_of(request: Request) -> str:
+    """The name of the caller's key; empty while the gateway serves without keys."""
+    return str(request.scope.get(_CALLER, ""))
 
 
 def is_loopback(host: str) -> bool:

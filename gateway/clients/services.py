@@ -83,7 +83,8 @@ class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
     `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
-    products follow the one that the query names in `follows`. `reasons`: of a query with parts.
+    products follow the one that the query names in `follows`. `reasons`: of a query with parts. `marks`, `brands` and
+    `categories`: as the message has them.
     """
 
     packed_ids: str
@@ -93,6 +94,9 @@ class Hits(NamedTuple):
     is_below_noise: bool = False
     followers: int = 0
     reasons: retrieval_pb2.Reasons | None = None
+    marks: bytes = b""
+    brands: str = ""
+    categories: str = ""
 
 
 class BuyerClient:
@@ -353,7 +357,18 @@ def _encoded(vector: Vector, buyer: buyer_pb2.EncodedBuyer) -> EncodedBuyer:
 def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
     scores, unknown = wire.unpack_scores(hits.scores), list(hits.unknown_filter_values)
     reasons = hits.reasons if hits.HasField("reasons") else None
-    return Hits(hits.packed_product_ids, scores, version, unknown, hits.is_below_noise, hits.followers, reasons)
+    return Hits(
+        hits.packed_product_ids,
+        scores,
+        version,
+        unknown,
+        hits.is_below_noise,
+        hits.followers,
+        reasons,
+        hits.marks,
+        hits.packed_brands,
+        hits.packed_categories,
+    )
 
 
 def _row_error(error: common_pb2.RowError) -> TwoTowerError:

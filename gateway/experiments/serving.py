@@ -223,7 +223,8 @@ def drafted_list(first: ProductList, second: ProductList, k: int, seed: str) -> 
         [],
     )
     warnings = list(dict.fromkeys([*first.warnings, *second.warnings]))
-    drafted = ProductList(hits, first.source, warnings, products, reasons=reasons)
+    placed_by = {**second.placed_by, **first.placed_by}
+    drafted = ProductList(hits, first.source, warnings, products, reasons=reasons, placed_by=placed_by)
     return drafted, "".join(team for team, _ in picks)
 
 

@@ -24,6 +24,7 @@ KEY_PREFIX = "twotower:history:1:"
 APART_PREFIX = "twotower:apart:1:"
 # products that the buyer does not want, by the time of the last Dismiss
 DISMISSED_PREFIX = "twotower:dismissed:1:"
+SHOWN_PREFIX = "twotower:shown:1:"
 # says to which buyer a guest's session belongs, by the buyer's hash
 MERGED_PREFIX = "twotower:merged:1:"
 # per shard, a sorted set of buyers, scored by the second of their last write: histories expire by it
@@ -93,8 +94,13 @@ def dismissed_key_of(buyer_id: str) -> str:
     return f"{DISMISSED_PREFIX}{{{_shard(buyer_id)}}}{buyer_id}"
 
 
+def shown_key_of(owner: str) -> str:
+    """The sorted set of the products that a buyer or a guest was shown lately; see `gateway.rules.shown`."""
+    return f"{SHOWN_PREFIX}{{{_shard(owner)}}}{owner}"
+
+
 def keys_of(buyer_id: str) -> list[str]:
-    """All that Redis holds of a buyer, besides the time of the last write: the history first."""
+    """The histories that Redis holds of a buyer, the known one first."""
     return [key_of(buyer_id), apart_key_of(buyer_id), dismissed_key_of(buyer_id)]
 
 

@@ -52,6 +52,7 @@ from gateway.history.codec import (
     keys_of,
     merge,
     pack_reply,
+    shown_key_of,
     written_key_of,
 )
 from gateway.history.connection import Ask, Batch, Command, RedisPipelines
@@ -189,7 +190,10 @@ class RedisHistory:
     async def remove(self, buyer_ids: Sequence[str]) -> int:
         """Removes everything that Redis holds of these buyers. Returns how many of them had a history."""
         removed = await self._ask_batches(
-            [Batch(key_of(one), [("UNLINK", *keys_of(one)), ("ZREM", written_key_of(one), one)]) for one in buyer_ids]
+            [
+                Batch(key_of(one), [("UNLINK", *keys_of(one), shown_key_of(one)), ("ZREM", written_key_of(one), one)])
+                for one in buyer_ids
+            ]
         )
         return sum(count > 0 for count, _ in removed)
 
@@ -244,6 +248,10 @@ class RedisHistory:
         """One reply per command; their keys lie in the slot of `key`. Raises Unavailable if Redis refuses one."""
         (replies,) = await self._ask_batches([Batch(key, commands)])
         return replies
+
+    async def ask_each(self, batches: Sequence[Batch]) -> list[list[Any]]:
+        """The replies of each batch. Raises Unavailable if Redis refuses a command."""
+        return await self._ask_batches(batches)
 
     async def ask_nodes(self, command: Command) -> list[Any]:
         """The reply of each server that holds keys. Raises Unavailable if one refuses."""

@@ -42,7 +42,8 @@ class ReasonOut(Strict):
 
     For a history: the shares of `because`, `taste` (what the model adds whatever the history), `popularity` and
     `others` (the rest of the history) sum to 1; all are null if the score is not above 0. Otherwise: the `words` and
-    `attributes` that the product shares with the search or the product asked for.
+    `attributes` that the product shares with the search or the product asked for. `placed_by`: the rule of the
+    shop that moved the product to its place, if one did.
     """
 
     sentence: SentenceOut
@@ -52,6 +53,7 @@ class ReasonOut(Strict):
     others: float | None
     words: list[str]
     attributes: list[str]
+    placed_by: str | None
 
 
 class ListAnswer(Strict):

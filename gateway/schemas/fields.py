@@ -26,6 +26,7 @@ MAX_TEXT = 500
 MAX_SUGGESTIONS = 100
 _WHOLE = re.compile(r"-?[0-9]+")
 _DECIMAL = re.compile(r"[0-9]{0,20}\.?[0-9]{1,20}")
+_SLOT = re.compile(r"[a-z0-9_-]{1,64}")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -92,6 +93,12 @@ def _check_text(value: str) -> str:
 def _check_words(value: str) -> str:
     if not searched_words(_check_text(value)):
         raise refuse("must hold a letter or a digit")
+    return value
+
+
+def _check_slot(value: str) -> str:
+    if not _SLOT.fullmatch(value):
+        raise refuse("must be a word of the letters a-z, digits, _ and -, up to 64")
     return value
 
 
@@ -163,6 +170,7 @@ Session = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_s
 Text = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_text)]
 # a search text, whole: a sign may be a letter of another keyboard layout
 Words = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_words)]
+Slot = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_slot)]
 Event = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_event)]
 # what happens beside a history's events
 Happening = Annotated[str, StringConstraints(strict=True), AfterValidator(_check_happening)]

@@ -26,6 +26,7 @@ from gateway.schemas.fields import (
     Moment,
     Session,
     Share,
+    Slot,
     Strict,
     Suggested,
     Text,
@@ -165,7 +166,7 @@ class ListQuery(Strict):
         "relevance", description="the order of the k products: by score, or by price, those without a price last"
     )
     exclude: tuple[Id, ...] = Field((), max_length=MAX_EXCLUDED, description="products to leave out")
-    slot: Text | None = Field(None, description="where the shop shows the list; for the event log")
+    slot: Slot = Field("home", description="where the shop shows the list: decides which rules act; also logged")
     diversity: Share = Field(
         0.0, description="0 ranks by score alone; 1 picks the products least similar to each other"
     )
@@ -195,6 +196,7 @@ class RetrieveQuery(ListQuery, BuyerOrGuest):
 class SimilarQuery(VisitedQuery):
     """GET /similar."""
 
+    slot: Slot = Field("product", description="where the shop shows the list: decides which rules act; also logged")
     product_id: Id
     by: Literal["vector", "sequence"] = Field(
         "vector", description="vector: products like this one; sequence: products that buyers take after this one"
@@ -208,6 +210,7 @@ class PopularQuery(VisitedQuery):
 class SearchQuery(VisitedQuery):
     """GET /search."""
 
+    slot: Slot = Field("search", description="where the shop shows the list: decides which rules act; also logged")
     q: Words
     understand: Flag = Field(True, description="false: searches the text as it is, with no step that understands it")
 

@@ -142,6 +142,11 @@ class LiveView:
         ordered, falling = best_first(rows[None], united[None])
         return Hits(ordered[0, :k], falling[0, :k])
 
+    @property
+    def all_slots(self) -> Slots:
+        """All slots; this view sees the first `count`."""
+        return self._slots
+
     def slots_of(self, ids: Sequence[str]) -> Int64:
         return self._slots.slots_of(ids)
 

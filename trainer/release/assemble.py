@@ -57,9 +57,11 @@ def _describe(target: VersionLayout, description: Description) -> None:
     write_report(target, description.manifest)
 
 
-def product_records(products: Products, popularity: Sequence[float]) -> Iterator[Product]:
+def product_records(
+    products: Products, popularity: Sequence[float], first_seen: Sequence[float | None]
+) -> Iterator[Product]:
     """The products [N] as products.sqlite holds them; `popularity` [N]: shares of the weight of all events."""
-    for row, (ident, share) in enumerate(zip(products.ids, popularity, strict=True)):
+    for row, (ident, share, first) in enumerate(zip(products.ids, popularity, first_seen, strict=True)):
         yield Product(
             id=ident,
             row=row,
@@ -73,4 +75,5 @@ def product_records(products: Products, popularity: Sequence[float]) -> Iterator
             popularity=share,
             skus="\n".join(products.skus[row]) if products.skus else "",
             image=products.images[row] if products.images else "",
+            first_seen=first,
         )

@@ -27,12 +27,18 @@ class Changes(NamedTuple):
         return f"{self.new:,} new, {self.gone:,} gone, {self.changed:,} changed"
 
 
-def catalogue_records(base: Version, products: Products) -> tuple[list[Product], Int64]:
-    """Today's products as the database holds them, and their rows [N] in `base`, -1 for products that it lacks."""
+def catalogue_records(base: Version, served: Version, products: Products, now: float) -> tuple[list[Product], Int64]:
+    """Today's products as the database holds them, and their rows [N] in `base`, -1 for products that it lacks.
+
+    A product that neither `base` nor the `served` version has is first seen `now`, in seconds since 1970.
+    """
     row_of = read_product_rows(base.layout.ids)
     before = Catalogue(base.layout.products).lookup(products.ids)
     popularity = [old.popularity if old else 0.0 for old in before]
-    return list(product_records(products, popularity)), np.array(
+    lately = Catalogue(served.layout.products).lookup(products.ids)
+    known = [old or recent for old, recent in zip(before, lately, strict=True)]
+    first_seen = [one.first_seen if one else now for one in known]
+    return list(product_records(products, popularity, first_seen)), np.array(
         [row_of.get(ident, -1) for ident in products.ids], np.int64
     )
 
@@ -41,8 +47,10 @@ def compare_catalogues(served: Version, records: Sequence[Product]) -> Changes:
     """Compares records with the served version."""
     before = Catalogue(served.layout.products).lookup([one.id for one in records])
     pairs = [(one, old) for one, old in zip(records, before, strict=True) if old is not None]
-    # the files say nothing about row and popularity
-    same = sum(old == one._replace(row=old.row, popularity=old.popularity) for one, old in pairs)
+    # the files say nothing about row, popularity and first moment
+    same = sum(
+        old == one._replace(row=old.row, popularity=old.popularity, first_seen=old.first_seen) for one, old in pairs
+    )
     return Changes(len(records) - len(pairs), served.manifest.products - len(pairs), len(pairs) - same)
 
 

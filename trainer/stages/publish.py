@@ -10,6 +10,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from trainer.data.popularity import popularity_shares
 from trainer.data.searches import SearchedWords
 from trainer.data.split import everything
@@ -68,7 +70,7 @@ def _write(run: Run, metrics: dict[str, Any]) -> Version:
         copy_files(run.workspace.version, target)
         shutil.copyfile(run.workspace.rejects, target.rejects)
         write_recent(target.recent, _recent_interactions(run))
-        records = product_records(run.data.products, _popularity(run))
+        records = product_records(run.data.products, _popularity(run), _first_seen(run))
         searched = SearchedWords(**json.loads(run.workspace.searches.read_text(encoding="utf-8")))
         recorded = metrics | {"searches": searched.facts}
         return Description(run.config, records, recorded, _manifest(run, name, created, metrics), searched)
@@ -150,6 +152,15 @@ def _popularity(run: Run) -> list[float]:
     events, count = run.data.events, len(run.data.products)
     shares: list[float] = popularity_shares(events, everything(events), count, weights_by_code(run.schema)).tolist()
     return shares
+
+
+def _first_seen(run: Run) -> list[float | None]:
+    """The second of each product's first event, None for a product without one."""
+    events = run.data.events
+    first = np.full(len(run.data.products), np.iinfo(np.int64).max)
+    np.minimum.at(first, events.product, events.time)
+    known = np.bincount(events.product, minlength=len(first)) > 0
+    return [ms / 1000 if is_known else None for ms, is_known in zip(first.tolist(), known.tolist(), strict=True)]
 
 
 def _recent_interactions(run: Run) -> Iterator[tuple[str, list[Interaction]]]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -113,7 +114,7 @@ def refresh(
     work = layout.work / "refresh"
     catalogue, summary = load_products(products, config.data, work)
     base = _trained(layout, served)
-    records, known = catalogue_records(base, catalogue)
+    records, known = catalogue_records(base, served, catalogue, time.time())
     changes = compare_catalogues(served, records)
     rejected = sum(summary.rejected_products.values())
     log.info(

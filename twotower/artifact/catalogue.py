@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from twotower.arrays import Float64, Mask
 from twotower.errors import CorruptArtifact
 
-_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus, image"
+_COLUMNS = (
+    "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus, image, first_seen"
+)
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -29,7 +31,8 @@ CREATE TABLE products (
   in_stock INTEGER NOT NULL,
   popularity REAL NOT NULL,
   skus TEXT NOT NULL,
-  image TEXT NOT NULL
+  image TEXT NOT NULL,
+  first_seen REAL
 ) WITHOUT ROWID
 """
 # a SKU may be of several products: the first row counts
@@ -40,7 +43,8 @@ _MAX_PARAMETERS = 900
 
 class Product(NamedTuple):
     """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1; `skus`:
-    its further ids, one a line; `image`: the URL of a picture, or empty.
+    its further ids, one a line; `image`: the URL of a picture, or empty; `first_seen`: seconds since 1970, of its first
+    event or of the refresh that brought it.
     """
 
     id: str
@@ -55,12 +59,13 @@ class Product(NamedTuple):
     popularity: float
     skus: str = ""
     image: str = ""
+    first_seen: float | None = None
 
 
 class Columns(NamedTuple):
     """The fields for filters and the popular list, arrays [N]; brand and category are places in the lists of names.
 
-    `price`: NaN for a product without one.
+    `price` and `first_seen`: NaN for a product without one.
     """
 
     brands: list[str]
@@ -70,6 +75,7 @@ class Columns(NamedTuple):
     in_stock: Mask
     popularity: Float64
     price: Float64
+    first_seen: Float64
 
 
 def write_catalogue(path: Path, products: Iterable[Product]) -> None:
@@ -133,9 +139,11 @@ class Catalogue:
         return str(found[0][0]) if found else None
 
     def columns(self) -> Columns:
-        """Brand, category, stock, popularity and price of every row."""
-        records = self._all("SELECT brand, category, in_stock, popularity, price, row FROM products ORDER BY row")
-        if any(record[5] != row for row, record in enumerate(records)):
+        """Brand, category, stock, popularity, price and first moment of every row."""
+        records = self._all(
+            "SELECT brand, category, in_stock, popularity, price, first_seen, row FROM products ORDER BY row"
+        )
+        if any(record[6] != row for row, record in enumerate(records)):
             raise CorruptArtifact(f"{self._path} does not hold the rows 0 to {len(records) - 1}")
         brands = sorted({record[0] for record in records})
         categories = sorted({record[1] for record in records})
@@ -147,7 +155,7 @@ class Catalogue:
             np.array([category_code[record[1]] for record in records], np.int32),
             np.array([bool(record[2]) for record in records], np.bool_),
             np.array([record[3] for record in records], np.float64),
-            np.array([np.nan if record[4] is None else record[4] for record in records], np.float64),
+            *(np.array([np.nan if one[at] is None else one[at] for one in records], np.float64) for at in (4, 5)),
         )
 
 

@@ -14,8 +14,9 @@ def merged(state: State, trained: Product | None) -> Product | None:
         return None
     else:
         fields = {name: getattr(trained, name) for name in DEFAULTS} | dict(state.fields)
-    row, popularity = (-1, 0.0) if trained is None else (trained.row, trained.popularity)
-    return Product(id=state.product_id, row=row, popularity=popularity, **fields)
+    if trained is None:
+        return Product(id=state.product_id, row=-1, popularity=0.0, **fields)
+    return trained._replace(skus="", **fields)
 
 
 def content_of(product: Product) -> Content:

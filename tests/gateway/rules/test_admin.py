@@ -1,0 +1,157 @@
+"""The admin API about rules: a real Redis, real services, two gateways on them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import running, until
+from tests.helpers.stack import Stack, as_json, event, gateway
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JEWELLERY = "مجوهرات"
+# of all gateways here
+SETTINGS: dict[str, Any] = {}
+PIN = {"name": "eid", "slot": ["home"], "do": "pin", "product_id": "p20", "place": 1}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shop(tiny: Path, server: RedisServer) -> AsyncIterator[Stack]:
+    async with AsyncExitStack() as exits:
+        for name in ("item", "buyer", "retrieval"):
+            service = await exits.enter_async_context(running(name, tiny))
+            SETTINGS[f"{name}_address"] = service.address
+        SETTINGS["redis_url"] = server.url
+        server.mark_loaded()
+        system = Stack(await exits.enter_async_context(gateway(**SETTINGS)), server, tiny)
+        rows = as_json([event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)])
+        await system.post("/encode_buyer", {"buyer_id": "b1", "recent_interactions": rows})
+        yield system
+
+
+async def put(shop: Stack, rules: list[Any], note: str = "") -> dict[str, Any]:
+    version = (await shop.get("/rules")).json()["version"]
+    answer = await shop.client.put("/rules", json={"rules": rules, "version": version, "note": note})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_rules_are_put_read_and_in_force_at_once(shop: Stack) -> None:
+    assert (await shop.get("/rules")).json()["source"] == "redis"
+    written = await put(shop, [PIN])
+    assert written["rules"] == [{**PIN, "when": "", "enabled": True}] and written["warnings"] == []
+    answer = await shop.answer("/retrieve", buyer_id="b1", k=5, include="reasons")
+    assert answer["product_ids"][0] == "p20" and len(set(answer["product_ids"])) == 5
+    assert answer["reasons"][0]["placed_by"] == "eid" and answer["reasons"][1]["placed_by"] is None
+    assert answer["reasons"][0]["sentence"]["en"] == "The shop's choice"
+    # another slot has no such rule
+    assert (await shop.answer("/retrieve", buyer_id="b1", k=5, slot="cart"))["product_ids"][0] != "p20"
+
+
+async def test_of_two_writers_the_second_is_refused(shop: Stack) -> None:
+    version = (await put(shop, [PIN]))["version"]
+    body = {"rules": [], "version": version, "note": "none"}
+    assert (await shop.client.put("/rules", json=body)).json()["version"] == version + 1
+    late = await shop.client.put("/rules", json=body)
+    assert late.status_code == 409 and f"version {version + 1}, not {version}" in late.json()["detail"]
+    assert (await shop.get("/rules")).json()["rules"] == []
+
+
+async def test_history_and_undo(shop: Stack) -> None:
+    first = await put(shop, [PIN], "for Eid")
+    await put(shop, [], "over")
+    undone = await shop.post("/rules/undo", {"version": first["version"]})
+    assert undone.json()["version"] == first["version"] + 2 and undone.json()["rules"] == first["rules"]
+    versions = (await shop.get("/rules/history")).json()["versions"]
+    assert [one["note"] for one in versions[:3]] == [f"as version {first['version']}", "over", "for Eid"]
+    assert versions[0]["rules"] == first["rules"] and versions[0]["at"].endswith("+00:00")
+    lost = await shop.post("/rules/undo", {"version": 10**6})
+    assert lost.status_code == 404
+
+
+async def test_every_gateway_sees_new_rules(shop: Stack) -> None:
+    async with gateway(**SETTINGS) as second:
+        await put(shop, [PIN])
+
+        async def first_product() -> str:
+            found = await second.get("/popular", params={"k": 3})
+            return str(found.json()["product_ids"][0])
+
+        assert await until(first_product, lambda one: one == "p20") == "p20"
+        await put(shop, [])
+        await until(first_product, lambda one: one != "p20")
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ({"do": "pin"}, "product_id"),
+        ({"do": "dance"}, "rules[0]"),
+        ({"do": "exclude", "when": "colour = 1"}, "rules[0].when 'colour = 1': character 1: colour is no field"),
+        ({"do": "exclude", "when": '__import__("os")'}, "no field"),
+        ({"do": "exclude", "from": "2026-01-01T00:00:00"}, "timezone"),
+        ({"do": "price_range"}, "min, max or both"),
+        ({"do": "exclude", "slot": ["No Slot"]}, "slot"),
+    ],
+)
+async def test_a_bad_rule_is_refused_with_its_field(shop: Stack, rule: dict[str, Any], problem: str) -> None:
+    version = (await shop.get("/rules")).json()["version"]
+    body = {"rules": [{"name": "bad", **rule}], "version": version}
+    answer = await shop.client.put("/rules", json=body)
+    assert answer.status_code == 422 and problem in answer.text, answer.text
+    assert (await shop.get("/rules")).json()["version"] == version
+
+
+async def test_preview_changes_nothing(shop: Stack) -> None:
+    await put(shop, [])
+    rules = [PIN, {"name": "none", "do": "exclude", "when": f'category = "{JEWELLERY}"'}]
+    for who in ({"buyer_id": "b1"}, {"query": "عطر"}, {"product_id": "p1"}, {}):
+        body = {"rules": rules, "slot": "home", "k": 6, **who}
+        answer = (await shop.post("/rules/preview", body)).json()
+        # p20 is jewellery, so it is excluded
+        assert [one["placed_by"] for one in answer["after"]] == [None] * 6
+        assert JEWELLERY not in {one["category"] for one in answer["after"]}
+        assert len(answer["before"]) == 6 and answer["before"][0]["title"]
+        assert [one["message"] for one in answer["warnings"]] == ["contradicts 'none': the product is excluded"]
+    assert (await shop.get("/rules")).json()["rules"] == []
+    both = await shop.post("/rules/preview", {"rules": [], "buyer_id": "b1", "query": "x"})
+    assert both.status_code == 422
+
+
+async def test_a_file_is_the_only_source(shop: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules:\n  - {name: eid, do: pin, product_id: p20}\n")
+    async with gateway(**SETTINGS, rules_file=file) as client:
+
+        async def first_product() -> str:
+            return str((await client.get("/popular", params={"k": 3})).json()["product_ids"][0])
+
+        assert await first_product() == "p20"
+        refused = await client.put("/rules", json={"rules": [], "version": 1})
+        assert refused.status_code == 409 and "rules.yaml" in refused.json()["detail"]
+        # a bad file keeps the last good rules
+        file.write_text("rules:\n  - {name: eid, do: pin, product_id: p21}\n  - {name: x, do: pin}\n")
+        await until(lambda: metric(client, "twotower_rules_refused_total"), lambda count: count >= 1)
+        assert await first_product() == "p20"
+        file.write_text(
+            "rules:\n  - {name: eid, do: pin, product_id: p21}\n\n  - {name: x, do: pin, product_id: gone}\n"
+        )
+        await until(first_product, lambda one: one == "p21")
+        warnings = (await client.get("/rules")).json()["warnings"]
+        assert [(one["rule"], one["line"]) for one in warnings] == [("x", 4), ("x", 4)]
+        file.unlink()
+        await until(first_product, lambda one: one not in ("p20", "p21"))
+
+
+async def metric(client: httpx.AsyncClient, name: str) -> float:
+    lines = (await client.get("/metrics")).text.splitlines()
+    return next((float(line.split()[1]) for line in lines if line.startswith(name)), 0.0)
