@@ -48,8 +48,8 @@ def join(parts: Sequence[Hits]) -> Hits:
         scores=np.concatenate([one.scores for one in full]),
         reasons=reasons,
         marks=np.concatenate([marks_of(one) for one in full], axis=1).tobytes() if full[0].marks else b"",
-        brands="\0".join(one.brands for one in full),
-        categories="\0".join(one.categories for one in full),
+        brands=_joined([one.brands for one in full]),
+        categories=_joined([one.categories for one in full]),
     )
 
 
@@ -58,6 +58,15 @@ def marks_of(hits: Hits) -> Mask:
     count = len(hits.scores)
     found: Mask = np.frombuffer(hits.marks, np.bool_).reshape(-1, count) if count else np.zeros((0, 0), np.bool_)
     return found
+
+
+def names_of(packed: str, count: int) -> list[str]:
+    """The brands or categories of so many products; empty texts if none was asked for."""
+    return packed.split("\0") if packed else [""] * count
+
+
+def _joined(packed: Sequence[str]) -> str:
+    return "\0".join(packed) if any(packed) else ""
 
 
 def _taken(packed: str, places: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.clients.hits import join, marks_of, take
+from gateway.clients.hits import join, marks_of, names_of, take
 from gateway.clients.services import Hits
 from gateway.rules.plans import Mark, Plan
 from twotower.arrays import Int64, Mask
@@ -209,7 +209,8 @@ class _Making:
 
     def _true(self, mark: Mark, marks: Mask) -> Mask:
         """Of which products the condition is true."""
-        return np.ones(len(self._rows), np.bool_) if mark.condition == ALWAYS else marks[mark.place]
+        everywhere = mark.condition == ALWAYS or not self._rows
+        return np.ones(len(self._rows), np.bool_) if everywhere else marks[mark.place]
 
     def _repeated(self, marks: Mask) -> Mask:
         """Which products were shown lately."""
@@ -225,7 +226,8 @@ class _Making:
         if not limits:
             return rows, [], []
         counted = [self._true(mark, marks) for _, mark in limits]
-        names = {"brand": self._pool.brands.split("\0"), "category": self._pool.categories.split("\0")}
+        count, pool = len(self._rows), self._pool
+        names = {"brand": names_of(pool.brands, count), "category": names_of(pool.categories, count)}
         counts: dict[tuple[int, str], int] = {}
         kept, over = list[int](), list[int]()
         for row in rows:

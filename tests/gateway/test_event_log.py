@@ -149,8 +149,10 @@ async def test_every_served_list_is_logged_with_what_it_answers(system: Stack, r
     ]
     answers = [await system.answer(path, **query) for path, query in asked]
     rows = await until(lambda: logged(raw, "lists"), lambda found: len(found) == 4)
+    slots = ["home", "product", "search", "top"]
+    assert [row.slot for row in rows] == slots
     for (path, query), answer, row in zip(asked, answers, rows, strict=True):
-        assert (row.route, row.slot, row.session_id) == (path, query.get("slot"), query.get("session_id"))
+        assert (row.route, row.session_id) == (path, query.get("session_id"))
         assert (row.buyer_id, row.query, row.product_id) == (
             query.get("buyer_id"),
             query.get("q"),

@@ -79,6 +79,8 @@ def catalogue(products: int, markup: float = 0.0) -> list[Product]:
                 popularity=float(shares[row]),
                 skus=f"SKU-{row:04d}\n628{row:010d}",
                 image=f"https://pictures.shop.example/{row}.png" if row % 4 == 1 else "",
+                # the first product is the newest; every ninth was never sold
+                first_seen=None if row % 9 == 8 else NOON / 1000 - row * 86_400,
             )
         )
     return made
