@@ -44,6 +44,8 @@ _DETAILS = ("products", "reasons")
 # a publication hashes every file of the version first
 _PUBLISH_SECONDS = 60.0
 _MAX_BODY = 64 << 10
+# of a list that the page can do without: no scope, no such route or data, no room now
+_NOT_HERE = (401, 403, 404, 429, 501, 503, 504)
 _PROBLEMS = {404: "not_found", 422: "wrong_input"}
 EVENTS = ("View", "AddToCart", "Purchase")
 SLOTS = ("home", "product", "cart", "email")
@@ -264,7 +266,9 @@ class Pages:
         asked = request.query_params
         buyer_id = asked.get("buyer_id", "").strip()
         if not buyer_id:
-            return {"guest": f"guest-{secrets.token_hex(4)}"}
+            recent = await self._optional("/buyers")
+            buyers = recent.body["buyer_ids"] if recent else []
+            return {"guest": f"guest-{secrets.token_hex(4)}", "buyers": buyers}
         stored = (await gateway.get(self.client, "/history", buyer_id=buyer_id)).body["interactions"]
         query = {"slot": asked.get("slot", "").strip() or SLOTS[0]} | _options(request)
         answer = await gateway.get(self.client, "/retrieve", buyer_id=buyer_id, k=_SHOWN, include=_DETAILS, **query)
@@ -289,7 +293,20 @@ class Pages:
             lists[name] = _rows(await gateway.get(self.client, "/similar", **query))
         like = {"q": product["title"], "understand": "false", "exclude": product_id, "k": 6, "include": "products"}
         lists["by_text"] = _rows(await gateway.get(self.client, "/search", **like))
-        return {"product": product, "lists": lists}
+        together = await self._optional("/together", product_id=product_id, k=6, include=_DETAILS)
+        if together:
+            lists["together"] = _rows(together)
+        audience = await self._optional("/audience", product_id=product_id)
+        return {"product": product, "lists": lists, "audience": audience.body if audience else None}
+
+    async def _optional(self, path: str, **query: Any) -> Answer | None:
+        """An answer that not every gateway or key can have: None without the route, the scope, or room for it."""
+        try:
+            return await gateway.get(self.client, path, **query)
+        except GatewayProblem as error:
+            if error.status in _NOT_HERE:
+                return None
+            raise
 
     async def compare(self, request: Request) -> dict[str, Any]:
         asked = request.query_params

@@ -29,7 +29,7 @@ from gateway.admission import (
 from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.api.releases import ReleaseRoutes
 from gateway.api.rule_routes import RuleDesk, RuleRoutes
-from gateway.api.views import ExperimentsAnswer, SearchesAnswer, ViewRoutes
+from gateway.api.views import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, Parts, SearchesAnswer, ViewRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
@@ -127,7 +127,11 @@ class Routes:
         self._guard = guard
         self._clock = clock
         self._releases = ReleaseRoutes(lambda request: _live(request).releases, settings.request_timeout_seconds)
-        self._views = ViewRoutes(lambda request: (_live(request).experiments, _live(request).searches))
+        self._views = ViewRoutes(
+            lambda request: Parts(_live(request).pipeline, _live(request).experiments, _live(request).searches),
+            self._admission,
+            settings.request_timeout_seconds,
+        )
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
         self._products = ProductRoutes(
@@ -278,6 +282,16 @@ class Routes:
                 self._views.searches,
                 "What is searched most, and what of it finds nothing",
                 SearchesAnswer,
+                scope="admin",
+            ),
+            RouteSpec("GET", "/buyers", self._views.buyers, "Buyers who were active last", BuyersAnswer, scope="admin"),
+            RouteSpec(
+                "GET",
+                "/audience",
+                self._views.audience,
+                "Buyers among the latest who are recommended a product",
+                AudienceAnswer,
+                requests.AudienceQuery,
                 scope="admin",
             ),
             RouteSpec("GET", "/map", ours.map, "The popular products on a plane", scope="admin"),

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.admission import Admission
+from gateway.audience import LENGTH, SAMPLE, audience, recent_buyers
+from gateway.clients.deadline import Deadline
 from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import ExperimentState
+from gateway.pipeline import Pipeline
 from gateway.searches import SearchCounts
+from twotower.events import check_id
 from twotower.serving import telemetry
 
-_SEARCHES = 20
+_SEARCHES, _BUYERS = 20, 24
+
+
+class Parts(NamedTuple):
+    """The parts of the application that the handlers read."""
+
+    pipeline: Pipeline
+    experiments: LiveExperiments
+    searches: SearchCounts
+
+
 Pairs = list[tuple[str, int]]
 
 
@@ -80,20 +96,57 @@ class SearchesAnswer(BaseModel):
     request_id: str
 
 
+class BuyersAnswer(BaseModel):
+    """Buyers who were active last."""
+
+    buyer_ids: list[str]
+    request_id: str
+
+
+class ListedOut(BaseModel):
+    """A buyer, and the product's place in the buyer's list, from 1."""
+
+    buyer_id: str
+    place: int
+
+
+class AudienceAnswer(BaseModel):
+    """Of the `asked` buyers who were active last, those whose first `length` products have the product."""
+
+    asked: int
+    length: int
+    buyers: list[ListedOut]
+    request_id: str
+
+
 class ViewRoutes:
     """The handlers; `parts_of` finds the parts of the application that they read."""
 
-    def __init__(self, parts_of: Callable[[Request], tuple[LiveExperiments, SearchCounts]]) -> None:
-        self._parts_of = parts_of
+    def __init__(self, parts_of: Callable[[Request], Parts], admission: Admission, timeout_seconds: float) -> None:
+        self._parts_of, self._admission, self._seconds = parts_of, admission, timeout_seconds
+
+    async def buyers(self, request: Request) -> Response:
+        found = await recent_buyers(self._parts_of(request).pipeline.history.redis, _BUYERS)
+        return _json(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()))
+
+    async def audience(self, request: Request) -> Response:
+        """Costs as many lists as buyers are asked."""
+        product_id = check_id(request.query_params.get("product_id", ""), "product_id")
+        pipeline, deadline = self._parts_of(request).pipeline, Deadline.after(self._seconds)
+        buyers = await recent_buyers(pipeline.history.redis, SAMPLE)
+        listed = await self._admission.run(
+            max(len(buyers), 1), deadline, lambda: audience(pipeline, product_id, buyers, deadline)
+        )
+        rows = [ListedOut(**one._asdict()) for one in listed]
+        answer = AudienceAnswer(asked=len(buyers), length=LENGTH, buyers=rows, request_id=telemetry.request_id.get())
+        return _json(answer)
 
     async def experiments(self, request: Request) -> Response:
-        experiments, _ = self._parts_of(request)
-        states = [_experiment(one) for one in await experiments.states()]
+        states = [_experiment(one) for one in await self._parts_of(request).experiments.states()]
         return _json(ExperimentsAnswer(experiments=states, request_id=telemetry.request_id.get()))
 
     async def searches(self, request: Request) -> Response:
-        _, counts = self._parts_of(request)
-        found = await counts.read(_SEARCHES)
+        found = await self._parts_of(request).searches.read(_SEARCHES)
         lists = {name: _counted(pairs) for name, pairs in found._asdict().items()}
         return _json(SearchesAnswer(**lists, request_id=telemetry.request_id.get()))
 

@@ -36,6 +36,8 @@ PAGES = (
     "product/none-such",
     "compare",
     "compare?kind=search&value=خاتم&understand_b=false",
+    "rules",
+    "rules?product_id=p0&find=خاتم",
     "model",
     "live",
 )
@@ -166,6 +168,78 @@ def test_which_version_is_live_and_back_to_the_one_before(browser: object, host:
         page.get_by_role("button", name="Roll back to this version b").click()
         page.wait_for_url("**published=b")
         assert page.locator(".headline h2").inner_text() == "Live now: b"
+        assert not watched.faults
+
+
+def test_a_product_is_put_first_for_a_day_and_taken_back(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/ar/search")
+        page.get_by_role("link", name="القواعد").click()
+        page.get_by_label("رقم المنتج").fill("p9")
+        page.get_by_label("الرقم أو الكلمات").first.fill("B00042")
+        page.get_by_role("button", name="معاينة").first.click()
+        after = page.locator("section:has(> h3:text-is('بعد')) .card")
+        assert after.first.get_attribute("data-product") == "p9"
+        page.get_by_role("button", name="فعّل الآن").first.click()
+        page.wait_for_url("**done=*")
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042")
+        first = page.locator(".cards .card").first
+        assert first.get_attribute("data-product") == "p9" and "pin p9" in first.inner_text()
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042&slot=email")
+        assert "pin p9" not in page.locator(".cards .card").first.inner_text()
+        page.get_by_role("link", name="القواعد").click()
+        page.get_by_role("button", name="احذف pin p9").click()
+        page.wait_for_url("**done=*")
+        assert page.locator(".versions li").count() == 0
+        page.get_by_role("button", name="تراجع").click()
+        page.wait_for_url("**done=undone")
+        assert page.locator(".versions li").count() == 1
+        page.get_by_role("button", name="احذف pin p9").click()
+        page.wait_for_url("**done=*")
+        assert page.locator(".changes li").count() == 4
+        assert not watched.faults
+
+
+def test_a_rule_that_the_gateway_refuses_stays_in_the_form(browser: object, host: str) -> None:
+    with opened(browser, host, "phone") as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/rules")
+        page.get_by_text("All rules as text").click()
+        page.locator("textarea").fill("- {name: wrong, do: exclude, when: 'price >'}")
+        page.get_by_role("button", name="Put in force").last.click()
+        assert "rules[0]" in page.get_by_role("alert").inner_text()
+        assert "price >" in page.locator("textarea").input_value()
+        assert page.locator(".versions li").count() == 0
+
+
+def test_history_and_reasons_are_marked_together(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042")
+        card = page.locator("[data-because]:not([data-because=''])").first
+        product = (card.get_attribute("data-because") or "").split(" ")[0]
+        assert "%" in card.locator(".shares").inner_text() and card.locator(".reason").inner_text()
+        card.hover()
+        assert page.locator(f".history [data-product='{product}'].lit").count() >= 1
+        card.locator(".shares a").first.click()
+        assert page.url.endswith(f"#because-{product}")
+        assert not watched.faults
+
+
+def test_two_settings_side_by_side_with_differences_marked(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/compare")
+        page.get_by_label("Buyer or search words").fill("B00042")
+        page.get_by_label("Diversity").nth(1).select_option("0.8")
+        page.get_by_role("button", name="Show").click()
+        assert page.locator(".columns section").count() == 2
+        assert page.locator(".mark").count() > 0
+        page.get_by_label("Answered by").nth(1).select_option(label="a")
+        page.get_by_label("Diversity").nth(1).select_option("0")
+        page.get_by_role("button", name="Show").click()
+        assert "Second side: a" in page.locator(".columns section h2").nth(1).inner_text()
         assert not watched.faults
 
 

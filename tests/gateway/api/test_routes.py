@@ -495,7 +495,14 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     wanted += ("/interactions", "/healthz", "/readyz", "/history", "/products", "/products/{product_id}", "/map")
     wanted += ("/rules", "/rules/history", "/rules/undo", "/rules/preview")
     wanted += ("/versions", "/versions/{version}/report", "/versions/{version}/publish")
-    wanted += ("/versions/{version}/retrieve", "/versions/{version}/search", "/experiments", "/searches")
+    wanted += (
+        "/versions/{version}/retrieve",
+        "/versions/{version}/search",
+        "/experiments",
+        "/searches",
+        "/buyers",
+        "/audience",
+    )
     assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/buyers/{buyer_id}/merge", "/metrics"}
     names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)
