@@ -266,6 +266,32 @@ _WARNINGS = (
     (r"no product has category=(.*)", "لا منتج في الفئة «{}»"),
     (r"no product has brand=(.*)", "لا منتج من العلامة «{}»"),
     (r"no product has (.*)", "لا منتج له {}"),
+    (
+        r"no product matches ('.*'|\".*\"): these are no nearer than to words that no product has",
+        "لا منتج يطابق {}: هذه ليست أقرب إليه مما لا يطابق شيئًا",
+    ),
+    (
+        r"no product is left by (.*) of (.*); understand=false searches without such filters",
+        "لا يبقى منتج بعد {} من {}؛ البحث دون فهم (understand=false) لا يصفّي بها",
+    ),
+    (r"the arm (.*) of (.*) cannot answer: (.*)", "الفرع {} من {} لا يجيب: {}"),
+    (r"its condition is never true", "شرطها لا يتحقق أبدًا"),
+    (r"no product matches(?:, or its condition is not true of it)?", "لا منتج تنطبق عليه"),
+    (r"the product ('.*'|\".*\") is not known(?:, or its condition is not true of it)?", "المنتج {} غير معروف"),
+    (
+        r"contradicts ('.*'|\".*\"): both want place (\d+), and the first rule counts",
+        "تعارض {}: كلتاهما تريد المكان {}، والأولى تسري",
+    ),
+    (
+        r"contradicts ('.*'|\".*\"): the same product at place (\d+), and the first rule counts",
+        "تعارض {}: المنتج نفسه في المكان {}، والأولى تسري",
+    ),
+    (r"contradicts ('.*'|\".*\"): it buries what the other boosts", "تعارض {}: إحداهما ترفع ما تؤخره الأخرى"),
+    (r"contradicts ('.*'|\".*\"): (?:the product is|all products that match are) excluded", "تعارض {}: تخفي ما تعنيه"),
+    (r"its window is past: it ended (.*)", "انتهى وقتها: {}"),
+    (r"its window is empty: it ends (.*) and begins (.*)", "وقتها فارغ: تنتهي {} وتبدأ {}"),
+    (r"conditions are not checked: (.*)", "لم تُفحص الشروط: {}"),
+    (r"products may be shown again: (.*)", "قد تتكرر منتجات عُرضت: {}"),
     (r"the buyer's history cannot be (?:read|encoded): (.*)", "تعذّرت قراءة سجل المشتري: {}"),
     (r"product (.*) has no content and no events to compare", "المنتج {} بلا نص وبلا أحداث تُقارن"),
     (
