@@ -21,6 +21,7 @@ _PAGES = {
     "product-unknown": "product/none-such",
     "compare-empty": "compare",
     "compare": "compare?kind=retrieve&value=B00042&diversity_b=0.5",
+    "rules": "rules?product_id=P000042&find=خاتم",
     "model": "model",
     "live": "live",
 }

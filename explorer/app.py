@@ -202,6 +202,8 @@ async def _add_event(request: Request) -> Response:
         language = request.path_params["language"]
         return pages.render(request, "buyer", language, {"problem": str(error)}, page_status(error))
     kept = {"buyer_id": given["buyer_id"], "before": form.get("before", []), "slot": form.get("slot", [SLOTS[0]])[0]}
+    # what was searched stays, for the next click
+    kept |= {"find": form["find"][0]} if form.get("find") else {}
     # `added` says what was done, and the anchor skips the forms
     query = urlencode(kept | {"added": given["event_type"]}, doseq=True)
     return RedirectResponse(f"/{request.path_params['language']}/buyer?{query}#lists", 303)
