@@ -2,7 +2,9 @@
 "use strict";
 (() => {
   const LONGEST = 200;
-  const rate = [[], []], latency = [[], []];
+  // one point would be drawn on an axis of years
+  const start = Date.now() / 1000 - 60;
+  const rate = [[start], [null]], latency = [[start], [null]];
   let last = null;
   const plots = [["rate", rate], ["latency", latency]].map(([id, data]) => {
     const place = document.getElementById(id);
