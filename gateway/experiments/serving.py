@@ -187,7 +187,6 @@ class LiveExperiments:
         self, experiment: Experiment, arm: Arm, asking: Coroutine[Any, Any, ProductList]
     ) -> ProductList:
         counts, started = self._switches.counts(experiment.name, arm.name), time.perf_counter()
-        counts.requests += 1
         try:
             return await asking
         except TwoTowerError as error:
@@ -197,6 +196,7 @@ class LiveExperiments:
                 metrics.experiment_failures(experiment.name, arm.name).inc()
             raise
         finally:
+            counts.requests += 1
             counts.slow += (time.perf_counter() - started) * 1000 > experiment.guardrails.slow_ms
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.helpers.processes import Process, process
+from tests.helpers.processes import Process, is_log, process
 from tests.helpers.redis_server import RedisServer, free_port
 from tests.helpers.services import cache_of, running, serving, until
 from tests.helpers.stack import Reference, as_json, event, gateway
@@ -35,12 +35,18 @@ class Replica:
         environ = {
             "TWOTOWER_ARTIFACTS": str(self._artifacts),
             "TWOTOWER_CACHE": str(cache_of(self._artifacts)),
+            "TWOTOWER_LOG_LEVEL": "DEBUG",
             f"TWOTOWER_{self._service.upper()}_PORT": str(self.port),
         }
         self.process = self._exits.enter_context(process("-m", f"{self._service}_service", environ=environ))
 
     async def ready(self) -> None:
         await serving(f"127.0.0.1:{self.port}")
+
+    async def answered(self) -> None:
+        """Waits until this process has answered a call since its start: the gateway has reached it."""
+        assert self.process is not None
+        await asyncio.to_thread(self.process.wait_for, lambda line: is_log(line, "call answered"))
 
     def send(self, number: int) -> None:
         assert self.process is not None
@@ -139,8 +145,7 @@ async def test_one_of_two_replicas_is_killed_the_other_drained_and_both_start(ti
                 await asyncio.sleep(0.5)
                 replica.start()
                 await replica.ready()
-                # clients wait at most this long before they try again to connect
-                await asyncio.sleep(0.6)
+                await replica.answered()
 
         answers = await it.load(fault())
     assert answers["right"] == answers.total(), answers
