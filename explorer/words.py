@@ -240,8 +240,8 @@ _PAIRS = {
     "interleave": ("قائمة مشتركة", "interleaved"),
     "shadow": ("ظل", "shadow"),
     "interval_note": (
-        "فترات 95 % تصح مهما تكرر النظر إليها؛ الحكم الكامل في تقرير trainer online",
-        "95 % intervals that hold however often they are looked at; trainer online gives the full verdict",
+        "فترات 95 % تصح مهما تكرر النظر إليها، من 100 قائمة فأكثر؛ الحكم الكامل في تقرير trainer online",
+        "95 % intervals that hold however often they are looked at, from 100 lists on; trainer online has the verdict",
     ),
     "top_searches": ("أكثر ما بُحث عنه", "Most frequent searches"),
     "lost_searches": ("بحث بلا نتيجة مطابقة", "Searches that nothing matches"),

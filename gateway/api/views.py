@@ -45,8 +45,8 @@ class IntervalOut(BaseModel):
 class ArmOut(BaseModel):
     """An arm and what it did since the experiment began. `version` empty: the published one.
 
-    `click_through`: clicks a list, null without lists; `difference`: against the first arm; `off`: the guardrail that
-    has switched it off.
+    `click_through`: clicks a list, `difference`: beyond the first arm's, both null below 100 lists; `off`: the
+    guardrail that has switched it off.
     """
 
     name: str

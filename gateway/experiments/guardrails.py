@@ -17,6 +17,8 @@ _PLANNED = 10_000
 _CLUSTERED = 2.0
 # of the intervals that people look at
 _WRONG = 0.05
+# the intervals are of means that are about normal, which those of fewer lists are not
+_FEWEST = 100
 
 
 class Interval(NamedTuple):
@@ -42,15 +44,15 @@ class ArmCounts:
         return ArmCounts(*(one + more for one, more in pairs))
 
     def click_through(self) -> Interval | None:
-        """Clicks a list; None without lists."""
-        if not self.lists:
+        """Clicks a list; None below 100 lists."""
+        if self.lists < _FEWEST:
             return None
         found = _rate(self.clicks, self.lists)
         return _around(found.mean, found.variance, found.count)
 
     def more_clicks_than(self, control: ArmCounts) -> Interval | None:
-        """Clicks a list beyond those of the control; None unless both have lists."""
-        if not self.lists or not control.lists:
+        """Clicks a list beyond those of the control; None unless both have 100 lists."""
+        if min(self.lists, control.lists) < _FEWEST:
             return None
         one, other = _rate(self.clicks, self.lists), _rate(control.clicks, control.lists)
         return _around(one.mean - other.mean, one.variance + other.variance, one.count + other.count)

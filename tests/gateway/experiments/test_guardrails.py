@@ -46,7 +46,8 @@ def test_click_through_has_an_interval_for_repeated_looks() -> None:
     assert found == (pytest.approx(60 / 900), pytest.approx(0.01813, abs=1e-5), pytest.approx(0.11520, abs=1e-5))
     difference = arm.more_clicks_than(ArmCounts(lists=900, clicks=60))
     assert difference is not None and difference.value == 0 and difference.high == -difference.low > 0.0485
-    assert ArmCounts().click_through() is None and arm.more_clicks_than(ArmCounts()) is None
+    few = ArmCounts(lists=99, clicks=9)
+    assert few.click_through() is None and arm.more_clicks_than(few) is None and few.more_clicks_than(arm) is None
 
 
 def test_an_arm_as_good_as_its_control_stays_on_however_often_it_is_looked_at() -> None:

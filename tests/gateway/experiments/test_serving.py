@@ -165,8 +165,8 @@ async def test_people_see_the_arms_with_what_they_did(shop: Shop) -> None:
     control, other = found["arms"]
     assert (other["version"], other["diversity"], other["lists"], other["clicks"]) == ("old", 0.5, before + 1, 1)
     assert other["off"] is None and control["difference"] is None
-    through = other["click_through"]
-    assert through["low"] < through["value"] == 1 / (before + 1) < through["high"]
+    # too few lists for an interval
+    assert other["click_through"] is None
 
 
 async def test_a_version_that_is_held_answers_outside_experiments(shop: Shop) -> None:
