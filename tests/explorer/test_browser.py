@@ -92,7 +92,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     artifacts = tmp_path_factory.mktemp("explorer") / "artifacts"
     artifacts.mkdir()
     build_version(artifacts, "a")
-    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00")
+    better = {"recall@10": {"difference": 0.12, "low": 0.1, "high": 0.14}}
+    measured = {"test": {"model": {"recall@10": 0.3, "cases": 50}}, "differences": {"popularity": better}}
+    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00", measured=measured)
     with RedisServer() as redis, _served(artifacts, redis) as address:
         yield address
 
@@ -162,6 +164,7 @@ def test_which_version_is_live_and_back_to_the_one_before(browser: object, host:
         page.goto(f"http://{host}/en/search")
         page.get_by_role("link", name="Model").click()
         assert page.locator(".headline h2").inner_text() == "Live now: b"
+        assert "Better than popularity: recall@10 +0.120" in page.locator(".headline").inner_text()
         page.get_by_role("button", name="Roll back to this version a").click()
         page.get_by_role("status").wait_for()
         assert page.locator(".headline h2").inner_text() == "Live now: a"
