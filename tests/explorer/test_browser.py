@@ -191,6 +191,7 @@ def test_a_product_is_put_first_for_a_day_and_taken_back(browser: object, host: 
         follow(page, page.get_by_role("button", name="معاينة").first)
         after = page.locator("section:has(> h3:text-is('بعد')) .card")
         assert after.first.get_attribute("data-product") == "p9"
+        assert not watched.barriers()
         follow(page, page.get_by_role("button", name="فعّل الآن").first)
         page.goto(f"http://{host}/ar/buyer?buyer_id=B00042")
         first = page.locator(".cards .card").first
