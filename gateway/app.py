@@ -162,9 +162,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     known = KnownProducts(products)
     exploration = Exploration(settings.explore) if settings.explore else None
     book, shown = RuleBook(settings.rules_file, RulesStore(redis)), ShownProducts(redis, limits)
-    for closing in (book, shown):
+    rules = LiveRules(book, shown, products, clock)
+    for closing in (shown, book, rules):
         stack.push_async_callback(closing.close)
-    rules = LiveRules(book, shown, clock)
     pipeline = Pipeline(
         history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration, rules
     )

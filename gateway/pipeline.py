@@ -32,7 +32,7 @@ from gateway.history.store import HistoryStore
 from gateway.named_product import find_named, put_first
 from gateway.reasons import Reason
 from gateway.rules.engine import Ask, Asking, Ruled
-from gateway.rules.facts import buyer_facts, request_facts
+from gateway.rules.facts import BuyerFacts, request_facts
 from gateway.rules.serving import Facts, LiveRules
 from gateway.schemas.requests import (
     ListQuery,
@@ -234,7 +234,7 @@ class Pipeline:
         async def attempt(version: str) -> ProductList:
             encoded, reason = await self._encode(query, known, version, deadline)
             if encoded is None:
-                facts = partial(buyer_facts, query, known.history)
+                facts = partial(BuyerFacts, query, known.history)
                 return await self._popular(query, seen, reason, version, deadline, facts)
             # a history of fifty interactions would double the message
             newest = wire.newest_interactions(known.history, encoded.newest)
@@ -247,16 +247,15 @@ class Pipeline:
             async def ask(one: retrieval_pb2.Query) -> Hits:
                 return await self.retrieval.search(encoded.vector, one, deadline)
 
-            async def first(one: retrieval_pb2.Query) -> Hits:
+            async def explore(exploration: Exploration, one: retrieval_pb2.Query) -> Hits:
                 nonlocal explored
-                if not explores:
-                    return await ask(one)
                 length, one.k = one.k, min(one.k + DEPTH, _MAX_K)
-                hits, explored = explores.mix(await ask(one), length)
+                hits, explored = exploration.mix(await ask(one), length)
                 one.k = length
                 return hits
 
-            ruled = await self._ruled(query, asked, ask, first, lambda: buyer_facts(query, known.history), deadline)
+            first = partial(explore, explores) if explores else ask
+            ruled = await self._ruled(query, asked, ask, first, lambda: BuyerFacts(query, known.history), deadline)
             if explored:
                 shown = set(wire.unpack_ids(ruled.hits.packed_ids))
                 explored = "\n".join(one for one in explored.split("\n") if one in shown)
@@ -415,7 +414,13 @@ class Pipeline:
         """What the retrieval service finds, as the rules have it."""
         if self.rules is None:
             return Ruled(await first(asked))
-        return await self.rules.find(query.slot, _owner(query), Asking(asked, ask, first), facts, deadline)
+        return await self.rules.find(
+            query.slot,
+            _owner(query),
+            Asking(asked, ask, first, lambda ids: self.retrieval.lookup(ids, "", deadline)),
+            facts,
+            deadline,
+        )
 
     async def _list(
         self, query: ListQuery, ruled: Ruled, source: Source, warnings: list[str], deadline: Deadline

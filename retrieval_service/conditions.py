@@ -10,7 +10,7 @@ import numpy as np
 
 from retrieval_service.live.slots import LiveNames, Slots
 from twotower.arrays import Float64, Int32, Int64, Mask
-from twotower.conditions import FACTS, Condition, ConditionError, comparisons, matches, parse
+from twotower.conditions import FACTS, Condition, ConditionError, comparisons, parse
 from twotower.errors import InvalidInput
 
 _DAY_SECONDS = 86_400.0
@@ -109,11 +109,6 @@ def read_condition(text: str, field: str) -> Condition:
 def read_marks(text: str, field: str) -> list[Condition]:
     """The conditions of a query, one a line; none of the empty text."""
     return [read_condition(line, field) for line in text.split("\n")] if text else []
-
-
-def marks(conditions: Sequence[Condition], table: VersionTable | SlotTable) -> Mask:
-    """Which conditions [C] are true of which products of a table, [C, M]."""
-    return np.array([matches(one, table) for one in conditions], np.bool_).reshape(len(conditions), table.size)
 
 
 def _among(wanted: Sequence[int], rows: Int64 | None, size: int) -> Mask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from retrieval_service import conditions
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
+from retrieval_service.marks import Marks, Packed
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.reasons import Parts, Reasons, explain
 from retrieval_service.settings import RetrievalSettings
@@ -33,7 +35,7 @@ from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
-from twotower.serving.wire import pack_history
+from twotower.serving.wire import pack_history, unpack_ids
 from twotower.text.normalise import Normaliser
 from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
 
@@ -72,7 +74,8 @@ class Query(NamedTuple):
     `diversity` is 0 to 1 (see `twotower.search.diversity`). Unknown excluded ids have no effect. `history` is packed
     (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
     `follows` names a product instead: those that buyers take after it come first. `words`: those of a search by text.
-    `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons.
+    `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons. `also`: packed ids
+    of products to name if they may be in the answer.
     """
 
     k: int
@@ -84,6 +87,7 @@ class Query(NamedTuple):
     words: Sequence[Word] = ()
     sort: Sort = "relevance"
     parts: Parts | None = None
+    also: str = ""
 
 
 class Answer(NamedTuple):
@@ -91,7 +95,7 @@ class Answer(NamedTuple):
 
     `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best product is no
     nearer than those of queries that nothing answers. `followers`: how many of the products are neighbours of the one
-    in `follows`.
+    in `follows`. `also`: those of the query's `also` that the filter and the exclusions leave.
     """
 
     product_ids: list[str]
@@ -100,6 +104,7 @@ class Answer(NamedTuple):
     is_below_noise: bool = False
     followers: int = 0
     reasons: Reasons | None = None
+    also: Sequence[str] = ()
 
 
 NO_FILTER = Filter()
@@ -131,14 +136,14 @@ class StoredVectors(NamedTuple):
     unknown_product_ids: list[str]
 
 
-class _Allowed(NamedTuple):
+@dataclasses.dataclass
+class _Allowed:
     mask: Mask | None  # [N]; None: every product
     unknown: list[str]
     view: LiveView | None = None  # None: no product is live
-    slots: Mask = _NO_SLOTS  # [M]
-
-
-_EVERY = _Allowed(None, [])
+    slots: Mask = dataclasses.field(default_factory=lambda: _NO_SLOTS)  # [M]
+    # the text of a query's `also`, and those of its products that are allowed
+    also: dict[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 class _Names:
@@ -224,7 +229,6 @@ class ProductIndex:
         )
         self._categories = _Names("category", columns.categories, columns.category, fold)
         self._brands = _Names("brand", columns.brands, columns.brand, fold)
-        self._all_names = (columns.brands, columns.categories)
         names = {"brand": self._brands, "category": self._categories}
         self._columns = conditions.VersionColumns(
             rows,
@@ -234,6 +238,7 @@ class ProductIndex:
             columns.in_stock,
             columns.first_seen,
         )
+        self._marks = Marks(self._columns, (columns.brands, columns.categories), self._is_name)
         self._in_stock = columns.in_stock
         self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
@@ -303,7 +308,7 @@ class ProductIndex:
                     if query.parts is not None:
                         reasons = self._explain(query.parts, rankings[place], chosen.rows, chosen_from, allowed.view)
                         answer = answer._replace(reasons=reasons)
-                    answers[place] = answer
+                    answers[place] = self._with_also(answer, query, allowed)
         return [answers[place] for place in range(len(queries))]
 
     def _find(
@@ -377,8 +382,30 @@ class ProductIndex:
         answers = []
         for query, allowed in zip(queries, self._allowed(queries), strict=True):
             check_caller()
-            answers.append(self._popular(query, allowed))
+            answers.append(self._with_also(self._popular(query, allowed), query, allowed))
         return answers
+
+    def _with_also(self, answer: Answer, query: Query, allowed: _Allowed) -> Answer:
+        if not query.also:
+            return answer
+        if query.also not in allowed.also:
+            # queries of one filter mostly name the same products
+            allowed.also[query.also] = [one for one in unpack_ids(query.also) if self._may_show(one, allowed)]
+        named = allowed.also[query.also]
+        if query.excluded_ids:
+            excluded = set(query.excluded_ids)
+            named = [one for one in named if one not in excluded]
+        return answer._replace(also=named)
+
+    def _may_show(self, product_id: str, allowed: _Allowed) -> bool:
+        view, row = allowed.view, self._rows.get(product_id)
+        if view is not None:
+            slot = view.all_slots.by_id.get(product_id)
+            if slot is not None:
+                return slot < view.count and bool(allowed.slots[slot])
+            if self.live.is_hidden(product_id):
+                return False
+        return row is not None and (allowed.mask is None or bool(allowed.mask[row]))
 
     def _popular(self, query: Query, allowed: _Allowed) -> Answer:
         view, rows = allowed.view, self._by_popularity
@@ -407,42 +434,12 @@ class ProductIndex:
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
-    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]]) -> list[Mask]:
-        """Which conditions [C] of each query, one a line of its text, are true of which of its products, [C, K].
+    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool) -> list[Packed]:
+        """Which conditions of each query, one a line of its text, are true of its products; with their codes if asked.
 
         Raises InvalidInput for a text that holds no conditions of products.
         """
-        found: list[Mask] = [np.zeros((0, len(ids)), np.bool_) for ids in answers]
-        for text in set(texts) - {""}:
-            check_caller()
-            places = [place for place, one in enumerate(texts) if one == text]
-            tried = self._marks(text, [one for place in places for one in answers[place]])
-            ends = np.cumsum([len(answers[place]) for place in places])[:-1]
-            for place, part in zip(places, np.split(tried, ends, axis=1), strict=True):
-                found[place] = part
-        return found
-
-    def _marks(self, text: str, ids: Sequence[str]) -> Mask:
-        wanted, view = conditions.read_marks(text, "marks"), self.live.view(NO_FILTER)
-        slot_of = {} if view is None else view.all_slots.by_id
-        slots = np.array([slot_of.get(one, -1) for one in ids] if slot_of else [-1] * len(ids), np.int64)
-        rows = np.array([self._rows.get(one, -1) for one in ids], np.int64)
-        found: Mask = np.zeros((len(wanted), len(ids)), np.bool_)
-        trained, live = (slots < 0) & (rows >= 0), slots >= 0
-        found[:, trained] = conditions.marks(wanted, self._columns.at(rows[trained]))
-        if view is not None and live.any():
-            found[:, live] = conditions.marks(wanted, self._slot_table(view, slots[live]))
-        return found
-
-    def names(self, ids: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Brands and categories of products that an answer holds."""
-        brands, categories = list[str](), list[str]()
-        columns, (all_brands, all_categories) = self._columns, self._all_names
-        for one in ids:
-            product, row = self.live.overlay(one, None), self._rows.get(one, -1)
-            brands.append(product.brand if product else all_brands[columns.codes["brand"][row]])
-            categories.append(product.category if product else all_categories[columns.codes["category"][row]])
-        return brands, categories
+        return self._marks.packed(self.live.view(NO_FILTER), texts, answers, with_codes=with_codes)
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""
@@ -489,7 +486,7 @@ class ProductIndex:
 
     def _filter_trained(self, wanted: Filter) -> _Allowed:
         if wanted == NO_FILTER:
-            return _EVERY
+            return _Allowed(None, [])
         categories, brands = self._categories.allowed(wanted.categories), self._brands.allowed(wanted.brands)
         stock = None if wanted.in_stock is None else self._in_stock == wanted.in_stock
         # a comparison with NaN is false: a product without a price is within no limits

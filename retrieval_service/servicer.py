@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
 from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.releases import ReleaseServicer
@@ -184,6 +186,7 @@ def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
             [Word(word.text, word.weight, word.is_number, word.group) for word in one.words],
             _sort(one.sort),
             Parts(list(one.parts.product_ids), one.parts.data) if one.HasField("parts") else None,
+            one.also,
         )
         for one in messages
     ]
@@ -213,15 +216,27 @@ def _filter(query: retrieval_pb2.Query) -> Filter:
 def _all_hits(
     index: ProductIndex, queries: Sequence[retrieval_pb2.Query], answers: Sequence[Answer], packed: bool
 ) -> list[retrieval_pb2.Hits]:
+    answers = [_with_also(one) if one.also else one for one in answers]
     hits, texts = [_hits(answer, packed) for answer in answers], [one.marks for one in queries]
-    if any(texts):
-        for one, marks in zip(hits, index.marks(texts, [answer.product_ids for answer in answers]), strict=True):
-            one.marks = marks.tobytes()
-    for one, query, answer in zip(hits, queries, answers, strict=True):
-        if query.with_names:
-            brands, categories = index.names(answer.product_ids)
-            one.packed_brands, one.packed_categories = wire.pack_ids(brands), wire.pack_ids(categories)
+    with_codes = any(one.with_codes for one in queries)
+    if any(texts) or with_codes:
+        ids = [answer.product_ids for answer in answers]
+        for one, said in zip(hits, index.marks(texts, ids, with_codes=with_codes), strict=True):
+            one.marks, one.brand_codes, one.category_codes = said
     return hits
+
+
+def _with_also(answer: Answer) -> Answer:
+    count, reasons = len(answer.also), answer.reasons
+    if reasons is not None:
+        # the model adds nothing to them
+        nothing = np.zeros((count, reasons.contributions.shape[1]), np.float32)
+        reasons = reasons._replace(contributions=np.concatenate([reasons.contributions, nothing]))
+    return answer._replace(
+        product_ids=[*answer.product_ids, *answer.also],
+        scores=np.concatenate([answer.scores, np.zeros(count, np.float32)]),
+        reasons=reasons,
+    )
 
 
 def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
@@ -233,6 +248,7 @@ def _hits(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
         is_below_noise=answer.is_below_noise,
         followers=answer.followers,
         reasons=_reasons(answer.reasons),
+        also=len(answer.also),
     )
 
 

@@ -7,73 +7,71 @@ from collections.abc import Sequence
 import numpy as np
 
 from gateway.clients.services import Hits
-from twotower.arrays import Int64, Mask
+from twotower.arrays import Int64
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
 
 def take(hits: Hits, order: Int64) -> Hits:
-    """The hits at these places, in this order."""
-    places = order.tolist()
+    """The hits at these places, in this order; none of them counts as one of `also`."""
+    ids = wire.unpack_ids(hits.packed_ids)
     return hits._replace(
-        packed_ids=_taken(hits.packed_ids, places),
+        packed_ids=wire.pack_ids([ids[place] for place in order.tolist()]),
         scores=hits.scores[order],
         reasons=_reordered(hits, order),
-        marks=marks_of(hits)[:, order].tobytes() if hits.marks else b"",
-        brands=_taken(hits.brands, places),
-        categories=_taken(hits.categories, places),
+        marks=_taken(hits.marks, len(ids), order),
+        brand_codes=_taken(hits.brand_codes, len(ids), order),
+        category_codes=_taken(hits.category_codes, len(ids), order),
+        also=0,
     )
 
 
 def join(parts: Sequence[Hits]) -> Hits:
     """All products of several answers to one question, whose `marks` and `reasons` have the same conditions and parts.
 
-    The rest is that of the first. A product that stands in several is there as often.
+    What is said of an answer as a whole is what the first one says. A product that stands in several is there as often.
     """
     first, full = parts[0], [one for one in parts if len(one.scores)]
-    if len(full) < 2:
-        return (
-            first
-            if not full or full[0] is first
-            else full[0]._replace(
-                unknown_filter_values=first.unknown_filter_values, is_below_noise=first.is_below_noise
-            )
-        )
-    reasons = first.reasons
-    if all(one.reasons is not None for one in full):
-        rows = b"".join(one.reasons.contributions for one in full if one.reasons is not None)
-        reasons = retrieval_pb2.Reasons(product_ids=full[0].reasons.product_ids, contributions=rows)  # type: ignore[union-attr]
+    if not full:
+        return first
     return first._replace(
         packed_ids="\0".join(one.packed_ids for one in full),
         scores=np.concatenate([one.scores for one in full]),
-        reasons=reasons,
-        marks=np.concatenate([marks_of(one) for one in full], axis=1).tobytes() if full[0].marks else b"",
-        brands=_joined([one.brands for one in full]),
-        categories=_joined([one.categories for one in full]),
+        reasons=_joined([one.reasons for one in full]),
+        marks=b"".join(one.marks for one in full),
+        brand_codes=b"".join(one.brand_codes for one in full),
+        category_codes=b"".join(one.category_codes for one in full),
     )
 
 
-def marks_of(hits: Hits) -> Mask:
-    """Which of the conditions [C] each product fulfils, [C, K]."""
+def marks_of(hits: Hits) -> list[int]:
+    """For each product the bits of the conditions that are true of it, 0 if none was asked for."""
     count = len(hits.scores)
-    found: Mask = np.frombuffer(hits.marks, np.bool_).reshape(-1, count) if count else np.zeros((0, 0), np.bool_)
-    return found
+    if not hits.marks:
+        return [0] * count
+    words = np.frombuffer(hits.marks, "<u8").reshape(count, -1)
+    if words.shape[1] == 1:
+        single: list[int] = words[:, 0].tolist()
+        return single
+    return [int.from_bytes(row.tobytes(), "little") for row in words]
 
 
-def names_of(packed: str, count: int) -> list[str]:
-    """The brands or categories of so many products; empty texts if none was asked for."""
-    return packed.split("\0") if packed else [""] * count
+def codes_of(packed: bytes) -> list[int]:
+    """Codes of brands or categories, one a product."""
+    codes: list[int] = np.frombuffer(packed, "<i4").tolist()
+    return codes
 
 
-def _joined(packed: Sequence[str]) -> str:
-    return "\0".join(packed) if any(packed) else ""
+def _taken(packed: bytes, count: int, order: Int64) -> bytes:
+    return np.frombuffer(packed, np.uint8).reshape(count, -1)[order].tobytes() if packed else b""
 
 
-def _taken(packed: str, places: Sequence[int]) -> str:
-    if not packed:
-        return ""
-    values = packed.split("\0")
-    return "\0".join([values[place] for place in places])
+def _joined(reasons: Sequence[retrieval_pb2.Reasons | None]) -> retrieval_pb2.Reasons | None:
+    known = [one for one in reasons if one is not None]
+    if len(known) < len(reasons):
+        return None
+    rows = b"".join(one.contributions for one in known)
+    return retrieval_pb2.Reasons(product_ids=known[0].product_ids, contributions=rows)
 
 
 def _reordered(hits: Hits, order: Int64) -> retrieval_pb2.Reasons | None:

@@ -83,8 +83,8 @@ class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
     `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
-    products follow the one that the query names in `follows`. `reasons`: of a query with parts. `marks`, `brands` and
-    `categories`: as the message has them.
+    products follow the one that the query names in `follows`. `reasons`: of a query with parts. The last
+    four: as the message has them.
     """
 
     packed_ids: str
@@ -95,8 +95,9 @@ class Hits(NamedTuple):
     followers: int = 0
     reasons: retrieval_pb2.Reasons | None = None
     marks: bytes = b""
-    brands: str = ""
-    categories: str = ""
+    brand_codes: bytes = b""
+    category_codes: bytes = b""
+    also: int = 0
 
 
 class BuyerClient:
@@ -366,8 +367,9 @@ def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
         hits.followers,
         reasons,
         hits.marks,
-        hits.packed_brands,
-        hits.packed_categories,
+        hits.brand_codes,
+        hits.category_codes,
+        hits.also,
     )
 
 

@@ -2,7 +2,7 @@
 
 The retrieval service is asked for some more products than the list has, and says which conditions each fulfils. Only if
 that does not do, it is asked once more, for what is missing: every product comes from an answer to the caller's query,
-under the caller's filters and exclusions.
+under the caller's filters and exclusions. Plain loops over a hundred numbers are faster here than numpy's calls.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gateway.clients.hits import join, marks_of, names_of, take
+from gateway.clients.hits import codes_of, join, marks_of, take
 from gateway.clients.services import Hits
-from gateway.rules.plans import Mark, Plan
-from twotower.arrays import Int64, Mask
-from twotower.conditions import ALWAYS, NEVER, Condition, both, either, is_one_of, negated
+from gateway.rules.plans import Needed, Plan
+from twotower.conditions import ALWAYS, NEVER, Condition, both, either, is_one_of, negated, write
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
@@ -29,6 +28,7 @@ _MAX_K = 1000
 _ROUNDS = 3
 
 Ask = Callable[[retrieval_pb2.Query], Awaitable[Hits]]
+Names = Callable[[Sequence[str]], Awaitable[Sequence[retrieval_pb2.Product]]]
 
 
 class Ruled(NamedTuple):
@@ -53,267 +53,338 @@ class Asking(NamedTuple):
     query: retrieval_pb2.Query
     ask: Ask
     first: Ask
-
-
-class _Ranked(NamedTuple):
-    """Rows of a pool in the order of a list, and how many of them come before those that only fill it up."""
-
-    rows: list[int]
-    good: int
-    full: list[tuple[int, str]]
-    placed_by: dict[int, str]
-    # place, row and rule, by place
-    pins: list[tuple[int, int, str]]
+    # the brands and categories of products, which are asked for only if a list cannot be filled otherwise
+    names: Names
 
 
 async def apply(plan: Plan, asking: Asking, shown: Sequence[Collection[str]] = ()) -> Ruled:
-    """The list of a query. `shown`: of each rule of `plan.repeats`, the products that were shown lately."""
-    making = _Making(plan, asking.query, asking.ask, shown)
-    await making.fill(asking.first)
-    return await making.finish()
+    """The list of a query, which is changed. `shown`: of each rule of `plan.repeats`, what was shown lately."""
+    if plan.excluded == ALWAYS:
+        asking.query.filter.where = write(NEVER)
+        return Ruled(await asking.ask(asking.query))
+    making = _Making(plan, asking, shown)
+    return await making.finish(await making.fill())
+
+
+# a limit of `at_most`, by its place in the plan, and the code of a brand or category
+_Group = tuple[int, int]
+_Pinned = tuple[int, int, str]
+
+
+class _Ranked(NamedTuple):
+    """Rows in the order in which a list takes them; `good`: how many come before those that only fill it up."""
+
+    rows: list[int]
+    good: int
+    full: list[_Group]
+    # row -> the rule that moved it
+    moved: dict[int, str]
+    # place, row and rule, by place
+    pins: list[_Pinned]
 
 
 class _Making:
-    """A list that is being made: the products so far, in the order in which they came."""
+    """A list that is being made. Row i of each column is product i of all answers so far."""
 
-    def __init__(self, plan: Plan, asked: retrieval_pb2.Query, ask: Ask, shown: Sequence[Collection[str]]) -> None:
-        self._plan, self._asked, self._ask, self._shown = plan, asked, ask, shown
+    def __init__(self, plan: Plan, asking: Asking, shown: Sequence[Collection[str]]) -> None:
+        self._plan, self._asking = plan, asking
+        asked = asking.query
         # the caller's sort is the order of the whole list, after all that rules do
-        self._sort, self._k = asked.sort, asked.k
-        self._pool: Hits
-        self._rows: dict[str, int] = {}
-        self._followers: set[str] = set()
+        self._k, self._sort, self._diversity = asked.k, asked.sort, asked.diversity
+        self._own_excluded = len(asked.excluded_ids)
+        self._parts: list[Hits] = []
+        self._ids: list[str] = []
+        self._bits: list[int] = []
+        self._scores: list[float] = []
+        self._codes: dict[str, list[int]] = {"brand": [], "category": []}
+        # the rows of products that a list may take, each product once, and of those that `also` has named
+        self._own: list[int] = []
+        self._also: list[int] = []
         pairs = list(zip(plan.repeats, shown, strict=False))
         # left out by their ids, which costs the least, or by a condition that holds for some of them
-        self._hidden = {one for (mark, _), ids in pairs if mark.condition == ALWAYS for one in ids}
-        self._repeats = [
-            both(mark.condition, is_one_of("product_id", sorted(ids)))
-            for (mark, _), ids in pairs
-            if mark.condition != ALWAYS and ids
-        ]
+        self._hidden = {one for (mark, _), ids in pairs if not mark.bit for one in ids}
+        self._repeated = [(mark, frozenset(ids)) for (mark, _), ids in pairs if ids]
 
-    async def fill(self, first: Ask) -> None:
+    async def fill(self) -> _Ranked:
         """Asks until the list is full, or no other product is left."""
-        query, is_diverse = self._query(), bool(self._asked.diversity)
-        query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
+        plan, query, ask = self._plan, self._asking.query, self._asking.ask
+        query.marks, query.with_codes, query.sort = plan.marks, bool(plan.at_most), retrieval_pb2.RELEVANCE
+        if self._hidden:
+            query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
         # a diverse list costs the square of its length, and each of its products depends on those before it
-        query.k = self._k if is_diverse else min(self._k + DEPTH, _MAX_K)
-        if is_diverse:
-            query.filter.where = self._plan.allowed
-        self._pool = await first(query)
-        self._note(self._pool)
-        is_all, ranked = len(self._pool.scores) < query.k, self._ranked()
-        if ranked.good < self._k and not is_all and (self._plan.excluded != NEVER or self._repeats):
-            query.filter.where = self._plan.where(*map(negated, self._repeats))
-            is_all, ranked = await self._add(query), self._ranked()
+        query.k = self._k if self._diversity else min(self._k + DEPTH, _MAX_K)
+        if self._diversity and plan.allowed:
+            query.filter.where = plan.allowed
+        if self._names_also:
+            query.also = plan.also
+        found = await self._asking.first(query)
+        query.also = ""
+        is_all, ranked = self._take_in(found, query.k), self._rank()
+        if ranked.good >= self._k:
+            return ranked
+        repeats = [
+            both(mark.condition, is_one_of("product_id", sorted(ids))) for mark, ids in self._repeated if mark.bit
+        ]
+        if not is_all and (plan.excluded != NEVER or repeats):
+            query.filter.where = plan.where(*map(negated, repeats))
+            is_all, ranked = self._take_in(await ask(query), query.k), self._rank()
         for _ in range(_ROUNDS):
             if ranked.good >= self._k or is_all or not ranked.full:
                 break
-            full = self._full_groups(ranked)
-            query.filter.where = self._plan.where(*map(negated, self._repeats), *map(negated, full))
-            is_all = await self._add(query)
-            ranked = self._ranked()
-        if len(ranked.rows) < self._k and (self._hidden or self._repeats or self._plan.at_most):
-            # what was shown lately is better than nothing, and so is one more of a brand
-            query = self._query()
-            query.filter.where = self._plan.allowed
-            await self._add(query)
+            full = await self._full_groups(ranked)
+            query.filter.where = plan.where(*map(negated, repeats), *map(negated, full))
+            is_all, ranked = self._take_in(await ask(query), query.k), self._rank()
+        if len(ranked.rows) < self._k and (self._hidden or repeats or plan.at_most):
+            # what was shown lately is better than nothing
+            more = self._further(self._k, plan.allowed)
+            more.diversity = self._diversity
+            self._take_in(await ask(more), more.k)
+            ranked = self._rank()
+        return ranked
 
-    async def finish(self) -> Ruled:
+    async def finish(self, ranked: _Ranked) -> Ruled:
         """The list, with what it must have."""
-        await self._fetch_missing()
-        ranked = self._ranked()
-        chosen, placed_by = self._placed(ranked)
-        hits = take(self._pool, np.array(chosen, np.int64))
-        ids = wire.unpack_ids(hits.packed_ids)
-        if self._sort and ids:
-            hits = await self._sorted(ids, hits)
-            ids = wire.unpack_ids(hits.packed_ids)
-        by_row = list(self._rows)
-        placed = {by_row[row]: rule for row, rule in placed_by.items()}
-        followers = self._followers if self._asked.follows else None
-        hits = hits._replace(followers=sum(one in self._followers for one in ids), marks=b"", brands="", categories="")
-        return Ruled(hits, {one: placed[one] for one in ids if one in placed}, [], followers)
+        if await self._fetch_missing():
+            ranked = self._rank()
+        chosen, placed_by = self._place(ranked)
+        joined = self._parts[0] if len(self._parts) == 1 else join(self._parts)
+        hits = take(joined, np.array(chosen, np.int64))
+        placed: dict[str, str] = {}
+        if placed_by:
+            placed = {self._ids[row]: placed_by[row] for row in chosen if row in placed_by}
+        followers: set[str] | None = None
+        if self._asking.query.follows:
+            followers = {one for part in self._parts for one in wire.unpack_ids(part.packed_ids)[: part.followers]}
+            hits = hits._replace(followers=sum(self._ids[row] in followers for row in chosen))
+        if self._sort and chosen:
+            hits = await self._sorted([self._ids[row] for row in chosen], hits)
+        return Ruled(hits, placed, [], followers)
 
-    def _query(self) -> retrieval_pb2.Query:
-        query = retrieval_pb2.Query()
-        query.CopyFrom(self._asked)
-        query.marks, query.with_names = self._plan.marks, bool(self._plan.at_most)
-        query.sort = retrieval_pb2.RELEVANCE
-        return query
+    @property
+    def _names_also(self) -> bool:
+        """Whether the first question may name products; what puts the answer in another order must not meet them."""
+        return self._asking.first is self._asking.ask
 
-    def _note(self, found: Hits) -> list[int]:
-        """Remembers the products of an answer. Returns the places of those that are new."""
-        ids = wire.unpack_ids(found.packed_ids)
-        self._followers.update(ids[: found.followers])
-        new = list[int]()
-        for place, one in enumerate(ids):
-            if one not in self._rows:
-                self._rows[one] = len(self._rows)
-                new.append(place)
-        return new
+    def _take_in(self, found: Hits, k: int) -> bool:
+        """Adds the products of an answer. Returns whether it has no others that it could name."""
+        ids, start = wire.unpack_ids(found.packed_ids), len(self._ids)
+        own = len(ids) - found.also
+        if self._parts:
+            known = {self._ids[row] for row in self._own}
+            self._own += [start + place for place, one in enumerate(ids[:own]) if one not in known]
+        else:
+            self._own = list(range(own))
+            if found.also:
+                known = set(ids[:own])
+                self._also = [place for place in range(own, len(ids)) if ids[place] not in known]
+        self._parts.append(found)
+        self._ids += ids
+        self._bits += marks_of(found)
+        self._scores += found.scores.tolist()
+        if found.brand_codes:
+            for rule, _ in self._plan.at_most:
+                codes = self._codes[rule.field]
+                if len(codes) == start:
+                    codes += codes_of(found.brand_codes if rule.field == "brand" else found.category_codes)
+        return own < k
 
-    async def _add(self, query: retrieval_pb2.Query) -> bool:
-        """Adds the products of a query. Returns whether it has no others."""
-        found = await self._ask(query)
-        self._join(found)
-        return len(found.scores) < query.k
-
-    def _join(self, found: Hits) -> None:
-        new = self._note(found)
-        if new:
-            self._pool = join([self._pool, take(found, np.array(new, np.int64))])
-
-    def _ranked(self) -> _Ranked:
+    def _rank(self) -> _Ranked:
         """All products that may be shown, in the order in which a list takes them."""
-        plan, marks = self._plan, marks_of(self._pool)
-        rows: Int64 = np.flatnonzero(self._allowed(marks))
-        boosted, moved = self._boosted(rows, marks)
-        buried = self._any([mark for _, mark in plan.buried], marks)
-        repeated = self._repeated(marks)
-        last = repeated[boosted]
-        first, later = boosted[~last], boosted[last]
-        down = buried[first]
-        first = np.concatenate([first[~down], first[down]])
-        for name, mark in plan.buried:
-            moved |= dict.fromkeys(rows[self._true(mark, marks)[rows]].tolist(), name)
-        pins = self._pins(marks, set(rows.tolist()))
-        pinned = [row for _, row, _ in pins]
-        # they have their places: the limits count them first
-        others = [row for row in first.tolist() if row not in pinned]
-        kept, over, full = self._limited([*pinned, *others], marks)
-        fill = [row for row in later.tolist() if row not in pinned]
-        return _Ranked([*kept, *over, *fill], len(kept), full, moved, pins)
+        plan, bits, rows = self._plan, self._bits, self._own
+        if excluded := plan.excluded_bit:
+            rows = [row for row in rows if not bits[row] & excluded]
+        moved: dict[int, str] = {}
+        if plan.boosts:
+            rows = self._boost(rows, moved)
+        if plan.buried:
+            rows = self._bury(rows, moved)
+        later: list[int] = []
+        if self._repeated:
+            later = [row for row in rows if self._was_shown(row)]
+            rows = [row for row in rows if not self._was_shown(row)]
+        pins = self._pins() if plan.pins else []
+        if pins:
+            # they have their places: the limits count them first
+            pinned = [row for _, row, _ in pins]
+            rows = pinned + [row for row in rows if row not in pinned]
+            later = [row for row in later if row not in pinned]
+        over: list[int] = []
+        full: list[_Group] = []
+        if plan.at_most:
+            rows, over, full = self._limit(rows)
+        return _Ranked([*rows, *over, *later], len(rows), full, moved, pins)
 
-    def _boosted(self, rows: Int64, marks: Mask) -> tuple[Int64, dict[int, str]]:
-        """The rows in the order of their boosted scores, and those that have moved up."""
-        if not self._plan.boosts or not len(rows):
-            return rows, {}
+    def _boost(self, rows: list[int], moved: dict[int, str]) -> list[int]:
+        """The rows in the order of their boosted scores; notes in `moved` which have come up."""
+        bits, some, factor = self._bits, self._plan.boost_bits, self._plan.factor
+        mine = [place for place, row in enumerate(rows) if some < 0 or bits[row] & some]
+        if not mine:
+            return rows
         # a place has its own score: where exploration or diversity puts a product first, it stays
-        scores = np.sort(self._pool.scores[rows].astype(np.float64))[::-1]
-        boosts, names = np.ones(len(rows)), dict[int, str]()
-        for name, mark, factor in self._plan.boosts:
-            mine = self._true(mark, marks)[rows]
-            boosts[mine] *= factor
-            names |= {row: name for row in rows[mine].tolist() if row not in names}
-        order = np.argsort(-np.where(scores > 0, scores * boosts, scores / boosts), kind="stable")
-        places = np.arange(len(rows))
-        up = rows[order][places < order]
-        return rows[order], {row: names[row] for row in up.tolist() if row in names}
+        scores = [self._scores[row] for row in rows]
+        scores.sort(reverse=True)
+        names: dict[int, str] = {}
+        for place in mine:
+            by, names[place] = factor(bits[rows[place]])
+            scores[place] = scores[place] * by if scores[place] > 0 else scores[place] / by
+        order = sorted(range(len(rows)), key=scores.__getitem__, reverse=True)
+        for place, before in enumerate(order):
+            if place < before and before in names:
+                moved[rows[before]] = names[before]
+        return [rows[place] for place in order]
 
-    def _any(self, wanted: Sequence[Mark], marks: Mask) -> Mask:
-        found: Mask = np.zeros(len(self._rows), np.bool_)
-        for one in wanted:
-            found |= self._true(one, marks)
-        return found
+    def _bury(self, rows: list[int], moved: dict[int, str]) -> list[int]:
+        """The rows, those behind that are buried; notes them in `moved`."""
+        bits, some = self._bits, 0
+        for _, mark in self._plan.buried:
+            if not mark.bit:
+                # all are, so that none comes before another
+                return rows
+            some |= mark.bit
+        down = [row for row in rows if bits[row] & some]
+        if not down:
+            return rows
+        for row in down:
+            moved[row] = next(name for name, mark in self._plan.buried if bits[row] & mark.bit)
+        return [row for row in rows if not bits[row] & some] + down
 
-    def _true(self, mark: Mark, marks: Mask) -> Mask:
-        """Of which products the condition is true."""
-        everywhere = mark.condition == ALWAYS or not self._rows
-        return np.ones(len(self._rows), np.bool_) if everywhere else marks[mark.place]
+    def _was_shown(self, row: int) -> bool:
+        one, bits = self._ids[row], self._bits[row]
+        return any(one in ids and mark.holds(bits) for mark, ids in self._repeated)
 
-    def _repeated(self, marks: Mask) -> Mask:
-        """Which products were shown lately."""
-        found: Mask = np.zeros(len(self._rows), np.bool_)
-        for (mark, _), ids in zip(self._plan.repeats, self._shown, strict=False):
-            rows = [self._rows[one] for one in ids if one in self._rows]
-            found[rows] |= self._true(mark, marks)[rows]
-        return found
-
-    def _limited(self, rows: list[int], marks: Mask) -> tuple[list[int], list[int], list[tuple[int, str]]]:
+    def _limit(self, rows: list[int]) -> tuple[list[int], list[int], list[_Group]]:
         """The rows within the limits of brands and categories, those beyond, and the groups that are full."""
-        limits = self._plan.at_most
-        if not limits:
-            return rows, [], []
-        counted = [self._true(mark, marks) for _, mark in limits]
-        count, pool = len(self._rows), self._pool
-        names = {"brand": names_of(pool.brands, count), "category": names_of(pool.categories, count)}
-        counts: dict[tuple[int, str], int] = {}
-        kept, over = list[int](), list[int]()
-        for row in rows:
+        bits, some, counts = self._bits, 0, dict[_Group, int]()
+        limits = [
+            (place, rule.n, mark.bit or -1, self._codes[rule.field])
+            for place, (rule, mark) in enumerate(self._plan.at_most)
+        ]
+        for _, _, bit, _ in limits:
+            some |= bit
+        over = list[int]()
+        for row in rows if some < 0 else [row for row in rows if bits[row] & some]:
+            own = bits[row]
+            # products without a brand are of no brand
             groups = [
-                (place, name)
-                for place, (rule, _) in enumerate(limits)
-                # products without a brand are of no brand
-                if (name := names[rule.field][row]) and counted[place][row]
+                ((place, codes[row]), n)
+                for place, n, bit, codes in limits
+                if (bit < 0 or own & bit) and codes[row] >= 0
             ]
-            if any(counts.get(one, 0) >= limits[one[0]][0].n for one in groups):
+            if any(counts.get(one, 0) >= n for one, n in groups):
                 over.append(row)
                 continue
-            kept.append(row)
-            for one in groups:
+            for one, _ in groups:
                 counts[one] = counts.get(one, 0) + 1
-        return kept, over, [one for one, count in counts.items() if count >= limits[one[0]][0].n]
+        beyond = set(over)
+        kept = [row for row in rows if row not in beyond] if over else rows
+        return kept, over, [one for one, count in counts.items() if count >= limits[one[0]][1]]
 
-    def _full_groups(self, ranked: _Ranked) -> list[Condition]:
+    async def _full_groups(self, ranked: _Ranked) -> list[Condition]:
+        """The conditions of the products of full groups."""
         limits = self._plan.at_most
-        return [
-            both(limits[place][1].condition, is_one_of(limits[place][0].field, [name])) for place, name in ranked.full
-        ]
+        members = {
+            (place, self._codes[rule.field][row]): row for place, (rule, _) in enumerate(limits) for row in ranked.rows
+        }
+        products = await self._asking.names([self._ids[members[one]] for one in ranked.full])
+        found = list[Condition]()
+        for (place, _), product in zip(ranked.full, products, strict=True):
+            rule, mark = limits[place]
+            name = product.brand if rule.field == "brand" else product.category
+            found.append(both(mark.condition, is_one_of(rule.field, [name])))
+        return found
 
-    async def _fetch_missing(self) -> None:
-        """Asks for what the list must have and has not come yet."""
-        queries = list[retrieval_pb2.Query]()
-        wanted = [
-            both(is_one_of("product_id", [pin.product_id]), mark.condition)
-            for pin, mark in self._plan.pins
-            if pin.product_id not in self._rows and pin.place <= self._k
-        ]
-        if wanted:
-            queries.append(self._further(len(wanted), self._plan.where(either(*wanted))))
-        marks = marks_of(self._pool)
-        for one in self._plan.needed:
-            count = one.count(self._k)
-            there = int((self._true(one.mark, marks) & self._allowed(marks)).sum())
-            if there < count:
-                queries.append(self._further(count, self._plan.where(one.mark.condition)))
-        for found in await asyncio.gather(*map(self._ask, queries)):
-            self._join(found)
+    async def _fetch_missing(self) -> bool:
+        """Asks for what the list must have and has not come yet. Returns whether anything was asked."""
+        plan, queries = self._plan, list[retrieval_pb2.Query]()
+        # of what was shown lately, the first question has said nothing
+        if plan.pins and not (self._names_also and not self._hidden):
+            known = set(self._ids)
+            wanted = [
+                both(is_one_of("product_id", [pin.product_id]), mark.condition)
+                for pin, mark in plan.pins
+                if pin.product_id not in known and pin.place <= self._k
+            ]
+            if wanted:
+                queries.append(self._further(len(wanted), plan.where(either(*wanted))))
+        for one in plan.needed:
+            if self._lacks(one) and not (self._names_also and not self._hidden and one.rule in plan.complete):
+                queries.append(self._further(one.count(self._k), plan.where(one.mark.condition)))
+        for query, found in zip(queries, await asyncio.gather(*map(self._asking.ask, queries)), strict=True):
+            self._take_in(found, query.k)
+        return bool(queries)
+
+    def _lacks(self, one: Needed) -> bool:
+        excluded, bits, missing = self._plan.excluded_bit, self._bits, one.count(self._k)
+        bit = one.mark.bit or -1
+        for rows in (self._own, self._also):
+            for row in rows:
+                own = bits[row]
+                if (own & bit or bit < 0) and not own & excluded:
+                    missing -= 1
+                    if missing <= 0:
+                        return False
+        return True
 
     def _further(self, k: int, where: str) -> retrieval_pb2.Query:
-        query = self._query()
-        query.k, query.filter.where, query.diversity = min(k, _MAX_K), where, 0.0
+        """A question of the caller's own filters and exclusions."""
+        query = retrieval_pb2.Query()
+        query.CopyFrom(self._asking.query)
+        del query.excluded_ids[self._own_excluded :]
+        query.k, query.diversity, query.filter.where = min(k, _MAX_K), 0.0, where
         return query
 
-    def _allowed(self, marks: Mask) -> Mask:
-        is_free = self._plan.excluded == NEVER or not len(self._rows)
-        return np.ones(len(self._rows), np.bool_) if is_free else ~marks[0]
-
-    def _placed(self, ranked: _Ranked) -> tuple[list[int], dict[int, str]]:
+    def _place(self, ranked: _Ranked) -> tuple[list[int], dict[int, str]]:
         """The rows of the list in their order, and which rule moved each."""
-        marks, placed_by = marks_of(self._pool), dict(ranked.placed_by)
-        if not ranked.rows:
-            return [], {}
-        pins, pinned = ranked.pins, {row for _, row, _ in ranked.pins}
-        others = [row for row in ranked.rows if row not in pinned]
-        size = max(0, min(self._k, len(ranked.rows)) - len(pins))
+        placed_by, pins, bits = ranked.moved, ranked.pins, self._bits
+        pinned = {row for _, row, _ in pins}
+        others = [row for row in ranked.rows if row not in pinned] if pinned else ranked.rows
+        length = min(self._k, len(ranked.rows))
+        size = max(0, length - len(pins))
         body, rest = others[:size], others[size:]
         protected = set[int]()
         for one in self._plan.needed:
-            mine, count = self._true(one.mark, marks), one.count(min(self._k, len(ranked.rows)))
-            there = [row for row in body if mine[row]]
-            lacking = count - len(there) - sum(bool(mine[row]) for row in pinned)
-            protected.update(there[:count])
-            for row in [row for row in rest if mine[row]][: max(0, lacking)]:
-                place = next((at for at in reversed(range(len(body))) if body[at] not in protected), None)
-                if place is None:
-                    break
-                rest[rest.index(row)], body[place] = body[place], row
-                protected.add(row)
-                placed_by[row] = one.rule
+            count, holds, there = one.count(length), one.mark.holds, 0
+            bit = one.mark.bit or -1
+            for row in body:
+                if bits[row] & bit or bit < 0:
+                    protected.add(row)
+                    there += 1
+                    if there >= count:
+                        break
+            lacking = count - there
+            if lacking > 0:
+                lacking -= sum(holds(bits[row]) for row in pinned)
+            if lacking > 0:
+                spare = [row for row in [*rest, *self._named(pinned)] if holds(bits[row])]
+                for row in [row for row in spare if row not in body][:lacking]:
+                    if _bring(row, body, protected):
+                        placed_by[row] = one.rule
         for place, row, rule in pins:
             body.insert(min(place - 1, len(body)), row)
             placed_by[row] = rule
         return body, placed_by
 
-    def _pins(self, marks: Mask, allowed: set[int]) -> list[tuple[int, int, str]]:
+    def _named(self, pinned: Collection[int]) -> list[int]:
+        """The rows of products that `also` has named, that may be shown, and that no list has taken yet."""
+        own, excluded = {self._ids[row] for row in self._own}, self._plan.excluded_bit
+        return [
+            row
+            for row in self._also
+            if row not in pinned and not self._bits[row] & excluded and self._ids[row] not in own
+        ]
+
+    def _pins(self) -> list[_Pinned]:
         """Place, row and rule of the pins, by place; the first rule counts where two want a place or a product."""
+        excluded, bits = self._plan.excluded_bit, self._bits
+        wanted = self._plan.pinned_ids
+        # a product of `also` that a later answer has ranked is that row
+        row_of = {self._ids[row]: row for row in (*self._also, *self._own) if self._ids[row] in wanted}
         places, rows = dict[int, tuple[int, str]](), set[int]()
         for pin, mark in self._plan.pins:
-            row = self._rows.get(pin.product_id)
-            if row is None or row not in allowed or row in rows or pin.place in places or pin.place > self._k:
+            row = row_of.get(pin.product_id)
+            if row is None or row in rows or pin.place in places or pin.place > self._k:
                 continue
-            if not self._true(mark, marks)[row]:
+            if bits[row] & excluded or not mark.holds(bits[row]):
                 continue
             places[pin.place] = (row, pin.name)
             rows.add(row)
@@ -321,11 +392,19 @@ class _Making:
 
     async def _sorted(self, ids: Sequence[str], hits: Hits) -> Hits:
         """The products of the list in the caller's order."""
-        query = retrieval_pb2.Query()
-        query.CopyFrom(self._asked)
-        query.k, query.diversity = len(ids), 0.0
-        query.filter.where = self._plan.where(is_one_of("product_id", list(ids)))
-        ordered = wire.unpack_ids((await self._ask(query)).packed_ids)
+        query = self._further(len(ids), self._plan.where(is_one_of("product_id", list(ids))))
+        query.sort, query.marks, query.with_codes = self._sort, "", False
+        ordered = wire.unpack_ids((await self._asking.ask(query)).packed_ids)
         places = {one: place for place, one in enumerate(ids)}
         # a product that has been hidden since is gone
         return take(hits, np.array([places[one] for one in ordered], np.int64))
+
+
+def _bring(row: int, body: list[int], protected: set[int]) -> bool:
+    """Puts a row in the place of the last one that no rule needs. Returns False if all are needed."""
+    place = next((at for at in reversed(range(len(body))) if body[at] not in protected), None)
+    if place is None:
+        return False
+    body[place] = row
+    protected.add(row)
+    return True

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator, Mapping
 
 from gateway.schemas.requests import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
-from twotower.conditions import Fact
+from twotower.conditions import FACTS, Fact
 from twotower.serving import wire
 
 _DAY_SECONDS = 86_400.0
 
 
-def buyer_facts(query: RetrieveQuery, history: str) -> dict[str, Fact]:
-    """Of a buyer or a guest and the packed history, oldest first, without dismissals."""
-    products, events, times = wire.unpack_columns(history)
-    facts: dict[str, Fact] = {
-        "buyer.guest": query.buyer_id is None,
-        "buyer.known": bool(products),
-        "buyer.events": float(len(products)),
-        "buyer.did": frozenset(events),
-        "buyer.products": frozenset(products),
-    }
-    if query.buyer_id is not None:
-        facts["buyer.id"] = query.buyer_id
-    if times:
-        facts["buyer.days_since"] = max(0.0, time.time() - times[-1] / 1000) / _DAY_SECONDS
-    return facts
+class BuyerFacts(Mapping[str, Fact]):
+    """Of a buyer or a guest and the packed history, oldest first, without dismissals. Each is worked out when asked."""
+
+    def __init__(self, query: RetrieveQuery, history: str) -> None:
+        self._query, self._history = query, history
+
+    def __getitem__(self, name: str) -> Fact:
+        fact = _FACTS[name](self._query, self._history) if name in _FACTS else None
+        if fact is None:
+            raise KeyError(name)
+        return fact
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in FACTS if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def request_facts(query: ListQuery) -> dict[str, Fact]:
@@ -35,3 +38,25 @@ def request_facts(query: ListQuery) -> dict[str, Fact]:
     if isinstance(query, SimilarQuery):
         return {"request.product_id": query.product_id}
     return {}
+
+
+def _count(history: str) -> int:
+    return history.count(wire.SEPARATOR) + 1 if history else 0
+
+
+def _days_since(history: str) -> float | None:
+    if not history:
+        return None
+    newest = int(history.rpartition("\0")[2])
+    return max(0.0, time.time() - newest / 1000) / _DAY_SECONDS
+
+
+_FACTS: Mapping[str, Callable[[RetrieveQuery, str], Fact | None]] = {
+    "buyer.id": lambda query, _: query.buyer_id,
+    "buyer.guest": lambda query, _: query.buyer_id is None,
+    "buyer.known": lambda _, history: bool(history),
+    "buyer.events": lambda _, history: float(_count(history)),
+    "buyer.days_since": lambda _, history: _days_since(history),
+    "buyer.did": lambda _, history: frozenset(wire.unpack_columns(history)[1]),
+    "buyer.products": lambda _, history: frozenset(wire.unpack_columns(history)[0]),
+}

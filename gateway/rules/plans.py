@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,10 +40,14 @@ _KEPT = 256
 
 
 class Mark(NamedTuple):
-    """A condition that the retrieval service tries on each product of an answer, and its place among them."""
+    """A condition that the retrieval service tries on each product of an answer, and its bit; 0: always true."""
 
-    place: int
+    bit: int
     condition: Condition
+
+    def holds(self, bits: int) -> bool:
+        """Whether it is true of a product with these bits."""
+        return not self.bit or bool(bits & self.bit)
 
 
 class Needed(NamedTuple):
@@ -75,18 +79,49 @@ class Plan:
     repeats: list[tuple[Mark, float]] = field(default_factory=list)
     marks: str = ""
     allowed: str = ""
+    # the products of pins and popular ones of `needed`; the first questions name them
+    also: str = ""
+    # the rules of `needed` all of whose products `also` names
+    complete: frozenset[str] = frozenset()
+    # when `also` is to be looked up again, on the monotonic clock
+    popular_until: float = 0.0
+    pinned_ids: frozenset[str] = frozenset()
+    # the bits of all boosts; below 0 if one is of all products
+    boost_bits: int = 0
+    # bits of a product -> the factor of its score, and the rule that gave it
+    _factors: dict[int, tuple[float, str]] = field(default_factory=dict)
+
+    @property
+    def excluded_bit(self) -> int:
+        """The bit of what may not be shown, 0 if all may."""
+        return 0 if self.excluded == NEVER else 1
 
     def where(self, *further: Condition) -> str:
         """The condition of products that may be shown and of which these are true, as a filter has it."""
         return write(both(negated(self.excluded), *further))
 
+    def factor(self, bits: int) -> tuple[float, str]:
+        """By which a product's score counts, and the first rule that says so."""
+        found = self._factors.get(bits)
+        if found is None:
+            acting = [(name, factor) for name, mark, factor in self.boosts if mark.holds(bits)]
+            found = (math.prod(factor for _, factor in acting), acting[0][0] if acting else "")
+            if len(self._factors) < 10_000:
+                self._factors[bits] = found
+        return found
+
     def mark(self, condition: Condition) -> Mark:
         """The condition as one that each product of an answer is tried on; one that is always true is none."""
         if condition == ALWAYS:
-            return Mark(-1, condition)
+            return Mark(0, condition)
         if condition not in self.conditions:
             self.conditions.append(condition)
-        return Mark(self.conditions.index(condition), condition)
+        return Mark(1 << self.conditions.index(condition), condition)
+
+    def use(self, popular: Mapping[str, Sequence[str]], complete: Collection[str]) -> None:
+        """Takes in popular products that rules of `needed` ask for."""
+        ids = [pin.product_id for pin, _ in self.pins] + [one for several in popular.values() for one in several]
+        self.also, self.complete = "\0".join(dict.fromkeys(ids)), frozenset(complete)
 
 
 def compile_plan(rules: list[Rule], facts: Mapping[str, Fact]) -> Plan | None:
@@ -96,13 +131,17 @@ def compile_plan(rules: list[Rule], facts: Mapping[str, Fact]) -> Plan | None:
     if not acting:
         return None
     plan = Plan(either(*(exclusion(one, condition) for one, condition in acting)))
-    if plan.excluded != NEVER:
+    if plan.excluded not in (NEVER, ALWAYS):
         plan.mark(plan.excluded)
     for one, condition in acting:
         _add(plan, one, condition)
     # the separator of `marks` stands in no condition: texts are written as JSON
     plan.marks = "\n".join(map(write, plan.conditions))
     plan.allowed = plan.where()
+    plan.pinned_ids = frozenset(pin.product_id for pin, _ in plan.pins)
+    for _, mark, _ in plan.boosts:
+        plan.boost_bits |= mark.bit or -1
+    plan.use({}, ())
     return plan
 
 

@@ -23,6 +23,7 @@ class LiveNames:
     def __init__(self, fold: Normaliser) -> None:
         self._fold = fold
         self._exact: dict[str, int] = {}
+        self._names: list[str] = []
         self._folded: dict[str, list[int]] = defaultdict(list)
 
     def code(self, name: str) -> int:
@@ -30,7 +31,12 @@ class LiveNames:
         if name not in self._exact:
             self._folded[self._fold(name)].append(len(self._exact))
             self._exact[name] = len(self._exact)
+            self._names.append(name)
         return self._exact[name]
+
+    def name(self, code: int) -> str:
+        """The name of a code."""
+        return self._names[code]
 
     def codes(self, value: str, *, is_name: bool) -> list[int]:
         """The codes that a filter value matches: itself, or else every name of the same folding.

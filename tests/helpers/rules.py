@@ -78,6 +78,9 @@ class Shelf:
         ).hits
         return services._hits(hits, "tiny-a")
 
+    async def names(self, ids: Sequence[str]) -> list[retrieval_pb2.Product]:
+        return [servicer._product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]
+
     async def ruled(
         self,
         rules: Sequence[Mapping[str, Any]],
@@ -93,7 +96,7 @@ class Shelf:
         plan = compile_plan(list(numbered(rules).rules), facts or {})
         if plan is None:
             return Ruled(await ask(query))
-        return await apply(plan, Asking(query, ask, ask), [frozenset(shown)] * len(plan.repeats))
+        return await apply(plan, Asking(query, ask, ask, self.names), [frozenset(shown)] * len(plan.repeats))
 
 
 def numbered(rules: Sequence[Mapping[str, Any]]) -> Rules:
