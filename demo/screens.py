@@ -20,7 +20,8 @@ _PAGES = {
     "product": "product/P000042",
     "product-unknown": "product/none-such",
     "compare-empty": "compare",
-    "compare": "compare?kind=retrieve&value_a=B00042&value_b=B00043",
+    "compare": "compare?kind=retrieve&value=B00042&diversity_b=0.5",
+    "rules": "rules?product_id=P000042&find=خاتم",
     "model": "model",
     "live": "live",
 }

@@ -46,9 +46,16 @@ async def get(client: httpx.AsyncClient, path: str, **query: Any) -> Answer:
 
 async def post(client: httpx.AsyncClient, path: str, body: object, key: str = "", seconds: float = 0.0) -> Answer:
     """The JSON answer to POST, with another key or timeout if given. Raises GatewayProblem as `get` does."""
+    return await send(client, "POST", path, body, key, seconds)
+
+
+async def send(
+    client: httpx.AsyncClient, method: str, path: str, body: object, key: str = "", seconds: float = 0.0
+) -> Answer:
+    """As `post`, with any method."""
     headers = {"X-API-Key": key} if key else {}
     timeout = seconds or client.timeout
-    return await _json(client, client.build_request("POST", path, json=body, headers=headers, timeout=timeout))
+    return await _json(client, client.build_request(method, path, json=body, headers=headers, timeout=timeout))
 
 
 async def text(client: httpx.AsyncClient, path: str) -> str:

@@ -46,6 +46,7 @@ from gateway.rules.checks import RuleChecks
 from gateway.rules.serving import LiveRules
 from gateway.rules.shown import ShownProducts
 from gateway.rules.store import RulesStore
+from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
 from twotower.serving import telemetry
@@ -171,6 +172,8 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     click, seconds = settings.event_types[0], settings.request_timeout_seconds
     experiments = LiveExperiments(ExperimentsFile(settings.experiments_file), Switches(redis), click, seconds)
     stack.push_async_callback(experiments.close)
+    searches = SearchCounts(redis)
+    stack.push_async_callback(searches.close)
     catalogue = None
     if settings.live_catalogue:
         catalogue = CatalogueStore(redis, products)
@@ -179,4 +182,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
     desk = RuleDesk(book, RuleChecks(products), pipeline)
-    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, desk, catalogue)
+    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, searches, desk, catalogue)

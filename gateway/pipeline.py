@@ -292,8 +292,11 @@ class Pipeline:
 
         return await on_one_version(attempt)
 
-    async def search(self, query: SearchQuery, deadline: Deadline) -> ProductList:
-        """The products whose texts answer a text, as it is understood; first the one whose id the text is."""
+    async def search(self, query: SearchQuery, deadline: Deadline, version: str = "") -> ProductList:
+        """The products whose texts answer a text, as it is understood; first the one whose id the text is.
+
+        With a `version` it is of that one, or raises VersionNotHeld.
+        """
         typed = item_pb2.Query(text=query.q, raw=not query.understand)
 
         async def attempt(version: str) -> ProductList:
@@ -318,7 +321,7 @@ class Pipeline:
             why = partial(reasons.of_words, self.retrieval, understood, hits, deadline)
             return (await _explained(query, listed, why))._replace(understood=understood)
 
-        return await on_one_version(attempt)
+        return await (attempt(version) if version else on_one_version(attempt))
 
     async def suggest(self, query: SuggestQuery, deadline: Deadline) -> Suggestions:
         """Completions of what is typed so far."""

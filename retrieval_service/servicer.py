@@ -270,5 +270,6 @@ def _product(product_id: str, product: Product | None) -> retrieval_pb2.Product:
         category=product.category,
         price=product.price,
         currency=product.currency,
+        image=product.image,
         in_stock=product.in_stock,
     )

@@ -2,14 +2,16 @@
 "use strict";
 (() => {
   const LONGEST = 200;
-  const rate = [[], []], latency = [[], []];
+  // one point would be drawn on an axis of years
+  const start = Date.now() / 1000 - 60;
+  const rate = [[start], [null]], latency = [[start], [null]];
   let last = null;
   const plots = [["rate", rate], ["latency", latency]].map(([id, data]) => {
     const place = document.getElementById(id);
     if (!place) return null;
     const options = {
       width: place.clientWidth, height: 180, legend: { show: false }, cursor: { show: false },
-      scales: { y: { range: (plot, low, high) => [0, Math.max(high * 1.1, 1)] } },
+      scales: { x: { range: (plot, low, high) => [Math.min(low, high - 60), high] }, y: { range: (plot, low, high) => [0, Math.max(high * 1.1, 1)] } },
       series: [{}, { stroke: "#0f5c54", width: 2, points: { show: true, size: 5 } }],
       axes: [{}, { size: 56 }],
     };

@@ -29,6 +29,7 @@ from gateway.admission import (
 from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.api.releases import ReleaseRoutes
 from gateway.api.rule_routes import RuleDesk, RuleRoutes
+from gateway.api.views import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, Parts, SearchesAnswer, ViewRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
@@ -61,6 +62,7 @@ from gateway.schemas.products import (
     ProductRow,
 )
 from gateway.schemas.rules import PreviewAnswer, PreviewBody, RulesAnswer, RulesBody, RulesHistoryAnswer, UndoBody
+from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import InvalidInput
 from twotower.event_log import GUEST, InteractionRecord, ListRecord
@@ -107,6 +109,7 @@ class Live:
     dependencies: list[Dependency]
     releases: ReleaseClient
     experiments: LiveExperiments
+    searches: SearchCounts
     rules: RuleDesk
     catalogue: CatalogueStore | None = None
 
@@ -124,6 +127,11 @@ class Routes:
         self._guard = guard
         self._clock = clock
         self._releases = ReleaseRoutes(lambda request: _live(request).releases, settings.request_timeout_seconds)
+        self._views = ViewRoutes(
+            lambda request: Parts(_live(request).pipeline, _live(request).experiments, _live(request).searches),
+            self._admission,
+            settings.request_timeout_seconds,
+        )
         # only the names matter here; the weights are part of a model version
         self._events = EventSchema(dict.fromkeys(settings.event_types, 1.0))
         self._products = ProductRoutes(
@@ -242,6 +250,50 @@ class Routes:
             RouteSpec("GET", "/versions", ours.versions, "Model versions with their figures", scope="admin"),
             RouteSpec("GET", "/versions/{version}/report", ours.report, "A version's report", scope="admin"),
             RouteSpec("POST", "/versions/{version}/publish", ours.publish, "Publishes a version", scope="admin"),
+            RouteSpec(
+                "GET",
+                "/versions/{version}/retrieve",
+                self.retrieve_of,
+                "A version's products for a known buyer, outside all experiments and not logged",
+                ListAnswer,
+                requests.RetrieveQuery,
+                scope="admin",
+            ),
+            RouteSpec(
+                "GET",
+                "/versions/{version}/search",
+                self.search_of,
+                "A version's products for a search text, not logged",
+                SearchAnswer,
+                requests.SearchQuery,
+                scope="admin",
+            ),
+            RouteSpec(
+                "GET",
+                "/experiments",
+                self._views.experiments,
+                "The experiments in force with their counts",
+                ExperimentsAnswer,
+                scope="admin",
+            ),
+            RouteSpec(
+                "GET",
+                "/searches",
+                self._views.searches,
+                "What is searched most, and what of it finds nothing",
+                SearchesAnswer,
+                scope="admin",
+            ),
+            RouteSpec("GET", "/buyers", self._views.buyers, "Buyers who were active last", BuyersAnswer, scope="admin"),
+            RouteSpec(
+                "GET",
+                "/audience",
+                self._views.audience,
+                "Buyers among the latest who are recommended a product",
+                AudienceAnswer,
+                requests.AudienceQuery,
+                scope="admin",
+            ),
             RouteSpec("GET", "/map", ours.map, "The popular products on a plane", scope="admin"),
         ]
 
@@ -269,6 +321,24 @@ class Routes:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         answer = await self._find(pipeline, query, deadline, lambda: pipeline.search(query, deadline))
+        if query.understand:
+            _live(request).searches.count(query.q, len(answer.hits.scores) > 0 and not answer.hits.is_below_noise)
+        return search_response(query.q, answer)
+
+    async def retrieve_of(self, request: Request) -> Response:
+        query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
+        pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
+        answer = await self._admission.run(
+            cost_of_list(query), deadline, lambda: pipeline.retrieve(query, deadline, version)
+        )
+        return list_response("/retrieve", answer)
+
+    async def search_of(self, request: Request) -> Response:
+        query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
+        pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
+        answer = await self._admission.run(
+            cost_of_list(query), deadline, lambda: pipeline.search(query, deadline, version)
+        )
         return search_response(query.q, answer)
 
     async def suggest(self, request: Request) -> Response:
@@ -611,5 +681,6 @@ def _product(product: retrieval_pb2.Product) -> dict[str, object]:
         "category": product.category,
         "price": product.price if product.HasField("price") else None,
         "currency": product.currency,
+        "image": product.image or None,
         "in_stock": product.in_stock,
     }

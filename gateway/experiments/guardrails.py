@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from twotower.confidence import anytime_factor
 from twotower.experiments import Guardrails
@@ -14,6 +15,18 @@ _ALPHA = 0.001
 _PLANNED = 10_000
 # clicks come in clusters, several on a list and several lists of a buyer: their variance beside that of single ones
 _CLUSTERED = 2.0
+# of the intervals that people look at
+_WRONG = 0.05
+# the intervals are of means that are about normal, which those of fewer lists are not
+_FEWEST = 100
+
+
+class Interval(NamedTuple):
+    """A figure and its interval of 95 %, which holds however often somebody looks."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass
@@ -29,6 +42,20 @@ class ArmCounts:
     def plus(self, other: ArmCounts) -> ArmCounts:
         pairs = zip(astuple(self), astuple(other), strict=True)
         return ArmCounts(*(one + more for one, more in pairs))
+
+    def click_through(self) -> Interval | None:
+        """Clicks a list; None below 100 lists."""
+        if self.lists < _FEWEST:
+            return None
+        found = _rate(self.clicks, self.lists)
+        return _around(found.mean, found.variance, found.count)
+
+    def more_clicks_than(self, control: ArmCounts) -> Interval | None:
+        """Clicks a list beyond those of the control; None unless both have 100 lists."""
+        if min(self.lists, control.lists) < _FEWEST:
+            return None
+        one, other = _rate(self.clicks, self.lists), _rate(control.clicks, control.lists)
+        return _around(one.mean - other.mean, one.variance + other.variance, one.count + other.count)
 
 
 def find_breach(arm: ArmCounts, control: ArmCounts, rails: Guardrails) -> str:
@@ -67,6 +94,11 @@ def _share(hits: int, count: int) -> _Mean:
 
 def _rate(hits: int, count: int) -> _Mean:
     return _Mean(hits / count, _CLUSTERED * (hits + 1) / (count + 2) / count, count)
+
+
+def _around(value: float, variance: float, count: int) -> Interval:
+    half = float(anytime_factor(count, _PLANNED, _WRONG)) * math.sqrt(variance)
+    return Interval(value, value - half, value + half)
 
 
 def _is_above(one: _Mean, other: _Mean, margin: float) -> bool:

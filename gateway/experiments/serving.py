@@ -16,7 +16,7 @@ from gateway.clients.deadline import Deadline
 from gateway.clients.services import Hits
 from gateway.experiments.draft import draft
 from gateway.experiments.file import ExperimentsFile
-from gateway.experiments.switches import Switches
+from gateway.experiments.switches import ExperimentState, Switches
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas.requests import RetrieveQuery
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, VersionNotHeld
@@ -103,6 +103,10 @@ class LiveExperiments:
             named = arm_named_by(one.recommendation_id or "") if one.event_type == self._click else None
             if named is not None:
                 self._switches.add_click(*named)
+
+    async def states(self) -> list[ExperimentState]:
+        """Every experiment in force with its counts."""
+        return await self._switches.states()
 
     async def close(self) -> None:
         for task in (self._task, *self._shadows):

@@ -40,6 +40,18 @@ class _State:
         return self.own.setdefault(arm, ArmCounts())
 
 
+@dataclass(frozen=True)
+class ExperimentState:
+    """An experiment as people see it: what all workers have counted by arm, and why an arm is off."""
+
+    experiment: Experiment
+    counts: Mapping[str, ArmCounts]
+    off: Mapping[str, str]
+
+    def totals(self, arm: str) -> ArmCounts:
+        return self.counts.get(arm, ArmCounts())
+
+
 class Switches:
     """The counts and the switches of the experiments in force."""
 
@@ -78,6 +90,11 @@ class Switches:
         if state is not None and arm in {one.name for one in state.experiment.arms}:
             state.counts(arm).clicks += 1
             metrics.experiment_clicks(experiment, arm).inc()
+
+    async def states(self) -> list[ExperimentState]:
+        """Every experiment in force, in the order of the file; while Redis is down, as this worker counts."""
+        states = list(self._states.values())
+        return [ExperimentState(one.experiment, await self._exchange(one), one.off) for one in states]
 
     async def sync(self) -> None:
         """Exchanges counts and switches with the other workers, and switches off what breaks a guardrail."""

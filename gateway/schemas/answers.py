@@ -18,6 +18,7 @@ class ProductOut(Strict):
     category: str
     price: float | None
     currency: str
+    image: str | None
     in_stock: bool
 
 

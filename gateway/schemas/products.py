@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -12,6 +13,7 @@ from twotower.text.normalise import searched_words
 
 # within what the item service encodes
 MAX_TITLE, MAX_DESCRIPTION, MAX_NAME, MAX_CURRENCY = 1000, 10_000, 200, 16
+_IMAGE = re.compile(r"https?://[^\s\x00-\x1f\x7f\"'<>\\]{1,2000}")
 _SPACES = "\t\n\r"
 
 
@@ -27,6 +29,12 @@ def _check_title(value: str) -> str:
     return value
 
 
+def _check_image(value: str) -> str:
+    if value and not _IMAGE.fullmatch(value):
+        raise refuse("must be a URL of http or https")
+    return value
+
+
 Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE), AfterValidator(_check_title)]
 Description = Annotated[str, StringConstraints(strict=True, max_length=MAX_DESCRIPTION), AfterValidator(_check_text)]
 Name = Annotated[
@@ -34,6 +42,12 @@ Name = Annotated[
 ]
 Currency = Annotated[
     str, StringConstraints(strict=True, strip_whitespace=True, max_length=MAX_CURRENCY), AfterValidator(_check_text)
+]
+Image = Annotated[
+    str,
+    StringConstraints(strict=True, strip_whitespace=True),
+    AfterValidator(_check_image),
+    Field(description="URL of a picture, http or https"),
 ]
 Price = Annotated[float, Field(strict=True, ge=0, le=MAX_PRICE)]
 Flag = Annotated[bool, Field(strict=True)]
@@ -48,6 +62,7 @@ class ProductBody(Strict):
     category: Name = ""
     price: Price | None = None
     currency: Currency = ""
+    image: Image = ""
     in_stock: Flag = True
     hidden: Flag = Field(False, description="shown in no answer until a change says otherwise")
 
@@ -65,6 +80,7 @@ class ProductPatch(Strict):
     category: Name = ""
     price: Price | None = None
     currency: Currency = ""
+    image: Image = ""
     in_stock: Flag = True
     hidden: Flag = False
 

@@ -221,6 +221,12 @@ class HistoryQuery(Strict):
     buyer_id: Id
 
 
+class AudienceQuery(Strict):
+    """GET /audience."""
+
+    product_id: Id
+
+
 class ProductsQuery(Strict):
     """GET /products."""
 

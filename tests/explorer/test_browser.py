@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Locator, Page
 
 from explorer.app import create_app
 from explorer.settings import ExplorerSettings
@@ -35,7 +36,9 @@ PAGES = (
     "product/p0",
     "product/none-such",
     "compare",
-    "compare?kind=search&value_a=خاتم&value_b=عطر",
+    "compare?kind=search&value=خاتم&understand_b=false",
+    "rules",
+    "rules?product_id=p0&find=خاتم",
     "model",
     "live",
 )
@@ -90,7 +93,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     artifacts = tmp_path_factory.mktemp("explorer") / "artifacts"
     artifacts.mkdir()
     build_version(artifacts, "a")
-    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00")
+    better = {"recall@10": {"difference": 0.12, "low": 0.1, "high": 0.14}}
+    measured = {"test": {"model": {"recall@10": 0.3, "cases": 50}}, "differences": {"popularity": better}}
+    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00", measured=measured)
     with RedisServer() as redis, _served(artifacts, redis) as address:
         yield address
 
@@ -126,17 +131,23 @@ def test_no_page_has_a_fault_or_a_barrier(browser: object, host: str, language: 
     assert not found
 
 
+def follow(page: Page, element: Locator) -> None:
+    """Clicks an element that loads another page, and waits for that page."""
+    with page.expect_navigation():
+        element.click()
+
+
 def test_what_a_buyer_is_shown_and_how_an_event_changes_it(browser: object, host: str) -> None:
     with opened(browser, host) as watched:
         page = watched.page
         page.goto(f"http://{host}/")
-        page.get_by_role("link", name="المشتري").click()
+        follow(page, page.get_by_role("link", name="المشتري"))
         page.get_by_label("رقم المشتري").fill("B00042")
-        page.get_by_role("button", name="اعرض").click()
+        follow(page, page.get_by_role("button", name="اعرض"))
         assert page.locator(".history li").count() == 3
         assert page.locator(".cards .card").count() == 12
         assert page.locator(".mark", has_text="جديد").count() == 0
-        page.locator(".cards .card").last.get_by_role("button", name="شراء").click()
+        follow(page, page.locator(".cards .card").last.get_by_role("button", name="شراء"))
         page.wait_for_url("**/buyer?**before=**")
         assert page.locator(".history li").count() == 4
 
@@ -148,7 +159,7 @@ def test_what_latin_letters_find_with_completions_while_typing(browser: object, 
         page.get_by_label("ابحث عن منتج").press_sequentially("خات")
         page.locator("#suggestions a").first.wait_for()
         page.get_by_label("ابحث عن منتج").fill("khatem dahab")
-        page.get_by_role("button", name="اعرض").click()
+        follow(page, page.get_by_role("button", name="اعرض"))
         first = page.locator(".cards h3").first.inner_text()
         assert "خاتم ذهب" in first
         assert not watched.faults
@@ -158,14 +169,84 @@ def test_which_version_is_live_and_back_to_the_one_before(browser: object, host:
     with opened(browser, host) as watched:
         page = watched.page
         page.goto(f"http://{host}/en/search")
-        page.get_by_role("link", name="Model").click()
+        follow(page, page.get_by_role("link", name="Model"))
         assert page.locator(".headline h2").inner_text() == "Live now: b"
-        page.get_by_role("button", name="Roll back to this version a").click()
+        assert "Better than popularity: recall@10 +0.120" in page.locator(".headline").inner_text()
+        follow(page, page.get_by_role("button", name="Roll back to this version a"))
         page.get_by_role("status").wait_for()
         assert page.locator(".headline h2").inner_text() == "Live now: a"
-        page.get_by_role("button", name="Roll back to this version b").click()
+        follow(page, page.get_by_role("button", name="Roll back to this version b"))
         page.wait_for_url("**published=b")
         assert page.locator(".headline h2").inner_text() == "Live now: b"
+        assert not watched.faults
+
+
+def test_a_product_is_put_first_for_a_day_and_taken_back(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/ar/search")
+        follow(page, page.get_by_role("link", name="القواعد"))
+        page.get_by_label("رقم المنتج").fill("p9")
+        page.get_by_label("الرقم أو الكلمات").first.fill("B00042")
+        follow(page, page.get_by_role("button", name="معاينة").first)
+        after = page.locator("section:has(> h3:text-is('بعد')) .card")
+        assert after.first.get_attribute("data-product") == "p9"
+        assert not watched.barriers()
+        follow(page, page.get_by_role("button", name="فعّل الآن").first)
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042")
+        first = page.locator(".cards .card").first
+        assert first.get_attribute("data-product") == "p9" and "pin p9" in first.inner_text()
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042&slot=email")
+        assert "pin p9" not in page.locator(".cards .card").first.inner_text()
+        follow(page, page.get_by_role("link", name="القواعد"))
+        follow(page, page.get_by_role("button", name="احذف pin p9"))
+        assert page.locator(".versions li").count() == 0
+        follow(page, page.get_by_role("button", name="تراجع"))
+        assert page.locator(".versions li").count() == 1
+        follow(page, page.get_by_role("button", name="احذف pin p9"))
+        assert page.locator(".changes li").count() == 4
+        assert not watched.faults
+
+
+def test_a_rule_that_the_gateway_refuses_stays_in_the_form(browser: object, host: str) -> None:
+    with opened(browser, host, "phone") as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/rules")
+        page.get_by_text("All rules as text").click()
+        page.locator("textarea").fill("- {name: wrong, do: exclude, when: 'price >'}")
+        follow(page, page.get_by_role("button", name="Put in force").last)
+        assert "rules[0]" in page.get_by_role("alert").inner_text()
+        assert "price >" in page.locator("textarea").input_value()
+        assert page.locator(".versions li").count() == 0
+
+
+def test_history_and_reasons_are_marked_together(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/ar/buyer?buyer_id=B00042")
+        card = page.locator("[data-because]:not([data-because=''])").first
+        product = (card.get_attribute("data-because") or "").split(" ")[0]
+        assert "%" in card.locator(".shares").inner_text() and card.locator(".reason").inner_text()
+        card.hover()
+        assert page.locator(f".history [data-product='{product}'].lit").count() >= 1
+        card.locator(".shares a").first.click()
+        page.wait_for_url(f"**#because-{product}")
+        assert not watched.faults
+
+
+def test_two_settings_side_by_side_with_differences_marked(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/compare")
+        page.get_by_label("Buyer or search words").fill("B00042")
+        page.get_by_label("Diversity").nth(1).select_option("0.8")
+        follow(page, page.get_by_role("button", name="Show"))
+        assert page.locator(".columns section").count() == 2
+        assert page.locator(".mark").count() > 0
+        page.get_by_label("Answered by").nth(1).select_option(label="a")
+        page.get_by_label("Diversity").nth(1).select_option("0")
+        follow(page, page.get_by_role("button", name="Show"))
+        assert "Second side: a" in page.locator(".columns section h2").nth(1).inner_text()
         assert not watched.faults
 
 

@@ -27,8 +27,8 @@ async def system(tiny: Path, redis: RedisServer) -> AsyncIterator[Stack]:
         yield running
 
 
-async def open_page(gateway_url: str, method: str, path: str, **more: object) -> httpx.Response:
-    app = create_app(ExplorerSettings(gateway_url=gateway_url))
+async def open_page(gateway_url: str, method: str, path: str, image_hosts: str = "", **more: object) -> httpx.Response:
+    app = create_app(ExplorerSettings.model_validate({"gateway_url": gateway_url, "image_hosts": image_hosts}))
     async with (
         app.router.lifespan_context(app) as state,
         httpx.AsyncClient(
@@ -50,7 +50,7 @@ async def test_every_page_answers_in_both_languages(system: Stack) -> None:
     product = (await system.answer("/popular", k=1))["product_ids"][0]
     paths = ("search", "search?q=خاتم", "buyer", "buyer?buyer_id=nobody", f"product/{product}", "live", "compare")
     for language, direction in (("ar", "rtl"), ("en", "ltr")):
-        for path in (*paths, "compare?value_a=x&value_b=y"):
+        for path in (*paths, "compare?value=x&value_b=y"):
             page = await open_page(url, "GET", f"/{language}/{path}")
             assert page.status_code == 200, (path, page.text)
             assert f'lang="{language}" dir="{direction}"' in page.text
@@ -119,3 +119,13 @@ def test_routes_are_read_from_metrics() -> None:
     figures = read_routes("\n".join(lines) + "\n")["/search"]
     assert (figures.count, figures.errors) == (4, 1)
     assert figures.mean_ms == pytest.approx(10)
+
+
+async def test_pictures_come_from_the_named_hosts_alone(system: Stack) -> None:
+    url = str(system.client.base_url)
+    picture = "https://pictures.shop.example/1.png"
+    drawn = await open_page(url, "GET", "/en/product/p1")
+    shown = await open_page(url, "GET", "/en/product/p1", image_hosts="*.shop.example")
+    other = await open_page(url, "GET", "/en/product/p1", image_hosts="shop.example")
+    assert picture not in drawn.text and picture not in other.text
+    assert picture in shown.text and "img-src 'self' *.shop.example;" in shown.headers["content-security-policy"]

@@ -78,6 +78,7 @@ def catalogue(products: int, markup: float = 0.0) -> list[Product]:
                 in_stock=row % 7 != 6,
                 popularity=float(shares[row]),
                 skus=f"SKU-{row:04d}\n628{row:010d}",
+                image=f"https://pictures.shop.example/{row}.png" if row % 4 == 1 else "",
                 # the first product is the newest; every ninth was never sold
                 first_seen=None if row % 9 == 8 else NOON / 1000 - row * 86_400,
             )
@@ -105,12 +106,14 @@ def build_version(
     markup: float = 0.0,
     ids: Mapping[str, str] | None = None,
     learned: QueryNgrams | None = None,
+    measured: Mapping[str, Any] | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
     those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids.
+    `measured`: the content of metrics.json.
     """
     layout = Layout(artifacts)
     items = [one._replace(id=(ids or {}).get(one.id, one.id)) for one in catalogue(products, markup)]
@@ -122,6 +125,8 @@ def build_version(
             vectors = np.load(files.embeddings)
             vectors[0] = 0
             np.save(files.embeddings, vectors)
+        if measured:
+            files.metrics.write_text(json.dumps(measured))
         tiny_parts(fusion, items, seed).save(files)
         if learned:
             learned.save(files.query_ngram_ids, files.query_ngrams)

@@ -376,3 +376,11 @@ async def test_a_gateway_without_a_live_catalogue_says_so(tiny: Path) -> None:
         answer = await client.put("/products/p1", json=RING)
         assert answer.status_code == 501
         assert "TWOTOWER_GATEWAY_LIVE_CATALOGUE" in answer.json()["detail"]
+
+
+async def test_a_picture_of_a_live_product_is_a_url(shop: Shop) -> None:
+    await shop.put("pictured", image="https://pictures.shop.example/ring.png")
+    await shop.shown("pictured")
+    assert {one.image for one in await shop.looked_up("pictured")} == {"https://pictures.shop.example/ring.png"}
+    refused = await shop.client.patch("/products/pictured", json={"image": "javascript:alert(1)"})
+    assert refused.status_code == 422 and "must be a URL of http or https" in refused.json()["detail"]

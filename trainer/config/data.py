@@ -83,6 +83,7 @@ class ProductColumns(Section):
     group: MaybeColumns
     parent: MaybeColumns
     sku: MaybeColumns
+    image: MaybeColumns
     variants: MaybeColumns
     property: MaybeColumns
     property_value: MaybeColumns
@@ -109,6 +110,7 @@ class MetadataPaths(Section):
     currency: MaybeColumns
     in_stock: MaybeColumns
     sku: MaybeColumns
+    image: MaybeColumns
 
     def paths(self) -> dict[str, tuple[str, ...]]:
         """Our names of the fields, and their paths."""

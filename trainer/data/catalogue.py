@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 class Products:
     """The catalogue, in the order of the files; row i is product i everywhere.
 
-    `skus`: further ids, such as SKU or barcode, empty if these were not read; `searched`: the words of the fields that
-    a search reads beside title, brand, category and attributes.
+    `skus`: further ids, such as SKU or barcode, and `images`: URLs of pictures; empty if these were not read.
+    `searched`: the words of the fields that a search reads beside title, brand, category and attributes.
     """
 
     ids: list[str]
@@ -54,6 +54,7 @@ class Products:
     attributes: list[tuple[str, ...]]
     searched: list[str]
     skus: list[tuple[str, ...]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -212,6 +213,7 @@ def _append(
     is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
     columns["skus"].append(tuple(" ".join(one.split()) for one in read("sku", fields.as_names) or ()))
+    columns["images"].append(read("image", fields.as_url) or "")
     columns["attributes"].append(_attributes(found, checks, reading.separator))
     columns["searched"].append(_searched(found, checks, reading.separator))
 

@@ -28,6 +28,7 @@ _COLUMNS = {
     "category": "categories",
     "price": "prices",
     "currency": "currencies",
+    "image": "images",
     "in_stock": "in_stock",
 }
 
@@ -89,6 +90,7 @@ def _overlay(products: Products, states: Sequence[State]) -> Products:
     columns: dict[str, list[Any]] = {one.name: list(getattr(products, one.name)) for one in fields(products)}
     # a catalogue that was read without them has no list
     columns["skus"] = columns["skus"] or [()] * len(products)
+    columns["images"] = columns["images"] or [""] * len(products)
     row_of = {ident: row for row, ident in enumerate(products.ids)}
     deleted = set[int]()
     for state in sorted(states, key=lambda one: one.sequence):

@@ -14,6 +14,9 @@ from trainer.data.missing import is_missing
 from trainer.data.objects import parse_nested
 from twotower.events import AROUND_ID
 
+# an object that stands for a picture
+_URL_KEYS = ("url", "src", "original")
+_URL = re.compile(r"https?://[^\s\x00-\x1f\x7f\"'<>\\]{1,2000}")
 # an object that stands for a name, as {"id": 7, "name": "..."} or {"ar": "...", "en": "..."}
 _NAME_KEYS = ("name", "title", "label", "value", "ar", "en", "default", "text")
 # an attribute as an object, as {"name": "اللون", "value": "أحمر"}
@@ -81,6 +84,24 @@ def as_name(value: Any, separator: str = "") -> str | None:
     """A name; of a list the first one, of an object its name."""
     names = as_names(value, separator)
     return names[0] if names else None
+
+
+def as_url(value: Any) -> str | None:
+    """The address of a picture; of a list the first one, of an object its `url` or `src`."""
+    value = parse_nested(value)
+    if is_missing(value):
+        return None
+    if isinstance(value, list):
+        return next((url for one in value if (url := as_url(one))), None)
+    if isinstance(value, dict):
+        key = next((key for key in _URL_KEYS if not is_missing(value.get(key))), None)
+        if key is None:
+            raise ValueError("an object without a URL")
+        return as_url(value[key])
+    text = str(value).strip()
+    if not _URL.fullmatch(text):
+        raise ValueError("not a URL of http or https")
+    return text
 
 
 def as_names(value: Any, separator: str = "") -> list[str]:

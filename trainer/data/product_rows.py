@@ -144,7 +144,7 @@ def _gather(files: Sequence[Path], config: Data, checks: RowChecks) -> Iterator[
 
 
 def _without_properties(rows: Iterable[Row]) -> Iterator[Row]:
-    empty = dict.fromkeys([*_INHERITED, "metadata", "sku"])
+    empty = dict.fromkeys([*_INHERITED, "metadata", "sku", "image"])
     for row in rows:
         yield empty | {name: value for name, value in row.items() if not name.startswith("property")}
 

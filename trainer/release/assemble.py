@@ -74,5 +74,6 @@ def product_records(
             in_stock=products.in_stock[row],
             popularity=share,
             skus="\n".join(products.skus[row]) if products.skus else "",
+            image=products.images[row] if products.images else "",
             first_seen=first,
         )

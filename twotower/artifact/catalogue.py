@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from twotower.arrays import Float64, Mask
 from twotower.errors import CorruptArtifact
 
-_COLUMNS = "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus, first_seen"
+_COLUMNS = (
+    "id, row, title, description, brand, category, price, currency, in_stock, popularity, skus, image, first_seen"
+)
 _SCHEMA = """
 CREATE TABLE products (
   id TEXT PRIMARY KEY,
@@ -29,6 +31,7 @@ CREATE TABLE products (
   in_stock INTEGER NOT NULL,
   popularity REAL NOT NULL,
   skus TEXT NOT NULL,
+  image TEXT NOT NULL,
   first_seen REAL
 ) WITHOUT ROWID
 """
@@ -40,7 +43,8 @@ _MAX_PARAMETERS = 900
 
 class Product(NamedTuple):
     """One product. `row`: its row in the vectors; `popularity`: its share of the weight of all events, 0 to 1; `skus`:
-    its further ids, one a line; `first_seen`: seconds since 1970, of its first event or of the refresh that brought it.
+    its further ids, one a line; `image`: the URL of a picture, or empty; `first_seen`: seconds since 1970, of its first
+    event or of the refresh that brought it.
     """
 
     id: str
@@ -54,6 +58,7 @@ class Product(NamedTuple):
     in_stock: bool
     popularity: float
     skus: str = ""
+    image: str = ""
     first_seen: float | None = None
 
 

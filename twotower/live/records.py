@@ -44,6 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "category": "",
     "price": None,
     "currency": "",
+    "image": "",
     "in_stock": True,
 }
 # what a product's vectors depend on

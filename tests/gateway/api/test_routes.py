@@ -249,6 +249,7 @@ async def test_include_products_says_what_they_are(system: Stack, reference: Ref
         wanted = reference.products[found["product_id"]]
         assert (found["title"], found["brand"], found["category"]) == (wanted.title, wanted.brand, wanted.category)
         assert (found["price"], found["currency"], found["in_stock"]) == (wanted.price, "SAR", wanted.in_stock)
+        assert found["image"] == (wanted.image or None)
     assert any(one["price"] is None for one in answer["products"])
 
 
@@ -494,6 +495,14 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     wanted += ("/interactions", "/healthz", "/readyz", "/history", "/products", "/products/{product_id}", "/map")
     wanted += ("/rules", "/rules/history", "/rules/undo", "/rules/preview")
     wanted += ("/versions", "/versions/{version}/report", "/versions/{version}/publish")
+    wanted += (
+        "/versions/{version}/retrieve",
+        "/versions/{version}/search",
+        "/experiments",
+        "/searches",
+        "/buyers",
+        "/audience",
+    )
     assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/buyers/{buyer_id}/merge", "/metrics"}
     names = [one["name"] for one in described["paths"]["/retrieve"]["get"]["parameters"]]
     assert {"buyer_id", "k", "exclude_seen", "fallback", "include", "category", "brand"} <= set(names)

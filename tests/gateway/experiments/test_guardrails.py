@@ -38,6 +38,18 @@ def test_a_control_that_fails_as_often_saves_the_arm() -> None:
     assert find_breach(failing, failing, RAILS) == ""
 
 
+def test_click_through_has_an_interval_for_repeated_looks() -> None:
+    # clicks in clusters of two: variance 2 x 61/902 / 900, standard error 0.012259; 3.9590 of them at 900 lists:
+    # rho2 = (5.99146 + ln 6.99146) / 10000, grown = 0.714254, sqrt((1 + 1 / grown) ln((1 + grown) / 0.0025))
+    arm = ArmCounts(lists=900, clicks=60)
+    found = arm.click_through()
+    assert found == (pytest.approx(60 / 900), pytest.approx(0.01813, abs=1e-5), pytest.approx(0.11520, abs=1e-5))
+    difference = arm.more_clicks_than(ArmCounts(lists=900, clicks=60))
+    assert difference is not None and difference.value == 0 and difference.high == -difference.low > 0.0485
+    few = ArmCounts(lists=99, clicks=9)
+    assert few.click_through() is None and arm.more_clicks_than(few) is None and few.more_clicks_than(arm) is None
+
+
 def test_an_arm_as_good_as_its_control_stays_on_however_often_it_is_looked_at() -> None:
     """500 pairs of arms with 8 clicks in 100 lists, looked at every 100 lists until 20,000; no margin at all."""
     rails = Guardrails(min_click_ratio=1.0)

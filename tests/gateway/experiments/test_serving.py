@@ -150,6 +150,37 @@ async def test_clicks_and_impressions_are_counted_by_arm(shop: Shop) -> None:
     assert [new - old for new, old in zip(after, before, strict=True)] == [1, 7, 1]
 
 
+async def test_people_see_the_arms_with_what_they_did(shop: Shop) -> None:
+    diverse = {"name": "diverse", "share": 0.5, "version": "old", "settings": {"diversity": 0.5}}
+    experiment = await shop.run(slots=["email"], arms=[CONTROL, diverse])
+    buyers = await shop.buyers_of(experiment, 1)
+    # what `run` has asked is counted, too
+    before = (await shop.system.answer("/experiments"))["experiments"][0]["arms"][1]["lists"]
+    answer = await shop.ask(buyers["diverse"][0], slot="email")
+    view = {"buyer_id": buyers["diverse"][0], "product_id": answer["product_ids"][0], "event_type": "View"}
+    view |= {"timestamp": "2025-01-01T12:00:00Z", "recommendation_id": answer["recommendation_id"]}
+    await shop.system.post("/interactions", view)
+    (found,) = (await shop.system.answer("/experiments"))["experiments"]
+    assert (found["name"], found["kind"], found["slots"]) == (experiment.name, "split", ["email"])
+    control, other = found["arms"]
+    assert (other["version"], other["diversity"], other["lists"], other["clicks"]) == ("old", 0.5, before + 1, 1)
+    assert other["off"] is None and control["difference"] is None
+    # too few lists for an interval
+    assert other["click_through"] is None
+
+
+async def test_a_version_that_is_held_answers_outside_experiments(shop: Shop) -> None:
+    experiment = await shop.run()
+    buyer = (await shop.buyers_of(experiment, 1))["control"][0]
+    old = await shop.system.answer("/versions/old/retrieve", buyer_id=buyer, k=5)
+    assert old["product_ids"] == list(shop.best("old"))
+    assert old["model_version"] == "old" and "arm" not in old
+    found = await shop.system.answer("/versions/old/search", q="خاتم ذهب", k=5)
+    assert found["model_version"] == "old" and len(found["product_ids"]) == 5
+    refused = await shop.system.get("/versions/none-such/retrieve", buyer_id=buyer)
+    assert refused.status_code == 503 and "none-such" in refused.json()["detail"]
+
+
 async def test_an_interleaved_list_is_drafted_from_both_versions(shop: Shop) -> None:
     experiment = await shop.run(kind="interleave", arms=PAIR)
     buyer = (await shop.buyers_of(experiment, 1))["control"][0]

@@ -252,6 +252,7 @@ def test_fields_may_stand_in_columns_of_their_own(tmp_path: Path) -> None:
         "currency": (1, 0, []),
         "in_stock": (2, 1, ["perhaps"]),
         "sku": (0, 0, []),
+        "image": (0, 0, []),
         "attributes": (0, 0, []),
     }
     with pytest.raises(DataError, match="lacks the column maker"):
@@ -413,6 +414,21 @@ def test_metadata_paths_are_configurable(tmp_path: Path) -> None:
     )
     made, _ = read(tmp_path, [["b", "p0", "View", "1"]], [["p0", "t", "", content]], config)
     assert (made.products.brands, made.products.prices, made.products.categories) == (["س"], [3.0], [""])
+
+
+def test_pictures_are_read_from_the_metadata(tmp_path: Path) -> None:
+    url = "https://pictures.shop.example/a.png"
+    rows = [
+        ["p0", "t", "", metadata(media={"main": url})],
+        ["p1", "t", "", metadata(media={"main": [{"src": url + "?1"}, {"src": url + "?2"}]})],
+        ["p2", "t", "", metadata(media={"main": "javascript:alert(1)"})],
+        ["p3", "t", "", metadata()],
+    ]
+    path = write_csv(tmp_path / "p.csv", PRODUCT_COLUMNS, rows)
+    config = data_config("data.metadata_paths.image=$.media.main")
+    products, summary = load_products([str(path)], config, tmp_path / "work")
+    assert products.images == [url, url + "?1", "", ""]
+    assert summary.fields["image"]["unusable"] == 1
 
 
 def test_search_fields_are_read_as_words(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""The routes about what goes on, for keys of scope admin: experiments with their counts, and what is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway.admission import Admission
+from gateway.audience import LENGTH, SAMPLE, audience, recent_buyers
+from gateway.clients.deadline import Deadline
+from gateway.experiments.serving import LiveExperiments
+from gateway.experiments.switches import ExperimentState
+from gateway.pipeline import Pipeline
+from gateway.searches import SearchCounts
+from twotower.events import check_id
+from twotower.serving import telemetry
+
+_SEARCHES, _BUYERS = 20, 24
+
+
+class Parts(NamedTuple):
+    """The parts of the application that the handlers read."""
+
+    pipeline: Pipeline
+    experiments: LiveExperiments
+    searches: SearchCounts
+
+
+Pairs = list[tuple[str, int]]
+
+
+class IntervalOut(BaseModel):
+    """A figure and its interval of 95 %, which holds however often it is looked at."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ArmOut(BaseModel):
+    """An arm and what it did since the experiment began. `version` empty: the published one.
+
+    `click_through`: clicks a list, `difference`: beyond the first arm's, both null below 100 lists; `off`: the
+    guardrail that has switched it off.
+    """
+
+    name: str
+    version: str
+    share: float | None
+    diversity: float | None
+    exclude_seen: bool | None
+    lists: int
+    clicks: int
+    requests: int
+    failures: int
+    slow: int
+    click_through: IntervalOut | None
+    difference: IntervalOut | None
+    off: str | None
+
+
+class ExperimentOut(BaseModel):
+    """An experiment in force; its first arm is the control. `slots` empty: all."""
+
+    name: str
+    kind: str
+    slots: list[str]
+    share: float | None
+    arms: list[ArmOut]
+
+
+class ExperimentsAnswer(BaseModel):
+    """The experiments in force, in the order of the file."""
+
+    experiments: list[ExperimentOut]
+    request_id: str
+
+
+class SearchCountOut(BaseModel):
+    """A search, in lower case, and how often it came."""
+
+    query: str
+    count: int
+
+
+class SearchesAnswer(BaseModel):
+    """The most frequent searches of the last seven days, and of those the ones that found nothing that matches."""
+
+    top: list[SearchCountOut]
+    without_result: list[SearchCountOut]
+    request_id: str
+
+
+class BuyersAnswer(BaseModel):
+    """Buyers who were active last."""
+
+    buyer_ids: list[str]
+    request_id: str
+
+
+class ListedOut(BaseModel):
+    """A buyer, and the product's place in the buyer's list, from 1."""
+
+    buyer_id: str
+    place: int
+
+
+class AudienceAnswer(BaseModel):
+    """Of the `asked` buyers who were active last, those whose first `length` products have the product."""
+
+    asked: int
+    length: int
+    buyers: list[ListedOut]
+    request_id: str
+
+
+class ViewRoutes:
+    """The handlers; `parts_of` finds the parts of the application that they read."""
+
+    def __init__(self, parts_of: Callable[[Request], Parts], admission: Admission, timeout_seconds: float) -> None:
+        self._parts_of, self._admission, self._seconds = parts_of, admission, timeout_seconds
+
+    async def buyers(self, request: Request) -> Response:
+        found = await recent_buyers(self._parts_of(request).pipeline.history.redis, _BUYERS)
+        return _json(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()))
+
+    async def audience(self, request: Request) -> Response:
+        """Costs as many lists as buyers are asked."""
+        product_id = check_id(request.query_params.get("product_id", ""), "product_id")
+        pipeline, deadline = self._parts_of(request).pipeline, Deadline.after(self._seconds)
+        buyers = await recent_buyers(pipeline.history.redis, SAMPLE)
+        listed = await self._admission.run(
+            max(len(buyers), 1), deadline, lambda: audience(pipeline, product_id, buyers, deadline)
+        )
+        rows = [ListedOut(**one._asdict()) for one in listed]
+        answer = AudienceAnswer(asked=len(buyers), length=LENGTH, buyers=rows, request_id=telemetry.request_id.get())
+        return _json(answer)
+
+    async def experiments(self, request: Request) -> Response:
+        states = [_experiment(one) for one in await self._parts_of(request).experiments.states()]
+        return _json(ExperimentsAnswer(experiments=states, request_id=telemetry.request_id.get()))
+
+    async def searches(self, request: Request) -> Response:
+        found = await self._parts_of(request).searches.read(_SEARCHES)
+        lists = {name: _counted(pairs) for name, pairs in found._asdict().items()}
+        return _json(SearchesAnswer(**lists, request_id=telemetry.request_id.get()))
+
+
+def _counted(pairs: Pairs) -> list[SearchCountOut]:
+    return [SearchCountOut(query=text, count=count) for text, count in pairs]
+
+
+def _experiment(state: ExperimentState) -> ExperimentOut:
+    one = state.experiment
+    control = state.totals(one.control.name)
+    arms = []
+    for arm in one.arms:
+        counts, is_control = state.totals(arm.name), arm is one.control
+        through, difference = counts.click_through(), None if is_control else counts.more_clicks_than(control)
+        arms.append(
+            ArmOut(
+                name=arm.name,
+                version=arm.version,
+                share=arm.share,
+                **arm.settings.model_dump(),
+                lists=counts.lists,
+                clicks=counts.clicks,
+                requests=counts.requests,
+                failures=counts.failures,
+                slow=counts.slow,
+                click_through=through and IntervalOut(**through._asdict()),
+                difference=difference and IntervalOut(**difference._asdict()),
+                off=state.off.get(arm.name),
+            )
+        )
+    return ExperimentOut(name=one.name, kind=one.kind, slots=list(one.slots), share=one.share, arms=arms)
+
+
+def _json(answer: BaseModel) -> Response:
+    return Response(orjson.dumps(answer.model_dump()), media_type="application/json")
