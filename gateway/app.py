@@ -39,6 +39,7 @@ from gateway.http.edge import Edge
 from gateway.live.encoding import LiveEncoder
 from gateway.live.health import check_replicas
 from gateway.live.store import CatalogueStore
+from gateway.live_trending import LiveTrending
 from gateway.pipeline import Pipeline
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
@@ -154,8 +155,18 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(Dependency("event log", log.check, loss))
     known = KnownProducts(products)
     exploration = Exploration(settings.explore) if settings.explore else None
+    live_trending = LiveTrending(redis, clock) if settings.event_log else None
     pipeline = Pipeline(
-        history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration
+        history,
+        items,
+        buyers,
+        products,
+        known,
+        settings.history_size,
+        settings.forgotten_file,
+        log,
+        exploration,
+        live_trending,
     )
     # of the accepted events the first one is the click
     click, seconds = settings.event_types[0], settings.request_timeout_seconds

@@ -142,6 +142,10 @@ class LiveView:
         ordered, falling = best_first(rows[None], united[None])
         return Hits(ordered[0, :k], falling[0, :k])
 
+    def is_hidden(self, row: int) -> bool:
+        """Whether no answer may show a row of the version."""
+        return bool(self._hidden[row])
+
     def slots_of(self, ids: Sequence[str]) -> Int64:
         return self._slots.slots_of(ids)
 
