@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from twotower.arrays import Float32
+from twotower.artifact.lists import RepeatModel
 from twotower.artifact.version import Version
 from twotower.events import DAY_MS
 from twotower.repeats import (
     Interval,
     Pairs,
-    RepeatModel,
     RepeatTable,
     chance_of_repeat,
     purchase_days,

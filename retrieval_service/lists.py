@@ -9,11 +9,11 @@ import numpy as np
 from retrieval_service.again import Due
 from retrieval_service.index import Answer, ProductIndex, Query
 from retrieval_service.rising import RisingTable, read_table
+from twotower.artifact.lists import Counted
 from twotower.caller import check_caller
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 from twotower.serving.telemetry import CALL_ROWS
-from twotower.trending import Counted
 
 
 def again(

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.arrays import Float32
+from twotower.artifact.lists import Counted
 from twotower.artifact.version import Version
 from twotower.errors import InvalidInput
-from twotower.trending import MOST, Counted, load_rising
+from twotower.trending import MOST, load_rising
 
 
 class RisingTable(NamedTuple):

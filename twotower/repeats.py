@@ -12,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from twotower.arrays import Float32, Float64, Int64
 from twotower.artifact.layout import VersionLayout
+from twotower.artifact.lists import RepeatModel
 from twotower.errors import CorruptArtifact
 from twotower.events import DAY_MS
 
@@ -30,32 +30,6 @@ _PRODUCT_INTERVALS = 2.0
 # a normal distribution has half of its values within so many standard deviations of its mean
 _HALF = 0.6745
 _SMALLEST_DAYS = 1e-6
-
-Positive = Annotated[float, Field(gt=0)]
-
-
-class RepeatModel(BaseModel):
-    """The parameters of the model, as the manifest has them.
-
-    `event`: the kind of event that counts as a purchase. `regularity`: k of the Erlang distribution. `shape` and
-    `scale_days`: of the gamma distribution of rates, for a product of pace 1. `leave` and `stay`: of the beta
-    distribution of the chance to give a product up. `horizon_days`: the time in which a purchase is expected.
-    `min_returns`: share of the buyers who must come back to a product before it is offered to one who bought it once.
-    `pairs`: pairs of buyer and product with a purchase; `repeated`: those with more than one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    event: str
-    regularity: Annotated[int, Field(ge=1, le=3)]
-    shape: Positive
-    scale_days: Positive
-    leave: Positive
-    stay: Positive
-    horizon_days: Positive
-    min_returns: Annotated[float, Field(ge=0, le=1)]
-    pairs: int
-    repeated: int
 
 
 class Pairs(NamedTuple):

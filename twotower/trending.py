@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from twotower.arrays import Float32, Float64, Int64
 from twotower.artifact.layout import VersionLayout
+from twotower.artifact.lists import Counted
 from twotower.errors import CorruptArtifact
 
 # where the recorder leaves what it has counted in the log, for the gateways
@@ -26,16 +27,6 @@ SHRINKAGE = 5.0
 # products that are kept at most
 MOST = 2000
 _Z = 1.96
-
-
-class Counted(BaseModel):
-    """When the buyers were counted: the end of the window, its length, and how many windows before it count."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    until_ms: int
-    window_days: float
-    past_windows: int
 
 
 class Rising(NamedTuple):

@@ -12,8 +12,9 @@ from scipy.optimize import minimize
 from trainer.config.schema import Again
 from trainer.data.events import Events
 from twotower.arrays import Float32, Float64, Int64
+from twotower.artifact.lists import RepeatModel
 from twotower.events import DAY_MS, EventSchema
-from twotower.repeats import Pairs, RepeatModel, RepeatTable, log_likelihood
+from twotower.repeats import Pairs, RepeatTable, log_likelihood
 
 log = logging.getLogger(__name__)
 

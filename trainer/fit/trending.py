@@ -8,8 +8,9 @@ import numpy as np
 
 from trainer.config.schema import Trending
 from trainer.data.events import Events
+from twotower.artifact.lists import Counted
 from twotower.events import DAY_MS
-from twotower.trending import Counted, Rising, find_rising
+from twotower.trending import Rising, find_rising
 
 
 class CountedRising(NamedTuple):

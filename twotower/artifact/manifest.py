@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from twotower.repeats import RepeatModel
-from twotower.trending import Counted
+from twotower.artifact.lists import Counted, RepeatModel
 
 SCHEMA = 1
 
