@@ -1,7 +1,7 @@
 """Counts in the log which products are rising (`twotower.trending`), and leaves the table in Redis for the gateways.
 
 The recorder counts because it alone sees what every gateway has accepted, each event in a file once. The last window
-slides; the windows of the past are fixed spans of time, so each is counted once and kept.
+slides; the windows of the past are fixed spans of time, so each is counted once, until its files change.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,8 +46,10 @@ class TrendingCount:
         self._connect = connect
         self._root = root
         self._windows = windows
-        # number of a window since 1970 → buyers by product
-        self._counted: dict[int, Counter[str]] = {}
+        # number of a window since 1970 → the state of its files, and its buyers by product
+        self._counted: dict[int, tuple[object, Counter[str]]] = {}
+        # the files of each day, as they were last listed
+        self._days: dict[str, list[Path]] = {}
 
     def refresh(self, now_ms: int) -> bool:
         """Counts up to now and writes the table; says whether the log reaches back far enough. Raises Unavailable.
@@ -54,17 +57,16 @@ class TrendingCount:
         It must reach back at least two windows. A file that cannot be read is logged and left out.
         """
         span, past = self._windows
+        self._days = {
+            day: list(paths)
+            for day, paths in groupby(log_files(self._root, "interactions"), lambda one: one.parent.name)
+        }
         recent = self._count(now_ms - span, now_ms)
         last = (now_ms - span) // span
         numbers = range(max(last - past, 0), last)
-        self._counted = {
-            number: self._counted[number]
-            if number in self._counted
-            else self._count(number * span, (number + 1) * span)
-            for number in numbers
-        }
-        used = [number for number in numbers if self._counted[number]]
-        before = sum((self._counted[number] for number in used), Counter[str]())
+        self._counted = {number: self._recount(number) for number in numbers}
+        used = [number for number in numbers if self._counted[number][1]]
+        before = sum((self._counted[number][1] for number in used), Counter[str]())
         if not before:
             return False
         products = sorted(recent.keys() | before.keys())
@@ -76,6 +78,14 @@ class TrendingCount:
         except (RedisError, RedisClusterException) as error:
             raise Unavailable(f"Redis: {error}") from None
         return True
+
+    def _recount(self, number: int) -> tuple[object, Counter[str]]:
+        span = self._windows.span_ms
+        start, end = number * span, (number + 1) * span
+        # a recorder that was away writes late, and compaction removes forgotten buyers
+        state = [(path, path.stat().st_mtime_ns) for path in self._files(start, end)]
+        known = self._counted.get(number)
+        return known if known is not None and known[0] == state else (state, self._count(start, end))
 
     def _count(self, start_ms: int, end_ms: int) -> Counter[str]:
         """Buyers by product from `start_ms` on and before `end_ms`, by the time of the log: each buyer once a product.
@@ -91,10 +101,7 @@ class TrendingCount:
         return Counter(product for _, product in pairs)
 
     def _rows(self, start_ms: int, end_ms: int) -> Iterator[pa.Table]:
-        days = {_day(one) for one in range(start_ms, end_ms, _DAY_MS)} | {_day(end_ms - 1)}
-        for path in log_files(self._root, "interactions"):
-            if path.parent.name not in days:
-                continue
+        for path in self._files(start_ms, end_ms):
             try:
                 rows: Any = pq.read_table(path, columns=_COLUMNS)
             except (pa.ArrowException, OSError) as error:
@@ -105,6 +112,10 @@ class TrendingCount:
             is_news = pc.less_equal(pc.subtract(logged, happened), self._windows.span_ms)
             is_wanted = pc.not_equal(rows["event_type"], DISMISS)
             yield rows.filter(pc.and_(pc.and_(is_inside, is_news), is_wanted))
+
+    def _files(self, start_ms: int, end_ms: int) -> list[Path]:
+        days = dict.fromkeys(_day(one) for one in (*range(start_ms, end_ms, _DAY_MS), end_ms - 1))
+        return [path for day in days for path in self._days.get(day, ())]
 
 
 def _day(time_ms: int) -> str:

@@ -31,9 +31,7 @@ COUNTED = Counted(until_ms=NOON, window_days=7.0, past_windows=8)
 RISES = {5: (3.0, 40, 10.0), 2: (2.0, 30, 12.0), 9: (1.5, 20, 11.0)}
 
 
-def write_lists(
-    files: VersionLayout, products: int = 40, returns: Mapping[int, float] | None = None
-) -> dict[str, Any]:
+def write_lists(files: VersionLayout, products: int = 40, returns: Mapping[int, float] | None = None) -> dict[str, Any]:
     """Every product has a usual interval of 10 days and a share of returning buyers of 0.5; `returns` are other shares
     by row.
     """

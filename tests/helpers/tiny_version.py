@@ -109,8 +109,8 @@ def build_version(
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
-    those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids. `lists` writes further files,
-    and returns what the manifest says of them.
+    those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids. `lists` writes further
+    files, and returns what the manifest says of them.
     """
     layout = Layout(artifacts)
     items = [one._replace(id=(ids or {}).get(one.id, one.id)) for one in catalogue(products, markup)]

@@ -92,7 +92,10 @@ async def test_what_was_bought_once_is_there_if_enough_buyers_come_back_to_it(ou
         (packed(bought("p0", 3, 2, event="View")), "PURCHASES"),
         (packed(bought("p1", 9), bought("p3", 8)), "REPEATS"),
         # twice on one day is once
-        (wire.pack_history([Interaction("p1", "Purchase", NOW - 9 * DAY + minute) for minute in (0, 60_000)]), "REPEATS"),
+        (
+            wire.pack_history([Interaction("p1", "Purchase", NOW - 9 * DAY + minute) for minute in (0, 60_000)]),
+            "REPEATS",
+        ),
     ],
     ids=["nothing", "views", "once", "one day"],
 )

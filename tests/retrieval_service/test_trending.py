@@ -84,8 +84,6 @@ async def test_a_version_without_a_table_has_an_empty_list(stub: Stub) -> None:
     ],
     ids=["twice", "no number", "short", "long"],
 )
-async def test_a_table_that_does_not_fit_is_refused(
-    ours: Stub, given: retrieval_pb2.RisingTable, said: str
-) -> None:
+async def test_a_table_that_does_not_fit_is_refused(ours: Stub, given: retrieval_pb2.RisingTable, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         await trending(ours, query(10), given=given)
