@@ -1,10 +1,10 @@
 """Repeat purchases: how likely a buyer is to buy a product again soon, from when the buyer bought it before.
 
 The model is MBG/CNBD-k (Reutterer, Platzer and Schröder 2021, "Leveraging purchase regularity for predicting customer
-behavior the easy way"), as a model of a buyer and a product: purchases come at intervals of an Erlang-k distribution, whose rate differs between pairs by a gamma
-distribution, and after each purchase the buyer may give the product up. A product's pace, the share of its buyers who
-come back, and its usual interval are shrunk to those of its category, and these to those of all products, as in the
-Poisson-gamma model of Bhagat et al., "Buy It Again" (KDD 2018).
+behavior the easy way"), as a model of a buyer and a product: purchases come at intervals of an Erlang-k distribution,
+whose rate differs between pairs by a gamma distribution, and after each purchase the buyer may give the product up. A
+product's pace, the share of its buyers who come back, and its usual interval are shrunk to those of its category, and
+these to those of all products, as in the Poisson-gamma model of Bhagat et al., "Buy It Again" (KDD 2018).
 """
 
 from __future__ import annotations
