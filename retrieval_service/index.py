@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_service import conditions
+from retrieval_service.again import Again, load_again
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
 from retrieval_service.marks import Marks, Packed
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.reasons import Parts, Reasons, explain
+from retrieval_service.rising import RisingTable, load_trained
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
@@ -242,6 +244,9 @@ class ProductIndex:
         self._in_stock = columns.in_stock
         self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
+        # a version that lists them sets both
+        self.again = Again(None, None, rows, columns.categories)
+        self.rising = RisingTable([], np.empty((3, 0), np.float32), None)
         self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
 
     def milliseconds(self, queries: int) -> float:
@@ -422,6 +427,34 @@ class ProductIndex:
         chosen = view.with_new(chosen, query.k, query.excluded_ids, allowed.slots)
         return self._answer(self._sorted(chosen, query.sort, view), allowed)
 
+    def ranked(self, product_ids: Sequence[str], scores: Float32, query: Query) -> Answer:
+        """The best of some products, each once, by the scores [M] that they are given, equal ones in their order.
+
+        Products that are not known, may not be shown or do not pass the filter are left out. Diversity has no effect.
+        """
+        _check_queries([query])
+        allowed, excluded = self._filter(query.filter), set(query.excluded_ids)
+        rows = np.array([self._shown_row(one, allowed) if one not in excluded else -1 for one in product_ids], np.int64)
+        order = np.argsort(-scores, kind="stable")
+        order = order[rows[order] >= 0][: query.k]
+        chosen = Hits(rows[order], scores[order])
+        return self._answer(self._sorted(chosen, query.sort, allowed.view), allowed)
+
+    def _shown_row(self, product_id: str, allowed: _Allowed) -> int:
+        """The row of a product, or N + its slot, if it may be shown and the filter allows it; else -1."""
+        view = allowed.view
+        if view is not None and len(slots := view.slots_of([product_id])):
+            slot = int(slots[0])
+            return len(self._rows) + slot if slot < view.count and allowed.slots[slot] else -1
+        row = self._rows.get(product_id, -1)
+        if row < 0 or (allowed.mask is not None and not allowed.mask[row]):
+            return -1
+        return -1 if view is not None and view.is_hidden(row) else row
+
+    def categories_of(self, ids: Sequence[str]) -> list[str]:
+        """The category of each product as it is now, "" for an unknown one."""
+        return [product.category if product else "" for product in self.lookup(ids)]
+
     def find_skus(self, names: Sequence[str]) -> list[str]:
         """The names, those that are no product's id but an SKU as the id of its product."""
         return [name if name in self._rows else self._catalogue.find_sku(name) or name for name in names]
@@ -593,6 +626,9 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
     products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue, trained)
+    columns = catalogue.columns()
+    products.again = load_again(version, rows, columns.categories)
+    products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
     _warm(version, products, np.array(index.vectors[:1]))
     if follower is not None:
         follower.attach(products.live)

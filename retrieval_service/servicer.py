@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_service import lists
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
 from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.releases import ReleaseServicer
@@ -57,6 +58,8 @@ class RetrievalServicer:
         search = RpcMethod("Search", self.search)
         self.Search, self.SearchStream = search.unary, search.stream
         self.Popular = RpcMethod("Popular", self.popular).unary
+        self.Again = RpcMethod("Again", self.again).unary
+        self.Trending = RpcMethod("Trending", self.trending).unary
         self.Lookup = RpcMethod("Lookup", self.lookup).unary
         self.Vectors = RpcMethod("Vectors", self.vectors).unary
 
@@ -73,6 +76,18 @@ class RetrievalServicer:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_popular, index, version, request)
+
+    async def again(self, request: retrieval_pb2.AgainRequest) -> retrieval_pb2.AgainResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        queries, times = _queries(one.query for one in request.queries), [one.now_ms for one in request.queries]
+        return await self._workers.run(lists.again, index, version, queries, times)
+
+    async def trending(self, request: retrieval_pb2.TrendingRequest) -> retrieval_pb2.TrendingResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        rising = request.rising if request.HasField("rising") else None
+        return await self._workers.run(lists.trending, index, version, _queries(request.queries), rising)
 
     async def lookup(self, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
         wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", minimum=0)

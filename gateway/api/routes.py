@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
@@ -41,6 +42,7 @@ from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
+    AgainAnswer,
     EncodeBuyerAnswer,
     ForgottenAnswer,
     HistoryAnswer,
@@ -50,6 +52,7 @@ from gateway.schemas.answers import (
     ProductsAnswer,
     SearchAnswer,
     SuggestAnswer,
+    TrendingAnswer,
 )
 from gateway.schemas.fields import Context
 from gateway.schemas.products import (
@@ -73,12 +76,14 @@ from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
 Parsed = TypeVar("Parsed")
-ListedQuery = requests.RetrieveQuery | requests.VisitedQuery
+ListedQuery = requests.RetrieveQuery | requests.AgainQuery | requests.VisitedQuery
 _ROUTES: dict[type[ListedQuery], str] = {
     requests.RetrieveQuery: "/retrieve",
     requests.SimilarQuery: "/similar",
     requests.SearchQuery: "/search",
     requests.PopularQuery: "/popular",
+    requests.AgainQuery: "/again",
+    requests.TrendingQuery: "/trending",
 }
 
 
@@ -209,6 +214,26 @@ class Routes:
                 scope="read",
             ),
             _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
+            RouteSpec(
+                "GET",
+                "/again",
+                self.again,
+                "What a buyer buys regularly and is due",
+                AgainAnswer,
+                requests.AgainQuery,
+                scope="read",
+                public="buyer",
+            ),
+            RouteSpec(
+                "GET",
+                "/trending",
+                self.trending,
+                "Products that rise against their own past",
+                TrendingAnswer,
+                requests.TrendingQuery,
+                scope="read",
+                public="products",
+            ),
             RouteSpec(
                 "POST",
                 "/interactions",
@@ -381,6 +406,18 @@ class Routes:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list(pipeline, query, deadline, lambda: pipeline.popular(query, deadline))
+
+    async def again(self, request: Request) -> Response:
+        query = parsing.read_query(requests.AgainQuery, self._query_of(request), self._context())
+        check_buyer(request, query.owner)
+        pipeline, deadline, now_ms = _live(request).pipeline, self._deadline(), self._clock.good_ms()
+        return await self._list(pipeline, query, deadline, lambda: pipeline.again(query, now_ms, deadline))
+
+    async def trending(self, request: Request) -> Response:
+        query = parsing.read_query(requests.TrendingQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        answer = await self._find(pipeline, query, deadline, lambda: pipeline.trending(query, deadline))
+        return trending_response(answer)
 
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
@@ -605,7 +642,7 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         served_ms=now_ms,
         route=_ROUTES[type(query)],
         slot=query.slot,
-        buyer_id=query.buyer_id if isinstance(query, requests.RetrieveQuery) else None,
+        buyer_id=query.buyer_id if isinstance(query, requests.BuyerOrGuest) else None,
         session_id=query.session_id,
         query=query.q if isinstance(query, requests.SearchQuery) else None,
         product_id=query.product_id if isinstance(query, requests.SimilarQuery) else None,
@@ -632,6 +669,17 @@ def search_response(typed: str, answer: ProductList) -> Response:
     rewritten = understood.text if understood.changes else None
     more = {"rewritten": rewritten, "understood": _understood(typed, understood)}
     return _json(_list_document("/search", answer) | more)
+
+
+def trending_response(answer: ProductList) -> Response:
+    """Rising products, with the time at which buyers were counted."""
+    counted = answer.counted
+    more = counted and {
+        "until": datetime.fromtimestamp(counted.until_ms / 1000, UTC).isoformat(timespec="seconds"),
+        "window_days": counted.window_days,
+        "past_windows": counted.past_windows,
+    }
+    return _json(_list_document("/trending", answer) | {"counted": more})
 
 
 def _list_document(route: str, answer: ProductList) -> dict[str, object]:

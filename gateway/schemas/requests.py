@@ -203,6 +203,14 @@ class SimilarQuery(VisitedQuery):
     )
 
 
+class AgainQuery(ListQuery, BuyerOrGuest):
+    """GET /again."""
+
+
+class TrendingQuery(VisitedQuery):
+    """GET /trending."""
+
+
 class PopularQuery(VisitedQuery):
     """GET /popular."""
 

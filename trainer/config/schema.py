@@ -215,6 +215,16 @@ class Searching(Section):
     suggest_buyers: Annotated[int, Field(ge=2)]
 
 
+class Again(Section):
+    horizon_days: Positive
+    min_returns: Share
+
+
+class Trending(Section):
+    window_days: Positive
+    past_windows: Count
+
+
 class Publish(Section):
     gate: bool
     max_drop: Share
@@ -244,6 +254,8 @@ class Config(Section):
     index: Index
     search: Search
     searches: Searching
+    again: Again
+    trending: Trending
     publish: Publish
     paths: Paths
 

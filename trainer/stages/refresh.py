@@ -44,6 +44,7 @@ from trainer.release.retention import new_name, remove_earlier
 from trainer.search.write import WrittenSearch, write_search
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
+from trainer.stages.lists import move_lists
 from trainer.stages.workspace import save_weights
 from trainer.text.vectors import restored_on_failure, texts_of
 from trainer.text.words import word_vectors
@@ -204,6 +205,7 @@ def _write(layout: Layout, today: _Refresh) -> str:
         shutil.copyfile(today.rejects, target.rejects)
         save_weights(weights, target.weights)
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
+        move_lists(today.base, today.known, today.products.categories, target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
         spec, written = _write_indexes(today, features, vectors, target)

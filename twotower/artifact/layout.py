@@ -117,6 +117,11 @@ class VersionLayout:
     neighbour_rows = property(lambda self: self.root / "neighbour_rows.npy")
     neighbour_scores = property(lambda self: self.root / "neighbour_scores.npy")
     prior = property(lambda self: self.root / "prior.npy")
+    # how products and categories are bought again, and which products are rising; only if the events show it
+    repeat_products = property(lambda self: self.root / "repeat_products.npy")
+    repeat_categories = property(lambda self: self.root / "repeat_categories.npy")
+    trending_rows = property(lambda self: self.root / "trending_rows.npy")
+    trending_figures = property(lambda self: self.root / "trending_figures.npy")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     # the same vectors as sums over the interactions, for reasons

@@ -25,7 +25,7 @@ from tests.helpers.stack import Stack, as_json, event, stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-LISTS = ("/similar?product_id=p1", "/search?q=gold", "/popular")
+LISTS = ("/similar?product_id=p1", "/search?q=gold", "/popular", "/trending")
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +89,16 @@ async def statuses(client: httpx.AsyncClient, buyer: str, headers: Any) -> dict[
     asked["/encode_buyer"] = await client.post("/encode_buyer", json=body(buyer), headers=headers)
     rows = [{"buyer_id": buyer, **row} for row in as_json([event("p1")])]
     asked["/interactions"] = await client.post("/interactions", json={"interactions": rows}, headers=headers)
+    asked["/again"] = await client.get("/again", params={"buyer_id": buyer}, headers=headers)
     asked["/history"] = await client.get("/history", params={"buyer_id": buyer}, headers=headers)
     asked["/products"] = await client.get("/products", params={"id": "p1"}, headers=headers)
     asked["/metrics"] = await client.get("/metrics", headers=headers)
     return {path: response.status_code for path, response in asked.items()}
 
 
-READ = ("/similar", "/search", "/popular", "/retrieve", "/history", "/products")
+READ = ("/similar", "/search", "/popular", "/trending", "/retrieve", "/again", "/history", "/products")
 WRITE = ("/encode_buyer", "/interactions")
-PRODUCTS = ("/similar", "/search", "/popular")
+PRODUCTS = ("/similar", "/search", "/popular", "/trending")
 
 
 @pytest.mark.parametrize(
