@@ -95,6 +95,17 @@ class Hits(NamedTuple):
     reasons: retrieval_pb2.Reasons | None = None
 
 
+class Together(NamedTuple):
+    """The hits for a cart, and for each the place in the cart of the product that it goes with best, -1 for a popular
+    one. `is_known`: whether that pair was measured. `unknown`: products of the cart that the version does not know.
+    """
+
+    hits: Hits
+    because: list[int]
+    is_known: list[bool]
+    unknown: list[str]
+
+
 class BuyerClient:
     """BuyerService."""
 
@@ -220,6 +231,7 @@ class RetrievalClient:
         self._searches = _Lanes(name, self._search, limits)
         self._text_searches = _Lanes(name, self._search_texts, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
+        self._carts: Batcher[retrieval_pb2.TogetherQuery, Together] = Batcher(name, self._together, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
@@ -238,6 +250,12 @@ class RetrievalClient:
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
         """The most popular products; scores are their shares of all events' weight."""
         return await self._populars.call(query, deadline, version)
+
+    async def together(
+        self, cart: Sequence[str], query: retrieval_pb2.Query, version: str, deadline: Deadline
+    ) -> Together:
+        """What is bought together with the products of a cart, none of it."""
+        return await self._carts.call(retrieval_pb2.TogetherQuery(query=query, product_ids=cart), deadline, version)
 
     async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
         """The stored vector of a product, None for an unknown one."""
@@ -259,7 +277,7 @@ class RetrievalClient:
         for lanes in (self._searches, self._text_searches):
             await lanes.close()
         batchers: list[Batcher[Any, Any]] = [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
-        for batcher in batchers:
+        for batcher in (*batchers, self._carts):
             await batcher.close()
         self._streamed.close()
 
@@ -291,6 +309,21 @@ class RetrievalClient:
         request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
         answer = await self._call(self._stub.Popular, request, timeout)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
+
+    async def _together(
+        self, version: str, queries: list[retrieval_pb2.TogetherQuery], timeout: float
+    ) -> list[Together | Exception]:
+        request = retrieval_pb2.TogetherRequest(queries=queries, model_version=version, packed=True)
+        answer = await self._call(self._stub.Together, request, timeout)
+        return [
+            Together(
+                _hits(one.hits, answer.model_version),
+                list(one.because),
+                list(one.is_known),
+                list(one.unknown_product_ids),
+            )
+            for one in answer.hits
+        ]
 
     async def _vectors_of(self, version: str, ids: list[str], timeout: float) -> Sequence[Vector | None]:
         request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)

@@ -32,6 +32,7 @@ from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
+from twotower.search.complements import ComplementTable
 from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
@@ -103,6 +104,7 @@ def build_version(
     markup: float = 0.0,
     ids: Mapping[str, str] | None = None,
     learned: QueryNgrams | None = None,
+    complements: ComplementTable | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -123,6 +125,8 @@ def build_version(
         tiny_parts(fusion, items, seed).save(files)
         if learned:
             learned.save(files.query_ngram_ids, files.query_ngrams)
+        if complements:
+            complements.save(files)
         return Manifest(
             schema_version=SCHEMA,
             version=name,

@@ -215,6 +215,24 @@ class Searching(Section):
     suggest_buyers: Annotated[int, Field(ge=2)]
 
 
+class Together(Section):
+    basket_minutes: Annotated[float, Field(ge=0)]
+    session_minutes: Positive
+    session_weight: Annotated[float, Field(ge=0, le=1)]
+    size_power: Annotated[float, Field(ge=0, le=1)]
+    largest: Annotated[int, Field(ge=2)]
+    min_groups: Annotated[int, Field(ge=1)]
+    min_ratio: Annotated[float, Field(ge=0)]
+    substitute_cut: Annotated[float, Field(gt=-1, le=1)] | Literal["auto"]
+    keep: Annotated[int, Field(ge=1, le=1000)]
+    category_keep: Annotated[int, Field(ge=0, le=1000)]
+    shrinkages: Annotated[list[Positive], Field(min_length=1)]
+    ridges: Annotated[list[Positive], Field(min_length=1)]
+    validation_days: Positive
+    validation_baskets: Count
+    min_validation: Count
+
+
 class Publish(Section):
     gate: bool
     max_drop: Share
@@ -243,6 +261,7 @@ class Config(Section):
     index: Index
     search: Search
     searches: Searching
+    together: Together
     publish: Publish
     paths: Paths
 

@@ -61,6 +61,7 @@ from twotower.events import EventSchema
 from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
+from twotower.search.complements import ComplementTable
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +204,8 @@ def _write(layout: Layout, today: _Refresh) -> str:
         shutil.copyfile(today.rejects, target.rejects)
         save_weights(weights, target.weights)
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
+        if today.base.has_complements:
+            ComplementTable.load(source).moved(today.known).save(target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
         spec, written = _write_indexes(today, features, vectors, target)
