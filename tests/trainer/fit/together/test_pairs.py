@@ -99,6 +99,6 @@ def test_a_pair_by_chance_is_left_out() -> None:
     ):
         pairs = significant_pairs(baskets(*shop, wanted=wanted), wanted)
         assert pairs.row.tolist() == expected
-    for least, count in ((13.4, 2), (13.6, 0)):
-        wanted = settings(min_ratio=least)
+    for bound, count in ((13.4, 2), (13.6, 0)):
+        wanted = settings(min_ratio=bound)
         assert len(significant_pairs(baskets(*shop, wanted=wanted), wanted).row) == count
