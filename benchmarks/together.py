@@ -11,6 +11,7 @@ product of its cart.
 - item-kNN: cosines of the same baskets, all neighbours, summed over the cart. The one over buyers' histories, as the
   trainer's baseline has it, is shown too.
 - popularity: baskets that hold the product.
+- the same complements by the sums of their lifts, instead of the weights that are fitted for carts.
 
 Intervals: 95 %, of the ratio, from resampled buyers (bootstrap), because the baskets of one buyer are alike.
 The last line is one JSON object.
@@ -65,7 +66,8 @@ def main() -> int:
     substitutes = Substitutes.learn(nothing, data.products.categories, config.together.substitute_cut, SEED)
     begun = time.monotonic()
     choice = choose_strength(past, substitutes, config.together, SEED)
-    table = TableFitter(past, substitutes, config.together).fit(choice.strength)
+    fitter = TableFitter(past, substitutes, config.together)
+    table = fitter.fit(choice.strength)
     seconds = time.monotonic() - begun
     later = shopping.baskets.take(shopping.baskets.end > cut)
     held = hold_out(later, len(later.end), SEED)
@@ -76,6 +78,7 @@ def main() -> int:
     print(f"chosen: {choice.strength}, {choice.facts}; {seconds:.0f} s in all", flush=True)
     answers = {
         "complements": _completed(table, held),
+        "their lifts, summed": _by_table(fitter.lists(choice.strength.shrinkage), held),
         "item-kNN, baskets": _by_table(_cosines(past.baskets), held),
         "item-kNN, buyers": _by_table(_buyer_cosines(data, cut), held),
         "popularity": _popular(past.baskets, held),

@@ -491,6 +491,7 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     assert "swagger" in (await system.get("/docs")).text.lower()
     described = (await system.get("/openapi.json")).json()
     wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/suggest")
+    wanted += ("/together", "/complete")
     wanted += ("/interactions", "/healthz", "/readyz", "/history", "/products", "/products/{product_id}", "/map")
     wanted += ("/versions", "/versions/{version}/report", "/versions/{version}/publish")
     assert set(described["paths"]) == {*wanted, "/buyers/{buyer_id}", "/buyers/{buyer_id}/merge", "/metrics"}
