@@ -17,7 +17,13 @@ from twotower.errors import SettingsError
 from twotower.search.complements import ComplementTable, complement_files
 
 # events of this shop are hours apart
-DAY_LONG = ("together.session_minutes=1440", "together.min_groups=1", "together.min_ratio=0")
+DAY_LONG = (
+    "together.session_minutes=1440",
+    "together.min_groups=1",
+    "together.min_ratio=0",
+    "training.start=linear",
+    "training.refit=false",
+)
 
 
 def test_a_version_holds_its_complements_and_says_what_they_come_from() -> None:
