@@ -37,12 +37,14 @@ from gateway.rules.facts import BuyerFacts, request_facts
 from gateway.rules.serving import Facts, LiveRules
 from gateway.schemas.requests import (
     AgainQuery,
+    CompleteBody,
     ListQuery,
     PopularQuery,
     RetrieveQuery,
     SearchQuery,
     SimilarQuery,
     SuggestQuery,
+    TogetherQuery,
     TrendingQuery,
     VisitedQuery,
 )
@@ -72,7 +74,7 @@ _FIRST_SHARE = 0.5
 # how long a session that was merged into one buyer cannot be merged into another
 _MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
-Source = Literal["model", "popular", "again", "trending"]
+Source = Literal["model", "popular", "again", "trending", "together"]
 ListedQuery = RetrieveQuery | AgainQuery | VisitedQuery
 # the longest list that the retrieval service gives
 _MAX_K = 1000
@@ -334,6 +336,31 @@ class Pipeline:
 
         return await on_one_version(attempt)
 
+    async def together(self, query: TogetherQuery | CompleteBody, deadline: Deadline) -> ProductList:
+        """What is bought together with a product, or completes a cart; never a product of the cart.
+
+        Popular products fill a list that has too few. Raises NotFound if the model knows no product of the cart.
+        """
+        dismissed, failed = set[str](), list[str]()
+        if isinstance(query, CompleteBody) and query.buyer_id is not None:
+            known = await self._read(query.buyer_id, deadline)
+            dismissed = set(known.dismissed)
+            if known.failure:
+                failed = [f"the products that the buyer dismissed cannot be read: {known.failure}"]
+
+        async def attempt(version: str) -> ProductList:
+            found = await self.retrieval.together(query.cart, _query(query, dismissed), version, deadline)
+            if len(found.unknown) == len(query.cart):
+                raise _unknown_cart(query)
+            goes_with = sum(place >= 0 for place in found.because)
+            warnings = [*failed, *_missing_complements(query, found.unknown, goes_with, len(found.because))]
+            source: Source = "together" if goes_with else "popular"
+            listed = self._list(query, Ruled(found.hits), source, warnings, deadline)
+            why = partial(reasons.of_cart, self.retrieval, query.cart, found, deadline)
+            return await _explained(query, listed, why)
+
+        return await on_one_version(attempt)
+
     async def search(self, query: SearchQuery, deadline: Deadline, version: str = "") -> ProductList:
         """The products whose texts answer a text, as it is understood; first the one whose id the text is.
 
@@ -532,6 +559,26 @@ def _doubts(query: SimilarQuery, vector: Vector, hits: Hits) -> list[str]:
     # a product without text, brand, category and events has a vector of zeros
     if not vector.floats().any() and (query.by == "vector" or hits.followers < count):
         warnings.append(f"product {query.product_id!r} has no content and no events to compare")
+    return warnings
+
+
+def _unknown_cart(query: TogetherQuery | CompleteBody) -> NotFound:
+    if isinstance(query, TogetherQuery):
+        return NotFound(f"product {query.product_id!r} is not known", field="product_id")
+    return NotFound(f"none of the {len(query.cart)} products of the cart is known", field="product_ids")
+
+
+def _missing_complements(
+    query: TogetherQuery | CompleteBody, unknown: Sequence[str], goes_with: int, count: int
+) -> list[str]:
+    """Why a list is not what was asked for."""
+    warnings = [f"product {one!r} is not known" for one in unknown]
+    if goes_with < count:
+        known = f"only {goes_with} of these products are" if goes_with else "none of these products is"
+        what = repr(query.cart[0]) if len(query.cart) == 1 else "the cart"
+        warnings.append(f"{known} known to go with {what}; popular products fill the list")
+    if query.diversity:
+        warnings.append("diversity has no effect on products that are bought together")
     return warnings
 
 

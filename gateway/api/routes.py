@@ -84,6 +84,8 @@ _ROUTES: dict[type[ListedQuery], str] = {
     requests.PopularQuery: "/popular",
     requests.AgainQuery: "/again",
     requests.TrendingQuery: "/trending",
+    requests.TogetherQuery: "/together",
+    requests.CompleteBody: "/complete",
 }
 
 
@@ -175,6 +177,17 @@ class Routes:
                 public="buyer",
             ),
             _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery, "products"),
+            _list_route("/together", self.together, "Products bought together", requests.TogetherQuery, "products"),
+            RouteSpec(
+                "POST",
+                "/complete",
+                self.complete,
+                "Products that complete a cart",
+                ListAnswer,
+                bodies=(requests.CompleteBody,),
+                scope="read",
+                public="products",
+            ),
             RouteSpec(
                 "GET",
                 "/search",
@@ -341,6 +354,19 @@ class Routes:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list(pipeline, query, deadline, lambda: pipeline.similar(query, deadline))
+
+    async def together(self, request: Request) -> Response:
+        query = parsing.read_query(requests.TogetherQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list(pipeline, query, deadline, lambda: pipeline.together(query, deadline))
+
+    async def complete(self, request: Request) -> Response:
+        async with self._body_of(request, cost_of_store) as given:
+            body = parsing.read_body(requests.CompleteBody, parsing.read_json(given.body), self._context())
+            if body.buyer_id is not None:
+                check_buyer(request, body.buyer_id)
+            pipeline = _live(request).pipeline
+            return await self._list(pipeline, body, given.deadline, lambda: pipeline.together(body, given.deadline))
 
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
@@ -642,10 +668,10 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         served_ms=now_ms,
         route=_ROUTES[type(query)],
         slot=query.slot,
-        buyer_id=query.buyer_id if isinstance(query, requests.BuyerOrGuest) else None,
+        buyer_id=query.buyer_id if isinstance(query, requests.BuyerOrGuest | requests.CompleteBody) else None,
         session_id=query.session_id,
         query=query.q if isinstance(query, requests.SearchQuery) else None,
-        product_id=query.product_id if isinstance(query, requests.SimilarQuery) else None,
+        product_id=query.product_id if isinstance(query, requests.SimilarQuery | requests.TogetherQuery) else None,
         model_version=answer.hits.version,
         source=answer.source,
         # as one text, which costs less to keep and to write than a hundred

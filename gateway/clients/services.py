@@ -117,6 +117,17 @@ class RisingHits(NamedTuple):
     counted: retrieval_pb2.Counted | None
 
 
+class Together(NamedTuple):
+    """The hits for a cart, and for each the place in the cart of the product that it goes with best, -1 for a popular
+    one. `is_known`: whether that pair was measured. `unknown`: products of the cart that the version does not know.
+    """
+
+    hits: Hits
+    because: list[int]
+    is_known: list[bool]
+    unknown: list[str]
+
+
 class BuyerClient:
     """BuyerService."""
 
@@ -245,6 +256,7 @@ class RetrievalClient:
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
         self._agains: Batcher[retrieval_pb2.AgainQuery, RegularHits] = Batcher(name, self._again, limits)
         self._trendings: Batcher[_Trending, RisingHits] = Batcher(name, self._trending, limits)
+        self._carts: Batcher[retrieval_pb2.TogetherQuery, Together] = Batcher(name, self._together, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
@@ -274,6 +286,12 @@ class RetrievalClient:
         """The rising products of the `table`, or of the training's. A batch takes the table that came last."""
         return await self._trendings.call((query, table), deadline, version)
 
+    async def together(
+        self, cart: Sequence[str], query: retrieval_pb2.Query, version: str, deadline: Deadline
+    ) -> Together:
+        """What is bought together with the products of a cart, none of it."""
+        return await self._carts.call(retrieval_pb2.TogetherQuery(query=query, product_ids=cart), deadline, version)
+
     async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
         """The stored vector of a product, None for an unknown one."""
         return await self._vectors.call(product_id, deadline, version)
@@ -293,7 +311,7 @@ class RetrievalClient:
     async def close(self) -> None:
         for lanes in (self._searches, self._text_searches):
             await lanes.close()
-        batchers: list[Batcher[Any, Any]] = [self._agains, self._trendings]
+        batchers: list[Batcher[Any, Any]] = [self._agains, self._trendings, self._carts]
         batchers += [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
         for batcher in batchers:
             await batcher.close()
@@ -346,6 +364,21 @@ class RetrievalClient:
                 wire.unpack_scores(one.buyers),
                 wire.unpack_scores(one.expected),
                 counted,
+            )
+            for one in answer.hits
+        ]
+
+    async def _together(
+        self, version: str, queries: list[retrieval_pb2.TogetherQuery], timeout: float
+    ) -> list[Together | Exception]:
+        request = retrieval_pb2.TogetherRequest(queries=queries, model_version=version, packed=True)
+        answer = await self._call(self._stub.Together, request, timeout)
+        return [
+            Together(
+                _hits(one.hits, answer.model_version),
+                list(one.because),
+                list(one.is_known),
+                list(one.unknown_product_ids),
             )
             for one in answer.hits
         ]

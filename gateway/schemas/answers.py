@@ -40,6 +40,7 @@ class BecauseOut(Strict):
 class ReasonOut(Strict):
     """Why one product is in the list.
 
+    For a cart: `because` names the product of it that goes with this one best, without an `event_type`.
     For a history: the shares of `because`, `taste` (what the model adds whatever the history), `popularity` and
     `others` (the rest of the history) sum to 1; all are null if the score is not above 0. Otherwise: the `words` and
     `attributes` that the product shares with the search or the product asked for. `placed_by`: the rule of the
@@ -66,7 +67,7 @@ class ListAnswer(Strict):
     product_ids: list[str]
     scores: list[float]
     model_version: str
-    source: Literal["model", "popular", "again", "trending"]
+    source: Literal["model", "popular", "again", "trending", "together"]
     request_id: str
     recommendation_id: str
     warnings: list[str]

@@ -32,6 +32,7 @@ from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
+from twotower.search.complements import ComplementTable
 from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
@@ -108,6 +109,7 @@ def build_version(
     learned: QueryNgrams | None = None,
     measured: Mapping[str, Any] | None = None,
     lists: Callable[[VersionLayout], dict[str, Any]] | None = None,
+    complements: ComplementTable | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -132,6 +134,8 @@ def build_version(
         if learned:
             learned.save(files.query_ngram_ids, files.query_ngrams)
         more = lists(files) if lists else {}
+        if complements:
+            complements.save(files)
         return Manifest(
             **more,
             schema_version=SCHEMA,

@@ -46,7 +46,7 @@ class Published(NamedTuple):
 def publish_run(run: Run) -> Published:
     """Judges the tested model, writes the version, and names it in CURRENT unless the gate refuses it."""
     workspace = run.workspace
-    for path in (workspace.index_spec, workspace.text_search, workspace.searches):
+    for path in (workspace.index_spec, workspace.text_search, workspace.searches, workspace.together):
         require(path, "index")
     require(workspace.version.metrics, "evaluate")
     measured = json.loads(workspace.version.metrics.read_text(encoding="utf-8"))
@@ -73,7 +73,8 @@ def _write(run: Run, metrics: dict[str, Any]) -> Version:
         write_recent(target.recent, _recent_interactions(run))
         records = product_records(run.data.products, _popularity(run), _first_seen(run))
         searched = SearchedWords(**json.loads(run.workspace.searches.read_text(encoding="utf-8")))
-        recorded = metrics | {"searches": searched.facts}
+        together = json.loads(run.workspace.together.read_text(encoding="utf-8"))
+        recorded = metrics | {"searches": searched.facts, "together": together}
         manifest = _manifest(run, name, created, metrics).model_copy(update=write_lists(run, target))
         return Description(run.config, records, recorded, manifest, searched)
 

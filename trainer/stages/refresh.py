@@ -63,6 +63,7 @@ from twotower.events import EventSchema
 from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
+from twotower.search.complements import ComplementTable
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,8 @@ def _write(layout: Layout, today: _Refresh) -> str:
         save_weights(weights, target.weights)
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
         move_lists(today.base, today.known, today.products.categories, target)
+        if today.base.has_complements:
+            ComplementTable.load(source).moved(today.known).save(target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
         spec, written = _write_indexes(today, features, vectors, target)
