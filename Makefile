@@ -126,15 +126,15 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,dev]"
 	@touch $@
 
 .venv/chaos.stamp: .venv/dev.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev,chaos]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,bench]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,bench]"
 	@touch $@
 
 # RecTools needs an older numpy than this product.

@@ -42,7 +42,7 @@ from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.client import connect as open_channel
 
 _DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and finds the nearest products."
@@ -60,6 +60,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            stack.callback(tracing.start("gateway", settings))
             if access is not None:
                 stack.callback(access.flush)
             await stack.enter_async_context(guard.following())

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from gateway import metrics
 from gateway.clients.deadline import Deadline
 from twotower.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class _Call(Generic[Request, Result]):
     request: Request
     deadline: Deadline
     request_id: str
+    # of the request, if it is recorded
+    span: Any
     future: asyncio.Future[Result]
     queued: bool = True
 
@@ -143,7 +145,7 @@ class Batcher(Generic[Request, Result]):
         if deadline.remaining() <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        call = _Call(request, deadline, telemetry.request_id.get(), future)
+        call = _Call(request, deadline, telemetry.request_id.get(), tracing.recording(), future)
         self._queues.setdefault(group, deque()).append(call)
         self._waiting += 1
         self._schedule(group)
@@ -226,11 +228,15 @@ class Batcher(Generic[Request, Result]):
     async def _run(self, group: str, calls: list[_Call[Request, Result]], sent: float) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
+        batch = tracing.begin_batch(self._name, [call.span for call in calls])
+        results: Sequence[Result | Exception] = ()
         try:
             results = await self._ask(group, calls)
             for call, result in zip(calls, results, strict=True):
                 _settle(call, result)
         finally:
+            if batch is not None:
+                tracing.end_batch(batch, results)
             for call in calls:
                 _settle(call, Unavailable(f"the call of {self._name} was cancelled"))
             self._sent_at[group].remove(sent)

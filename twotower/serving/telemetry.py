@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from twotower.serving import tracing
+
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CALL_SECONDS = Histogram(
@@ -33,7 +35,7 @@ def new_request_id() -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, service, logger, message, request id, and the record's extra fields."""
+    """One JSON object per line: time, level, service, logger, message, request id, trace id, and extra fields."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -49,6 +51,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id.get():
             line["request_id"] = request_id.get()
+        if trace_id := tracing.trace_id():
+            line["trace_id"] = trace_id
         line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
