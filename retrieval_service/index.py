@@ -31,6 +31,7 @@ from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
+from twotower.serving.drift import DriftCounter
 from twotower.serving.wire import pack_history
 from twotower.text.normalise import Normaliser
 from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
@@ -199,6 +200,7 @@ class ProductIndex:
         self._index = index
         self._rankings = Rankings(index, score, rows)
         self._texts = texts
+        self.best_scores: DriftCounter | None = None
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
@@ -530,6 +532,7 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
     products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue, trained)
+    products.best_scores = DriftCounter(manifest, "best_score")
     _warm(version, products, np.array(index.vectors[:1]))
     if follower is not None:
         follower.attach(products.live)

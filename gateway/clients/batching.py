@@ -44,6 +44,8 @@ class Limits:
 class _Call(Generic[Request, Result]):
     request: Request
     deadline: Deadline
+    # when it was asked for, on the loop's clock
+    asked: float
     request_id: str
     # of the request, if it is recorded
     span: Any
@@ -129,6 +131,9 @@ class Batcher(Generic[Request, Result]):
         self._expiry = _Expiry(name)
         self._waiting = 0
         self._calls_of_batches = metrics.BATCH_CALLS.labels(name)
+        self._seconds, self._waits = metrics.BATCH_SECONDS.labels(name), metrics.BATCH_WAIT_SECONDS.labels(name)
+        # several batchers may share a name: each adds what has changed since it last did
+        self._shown_waiting, self._shown = metrics.BATCH_WAITING.labels(name), 0
 
     @property
     def waiting(self) -> int:
@@ -144,8 +149,9 @@ class Batcher(Generic[Request, Result]):
             )
         if deadline.remaining() <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        call = _Call(request, deadline, telemetry.request_id.get(), tracing.recording(), future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        call = _Call(request, deadline, loop.time(), telemetry.request_id.get(), tracing.recording(), future)
         self._queues.setdefault(group, deque()).append(call)
         self._waiting += 1
         self._schedule(group)
@@ -210,6 +216,9 @@ class Batcher(Generic[Request, Result]):
             # groups are model versions, which come and go
             self._queues.pop(group, None)
             self._sent_at.pop(group, None)
+        if self._waiting != self._shown:
+            self._shown_waiting.inc(self._waiting - self._shown)
+            self._shown = self._waiting
 
     def _next_batch(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
         """The calls of the next batch: as many as fit, at least one."""
@@ -228,6 +237,7 @@ class Batcher(Generic[Request, Result]):
     async def _run(self, group: str, calls: list[_Call[Request, Result]], sent: float) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
+        self._waits.observe(sent - calls[0].asked)
         batch = tracing.begin_batch(self._name, [call.span for call in calls])
         results: Sequence[Result | Exception] = ()
         try:
@@ -239,6 +249,7 @@ class Batcher(Generic[Request, Result]):
                 tracing.end_batch(batch, results)
             for call in calls:
                 _settle(call, Unavailable(f"the call of {self._name} was cancelled"))
+            self._seconds.observe(asyncio.get_running_loop().time() - sent)
             self._sent_at[group].remove(sent)
             self._flush(group)
 

@@ -23,7 +23,7 @@ from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout as EncoderFiles
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import SCHEMA, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, Bins, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
@@ -103,6 +103,9 @@ def build_version(
     markup: float = 0.0,
     ids: Mapping[str, str] | None = None,
     learned: QueryNgrams | None = None,
+    drift: Mapping[str, Bins] | None = None,
+    newest_event_ms: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -138,10 +141,11 @@ def build_version(
             max_history=max_history,
             exclude_seen=True,
             configuration={"seed": seed, "training": {"refit": True}},
-            metrics={"recall@10": 0.5},
+            metrics=dict(metrics or {"recall@10": 0.5}),
             notes=[],
             gate="off",
-            newest_event_ms=None,
+            newest_event_ms=newest_event_ms,
+            drift=dict(drift or {}),
             index=IndexSpec(),
             fusion=fusion,
             text_search=TextSearch(

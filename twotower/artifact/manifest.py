@@ -122,6 +122,18 @@ class Fusion(BaseModel):
         return max(self.steps, self.own_steps if self.own_weight else 0)
 
 
+class Bins(BaseModel):
+    """How a figure is distributed: `edges` [B - 1], rising, part its values into bins of these `shares` [B].
+
+    A value that equals an edge lies in the bin below it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    edges: list[float]
+    shares: list[float]
+
+
 class Manifest(BaseModel):
     """What a version is. Services read it before any other file of the version."""
 
@@ -156,6 +168,8 @@ class Manifest(BaseModel):
     index: IndexSpec
     fusion: Fusion
     text_search: TextSearch
+    # what services compare with what they see: figures of the training's buyers, by name
+    drift: dict[str, Bins] = {}
     # up to which change of the live catalogue its products have all: epoch and number; None if they have none
     catalogue: tuple[str, int] | None = None
     files: dict[str, FileEntry]

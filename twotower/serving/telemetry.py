@@ -23,7 +23,16 @@ CALL_SECONDS = Histogram(
 
 CALL_ROWS = Counter("twotower_call_rows", "Rows (items, buyers, queries) answered", ["method"])
 MODEL_INFO = Gauge("twotower_model_info", "1 for the version that answers by default", ["version"])
+MODEL_CREATED = Gauge("twotower_model_created_seconds", "When a version was made, seconds since 1970", ["version"])
+MODEL_NEWEST_EVENT = Gauge(
+    "twotower_model_newest_event_seconds", "Newest event that a version was trained on, seconds since 1970", ["version"]
+)
+MODEL_QUALITY = Gauge("twotower_model_quality", "Figures of a version's test", ["version", "metric"])
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
+WORK_WAITING = Gauge("twotower_work_waiting", "Calls that wait for a worker or have one", ["pool"])
+WORK_WAIT_SECONDS = Histogram(
+    "twotower_work_wait_seconds", "Time until a worker began with a call", ["pool"], buckets=_BUCKETS
+)
 # the collector looks at the youngest objects when this many more have been allocated than freed
 _GC_ALLOCATIONS = 20_000
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
