@@ -97,7 +97,14 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
             application,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Buyer-Token", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Traceparent",
+                "X-API-Key",
+                "X-Buyer-Token",
+                "X-Request-ID",
+            ],
             expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         )
     if settings.allowed_hosts:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.small_shop import current, small_run
 from tests.helpers.stack import Reference
 from tests.helpers.tiny_version import build_version
 from trainer.release.drift import in_bins, training_bins
@@ -53,3 +54,12 @@ def test_neighbours_and_prior_count_as_they_are_served(tmp_path: Path) -> None:
 
 def test_a_version_without_histories_says_nothing(tmp_path: Path) -> None:
     assert training_bins(build_version(tmp_path, "a", buyers=0), threads=1) == {}
+
+
+def test_a_training_writes_them_into_its_version() -> None:
+    drift = current(small_run()[1]).manifest.drift
+    assert set(drift) == {"history_length", "best_score"}
+    for bins in drift.values():
+        assert sum(bins.shares) == pytest.approx(1.0)
+        assert len(bins.edges) == len(bins.shares) - 1
+        assert bins.edges == sorted(bins.edges)
