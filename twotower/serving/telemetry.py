@@ -29,6 +29,8 @@ MODEL_NEWEST_EVENT = Gauge(
 )
 MODEL_QUALITY = Gauge("twotower_model_quality", "Figures of a version's test", ["version", "metric"])
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
+# a monitor sees the first refusal only if it has seen the zero before it
+VERSION_LOADS.labels("refused")
 WORK_WAITING = Gauge("twotower_work_waiting", "Calls that wait for a worker or have one", ["pool"])
 WORK_WAIT_SECONDS = Histogram(
     "twotower_work_wait_seconds", "Time until a worker began with a call", ["pool"], buckets=_BUCKETS

@@ -5,9 +5,11 @@ A span ends where it began. `current` is the span under which the running task w
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, distribution
@@ -25,9 +27,14 @@ TRACEPARENT = "traceparent"
 _STOP_SECONDS = 2.0
 _PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc")
 
+_EXPORTER_LOG = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+_LOG_SECONDS = 60.0
+
 current: ContextVar[Span | None] = ContextVar("span", default=None)
 _tracer: Tracer | None = None
 _ratio = 0.0
+_next_line = 0.0
+_clock = time.monotonic
 
 
 def check(settings: TracedSettings) -> None:
@@ -54,6 +61,8 @@ def start(service: str, settings: TracedSettings) -> Callable[[], None]:
     if not settings.otlp_endpoint:
         return lambda: None
     provider = _provider(service, settings.otlp_endpoint)
+    # a logger has each filter once, however often it is added
+    logging.getLogger(_EXPORTER_LOG).addFilter(_is_due)
     _tracer, _ratio = provider.get_tracer("twotower"), settings.trace_sampling
 
     def stop() -> None:
@@ -212,3 +221,12 @@ def _mark_failed(span: Span, reason: str) -> None:
 
     span.set_attribute("error.type", reason)
     span.set_status(StatusCode.ERROR)
+
+
+def _is_due(record: logging.LogRecord) -> bool:
+    """One line a minute about a collector that takes no traces; it is tried every few seconds."""
+    global _next_line
+    if (now := _clock()) < _next_line:
+        return False
+    _next_line = now + _LOG_SECONDS
+    return True

@@ -197,6 +197,19 @@ def test_a_collector_that_does_not_answer_does_not_hold_up_the_end() -> None:
     assert not tracing.is_on()
 
 
+def test_a_collector_that_is_away_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, record = 1000.0, logging.makeLogRecord({})
+    monkeypatch.setattr(tracing, "_clock", lambda: now)
+    monkeypatch.setattr(tracing, "_next_line", 0.0)
+    with traced():
+        assert tracing._is_due in logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters
+    shown = []
+    for seconds in (0, 5, 54, 2, 30):
+        now += seconds
+        shown.append(tracing._is_due(record))
+    assert shown == [True, False, False, True, False]
+
+
 def test_the_endpoint_is_ours_or_the_standard_variable() -> None:
     ours, standard = "http://127.0.0.1:4317", "http://collector:4317"
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": standard}
