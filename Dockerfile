@@ -21,6 +21,7 @@ COPY twotower twotower
 RUN PYTHON=/opt/protoc/bin/python sh protos/generate.sh
 
 # ---- libraries, one environment for each extra
+# TRACING=true adds what sends traces to the services and the gateway (see docs/observability.md)
 FROM ${PYTHON_IMAGE} AS builder
 WORKDIR /src
 COPY requirements/sbom.txt requirements/
@@ -31,12 +32,16 @@ COPY requirements.txt ./
 COPY requirements requirements
 
 FROM builder AS item-libraries
+ARG TRACING
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh item
 FROM builder AS buyer-libraries
+ARG TRACING
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh buyer
 FROM builder AS retrieval-libraries
+ARG TRACING
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh retrieval
 FROM builder AS gateway-libraries
+ARG TRACING
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh gateway
 FROM builder AS recorder-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh recorder

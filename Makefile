@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-tracing bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -59,6 +59,9 @@ bench-index: .venv/bench.stamp $(GENERATED) ## compare the vector index with a f
 
 bench-serving: .venv/bench.stamp $(GENERATED) ## compare the services with two monoliths: throughput, latency, CPU (ARGS="--products 100000 --index HNSW32")
 	$(BIN)/python -m benchmarks.serving --svg docs/serving.svg $(ARGS)
+
+bench-tracing: .venv/bench.stamp $(GENERATED) ## measure what traces cost (ARGS="--sampling 1")
+	$(BIN)/python -m benchmarks.tracing $(ARGS)
 
 bench-admission: .venv/bench.stamp $(GENERATED) ## measure ordinary requests beside expensive ones (ARGS="--expensive-rate 20")
 	$(BIN)/python -m benchmarks.admission $(ARGS)
@@ -132,15 +135,15 @@ $(GENERATED): protos/generate.sh $(wildcard protos/*.proto) | .venv/run.stamp
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,dev]"
 	@touch $@
 
 .venv/chaos.stamp: .venv/dev.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,dev,chaos]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,dev,chaos]"
 	@touch $@
 
 .venv/bench.stamp: .venv/run.stamp
-	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,local,bench]"
+	$(PIP) -e ".[item,buyer,retrieval,gateway,recorder,explorer,trainer,tracing,local,bench]"
 	@touch $@
 
 # RecTools needs an older numpy than this product.

@@ -19,6 +19,7 @@ from twotower.events import EventSchema, check_id
 from twotower.graphs.towers import BuyerPartsGraph, BuyerTower
 from twotower.history import BuyerSequence, to_inputs
 from twotower.live.follower import Follower
+from twotower.serving.drift import DriftCounter
 
 # histories per run of the tower: their gathered item vectors [B, T, D] are the service's largest array
 _CHUNK = 128
@@ -99,10 +100,12 @@ class BuyerEncoder:
         steps: int,
         max_interactions: int,
         live: LiveItems | None = None,
+        lengths: DriftCounter | None = None,
     ) -> None:
         self._tower = tower
         self._parts = parts
         self.live = live
+        self.lengths = lengths
         self._vectors = vectors
         self._rows = rows
         self._schema = schema
@@ -237,6 +240,7 @@ def load(version: Version, settings: BuyerSettings, follower: Follower | None = 
         steps=manifest.fusion.history_steps,
         max_interactions=settings.max_interactions,
         live=live,
+        lengths=DriftCounter(manifest, "history_length"),
     )
     _warm(version, encoder, rows)
     if follower is not None and live is not None:

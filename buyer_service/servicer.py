@@ -70,6 +70,8 @@ def is_short(request: buyer_pb2.EncodeRequest) -> bool:
 def _encode(encoder: BuyerEncoder, version: str, request: buyer_pb2.EncodeRequest) -> buyer_pb2.EncodeResponse:
     encoded = encoder.encode([_history(one) for one in request.histories])
     CALL_ROWS.labels("Encode").inc(len(encoded.rows))
+    if encoder.lengths is not None:
+        encoder.lengths.count([row.used for row in encoded.rows if row.error is None])
     return buyer_pb2.EncodeResponse(
         vectors=wire.pack(encoded.vectors, version),
         buyers=[

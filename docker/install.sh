@@ -16,6 +16,9 @@ if [ "$1" = trainer ]; then
   fi
 fi
 $locked --requirement "requirements/$1.txt"
+if [ "${TRACING:-}" = true ]; then
+  $locked --requirement requirements/tracing.txt
+fi
 $pip check
 if [ "$1" != trainer ]; then
   # a service never opens tests, stubs and headers of libraries

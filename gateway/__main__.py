@@ -16,7 +16,7 @@ from gateway.http.draining import bind
 from gateway.http.server import allow_files, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.settings import host_port, read_settings
 
 log = logging.getLogger("gateway")
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] = ()) -> None:
         allow_files(settings)
         # before it listens: a gateway that must not serve ends here
         Guard(settings)
+        tracing.check(settings)
     except SettingsError as error:
         sys.exit(_print_problem(error, 2))
     telemetry.configure_logging("gateway", settings.log_level)

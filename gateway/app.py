@@ -50,7 +50,7 @@ from gateway.rules.store import RulesStore
 from gateway.searches import SearchCounts
 from gateway.settings import GatewaySettings
 from twotower.errors import TwoTowerError
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.client import connect as open_channel
 
 _DESCRIPTION = "Two-tower retrieval: encodes buyers from their interactions and finds the nearest products."
@@ -68,6 +68,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
+            stack.callback(tracing.start("gateway", settings))
             if access is not None:
                 stack.callback(access.flush)
             await stack.enter_async_context(guard.following())
@@ -104,7 +105,14 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
             application,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Buyer-Token", "X-Request-ID"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "Traceparent",
+                "X-API-Key",
+                "X-Buyer-Token",
+                "X-Request-ID",
+            ],
             expose_headers=["RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-ID"],
         )
     if settings.allowed_hosts:

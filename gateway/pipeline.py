@@ -158,11 +158,13 @@ class Pipeline:
             packed = wire.pack_history(interactions)
             encoded = await self.buyers.encode(packed, "", deadline)
         except NotFound:
+            metrics.interactions("unknown_product").inc(len(interactions))
             products = list(dict.fromkeys(one.product_id for one in interactions))
             problem = "none of these products is known to the model; nothing was stored"
             raise InvalidInput("recent_interactions", products, problem) from None
         except InvalidInput as error:
             raise _of_row(error, given) from None
+        _count_products([one.product_id for one in interactions], set(encoded.unknown_product_ids))
         warnings = []
         if len(interactions) < len(given):
             warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
@@ -192,6 +194,7 @@ class Pipeline:
         try:
             unknown = await self.known.find_unknown(products, deadline.share(_FIRST_SHARE))
             named = [one for one in products if one in unknown]
+            _count_products([one.product_id for one in records], unknown)
         except (Unavailable, DeadlineExceeded, Overloaded) as error:
             unknown, named = set(products), []
             warnings.append(f"kept apart from the histories until a version is loaded that knows them: {error}")
@@ -500,6 +503,14 @@ class Pipeline:
         if "products" in query.include:
             products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
         return ProductList(hits, source, warnings, products, placed_by=ruled.placed_by)
+
+
+def _count_products(product_ids: Sequence[str], unknown: set[str]) -> None:
+    """Counts the interactions with known and with unknown products."""
+    missed = sum(one in unknown for one in product_ids)
+    metrics.interactions("known_product").inc(len(product_ids) - missed)
+    if missed:
+        metrics.interactions("unknown_product").inc(missed)
 
 
 async def _explained(

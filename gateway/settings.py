@@ -11,7 +11,7 @@ from gateway.redis_url import read_redis_url
 from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
 from twotower.serving.client import as_target
-from twotower.serving.settings import Host, ProcessSettings
+from twotower.serving.settings import Host, TracedSettings
 from twotower.serving.tls import MutualTls, check_pair
 
 
@@ -40,7 +40,7 @@ def _check_target(value: str) -> str:
 Target = Annotated[str, AfterValidator(_check_target)]
 
 
-class GatewaySettings(ProcessSettings):
+class GatewaySettings(TracedSettings):
     """All settings of one gateway process."""
 
     host: Host = Field("127.0.0.1", description="address to listen on")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import sys
 from threading import Event
 
+from recorder import metrics
 from recorder.catalogue import CatalogueCopy
 from recorder.drain import Recorder
 from recorder.files import LogFolder
@@ -37,6 +39,8 @@ def main() -> int:
     folder = LogFolder(settings.layout.log)
     try:
         with folder.held():
+            # read when it is asked for
+            metrics.DISK_FREE.set_function(lambda: shutil.disk_usage(folder.root).free)
             port = telemetry.serve_metrics(settings.host, settings.metrics_port)
             log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
             catalogue = CatalogueCopy(source.connected, folder.root)

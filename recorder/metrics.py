@@ -9,4 +9,5 @@ FAILURES = Counter("twotower_recorder_failures", "Attempts to read or write that
 ROWS = Counter("twotower_recorder_rows", "Rows written")
 WAITING = Gauge("twotower_recorder_waiting", "Entries of the stream that are not in a file yet")
 WRITTEN_AT = Gauge("twotower_recorder_written_seconds", "When the last file was written, seconds since 1970")
+DISK_FREE = Gauge("twotower_recorder_disk_free_bytes", "Room on the disk of the log")
 REMOVED_ROWS = Counter("twotower_recorder_removed_rows", "Rows of forgotten buyers that were removed from files")

@@ -39,6 +39,7 @@ from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import Word, WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
+from twotower.serving.drift import DriftCounter
 from twotower.serving.wire import pack_history, unpack_ids
 from twotower.text.normalise import Normaliser
 from twotower.text.words import MAX_LETTERS, MAX_WORDS, parts_of
@@ -228,6 +229,7 @@ class ProductIndex:
         self._rankings = Rankings(index, score, rows)
         self._texts = texts
         self._complements = complements
+        self.best_scores: DriftCounter | None = None
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
@@ -689,6 +691,7 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     columns = catalogue.columns()
     products.again = load_again(version, rows, columns.categories)
     products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
+    products.best_scores = DriftCounter(manifest, "best_score")
     _warm(version, products, np.array(index.vectors[:1]))
     if follower is not None:
         follower.attach(products.live)

@@ -118,7 +118,7 @@ async def serve(
     follower = open_follower(settings, "retrieval")
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings, follower=follower), cache)
     workers = Workers(settings.threads, settings.queue)
-    expensive = Workers(1, settings.queue)
+    expensive = Workers(1, settings.queue, pool="expensive")
     servicer = RetrievalServicer(versions, workers, expensive, settings)
     service = GrpcService(
         "retrieval_service",
@@ -169,8 +169,19 @@ def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequ
     search = index.search_texts if request.by_text else index.search
     answers = search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
+    if index.best_scores is not None:
+        index.best_scores.count(_best_scores(request.queries, answers))
     hits = _all_hits(index, request.queries, answers, request.packed)
     return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
+
+
+def _best_scores(queries: Iterable[retrieval_pb2.Query], answers: Iterable[Answer]) -> list[float]:
+    """The best scores of the lists for a buyer that may hold any product: those that the training has figures of."""
+    return [
+        float(answer.scores[0])
+        for query, answer in zip(queries, answers, strict=True)
+        if query.history and not query.HasField("filter") and not query.sort and len(answer.scores)
+    ]
 
 
 def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:

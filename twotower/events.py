@@ -12,6 +12,8 @@ from typing import NamedTuple
 from twotower.errors import InvalidInput
 
 DEFAULT_WEIGHTS: Mapping[str, float] = {"View": 1.0, "AddToCart": 5.0, "Purchase": 10.0}
+# how the refusal of a name begins, for those who count them
+UNKNOWN_EVENT = "unknown event name"
 DAY_MS = 86_400_000
 # A live event may be ahead by the difference of two clocks. An event from far ahead would stay a buyer's newest.
 AHEAD_MS = 300_000
@@ -72,7 +74,7 @@ class EventSchema:
     def check(self, name: str, field: str = "event_type") -> str:
         """Returns `name`. Raises InvalidInput with the known names if it is not one of them."""
         if name not in self.codes:
-            raise InvalidInput(field, name, f"unknown event name; known: {', '.join(self.names)}")
+            raise InvalidInput(field, name, f"{UNKNOWN_EVENT}; known: {', '.join(self.names)}")
         return name
 
 

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway import metrics
 from gateway.auth.errors import Forbidden, Refused, TooManyRequests, Unauthorized
 from gateway.schemas import parsing
 from twotower.errors import (
@@ -22,6 +23,7 @@ from twotower.errors import (
     Unavailable,
     VersionNotHeld,
 )
+from twotower.events import UNKNOWN_EVENT
 from twotower.serving import telemetry
 
 # characters of a path that is compared with those of the routes, to name the nearest one
@@ -51,6 +53,8 @@ _PROBLEMS: list[tuple[type[TwoTowerError], int, str]] = [
 
 async def on_error(request: Request, error: Exception) -> Response:
     """Answers one of the product's own errors."""
+    if isinstance(error, InvalidInput):
+        _count_unknown_events(error)
     kind, status, title = next(entry for entry in _PROBLEMS if isinstance(error, entry[0]))
     detail = error.detail() if isinstance(error, TwoTowerError) else {}
     # after a 408 the rest of the body is not read, so the connection cannot be used again
@@ -61,6 +65,12 @@ async def on_error(request: Request, error: Exception) -> Response:
         headers = error.headers
     name = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("-")
     return _problem(request.url.path, status, title, str(error), headers, {"type": f"urn:twotower:{name}", **detail})
+
+
+def _count_unknown_events(error: InvalidInput) -> None:
+    refused = error.errors if isinstance(error, parsing.InvalidFields) else [error]
+    if unknown := sum(one.problem.startswith(UNKNOWN_EVENT) for one in refused):
+        metrics.interactions("unknown_event").inc(unknown)
 
 
 async def on_http(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from gateway import metrics
 from gateway.clients.deadline import Deadline
 from twotower.errors import DeadlineExceeded, InvalidInput, Overloaded, Unavailable
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,11 @@ class Limits:
 class _Call(Generic[Request, Result]):
     request: Request
     deadline: Deadline
+    # when it was asked for, on the loop's clock
+    asked: float
     request_id: str
+    # of the request, if it is recorded
+    span: Any
     future: asyncio.Future[Result]
     queued: bool = True
 
@@ -127,6 +131,9 @@ class Batcher(Generic[Request, Result]):
         self._expiry = _Expiry(name)
         self._waiting = 0
         self._calls_of_batches = metrics.BATCH_CALLS.labels(name)
+        self._seconds, self._waits = metrics.BATCH_SECONDS.labels(name), metrics.BATCH_WAIT_SECONDS.labels(name)
+        # several batchers may share a name: each adds what has changed since it last did
+        self._shown_waiting, self._shown = metrics.BATCH_WAITING.labels(name), 0
 
     @property
     def waiting(self) -> int:
@@ -142,8 +149,9 @@ class Batcher(Generic[Request, Result]):
             )
         if deadline.remaining() <= 0:
             raise DeadlineExceeded(f"no time is left to ask {self._name}")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        call = _Call(request, deadline, telemetry.request_id.get(), future)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        call = _Call(request, deadline, loop.time(), telemetry.request_id.get(), tracing.recording(), future)
         self._queues.setdefault(group, deque()).append(call)
         self._waiting += 1
         self._schedule(group)
@@ -208,6 +216,9 @@ class Batcher(Generic[Request, Result]):
             # groups are model versions, which come and go
             self._queues.pop(group, None)
             self._sent_at.pop(group, None)
+        if self._waiting != self._shown:
+            self._shown_waiting.inc(self._waiting - self._shown)
+            self._shown = self._waiting
 
     def _next_batch(self, queue: deque[_Call[Request, Result]]) -> list[_Call[Request, Result]]:
         """The calls of the next batch: as many as fit, at least one."""
@@ -226,13 +237,19 @@ class Batcher(Generic[Request, Result]):
     async def _run(self, group: str, calls: list[_Call[Request, Result]], sent: float) -> None:
         telemetry.request_id.set(_join_ids([call.request_id for call in calls]))
         self._calls_of_batches.observe(len(calls))
+        self._waits.observe(sent - calls[0].asked)
+        batch = tracing.begin_batch(self._name, [call.span for call in calls])
+        results: Sequence[Result | Exception] = ()
         try:
             results = await self._ask(group, calls)
             for call, result in zip(calls, results, strict=True):
                 _settle(call, result)
         finally:
+            if batch is not None:
+                tracing.end_batch(batch, results)
             for call in calls:
                 _settle(call, Unavailable(f"the call of {self._name} was cancelled"))
+            self._seconds.observe(asyncio.get_running_loop().time() - sent)
             self._sent_at[group].remove(sent)
             self._flush(group)
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from gateway.clients.hedging import Hedging
-from twotower.serving import client, telemetry
+from twotower.serving import client, telemetry, tracing
 from twotower.serving.status import from_status
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,8 @@ class StreamedCalls:
         """
         until, attempts = self._clock() + timeout, itertools.count()
         request.caller.request_id = telemetry.request_id.get() or telemetry.new_request_id()
+        if traceparent := tracing.traceparent():
+            request.caller.traceparent = traceparent
 
         async def attempt() -> Any:
             is_hedge, left = next(attempts) > 0, until - self._clock()

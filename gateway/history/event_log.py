@@ -133,6 +133,7 @@ class EventLog:
         had_room, was_full = self._has_room_for_lists, self._bytes >= self._max_bytes
         self._bytes = size or 0
         metrics.LOG_BYTES.set(self._bytes)
+        metrics.LOG_LIMIT.set(self._max_bytes)
         if self._bytes >= self._max_bytes and not was_full:
             log.error("the event log takes %s of %s bytes: interactions are refused", self._bytes, self._max_bytes)
         elif had_room and not self._has_room_for_lists:

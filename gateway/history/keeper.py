@@ -1,11 +1,13 @@
-"""What a gateway does for the histories between requests: follows Redis' clock, and deletes what has expired."""
+"""What a gateway does for the histories between requests: follows Redis' clock and memory, deletes what has expired."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
+from gateway import metrics
 from gateway.history.redis_history import RedisHistory
 from twotower.errors import Unavailable
 
@@ -14,6 +16,8 @@ log = logging.getLogger(__name__)
 _CLOCK_SECONDS = 1.0
 # between two looks for expired histories, in clock readings
 _EXPIRE_EVERY = 60
+# between two readings of the memory, in clock readings
+_MEMORY_EVERY = 10
 
 
 class HistoryKeeper:
@@ -35,6 +39,8 @@ class HistoryKeeper:
                 await self._redis.observe_clock()
                 if readings % _EXPIRE_EVERY == 0 and (expired := await self._redis.expire()):
                     log.info("deleted %s expired histories", expired)
+                if readings % _MEMORY_EVERY == 0:
+                    show_memory(await self._redis.ask_nodes(("INFO", "memory")))
                 readings += 1
             except Unavailable as error:
                 log.debug("the histories are not kept: %s", error)
@@ -42,3 +48,15 @@ class HistoryKeeper:
                 # without this task histories would neither expire nor have a clock, and nobody would know
                 log.exception("keeping the histories failed")
             await asyncio.sleep(_CLOCK_SECONDS)
+
+
+def show_memory(replies: Sequence[bytes]) -> None:
+    """Sets the metrics of the server that has the least room, from each server's INFO."""
+    servers = []
+    for reply in replies:
+        values = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
+        servers.append((int(values[b"used_memory"]), int(values[b"maxmemory"])))
+    # one without a limit has all the room that there is
+    used, limit = max(servers, key=lambda server: (server[0] / server[1] if server[1] else 0.0, server[0]))
+    metrics.REDIS_MEMORY.set(used)
+    metrics.REDIS_MEMORY_LIMIT.set(limit)

@@ -28,6 +28,7 @@ class _Entry(NamedTuple):
     path: str
     status: int
     seconds: float
+    trace_id: str
 
 
 class AccessLog:
@@ -36,13 +37,13 @@ class AccessLog:
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
-    def add(self, request_id: str, method: str, path: str, status: int, seconds: float) -> None:
+    def add(self, request_id: str, method: str, path: str, status: int, seconds: float, trace_id: str) -> None:
         """Queues one line, which is written within a tenth of a second."""
         if not log.isEnabledFor(logging.INFO):
             return
         if not self._entries:
             asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
-        self._entries.append(_Entry(time.time(), request_id, method, path[:_MAX_PATH], status, seconds))
+        self._entries.append(_Entry(time.time(), request_id, method, path[:_MAX_PATH], status, seconds, trace_id))
 
     def flush(self) -> None:
         """Writes the queued lines to standard error."""
@@ -65,4 +66,6 @@ def _format(entry: _Entry) -> bytes:
         "status": entry.status,
         "ms": round(entry.seconds * 1000, 2),
     }
+    if entry.trace_id:
+        line["trace_id"] = entry.trace_id
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

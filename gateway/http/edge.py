@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its id, its duration, its log line, and the answer to an unexpected exception."""
+"""The outermost layer of a request: its id, trace, duration and log line, and the answer to an unexpected exception."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gateway import metrics
 from gateway.http.access_log import AccessLog
 from twotower.errors import TwoTowerError
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class Edge:
         method, scope = scope["method"], self._as_routed(scope)
         request_id = _request_id(scope)
         token = telemetry.request_id.set(request_id)
+        span = tracing.begin_request(method, scope["headers"]) if tracing.is_on() else None
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -92,7 +93,9 @@ class Edge:
             if not status:
                 await self._on_failure(scope["path"])(scope, receive, send_with_id)
         finally:
-            self._record(scope, method, request_id, status, time.perf_counter() - started)
+            route = self._record(scope, method, request_id, status, time.perf_counter() - started)
+            if span is not None:
+                tracing.end_request(span, method, route, status, request_id)
             telemetry.request_id.reset(token)
 
     def _as_routed(self, scope: Scope) -> Scope:
@@ -118,7 +121,8 @@ class Edge:
         except TwoTowerError as error:
             return await self._on_error(request, error)
 
-    def _record(self, scope: Scope, method: str, request_id: str, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, method: str, request_id: str, status: int, seconds: float) -> str:
+        """Counts and logs the request; returns its route."""
         path = scope["path"].removeprefix(self._root)
         # one label for all unknown paths: callers could otherwise create any number of time series
         route = path if path in self._paths else self._template_of(scope)
@@ -129,7 +133,8 @@ class Edge:
         if self._access is not None:
             # what a path holds for a parameter may be a buyer's id
             shown = route if scope.get("path_params") else path
-            self._access.add(request_id, method, shown, status, seconds)
+            self._access.add(request_id, method, shown, status, seconds, tracing.trace_id())
+        return route
 
     def _template_of(self, scope: Scope) -> str:
         """The path of the route that answered, with its parameters' names; "other" if none did."""

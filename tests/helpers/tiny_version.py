@@ -23,7 +23,7 @@ from twotower.artifact.catalogue import Product, write_catalogue
 from twotower.artifact.fsync import sync_folder
 from twotower.artifact.layout import EncoderLayout as EncoderFiles
 from twotower.artifact.layout import Layout, VersionLayout
-from twotower.artifact.manifest import SCHEMA, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
+from twotower.artifact.manifest import SCHEMA, Bins, FileEntry, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.store import publish, write_version
 from twotower.artifact.version import Version, describe
 from twotower.artifact.vocab import Vocab
@@ -110,13 +110,16 @@ def build_version(
     measured: Mapping[str, Any] | None = None,
     lists: Callable[[VersionLayout], dict[str, Any]] | None = None,
     complements: ComplementTable | None = None,
+    drift: Mapping[str, Bins] | None = None,
+    newest_event_ms: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
     those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids. `measured`: the content
-    of metrics.json. `lists` writes further files, and returns what the manifest says of them.
+    of metrics.json; `metrics`: of the manifest. `lists` writes further files and returns what the manifest says of it.
     """
     layout = Layout(artifacts)
     items = [one._replace(id=(ids or {}).get(one.id, one.id)) for one in catalogue(products, markup)]
@@ -152,10 +155,11 @@ def build_version(
             max_history=max_history,
             exclude_seen=True,
             configuration={"seed": seed, "training": {"refit": True}},
-            metrics={"recall@10": 0.5},
+            metrics=dict(metrics or {"recall@10": 0.5}),
             notes=[],
             gate="off",
-            newest_event_ms=None,
+            newest_event_ms=newest_event_ms,
+            drift=dict(drift or {}),
             index=IndexSpec(),
             fusion=fusion,
             text_search=TextSearch(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from recorder.source import RedisStream, connect_redis
 from tests.helpers.event_log import NOON, rows, send, shown, view
 from tests.helpers.processes import Process, is_log, process
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import read_url
 from twotower.errors import Unavailable
 from twotower.event_log import GROUP, STREAM, MergeRecord, event_id_of, log_files
 from twotower.forgotten import forget_buyer
@@ -291,6 +294,14 @@ def stop(running: Process) -> None:
     running.popen.send_signal(signal.SIGTERM)
     assert running.finish() == 0
     assert is_log(running.lines[-1], "stopped")
+
+
+def test_its_metrics_show_the_room_on_its_disk(server: RedisServer, tmp_path: Path) -> None:
+    with recording(server, tmp_path) as running:
+        port = json.loads(running.wait_for(is_recording))["metrics_port"]
+        page = read_url(f"http://127.0.0.1:{port}/metrics")
+        (line,) = [line for line in page.splitlines() if line.startswith("twotower_recorder_disk_free_bytes ")]
+        assert 0 < float(line.split()[1]) < shutil.disk_usage(tmp_path).total
 
 
 def test_sigterm_writes_what_was_taken(server: RedisServer, raw: Any, tmp_path: Path) -> None:

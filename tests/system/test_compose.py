@@ -62,6 +62,7 @@ class Compose:
         values = {
             "GATEWAY_PORT": str(self.port),
             "EXPLORER_PORT": "0",
+            "PROMETHEUS_PORT": "0",
             "DEMO_ARGS": DEMO,
             "TRAINER_ARGS": QUICK,
             **environ,
@@ -517,6 +518,40 @@ def test_a_service_that_crashes_is_started_again_and_answers_recover(system: Com
 def recovered(load: Load) -> bool:
     latest = load.seen[-20:]
     return len(latest) == 20 and all(answer.get("source") == "model" for _, _, answer in latest)
+
+
+def test_prometheus_scrapes_every_replica_and_has_the_rules(system: Compose) -> None:
+    """Of the profile `observability`, all but Grafana, whose image needs a registry."""
+    profile = ("--profile", "observability")
+    try:
+        system.run(*profile, "up", "-d", "--wait", "--build", "--no-deps", "prometheus", seconds=600)
+        wanted = {"gateway": 1, "item": 1, "buyer": 1, "retrieval": REPLICAS, "recorder": 1}
+        end = time.monotonic() + 120
+        while (found := up_by_job(system)) != wanted:
+            assert time.monotonic() < end, f"Prometheus reaches {found}, wanted {wanted}"
+            time.sleep(1)
+        groups = prometheus(system, "/api/v1/rules")["groups"]
+        assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
+        assert "TwotowerErrors" in {rule["name"] for group in groups for rule in group["rules"]}
+        (container,) = json.loads(system.call("docker", "inspect", f"{system.project}-prometheus-1").stdout)
+        assert container["HostConfig"]["ReadonlyRootfs"] and container["HostConfig"]["CapDrop"] == ["ALL"]
+    finally:
+        system.run(*profile, "rm", "-sf", "prometheus", check=False)
+
+
+def up_by_job(compose: Compose) -> dict[str, int]:
+    """How many targets of each job answer."""
+    answers = prometheus(compose, "/api/v1/query?query=up==1")["result"]
+    jobs = [answer["metric"]["job"] for answer in answers]
+    return {job: jobs.count(job) for job in jobs}
+
+
+def prometheus(compose: Compose, path: str) -> dict[str, Any]:
+    """The data of Prometheus' answer."""
+    code = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9090{path}').read().decode())"
+    command = ("docker", "exec", f"{compose.project}-prometheus-1", "python", "-c", code)
+    data: dict[str, Any] = json.loads(compose.call(*command).stdout)["data"]
+    return data
 
 
 def test_stopping_is_graceful(system: Compose) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products
 from trainer.data.searches import SearchedWords
+from trainer.release.drift import training_bins
 from trainer.release.search_words import WordCounter
 from trainer.release.verify import load_as_services_do
 from trainer.report.page import write_report
@@ -43,7 +44,8 @@ def write_release(layout: Layout, name: str, fill: Callable[[VersionLayout], Des
     def fill_all(target: VersionLayout) -> Manifest:
         description = fill(target)
         _describe(target, description)
-        return description.manifest
+        described = Version(description.manifest, target, layout.encoder(description.manifest.encoder_digest))
+        return description.manifest.model_copy(update={"drift": training_bins(described, threads)})
 
     return write_version(layout, name, fill_all, check=lambda version: load_as_services_do(version, threads))
 

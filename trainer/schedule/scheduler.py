@@ -64,6 +64,7 @@ class Scheduler:
         for name, last in self.state.runs.items():
             if last.code is not None:
                 metrics.LAST_CODE.labels(name).set(last.code)
+                metrics.LAST_END.labels(name).set(last.ended or last.started)
         while not stop.is_set():
             if (job := self.next_due(since)) is not None:
                 self.start(job, stop)

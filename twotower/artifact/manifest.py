@@ -124,6 +124,18 @@ class Fusion(BaseModel):
         return max(self.steps, self.own_steps if self.own_weight else 0)
 
 
+class Bins(BaseModel):
+    """How a figure is distributed: `edges` [B - 1], rising, part its values into bins of these `shares` [B].
+
+    A value that equals an edge lies in the bin below it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    edges: list[float]
+    shares: list[float]
+
+
 class Manifest(BaseModel):
     """What a version is. Services read it before any other file of the version."""
 
@@ -161,6 +173,8 @@ class Manifest(BaseModel):
     # how purchases are repeated, and when the rising products were counted; None if the events do not show it
     repeats: RepeatModel | None = None
     trending: Counted | None = None
+    # what services compare with what they see: figures of the training's buyers, by name
+    drift: dict[str, Bins] = {}
     # up to which change of the live catalogue its products have all: epoch and number; None if they have none
     catalogue: tuple[str, int] | None = None
     files: dict[str, FileEntry]

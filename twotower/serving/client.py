@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from twotower.errors import DeadlineExceeded
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.status import REQUEST_ID_KEY, from_status
 from twotower.serving.tls import RenewedChannel, TlsFiles
 from twotower.serving.workers import Result
@@ -86,13 +86,15 @@ def as_target(address: str) -> str:
 
 
 async def call(method: Callable[..., Awaitable[Result]], request: object, timeout: float, name: str) -> Result:
-    """Makes one unary call with the request id and a deadline of `timeout` seconds.
+    """Makes one unary call with the request id, the trace context and a deadline of `timeout` seconds.
 
     Raises DeadlineExceeded if no time is left, or the error of `twotower.errors` that the status stands for.
     """
     if timeout <= 0:
         raise DeadlineExceeded(f"no time is left to ask {name}")
-    metadata = ((REQUEST_ID_KEY, telemetry.request_id.get() or telemetry.new_request_id()),)
+    metadata = [(REQUEST_ID_KEY, telemetry.request_id.get() or telemetry.new_request_id())]
+    if traceparent := tracing.traceparent():
+        metadata.append((tracing.TRACEPARENT, traceparent))
     try:
         return await method(request, timeout=timeout, metadata=metadata)
     except grpc.aio.AioRpcError as error:

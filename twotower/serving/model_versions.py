@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Generic, TypeVar
@@ -16,7 +17,13 @@ from twotower.artifact.pointer import Pointer, read_experiment_pointers, read_po
 from twotower.artifact.private_copy import CopyCache
 from twotower.artifact.version import Version, open_version
 from twotower.errors import CorruptArtifact, NotFound, TwoTowerError, Unavailable, VersionNotHeld
-from twotower.serving.telemetry import MODEL_INFO, VERSION_LOADS
+from twotower.serving.telemetry import (
+    MODEL_CREATED,
+    MODEL_INFO,
+    MODEL_NEWEST_EVENT,
+    MODEL_QUALITY,
+    VERSION_LOADS,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +34,8 @@ Stamp = tuple[tuple[str, int, int, int], ...]
 
 # how often a corrupt version is read again although no file of it has changed
 _UNCHANGED_SECONDS = 60.0
+# of a version's test, those that are shown as metrics
+_QUALITY = ("recall@10", "ndcg@10", "coverage@10")
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,9 @@ class Versions(Generic[Snapshot]):
         version = open_version(self._layout, pointer.version, pointer.manifest_sha256)
         if self._cache is not None:
             version = self._cache.copy_of(version, pointer.manifest_sha256)
-        return self._load(version)
+        snapshot = self._load(version)
+        _describe(version)
+        return snapshot
 
     @staticmethod
     def _remove_copies(cache: CopyCache, used: Collection[Pointer]) -> None:
@@ -208,3 +219,14 @@ class Versions(Generic[Snapshot]):
         self._held = Held(serving.version, MappingProxyType(snapshots))
         log.info("versions held", extra={"current": serving.version, "held": self.held})
         return True
+
+
+def _describe(version: Version) -> None:
+    """Sets the metrics that say what a version is."""
+    name, manifest = version.name, version.manifest
+    MODEL_CREATED.labels(name).set(datetime.fromisoformat(manifest.created_at).timestamp())
+    if manifest.newest_event_ms is not None:
+        MODEL_NEWEST_EVENT.labels(name).set(manifest.newest_event_ms / 1000)
+    for metric in _QUALITY:
+        if metric in (tested := manifest.metrics.get("model", {})):
+            MODEL_QUALITY.labels(name, metric).set(tested[metric])

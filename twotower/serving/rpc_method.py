@@ -1,4 +1,4 @@
-"""What surrounds every call: request id, deadline, timing, and the translation of errors to statuses."""
+"""What surrounds every call: request id, deadline, trace, timing, and the translation of errors to statuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import grpc
 
 from twotower.caller import Caller, caller
 from twotower.errors import TwoTowerError
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.decoding import UNDECODABLE, refuse
 from twotower.serving.status import DETAIL_KEY, REQUEST_ID_KEY, STATUS, pack_detail
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RpcMethod:
-    """A gRPC method: `handler` answers a request under its caller's request id and deadline; errors become statuses.
+    """A gRPC method: `handler` answers a request under its caller's id, deadline and trace; errors become statuses.
 
     A servicer registers `unary` for a call by itself and `stream` for a stream that is answered message by message.
     An interceptor could do the same, but gRPC builds an interceptor's handlers anew for every call.
@@ -33,21 +33,25 @@ class RpcMethod:
         self._seconds_of_good = telemetry.CALL_SECONDS.labels(name, grpc.StatusCode.OK.name)
 
     async def unary(self, request: Any, context: Any) -> Any:
-        """The answer to one call; request id and deadline come with its metadata."""
+        """The answer to one call; request id, deadline and trace come with its metadata."""
         metadata = dict(context.invocation_metadata() or ())
-        return await self._answer(request, context, str(metadata.get(REQUEST_ID_KEY, "")), context.time_remaining())
+        request_id, traceparent = str(metadata.get(REQUEST_ID_KEY, "")), str(metadata.get(tracing.TRACEPARENT, ""))
+        return await self._answer(request, context, request_id, traceparent, context.time_remaining())
 
     async def stream(self, requests: object, context: Any) -> None:
-        """Answers the messages of a stream in order; request id and deadline are in each message's `caller`."""
+        """Answers the messages of a stream in order; request id, deadline and trace are in each message's `caller`."""
         while (request := await context.read()) is not grpc.aio.EOF:
             if request is UNDECODABLE:
                 await refuse(context)
             by = request.caller
             remaining = by.timeout_ms / 1000 if by.timeout_ms else None
-            await context.write(await self._answer(request, context, by.request_id, remaining))
+            await context.write(await self._answer(request, context, by.request_id, by.traceparent, remaining))
 
-    async def _answer(self, request: Any, context: Any, request_id: str, remaining: float | None) -> Any:
+    async def _answer(
+        self, request: Any, context: Any, request_id: str, traceparent: str, remaining: float | None
+    ) -> Any:
         telemetry.request_id.set(request_id or telemetry.new_request_id())
+        span = tracing.begin_call(self._name, traceparent)
         caller.set(Caller(math.inf if remaining is None else time.monotonic() + remaining))
         started, status = time.perf_counter(), grpc.StatusCode.OK
         if log.isEnabledFor(logging.DEBUG):
@@ -69,6 +73,8 @@ class RpcMethod:
             await context.abort(status, f"internal error; request id {telemetry.request_id.get()}")
         finally:
             self._record(status, time.perf_counter() - started)
+            if span is not None:
+                tracing.end_call(span, status.name)
 
     def _record(self, status: grpc.StatusCode, seconds: float) -> None:
         good = status is grpc.StatusCode.OK

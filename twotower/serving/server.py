@@ -14,7 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from twotower.serving import telemetry
+from twotower.serving import telemetry, tracing
 from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
 from twotower.serving.settings import ServiceSettings, host_port
@@ -48,6 +48,7 @@ async def serve(
     stop = stop or asyncio.Event()
     reserved = _reserve_port(service, settings)
     metrics_port = _serve_metrics(service, settings)
+    stop_tracing = tracing.start(service.name, settings)
     _stop_on_signals(stop)
     loaded = asyncio.Event()
     # a logger has each filter once, however often it is added
@@ -77,6 +78,7 @@ async def serve(
         for task in (follower, stopping, loading):
             task.cancel()
         reserved.close()
+        stop_tracing()
     log.info("stopped")
     if failed:
         raise failed

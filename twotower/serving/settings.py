@@ -18,6 +18,10 @@ PREFIX = "TWOTOWER_"
 # variables with these prefixes belong to other processes: one environment file may hold the settings of all
 SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "RECORDER", "EXPLORER", "DEMO")
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_INNER_TLS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
+OTLP_VARIABLE = f"{PREFIX}OTLP_ENDPOINT"
+SHARED |= {OTLP_VARIABLE, f"{PREFIX}TRACE_SAMPLING"}
+# the name of OpenTelemetry's own documents for the same
+_OTLP_STANDARD = "OTEL_EXPORTER_OTLP_ENDPOINT"
 # Kubernetes puts these into every container beside a Service whose name begins with `twotower`
 _KUBERNETES = re.compile(r"TWOTOWER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://")
@@ -44,7 +48,20 @@ class ProcessSettings(BaseModel):
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 
-class ServiceSettings(ProcessSettings):
+class TracedSettings(ProcessSettings):
+    """The settings of every process that answers a traced request."""
+
+    otlp_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://[^/\s]+/?)?$",
+        description="http(s)://host:port of a collector that takes traces by OTLP over gRPC; empty: no traces",
+    )
+    trace_sampling: float = Field(
+        0.01, ge=0, le=1, description="share of the requests that are traced, of those that come without a trace"
+    )
+
+
+class ServiceSettings(TracedSettings):
     """The settings of every gRPC service."""
 
     artifacts: Path = Field(Path("artifacts"), description="artifact folder, read only")
@@ -98,6 +115,8 @@ def read_settings(model: type[Settings], service: str, environ: Mapping[str, str
             near = difflib.get_close_matches(name, [*known, *SHARED], n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"unknown setting {name}{hint}")
+    if "otlp_endpoint" in model.model_fields and environ.get(_OTLP_STANDARD):
+        values.setdefault("otlp_endpoint", environ[_OTLP_STANDARD])
     # a service's own variable overrides the shared one, whatever the order of the environment
     values |= {known[name]: environ[name] for name in known if name in environ}
     try:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
+from twotower.serving import tracing
+
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 CALL_SECONDS = Histogram(
@@ -21,7 +23,18 @@ CALL_SECONDS = Histogram(
 
 CALL_ROWS = Counter("twotower_call_rows", "Rows (items, buyers, queries) answered", ["method"])
 MODEL_INFO = Gauge("twotower_model_info", "1 for the version that answers by default", ["version"])
+MODEL_CREATED = Gauge("twotower_model_created_seconds", "When a version was made, seconds since 1970", ["version"])
+MODEL_NEWEST_EVENT = Gauge(
+    "twotower_model_newest_event_seconds", "Newest event that a version was trained on, seconds since 1970", ["version"]
+)
+MODEL_QUALITY = Gauge("twotower_model_quality", "Figures of a version's test", ["version", "metric"])
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
+# a monitor sees the first refusal only if it has seen the zero before it
+VERSION_LOADS.labels("refused")
+WORK_WAITING = Gauge("twotower_work_waiting", "Calls that wait for a worker or have one", ["pool"])
+WORK_WAIT_SECONDS = Histogram(
+    "twotower_work_wait_seconds", "Time until a worker began with a call", ["pool"], buckets=_BUCKETS
+)
 # the collector looks at the youngest objects when this many more have been allocated than freed
 _GC_ALLOCATIONS = 20_000
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -33,7 +46,7 @@ def new_request_id() -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, service, logger, message, request id, and the record's extra fields."""
+    """One JSON object per line: time, level, service, logger, message, request id, trace id, and extra fields."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -49,6 +62,8 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id.get():
             line["request_id"] = request_id.get()
+        if trace_id := tracing.trace_id():
+            line["trace_id"] = trace_id
         line |= {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from twotower.caller import caller, check_caller
 from twotower.errors import Overloaded
+from twotower.serving import telemetry
 
 Result = TypeVar("Result")
 # a call that arrives this soon after another ended has waited for it: calls come back to back
@@ -21,13 +22,19 @@ _POOL_SECONDS = 1.0
 
 
 class Workers:
-    """A pool of `threads` threads, where at most `queue` calls wait. `run_short` may use the event loop instead."""
+    """A pool of `threads` threads, where at most `queue` calls wait. `run_short` may use the event loop instead.
 
-    def __init__(self, threads: int, queue: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    Metrics call it `pool`.
+    """
+
+    def __init__(
+        self, threads: int, queue: int, clock: Callable[[], float] = time.perf_counter, pool: str = "calls"
+    ) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._limit = threads + queue
         self._waiting = 0
         self._clock = clock
+        self._shown, self._waits = telemetry.WORK_WAITING.labels(pool), telemetry.WORK_WAIT_SECONDS.labels(pool)
         # when work last ended on the event loop, and until when short work runs on the pool
         self._ended = self._pool_until = -math.inf
 
@@ -40,11 +47,16 @@ class Workers:
         if self._waiting >= self._limit:
             raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
         self._waiting += 1
+        self._shown.inc()
+        asked = self._clock()
         # a cancelled call occupies its thread, and counts, until the work notices
         context = contextvars.copy_context()
-        future = asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: context.run(_run_unless_late, work, *arguments)
-        )
+
+        def begin() -> Result:
+            self._waits.observe(self._clock() - asked)
+            return context.run(_run_unless_late, work, *arguments)
+
+        future = asyncio.get_running_loop().run_in_executor(self._pool, begin)
         future.add_done_callback(self._done)
         try:
             return await asyncio.shield(future)
@@ -71,6 +83,7 @@ class Workers:
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1
+        self._shown.dec()
         if not future.cancelled():
             future.exception()  # retrieved, or asyncio would report the error of a call whose caller has gone
 

@@ -178,3 +178,16 @@ def test_the_state_is_a_file(tmp_path: Path) -> None:
     state.end("train", NOON + timedelta(seconds=5), 0)
     at = NOON.timestamp()
     assert ScheduleState(tmp_path / "schedule.json").runs == {"train": LastRun(at, 7, at + 5, 0)}
+
+
+def test_a_scheduler_that_starts_again_shows_how_and_when_the_last_runs_ended(tmp_path: Path) -> None:
+    state = ScheduleState(tmp_path / "schedule.json")
+    for name, code in (("shown", 2), ("interrupted", None)):
+        state.begin(name, NOON, 0)
+        state.end(name, NOON + timedelta(minutes=5), code)
+    stop = Event()
+    stop.set()
+    scheduler(tmp_path, Clock()).run(stop)
+    assert metrics.LAST_CODE.labels("shown")._value.get() == 2
+    assert metrics.LAST_END.labels("shown")._value.get() == NOON.timestamp() + 300
+    assert metrics.LAST_END.labels("interrupted")._value.get() == 0
