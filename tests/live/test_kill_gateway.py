@@ -131,13 +131,15 @@ async def _gateways(tiny: Path, redis: RedisServer) -> AsyncIterator[tuple[str, 
 async def _take_out(load: Load) -> None:
     """Deletes one product and hides another, and waits until each has left the lists for the first time."""
     for method, product, body in (("DELETE", DELETED, None), ("PATCH", HIDDEN, {"hidden": True})):
-        answer = await load.client.request(method, f"/products/{product}", json=body)
-        assert answer.status_code == 200, answer.text
-
-        async def listed() -> list[str]:
-            return list((await load.client.get("/popular?k=200")).json()["product_ids"])
-
-        await until(listed, lambda found, product=product: product not in found)
+        url = f"/products/{product}"
+        await until(
+            lambda method=method, url=url, body=body: load.client.request(method, url, json=body),
+            lambda answer: answer.status_code == 200,
+        )
+        await until(
+            lambda: load.client.get("/popular?k=200"),
+            lambda one, product=product: one.status_code == 200 and product not in one.json()["product_ids"],
+        )
         load.out.add(product)
 
 
