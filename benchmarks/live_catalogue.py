@@ -4,8 +4,9 @@ Usage:  OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.live_catal
 
 The cost of a search is its CPU time with live products divided by that without, the two in turn, median of the rounds,
 in the retrieval service's index; with --artifacts also the time of a whole /search, through two gateways. The time
-until a change shows is that from sending it to the gateway until a replica gives the new price, or the new product,
-measured over real processes with searches from other clients. The last line is one JSON object.
+until a change shows is that from sending it to the gateway until a replica gives the new price or the new product, or
+no longer gives the hidden one, measured over real processes with searches from other clients. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -123,8 +124,8 @@ def _add_live(version: Version, index: ProductIndex, count: int) -> None:
 
 
 async def measure_running(options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds from sending a change until the replica shows it, under searches; every tenth is a new product.
-    Then what live products cost a /search.
+    """Milliseconds from sending a change until the replica shows it, under searches; every tenth is a new product, and
+    every tenth hides one. Then what live products cost a /search.
     """
     with ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
         settings = settings_with_free_ports(Path(scratch)).model_copy(update={"event_log": False})
@@ -190,8 +191,10 @@ def _content_of(products: list[dict[str, Any]], place: int) -> dict[str, Any]:
 
 
 async def _measure(client: httpx.AsyncClient, stub: Any, options: argparse.Namespace) -> dict[str, Any]:
-    popular = (await client.get("/popular", params={"k": 200})).json()["product_ids"]
-    stop, searches, waits, late = asyncio.Event(), 0, list[float](), 0.0
+    listed = (await client.get("/popular", params={"k": 1000})).json()["product_ids"]
+    popular, to_hide = listed[:200], listed[200:]
+    assert len(to_hide) * 10 > options.seconds * options.changes, "too few products to hide"
+    stop, searches, waits, hidden, late = asyncio.Event(), 0, list[float](), list[float](), 0.0
 
     async def search() -> None:
         nonlocal searches
@@ -202,7 +205,10 @@ async def _measure(client: httpx.AsyncClient, stub: Any, options: argparse.Names
 
     async def change(number: int) -> None:
         started = time.perf_counter()
-        if number % 10:
+        if number % 10 == 5:
+            product, price = to_hide[number // 10], None
+            answer = await client.patch(f"/products/{product}", json={"hidden": True})
+        elif number % 10:
             product, price = popular[number % len(popular)], float(number)
             answer = await client.patch(f"/products/{product}", json={"price": price})
         else:
@@ -215,6 +221,8 @@ async def _measure(client: httpx.AsyncClient, stub: Any, options: argparse.Names
                 break
             await asyncio.sleep(_POLL_SECONDS)
         waits.append(time.perf_counter() - started)
+        if price is None:
+            hidden.append(waits[-1])
 
     clients = [asyncio.create_task(search()) for _ in range(options.clients)]
     began, tasks = time.perf_counter(), []
@@ -232,17 +240,19 @@ async def _measure(client: httpx.AsyncClient, stub: Any, options: argparse.Names
         "searches_per_second": searches / (time.perf_counter() - began),
         "p50_ms": 1000 * statistics.median(waits),
         "p99_ms": 1000 * float(np.quantile(waits, 0.99)),
+        "hidden": len(hidden),
+        "hidden_max_ms": 1000 * max(hidden, default=0.0),
         "sent_late_ms": 1000 * late,
     }
 
 
-async def _shows(stub: Any, product: str, price: float, *, is_new: bool) -> bool:
-    """Whether the replica has this price or a later one; of a new product, whether it has vectors."""
+async def _shows(stub: Any, product: str, price: float | None, *, is_new: bool) -> bool:
+    """Whether the replica has this price or a later one, or hides the product (None); whether a new one has vectors."""
     if is_new:
         answer = await stub.Vectors(retrieval_pb2.VectorsRequest(product_ids=[product], unknown_only=True))
         return not answer.unknown_product_ids
     found = (await stub.Lookup(retrieval_pb2.LookupRequest(product_ids=[product]))).products[0]
-    return bool(found.price >= price)
+    return not found.found if price is None else bool(found.price >= price)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from benchmarks.load import get, post
 from benchmarks.monolith.inputs import write_histories
 from benchmarks.processes import free_port, wait_for_answer
 from demo.settings import DemoSettings
-from demo.supervisor import children, redis_url
+from demo.supervisor import Child, children, redis_url
 from twotower.events import Interaction
 from twotower.history import read_recent
 
@@ -25,9 +25,16 @@ K = 100
 CHAIN, ENCODE = "chain", "chain /encode_buyer"
 # the same services behind a gateway that logs no events
 UNLOGGED, UNLOGGED_ENCODE = "chain without a log", "chain /encode_buyer without a log"
+# and behind one that answers by an experiment: two arms of the same version
+EXPERIMENT = "chain with an experiment"
 PLAIN, TUNED, TUNED_2 = "plain monolith", "tuned monolith", "tuned, 2 workers"
 # name -> kind and number of workers
 MONOLITHS = {PLAIN: ("plain", 1), TUNED: ("tuned", 1), TUNED_2: ("tuned", 2)}
+_EXPERIMENT = """\
+experiments:
+  - name: speed
+    arms: [{name: control, share: 0.5}, {name: same, share: 0.5}]
+"""
 
 
 class System(NamedTuple):
@@ -70,14 +77,18 @@ def start(
     """Starts the chain and the named monoliths, and writes the histories of all buyers to Redis.
 
     The exit of `stack` stops them. CHAIN and ENCODE are the same processes, with different requests; UNLOGGED and
-    UNLOGGED_ENCODE have a gateway of their own.
+    UNLOGGED_ENCODE have a gateway of their own, and so has EXPERIMENT.
     """
     settings = settings_with_free_ports(options.folder)
     size = market_size(options)
     print(f"synthetic market {size.name}", flush=True)
     version = market.make(settings.artifacts, size)
     processes = stack.enter_context(_running_chain(settings))
-    unlogged_port, unlogged_pid = stack.enter_context(_running_unlogged(settings))
+    experiments = settings.folder / "experiments.yaml"
+    experiments.write_text(_EXPERIMENT)
+    named = {"TWOTOWER_GATEWAY_EXPERIMENTS_FILE": str(experiments.resolve())}
+    unlogged = stack.enter_context(_running_gateway(settings, "unlogged", {"TWOTOWER_GATEWAY_EVENT_LOG": "false"}))
+    experimenting = stack.enter_context(_running_gateway(settings, "experiment", named))
     _warm(settings)
     histories = dict(read_recent(version.layout.recent))
     asyncio.run(write_histories(redis_url(settings), histories))
@@ -86,8 +97,9 @@ def start(
     systems = {
         CHAIN: System(settings.gateway_port, retrieves, processes),
         ENCODE: System(settings.gateway_port, encodes, processes),
-        UNLOGGED: System(unlogged_port, retrieves, {**processes, "gateway": unlogged_pid}),
-        UNLOGGED_ENCODE: System(unlogged_port, encodes, {**processes, "gateway": unlogged_pid}),
+        UNLOGGED: System(unlogged[0], retrieves, {**processes, "gateway": unlogged[1]}),
+        UNLOGGED_ENCODE: System(unlogged[0], encodes, {**processes, "gateway": unlogged[1]}),
+        EXPERIMENT: System(experimenting[0], retrieves, {**processes, "gateway": experimenting[1]}),
     }
     for name in monoliths:
         port, pid = stack.enter_context(_running_monolith(*MONOLITHS[name], settings))
@@ -113,11 +125,11 @@ def _running_chain(settings: DemoSettings) -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def _running_unlogged(settings: DemoSettings) -> Iterator[tuple[int, int]]:
-    """Runs a second gateway on the same services, without a log; yields its port and process id."""
-    changed = {"event_log": False, "gateway_port": free_port()}
-    (child,) = [one for one in children(settings.model_copy(update=changed)) if one.name == "gateway"]
-    child.name = "gateway-unlogged"
+def _running_gateway(settings: DemoSettings, name: str, environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Runs a further gateway on the same services, with other settings; yields its port and process id."""
+    changed = settings.model_copy(update={"gateway_port": free_port()})
+    (found,) = [one for one in children(changed) if one.name == "gateway"]
+    child = Child(f"gateway-{name}", found.command, {**found.environ, **environ}, found.port)
     child.start(settings.logs)
     assert child.process is not None
     try:

@@ -32,6 +32,9 @@ class Client:
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._call("POST", path, json.dumps(body).encode())
 
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._call("PUT", path, json.dumps(body).encode())
+
     def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         try:
             self._connection.request(method, path, body, {"Content-Type": "application/json"})

@@ -25,16 +25,17 @@ class CatalogueCopy:
         self._written = Position()
 
     def refresh(self) -> bool:
-        """Writes the file if it lacks a change, and says whether it did. Raises Unavailable, CorruptArtifact, OSError.
+        """Writes the file if there is none or it lacks a change, and says whether it did.
 
-        The position is read first, so that each change up to it is in the file.
+        Raises Unavailable, CorruptArtifact or OSError. The position is read first, so that each change up to it is in
+        the file.
         """
         try:
             # redis-py types the answer of both protocols and clients at once
             client: Any = self._connect()
             epoch, sequence = client.hmget(HEAD, ["epoch", "sequence"])
             position = Position((epoch or b"").decode(), int(sequence or 0))
-            if position == self._written:
+            if position == self._written and self._path.is_file():
                 return False
             write_snapshot(self._path, position, _states(client))
         except (RedisError, RedisClusterException) as error:

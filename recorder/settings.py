@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from twotower.artifact.layout import Layout
+from twotower.live.redis_client import PATTERN, check_redis_url
 from twotower.serving.settings import ProcessSettings
 
 
@@ -14,10 +16,10 @@ class RecorderSettings(ProcessSettings):
     """All settings of the recorder."""
 
     artifacts: Path = Field(Path("artifacts"), description="artifact folder; the log lies in its folder private")
-    redis_url: str = Field(
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] = Field(
         "redis://127.0.0.1:6379/0",
-        pattern=r"^((redis|rediss)(\+cluster)?|unix)://",
-        description="URL of the gateway's Redis: redis:// or rediss:// (a cluster: redis+cluster://), or unix://",
+        pattern=f"^{PATTERN}",
+        description="URL of the gateway's Redis: redis://, redis+sentinel://, redis+cluster:// (rediss: TLS) or unix://",
     )
     redis_timeout_seconds: float = Field(5.0, gt=0, description="timeout of connecting and of one command")
     host: str = Field("127.0.0.1", description="address of the metrics")

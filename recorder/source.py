@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from redis import Redis, RedisCluster
-from redis.cluster import ClusterNode
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-from twotower.errors import SettingsError, Unavailable
+from twotower.errors import Unavailable
 from twotower.event_log import GROUP, STREAM
+from twotower.live.redis_client import open_redis
 
 _FAILURES = (RedisError, RedisClusterException)
 # one recorder at a time reads the log, whatever process it is
@@ -115,31 +115,8 @@ class RedisStream:
 
 
 def connect_redis(url: str, timeout_seconds: float) -> RedisStream:
-    """The stream in the Redis at `url`, one or a cluster; connects on first use. Raises SettingsError for a bad URL."""
-    bounds: dict[str, Any] = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
-    try:
-        if "+cluster://" not in url:
-            client = Redis.from_url(url, health_check_interval=30, **bounds)
-            return RedisStream(lambda: client)
-        parts = urlsplit(url.replace("+cluster", "", 1))
-        first, *others = parts.netloc.split(",")
-        plain, nodes = parts._replace(netloc=first).geturl(), [_host_and_port(other) for other in others]
-    except (RedisError, TypeError, ValueError) as error:
-        raise SettingsError(f"TWOTOWER_RECORDER_REDIS_URL: {error}") from None
-
-    def connect() -> RedisCluster:
-        # the nodes that are not named here are looked up
-        known: list[Any] = [ClusterNode(*node) for node in nodes]  # type: ignore[no-untyped-call]
-        return RedisCluster.from_url(plain, startup_nodes=known, **bounds)
-
-    return RedisStream(connect)
-
-
-def _host_and_port(node: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{node}")
-    if not parts.hostname:
-        raise ValueError(f"{node!r} is not a host:port")
-    return parts.hostname, parts.port or 6379
+    """The stream in the Redis at `url` (see `twotower.live.redis_client`); connects on first use."""
+    return RedisStream(partial(open_redis, url, timeout_seconds))
 
 
 def _entry(place: bytes, fields: Mapping[bytes, bytes]) -> Entry:

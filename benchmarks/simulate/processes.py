@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
@@ -89,6 +89,13 @@ class ShopProcesses:
         """Sends interactions, all of which the gateway accepts."""
         client.post("/interactions", {"interactions": rows})
         self._sent += len(rows)
+
+    def add_products(self, client: Client, products: Mapping[str, dict[str, Any]]) -> None:
+        """Puts new products into the live catalogue, and waits until they have vectors."""
+        for ident, fields in products.items():
+            client.put(f"/products/{ident}", fields)
+        for ident in products:
+            self._wait(lambda ident=ident: client.get("/similar", product_id=ident, k=1), f"{ident} has its vectors")
 
     def wait_logged(self) -> None:
         """Waits until the recorder has written all that was sent."""

@@ -5,10 +5,12 @@ All of it is the demo market's own model of its buyers; nothing here reads a tra
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -96,6 +98,16 @@ class World:
                 rows.append((ident, title, description, _sold_out(stocked) if sold_out[place] else stocked))
         names = ["product_id", "title", "description", "metadata"]
         pl.DataFrame(rows, schema=names, orient="row").write_csv(path)
+
+    def arriving(self, day: int) -> dict[str, dict[str, Any]]:
+        """The products that come on a day, as PUT /products takes them: id → fields."""
+        found = {}
+        for place in np.flatnonzero(self.arrival == day).tolist():
+            ident, title, description, metadata = self.rows[place]
+            given = {**json.loads(metadata), "in_stock": True}
+            fields = {name: given[name] for name in ("brand", "category", "price", "currency", "in_stock")}
+            found[ident] = {"title": title, "description": description, **fields}
+        return found
 
     def interests(self, day: int) -> Int64:
         """The interest [B] that drives each buyer's visit on a day."""

@@ -102,7 +102,7 @@ class LiveExperiments:
         for one in records:
             named = arm_named_by(one.recommendation_id or "") if one.event_type == self._click else None
             if named is not None:
-                self._switches.add_click(*named)
+                self._switches.add_click(*named, one.event_id)
 
     async def states(self) -> list[ExperimentState]:
         """Every experiment in force with its counts."""

@@ -1,7 +1,8 @@
 """What all gateways together know of the arms: their counts, and which of them are switched off.
 
 Each experiment has one hash in Redis. Each worker writes its own counts there, so that writing them twice changes
-nothing, and reads those of all. While Redis is down, a worker judges by its own.
+nothing, and reads those of all. A click's event id is a key in Redis for an hour: a repeated event is no further click,
+whichever worker gets it. While Redis is down, a worker judges by its own counts.
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ _PREFIX = "twotower:experiment:1:"
 _COUNTS, _OFF = b"counts:", b"off:"
 # after its last change, what is known of an experiment is kept so long
 _SECONDS = 90 * 86_400
+_CLICK_PREFIX = "twotower:click:1:"
+# how long a repeated event is recognised, clicks that wait for the next exchange, and those of one command
+_CLICK_SECONDS, _MAX_CLICKS, _CLICKS_TOGETHER = 3600, 10_000, 500
 
 
 @dataclass
 class _State:
-    """An experiment, what this worker has counted, what all have, and why an arm is off."""
+    """An experiment, this worker's counts, why an arm is off, and clicks that wait to be counted (event id → arm)."""
 
     experiment: Experiment
     key: str
     own: dict[str, ArmCounts] = field(default_factory=dict)
     off: dict[str, str] = field(default_factory=dict)
+    clicks: dict[str, str] = field(default_factory=dict)
 
     def counts(self, arm: str) -> ArmCounts:
         return self.own.setdefault(arm, ArmCounts())
@@ -84,12 +89,13 @@ class Switches:
         state = self._states.get(experiment)
         return ArmCounts() if state is None else state.counts(arm)
 
-    def add_click(self, experiment: str, arm: str) -> None:
-        """Counts a click, if there is such an arm."""
+    def add_click(self, experiment: str, arm: str, event_id: str) -> None:
+        """Counts a click with the next exchange, if there is such an arm and the event is not a repeated one."""
         state = self._states.get(experiment)
-        if state is not None and arm in {one.name for one in state.experiment.arms}:
-            state.counts(arm).clicks += 1
-            metrics.experiment_clicks(experiment, arm).inc()
+        if state is None or arm not in {one.name for one in state.experiment.arms}:
+            return
+        if len(state.clicks) < _MAX_CLICKS:
+            state.clicks[event_id] = arm
 
     async def states(self) -> list[ExperimentState]:
         """Every experiment in force, in the order of the file; while Redis is down, as this worker counts."""
@@ -99,6 +105,7 @@ class Switches:
     async def sync(self) -> None:
         """Exchanges counts and switches with the other workers, and switches off what breaks a guardrail."""
         for state in list(self._states.values()):
+            await self._count_clicks(state)
             totals = await self._exchange(state)
             control = state.experiment.control.name
             for arm in state.experiment.arms[1:]:
@@ -107,6 +114,24 @@ class Switches:
                 found = (totals.get(arm.name, ArmCounts()), totals.get(control, ArmCounts()))
                 if why := find_breach(*found, state.experiment.guardrails):
                     await self._switch_off(state, arm.name, why)
+
+    async def _count_clicks(self, state: _State) -> None:
+        """Counts the clicks that no worker has counted; all of them while Redis is down."""
+        clicks, state.clicks = list(state.clicks.items()), {}
+        for start in range(0, len(clicks), _CLICKS_TOGETHER):
+            part = clicks[start : start + _CLICKS_TOGETHER]
+            # the slot of the hash
+            keys = [f"{_CLICK_PREFIX}{{{state.key}}}:{event_id}" for event_id, _ in part]
+            try:
+                set_once = [("SET", key, "1", "NX", "EX", _CLICK_SECONDS) for key in keys]
+                are_new = await self._redis.ask(state.key, set_once)
+            except Unavailable as error:
+                log.debug("repeated clicks are not recognised: %s", error)
+                are_new = [b"OK"] * len(part)
+            for (_, arm), is_new in zip(part, are_new, strict=True):
+                if is_new is not None:
+                    state.counts(arm).clicks += 1
+                    metrics.experiment_clicks(state.experiment.name, arm).inc()
 
     async def _exchange(self, state: _State) -> Mapping[str, ArmCounts]:
         """The counts of all workers, this one's alone while Redis is down. Takes in what the others switched off."""

@@ -22,7 +22,9 @@ from typing import Any, NamedTuple, Protocol
 
 import hiredis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -139,6 +141,9 @@ async def _round_trip(connection: Any, commands: Sequence[Command]) -> list[Any]
                 try:
                     replies.append(await connection.read_response(timeout=math.inf))
                 except ResponseError as error:
+                    if isinstance(connection, SentinelManagedConnection) and "-READONLY " in str(error):
+                        # a script's refusal has no class of its own; the next connection is to the new primary
+                        raise RedisConnectionError("the primary has become a replica") from None
                     replies.append(error)
     except TimeoutError:
         raise RedisTimeoutError("no answer in time") from None

@@ -102,6 +102,10 @@ class LiveView:
     def by_vector(self, queries: Float32, *, texts: bool) -> Float32:
         """Inner products [B, M] with the vectors, or with those of the texts."""
         vectors = self._slots.texts if texts else self._slots.vectors
+        if len(queries) == 1:
+            # rows times a vector reads memory in its order, which is a quarter faster
+            alone: Float32 = (vectors[: self.count] @ queries[0])[None]
+            return alone
         scores: Float32 = queries @ vectors[: self.count].T
         return scores
 
@@ -131,8 +135,13 @@ class LiveView:
 
     def unite(self, hits: Hits, scores: Float32, allowed: Mask, excluded: Int64, k: int) -> Hits:
         """The best `k` of the version's hits and of the allowed slots [M] with their scores [M]."""
-        mine = np.flatnonzero(allowed)
-        if len(excluded):
+        if len(hits.rows) >= k:
+            # mostly a handful: of equal scores the version's rows come first
+            better = np.flatnonzero(scores > hits.scores[k - 1])
+            mine = better[allowed[better]]
+        else:
+            mine = np.flatnonzero(allowed)
+        if len(excluded) and len(mine):
             mine = mine[~np.isin(mine, excluded)]
         own = scores[mine]
         if k < len(mine):

@@ -52,6 +52,8 @@ def test_the_recorder_copies_the_catalogue_when_it_has_changed(tmp_path: Path) -
     with RedisServer() as server:
         client = Redis(port=server.port)
         copy = CatalogueCopy(lambda: client, tmp_path)
+        # trainings name the file before the first change
+        assert copy.refresh() and read_snapshot(snapshot_file(tmp_path)).states == []
         assert not copy.refresh()
         write(client, State("p1", 0, {"price": 2.0}))
         write(client, State("p2", 0, {}, is_deleted=True))

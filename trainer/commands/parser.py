@@ -114,14 +114,14 @@ def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_schedule(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    help_text = "run refreshes and trainings at set times or after so many new events, until SIGTERM"
+    help_text = "run refreshes and trainings at set times, after so many new events or changed products, until SIGTERM"
     schedule = commands.add_parser("schedule", help=help_text, description=help_text)
     _add_data(schedule, required=True)
     when = 'a time, "03:00" or "Sun 03:00"; may be repeated'
     for name, text in (
-        ("train", f'train warm: {when}; or "every N events" of the log'),
-        ("scratch", f'train from scratch: {when}; or "every N events" of the log'),
-        ("refresh", f"publish today's products without training: {when}"),
+        ("train", f'train warm: {when}; or "every N events" of the log, or "every N changes" of products'),
+        ("scratch", f'train from scratch: {when}; or "every N events" of the log, or "every N changes" of products'),
+        ("refresh", f'publish today\'s products without training: {when}; or "every N changes" of products'),
     ):
         schedule.add_argument(f"--{name}", action="append", default=[], metavar="WHEN", help=text)
     schedule.add_argument("--zone", default="UTC", help="time zone of the times, e.g. Asia/Riyadh (default UTC)")

@@ -24,20 +24,25 @@ log = logging.getLogger("trainer.schedule")
 def run_schedule(options: argparse.Namespace) -> int:
     """Runs refreshes and trainings until SIGTERM or SIGINT."""
     from trainer.config.loading import load_config
+    from trainer.data.changes import find_products
     from trainer.data.event_log.sources import count_logged, find_events
+    from trainer.schedule.changes import ChangeCounter, no_changes
     from trainer.schedule.scheduler import Scheduler
     from trainer.schedule.state import ScheduleState
-    from trainer.schedule.triggers import EveryEvents
+    from trainer.schedule.triggers import EveryChanges, EveryEvents
     from trainer.schedule.web import serve
     from twotower.artifact.pointer import read_pointer
 
     # a wrong setting or path fails now, and not at night
     load_config(config_files(options), options.set)
     logs = find_events(options.events).logs
+    changes = find_products(options.products).changes
     jobs, zone = _jobs(options), _zone(options.zone)
     counts_events = any(isinstance(one, EveryEvents) for job in jobs for one in job.triggers)
     if counts_events and not logs:
         raise SettingsError("every N events counts those of an event log: give one as --events log:PATH")
+    if any(isinstance(one, EveryChanges) for job in jobs for one in job.triggers) and changes is None:
+        raise SettingsError("every N changes counts those of products in a log: give one as --products log:PATH")
     layout, stop = Layout(options.artifacts), Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -49,6 +54,7 @@ def run_schedule(options: argparse.Namespace) -> int:
         zone,
         # a shop without a version cannot wait for the night
         at_once=frozenset() if read_pointer(layout.current) else frozenset({"train"}),
+        count_changes=ChangeCounter(changes, layout).count if changes else no_changes,
     )
     port = serve(options.host, options.port, scheduler.health)
     log.info(f"scheduling {', '.join(job.name for job in jobs)}; /readyz and /metrics on port {port}")
@@ -72,7 +78,7 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
     for name, command in commands.items():
         if triggers := [read_trigger(one) for one in getattr(options, name)]:
             if name == "refresh" and any(isinstance(one, EveryEvents) for one in triggers):
-                raise SettingsError("--refresh takes times: it reads the products, and no events")
+                raise SettingsError("--refresh takes times and changes: it reads the products, and no events")
             jobs.append(Job(name, [sys.executable, "-m", "trainer", *command], triggers))
     if not jobs:
         raise SettingsError("nothing to do: give at least one of --train, --scratch and --refresh")

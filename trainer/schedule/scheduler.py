@@ -15,8 +15,10 @@ from threading import Event
 from typing import NamedTuple
 
 from trainer.schedule import metrics
+from trainer.schedule.changes import Changes, no_changes
 from trainer.schedule.state import LastRun, ScheduleState
-from trainer.schedule.triggers import AtTime, EveryEvents, Trigger
+from trainer.schedule.triggers import AtTime, EveryChanges, EveryEvents, Trigger
+from twotower.live.records import Position
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class Health(NamedTuple):
 
 @dataclass(frozen=True)
 class Scheduler:
-    """Runs jobs one at a time. `clock` gives the time, `count_events` the events that a training would read now.
+    """Runs jobs one at a time. `clock` gives the time, `count_events` the events that a training would read now, and
+    `count_changes` the changed products that the served version and a refresh up to a position lack.
 
     A time that passed while no scheduler ran is made up for once. A job that has never run waits for its time, unless
     `at_once` names it.
@@ -57,6 +60,7 @@ class Scheduler:
     at_once: frozenset[str] = frozenset()
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     poll_seconds: float = 10.0
+    count_changes: Callable[[Position], Changes] = no_changes
 
     def run(self, stop: Event) -> None:
         """Runs what is due until `stop` is set; a job that runs then is interrupted and resumes at its next start."""
@@ -80,7 +84,8 @@ class Scheduler:
     def start(self, job: Job, stop: Event) -> None:
         """Runs a job to its end, or until `stop` is set."""
         started = self.clock()
-        self.state.begin(job.name, started, self.count_events())
+        changes = self.count_changes(self.state.position(job.name))
+        self.state.begin(job.name, started, self.count_events(), changes.position)
         log.info(f"{job.name}: started")
         with metrics.RUNNING.labels(job.name).track_inprogress():
             code = _run(job.command, stop)
@@ -115,6 +120,9 @@ class Scheduler:
         if times:
             metrics.NEXT.labels(job.name).set(min(times).timestamp())
         if any(one.timestamp() <= now.timestamp() for one in times):
+            return True
+        limits = [one.products for one in job.triggers if isinstance(one, EveryChanges)]
+        if limits and self.count_changes(self.state.position(job.name)).products >= min(limits):
             return True
         counts = [one.events for one in job.triggers if isinstance(one, EveryEvents)]
         return bool(counts) and self.count_events() - (last.events if last else 0) >= min(counts)

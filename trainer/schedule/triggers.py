@@ -1,4 +1,4 @@
-"""When a job is due: at a time of day, at a time of one weekday, or after so many new events."""
+"""When a job is due: at a time of day, at a time of one weekday, after so many new events or changed products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twotower.errors import SettingsError
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _TIME = re.compile(r"(?:(?P<day>[A-Za-z]{3}) )?(?P<hour>\d\d):(?P<minute>\d\d)")
-_EVENTS = re.compile(r"every (?P<count>[1-9]\d*) events")
+_EVERY = re.compile(r"every (?P<count>[1-9]\d*) (?P<what>events|changes)")
 
 
 class AtTime(NamedTuple):
@@ -35,15 +35,22 @@ class EveryEvents(NamedTuple):
     events: int
 
 
-Trigger = AtTime | EveryEvents
+class EveryChanges(NamedTuple):
+    """After the live catalogue has changed so many `products` that the served version lacks."""
+
+    products: int
+
+
+Trigger = AtTime | EveryEvents | EveryChanges
 
 
 def read_trigger(text: str) -> Trigger:
-    """Reads `03:00`, `Sun 03:00` or `every 5000 events`. Raises SettingsError for anything else."""
-    if found := _EVENTS.fullmatch(text):
-        return EveryEvents(int(found["count"]))
+    """Reads `03:00`, `Sun 03:00`, `every 5000 events` or `every 1000 changes`. Raises SettingsError for other texts."""
+    if found := _EVERY.fullmatch(text):
+        count = int(found["count"])
+        return EveryEvents(count) if found["what"] == "events" else EveryChanges(count)
     if (found := _TIME.fullmatch(text)) and int(found["hour"]) < 24 and int(found["minute"]) < 60:
         day = (found["day"] or "").lower()
         if not day or day in _DAYS:
             return AtTime(int(found["hour"]), int(found["minute"]), _DAYS.index(day) if day else None)
-    raise SettingsError(f"{text!r}: must be a time as 03:00 or Sun 03:00, or every N events")
+    raise SettingsError(f"{text!r}: must be a time as 03:00 or Sun 03:00, every N events, or every N changes")

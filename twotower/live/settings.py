@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import AfterValidator, Field
+
+from twotower.live.redis_client import PATTERN, check_redis_url
 from twotower.serving.settings import ServiceSettings
 
 
 class LiveSettings(ServiceSettings):
     """The settings of every service, where the live catalogue is, and how large it may become."""
 
-    catalogue_url: str = Field(
+    catalogue_url: Annotated[str, AfterValidator(lambda url: url and check_redis_url(url))] = Field(
         "",
-        pattern=r"^$|^((redis|rediss)(\+cluster|\+sentinel)?|unix)://",
+        pattern=f"^$|^{PATTERN}",
         description="URL of the gateway's Redis, to follow the live catalogue; empty: products of the version alone",
     )
     catalogue_wait_seconds: float = Field(

@@ -146,8 +146,32 @@ async def test_clicks_and_impressions_are_counted_by_arm(shop: Shop) -> None:
     strange = {**view, "event_type": "View", "recommendation_id": f"r~{experiment.name}~nobody"}
     bought = {**named, "event_type": "Purchase"}
     await shop.system.post("/interactions", {"interactions": [named, strange, bought]})
-    after = [await shop.metric(name, **labels) for name in names]
-    assert [new - old for new, old in zip(after, before, strict=True)] == [1, 7, 1]
+
+    async def counted() -> list[float]:
+        after = [await shop.metric(name, **labels) for name in names]
+        return [new - old for new, old in zip(after, before, strict=True)]
+
+    await until(counted, lambda found: found == [1, 7, 1])
+
+
+@pytest.mark.parametrize("kind", ["split", "interleave"])
+async def test_a_repeated_event_is_one_click(shop: Shop, kind: str) -> None:
+    """In one request, in another one, and after the exchange of counts; another event is another click."""
+    experiment = await shop.run(kind=kind, arms=PAIR if kind == "interleave" else [CONTROL, OTHER])
+    labels = {"experiment": experiment.name, "arm": "control"}
+    view = {"buyer_id": "b1", "product_id": "p1", "event_type": "View", "timestamp": "2025-01-01T12:00:00Z"}
+    # a list that interleaving could not draft names its arm, as all lists of the other kind do
+    view |= {"event_id": "one", "recommendation_id": f"r~{experiment.name}~control"}
+
+    async def clicks() -> float:
+        return await shop.metric("twotower_experiment_clicks_total", **labels)
+
+    for sent in ([view, view], [view]):
+        await shop.system.post("/interactions", {"interactions": sent})
+    await until(clicks, lambda found: found == 1)
+    await shop.system.post("/interactions", {"interactions": [view, {**view, "event_id": "two"}]})
+    await until(clicks, lambda found: found >= 2)
+    assert await clicks() == 2
 
 
 async def test_people_see_the_arms_with_what_they_did(shop: Shop) -> None:

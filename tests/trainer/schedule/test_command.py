@@ -17,9 +17,9 @@ from trainer.__main__ import main
     ("arguments", "message"),
     [
         ([], "nothing to do: give at least one of --train, --scratch and --refresh"),
-        (["--train", "25:00"], "'25:00': must be a time as 03:00 or Sun 03:00, or every N events"),
+        (["--train", "25:00"], "'25:00': must be a time as 03:00 or Sun 03:00, every N events, or every N changes"),
         (["--train", "every 10 events"], "every N events counts those of an event log: give one as --events log:PATH"),
-        (["--refresh", "every 10 events"], "--refresh takes times: it reads the products, and no events"),
+        (["--refresh", "every 10 events"], "--refresh takes times and changes: it reads the products, and no events"),
         (["--train", "03:00", "--zone", "Mars/North"], "--zone 'Mars/North': no such time zone"),
     ],
 )

@@ -18,6 +18,7 @@ from trainer.schedule.scheduler import Health, Job, Scheduler
 from trainer.schedule.state import LastRun, ScheduleState
 from trainer.schedule.triggers import AtTime, EveryEvents
 from trainer.schedule.web import serve
+from twotower.live.records import Position
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NIGHT = (AtTime(3, 0),)
@@ -174,16 +175,16 @@ def test_the_port_says_what_failed(tmp_path: Path) -> None:
 
 def test_the_state_is_a_file(tmp_path: Path) -> None:
     state = ScheduleState(tmp_path / "schedule.json")
-    state.begin("train", NOON, 7)
+    state.begin("train", NOON, 7, Position("e1", 3))
     state.end("train", NOON + timedelta(seconds=5), 0)
     at = NOON.timestamp()
-    assert ScheduleState(tmp_path / "schedule.json").runs == {"train": LastRun(at, 7, at + 5, 0)}
+    assert ScheduleState(tmp_path / "schedule.json").runs == {"train": LastRun(at, 7, at + 5, 0, "e1", 3)}
 
 
 def test_a_scheduler_that_starts_again_shows_how_and_when_the_last_runs_ended(tmp_path: Path) -> None:
     state = ScheduleState(tmp_path / "schedule.json")
     for name, code in (("shown", 2), ("interrupted", None)):
-        state.begin(name, NOON, 0)
+        state.begin(name, NOON, 0, Position("", 0))
         state.end(name, NOON + timedelta(minutes=5), code)
     stop = Event()
     stop.set()

@@ -7,6 +7,8 @@ import errno
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,9 @@ from item_service.encoder import Item, load
 from item_service.settings import ItemSettings
 from tests.helpers.fused import Parts, publish_fused
 from tests.helpers.small_shop import (
+    OFFLINE,
     PRODUCT_COLUMNS,
+    ROOT,
     Shop,
     copy_artifacts,
     current,
@@ -30,6 +34,7 @@ from tests.helpers.small_shop import (
     write_shop,
 )
 from trainer.__main__ import main
+from trainer.schedule.changes import ChangeCounter
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.layout import Layout
@@ -40,6 +45,8 @@ from twotower.artifact.version import Version
 from twotower.artifact.vocab import Vocab
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import ItemTower
+from twotower.live.records import Position, State
+from twotower.live.snapshot import snapshot_file, write_snapshot
 from twotower.search.neighbours import NeighbourTable
 from twotower.search.vector_index import VectorIndex
 from twotower.search.word_index import WordIndex
@@ -396,3 +403,34 @@ def test_what_is_read_of_a_product_is_the_same_in_training_refresh_and_service(t
             np.testing.assert_allclose(encoder.encode([given]).vectors[0], vectors(after)[f"p{number}"], atol=1e-4)
             np.testing.assert_allclose(encoder.encode_texts([given]).vectors[0], texts[number], atol=1e-5)
     np.testing.assert_allclose(vectors(after)["p10"], vectors(trained)["p10"], atol=1e-5)
+
+
+def _live(ident: str, change: int) -> State:
+    return State(ident, change, {"title": f"خلخال {change}", "price": 9.0}, is_whole=True)
+
+
+def test_the_scheduler_folds_in_what_has_changed(artifacts: Path) -> None:
+    shop = small_run()[0]
+    before, layout = current(artifacts).name, Layout(artifacts)
+    layout.log.mkdir(parents=True, exist_ok=True)
+    write_snapshot(snapshot_file(layout.log), Position("e1", 1), [_live("n1", 1)])
+    arguments = [*shop.arguments, f"log:{layout.log}", "--artifacts", str(artifacts), "--config", OFFLINE]
+    command = [sys.executable, "-m", "trainer", "schedule", *arguments, "--refresh", "every 2 changes"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "scheduling refresh" in process.stdout.readline()
+            write_snapshot(snapshot_file(layout.log), Position("e1", 2), [_live("n1", 1), _live("n2", 2)])
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "refresh: done, exit code 0" in line:
+                    break
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+    served = current(artifacts)
+    assert served.name != before, "".join(lines)
+    assert served.manifest.catalogue == ("e1", 2)
+    assert None not in Catalogue(served.layout.products).lookup(["n1", "n2"])
+    assert ChangeCounter(snapshot_file(layout.log), layout).count(Position()).products == 0
