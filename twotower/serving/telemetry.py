@@ -20,6 +20,7 @@ CALL_SECONDS = Histogram(
 
 
 CALL_ROWS = Counter("twotower_call_rows", "Rows (items, buyers, queries) answered", ["method"])
+CALLS_WAITING = Gauge("twotower_calls_waiting", "Calls that a worker runs or that wait for one")
 MODEL_INFO = Gauge("twotower_model_info", "1 for the version that answers by default", ["version"])
 VERSION_LOADS = Counter("twotower_version_loads", "Versions loaded or refused", ["result"])
 # the collector looks at the youngest objects when this many more have been allocated than freed

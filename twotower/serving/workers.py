@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from twotower.caller import caller, check_caller
 from twotower.errors import Overloaded
+from twotower.serving.telemetry import CALLS_WAITING
 
 Result = TypeVar("Result")
 # a call that arrives this soon after another ended has waited for it: calls come back to back
@@ -40,6 +41,7 @@ class Workers:
         if self._waiting >= self._limit:
             raise Overloaded(f"{self._waiting} calls are waiting, the limit is {self._limit}")
         self._waiting += 1
+        CALLS_WAITING.inc()
         # a cancelled call occupies its thread, and counts, until the work notices
         context = contextvars.copy_context()
         future = asyncio.get_running_loop().run_in_executor(
@@ -71,6 +73,7 @@ class Workers:
 
     def _done(self, future: asyncio.Future[Any]) -> None:
         self._waiting -= 1
+        CALLS_WAITING.dec()
         if not future.cancelled():
             future.exception()  # retrieved, or asyncio would report the error of a call whose caller has gone
 
