@@ -25,14 +25,15 @@ from twotower.storage.pull import Puller
 from twotower.storage.push import push
 from twotower.storage.remote import Remote
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("twotower.storage")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     configure_logging("storage")
-    # their notes on where credentials were looked for are of no use to a reader of this log
-    logging.getLogger("aiobotocore").setLevel(logging.WARNING)
+    # their notes on where credentials and addresses came from are of no use to a reader of this log
+    for library in ("aiobotocore", "botocore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     # process 1 of a container ignores a signal that it does not handle; work may be interrupted at any moment
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0 if options.follow else 1))

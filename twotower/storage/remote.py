@@ -17,6 +17,9 @@ from twotower.artifact.manifest import FileEntry
 from twotower.errors import SettingsError, TwoTowerError
 
 _CHUNK = 8 << 20
+# the parts of a large file that are in memory at a time; by default they are 10 of 50 MB. A file of S3 has at most
+# 10,000 parts: 160 GB
+_PARTS = {"chunksize": 16 << 20, "max_concurrency": 2}
 # a store that does not answer must not hold up a start for minutes
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60}}
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -73,11 +76,11 @@ class Remote:
         with self._naming(key):
             if self._is_local:
                 Path(self._path(key)).parent.mkdir(parents=True, exist_ok=True)
-            self._files.put_file(str(source), self._path(key))
+            self._files.put_file(str(source), self._path(key), **_PARTS)
 
     def download(self, key: str, target: Path) -> None:
         with self._naming(key):
-            self._files.get_file(self._path(key), str(target))
+            self._files.get_file(self._path(key), str(target), **_PARTS)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The sizes of the files in a folder, by key. They are as the store lists them: a listing is one request."""

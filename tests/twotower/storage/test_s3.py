@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.gate_cases import RING
 from tests.helpers.processes import Process, process
 from tests.helpers.s3_server import S3, SECRET, Gate, s3_server
-from tests.helpers.services import until
+from tests.helpers.services import running, until
 from tests.helpers.tiny_version import build_version, publish_version
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.version import open_version, verify
+from twotower.pb import item_pb2_grpc
+from twotower.serving.client import connect
 from twotower.storage.pull import Puller
 from twotower.storage.push import push
 from twotower.storage.remote import Remote
@@ -118,16 +121,22 @@ async def test_a_follower_switches_when_another_follower_has_uploaded(s3: S3, ar
     module = ("-m", "twotower.storage")
     follow = ("--follow", "0.1", "--artifacts")
     with (
-        process(
-            "-m", "twotower.storage", "pull", URL, "--private", *follow, str(folder), environ=s3.environ()
-        ) as puller,
-        process("-m", "twotower.storage", "push", URL, *follow, str(artifacts), environ=s3.environ()) as pusher,
+        process(*module, "pull", URL, "--private", *follow, str(folder), environ=s3.environ()) as puller,
+        process(*module, "push", URL, *follow, str(artifacts), environ=s3.environ()) as pusher,
     ):
         await until(lambda: name_in(folder / "CURRENT") == "a")
-        build_version(artifacts, "b")
-        await until(lambda: name_in(folder / "CURRENT") == "b")
-        publish_version(artifacts, "a")
-        await until(lambda: name_in(folder / "CURRENT") == "a")
+        # as the chart runs it: the downloads are mapped where they are
+        async with running("item", folder, cache=None) as service, connect(service.address) as channel:
+            stub = item_pb2_grpc.ItemServiceStub(channel)
+
+            async def served() -> str:
+                return str((await stub.Encode(RING)).vectors.model_version)
+
+            assert await served() == "a"
+            build_version(artifacts, "b")
+            await until(served, lambda name: name == "b")
+            publish_version(artifacts, "a")
+            await until(served, lambda name: name == "a")
         check_folder(folder, "a", "b")
         for one in (puller, pusher):
             one.popen.terminate()

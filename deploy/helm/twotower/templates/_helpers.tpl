@@ -130,7 +130,7 @@ tolerations:
   {{- end }}
   {{- include "twotower.containerSecurity" . | nindent 2 }}
   resources:
-    requests: {cpu: 20m, memory: 128Mi}
+    requests: {cpu: 20m, memory: 160Mi}
     limits: {memory: 256Mi}
   volumeMounts:
     - {name: artifacts, mountPath: /artifacts}
