@@ -22,6 +22,8 @@ from twotower.storage.push import push
 from twotower.storage.remote import Remote
 
 URL = "s3://shop/models"
+# seconds that a process may take to start and to move a version, on a machine with much else to do
+_PATIENCE = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
 def storage(s3: S3, *command: str, url: str = "") -> tuple[int, str]:
     """Runs a command of `python -m twotower.storage` to its end; returns exit code and output."""
     with process("-m", "twotower.storage", *command, environ=s3.environ(url)) as started:
-        return started.finish(), "\n".join(started.lines)
+        return started.finish(_PATIENCE), "\n".join(started.lines)
 
 
 def killed_at(s3: S3, is_held: Callable[[str, str], bool], *command: str) -> Process:
@@ -51,7 +53,7 @@ def killed_at(s3: S3, is_held: Callable[[str, str], bool], *command: str) -> Pro
         Gate(s3.url, is_held).serving() as gate,
         process("-m", "twotower.storage", *command, environ=s3.environ(gate.url)) as started,
     ):
-        assert gate.held.wait(60), "\n".join(started.lines)
+        assert gate.held.wait(_PATIENCE), "\n".join(started.lines)
         assert started.popen.poll() is None
         started.popen.kill()
         assert started.finish() == -9
@@ -124,7 +126,7 @@ async def test_a_follower_switches_when_another_follower_has_uploaded(s3: S3, ar
         process(*module, "pull", URL, "--private", *follow, str(folder), environ=s3.environ()) as puller,
         process(*module, "push", URL, *follow, str(artifacts), environ=s3.environ()) as pusher,
     ):
-        await until(lambda: name_in(folder / "CURRENT") == "a")
+        await until(lambda: name_in(folder / "CURRENT") == "a", seconds=_PATIENCE)
         # as the chart runs it: the downloads are mapped where they are
         async with running("item", folder, cache=None) as service, connect(service.address) as channel:
             stub = item_pb2_grpc.ItemServiceStub(channel)
@@ -134,9 +136,9 @@ async def test_a_follower_switches_when_another_follower_has_uploaded(s3: S3, ar
 
             assert await served() == "a"
             build_version(artifacts, "b")
-            await until(served, lambda name: name == "b")
+            await until(served, lambda name: name == "b", _PATIENCE)
             publish_version(artifacts, "a")
-            await until(served, lambda name: name == "a")
+            await until(served, lambda name: name == "a", _PATIENCE)
         check_folder(folder, "a", "b")
         for one in (puller, pusher):
             one.popen.terminate()
@@ -147,11 +149,11 @@ async def test_a_follower_outlives_a_storage_that_fails(s3: S3, artifacts: Path,
     s3.put("models/CURRENT", b"no pointer\n")
     command = ("-m", "twotower.storage", "pull", URL, "--follow", "0.1", "--artifacts", str(tmp_path / "target"))
     with process(*command, environ=s3.environ()) as puller:
-        line = puller.wait_for(lambda line: "trying again" in line)
+        line = puller.wait_for(lambda line: "trying again" in line, _PATIENCE)
         assert f"{URL}/CURRENT does not hold a version name" in line
         s3.delete("models/CURRENT")
         push(Layout(artifacts), Remote(URL))
-        puller.wait_for(lambda line: "works again" in line)
+        puller.wait_for(lambda line: "works again" in line, _PATIENCE)
         assert name_in(tmp_path / "target" / "CURRENT") == "a"
 
 
