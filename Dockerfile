@@ -1,4 +1,4 @@
-# Builds one image for each service: `docker build --target item|buyer|retrieval|gateway|recorder|explorer|trainer|redis .`
+# Builds one image for each service: `docker build --target item|buyer|retrieval|gateway|recorder|explorer|storage|trainer|redis .`
 # The builder stages hold pip, grpcio-tools and caches; an image holds the libraries of its own extra (/opt/venv),
 # the shared package and its own (/app), and nothing that compiles or installs.
 # PYTHON_IMAGE may name a digest: python:3.11-slim-bookworm@sha256:... builds the same images again and again.
@@ -47,6 +47,8 @@ FROM builder AS recorder-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh recorder
 FROM builder AS explorer-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh explorer
+FROM builder AS storage-libraries
+RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh s3
 FROM builder AS trainer-libraries
 # the package index for torch alone, for example the one of its CPU builds; if empty, the usual index
 ARG TORCH_INDEX_URL=""
@@ -117,6 +119,12 @@ COPY explorer explorer
 ENV TWOTOWER_EXPLORER_HOST=0.0.0.0 TWOTOWER_EXPLORER_PORT=8001
 EXPOSE 8001
 CMD ["python", "-m", "explorer"]
+
+# uploads and downloads versions, see docs/kubernetes.md
+FROM online AS storage
+COPY --from=storage-libraries /opt/venv /opt/venv
+ENV TWOTOWER_ARTIFACTS=/artifacts
+ENTRYPOINT ["python", "-m", "twotower.storage"]
 
 FROM runtime AS trainer
 COPY --from=trainer-libraries /opt/venv /opt/venv

@@ -41,7 +41,7 @@ def read_pointer(path: Path) -> Pointer | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from None
-    return _parse(text, path)
+    return parse_pointer(text, path)
 
 
 def read_experiment_pointers(path: Path) -> list[Pointer]:
@@ -52,7 +52,7 @@ def read_experiment_pointers(path: Path) -> list[Pointer]:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"{path} cannot be read: {error}") from None
-    return [_parse(line, path) for line in lines]
+    return [parse_pointer(line, path) for line in lines]
 
 
 def write_experiment_pointers(layout: Layout, pointers: Sequence[Pointer]) -> None:
@@ -61,10 +61,11 @@ def write_experiment_pointers(layout: Layout, pointers: Sequence[Pointer]) -> No
         temporary.write_text("".join(f"{one.version} {one.manifest_sha256}\n" for one in pointers))
 
 
-def _parse(text: str, path: Path) -> Pointer:
+def parse_pointer(text: str, where: Path | str) -> Pointer:
+    """Reads one pointer. Raises CorruptArtifact, with `where` it stands, if the text is none."""
     parts = text.split()
     if len(parts) != 2 or not NAME.match(parts[0]) or not re.fullmatch(r"[0-9a-f]{64}", parts[1]):
-        raise CorruptArtifact(f"{path} does not hold a version name and a sha256: {text[:100]!r}")
+        raise CorruptArtifact(f"{where} does not hold a version name and a sha256: {text[:100]!r}")
     return Pointer(parts[0], parts[1])
 
 

@@ -51,6 +51,17 @@ async def test_more_calls_than_may_wait_are_refused(tiny: Path, gate: Gate) -> N
         await asyncio.gather(first, *waiting)
 
 
+async def test_the_metric_counts_the_calls_that_run_and_wait() -> None:
+    workers, opened = Workers(1, 8), threading.Event()
+    before = telemetry.WORK_WAITING.labels("calls")._value.get()
+    calls = [asyncio.ensure_future(workers.run(opened.wait)) for _ in range(3)]
+    await until(lambda: telemetry.WORK_WAITING.labels("calls")._value.get() - before == 3)
+    opened.set()
+    await asyncio.gather(*calls)
+    assert telemetry.WORK_WAITING.labels("calls")._value.get() == before
+    workers.close()
+
+
 async def test_the_event_loop_is_free_while_a_worker_is_busy(tiny: Path, gate: Gate) -> None:
     async with running("item", tiny, threads=1) as service, connect(service.address) as channel:
         busy = asyncio.ensure_future(item_pb2_grpc.ItemServiceStub(channel).Encode(RING))

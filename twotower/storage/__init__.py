@@ -1,0 +1,1 @@
+"""Object storage: uploads what an artifact folder publishes, and downloads it into the folder of another machine."""
