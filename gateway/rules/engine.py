@@ -96,6 +96,8 @@ class _Making:
         self._ids: list[str] = []
         self._bits: list[int] = []
         self._scores: list[float] = []
+        # the bits that some product has: most rules are about few products
+        self._union = 0
         self._codes: dict[str, list[int]] = {"brand": [], "category": []}
         # the rows of products that a list may take, each product once, and of those that `also` has named
         self._own: list[int] = []
@@ -179,7 +181,10 @@ class _Making:
                 self._also = [place for place in range(own, len(ids)) if ids[place] not in known]
         self._parts.append(found)
         self._ids += ids
-        self._bits += marks_of(found)
+        bits = marks_of(found)
+        for one in set(bits):
+            self._union |= one
+        self._bits += bits
         self._scores += found.scores.tolist()
         if found.brand_codes:
             for rule, _ in self._plan.at_most:
@@ -191,10 +196,10 @@ class _Making:
     def _rank(self) -> _Ranked:
         """All products that may be shown, in the order in which a list takes them."""
         plan, bits, rows = self._plan, self._bits, self._own
-        if excluded := plan.excluded_bit:
+        if excluded := plan.excluded_bit & self._union:
             rows = [row for row in rows if not bits[row] & excluded]
         moved: dict[int, str] = {}
-        if plan.boosts:
+        if plan.boosts and (plan.boost_bits < 0 or plan.boost_bits & self._union):
             rows = self._boost(rows, moved)
         if plan.buried:
             rows = self._bury(rows, moved)
@@ -241,9 +246,9 @@ class _Making:
                 # all are, so that none comes before another
                 return rows
             some |= mark.bit
-        down = [row for row in rows if bits[row] & some]
-        if not down:
+        if not some & self._union:
             return rows
+        down = [row for row in rows if bits[row] & some]
         for row in down:
             moved[row] = next(name for name, mark in self._plan.buried if bits[row] & mark.bit)
         return [row for row in rows if not bits[row] & some] + down
@@ -261,6 +266,8 @@ class _Making:
         ]
         for _, _, bit, _ in limits:
             some |= bit
+        if some >= 0 and not some & self._union:
+            return rows, [], []
         over = list[int]()
         for row in rows if some < 0 else [row for row in rows if bits[row] & some]:
             own = bits[row]
@@ -316,6 +323,8 @@ class _Making:
     def _lacks(self, one: Needed) -> bool:
         excluded, bits, missing = self._plan.excluded_bit, self._bits, one.count(self._k)
         bit = one.mark.bit or -1
+        if bit >= 0 and not bit & self._union:
+            return True
         for rows in (self._own, self._also):
             for row in rows:
                 own = bits[row]
