@@ -110,7 +110,10 @@ class _Making:
     async def fill(self) -> _Ranked:
         """Asks until the list is full, or no other product is left."""
         plan, query, ask = self._plan, self._asking.query, self._asking.ask
-        query.marks, query.with_codes, query.sort = plan.marks, bool(plan.at_most), retrieval_pb2.RELEVANCE
+        query.marks, query.sort = plan.marks, retrieval_pb2.RELEVANCE
+        for rule, _ in plan.at_most:
+            query.with_brand_codes |= rule.field == "brand"
+            query.with_category_codes |= rule.field == "category"
         if self._hidden:
             query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
         # a diverse list costs the square of its length, and each of its products depends on those before it
@@ -186,11 +189,8 @@ class _Making:
             self._union |= one
         self._bits += bits
         self._scores += found.scores.tolist()
-        if found.brand_codes:
-            for rule, _ in self._plan.at_most:
-                codes = self._codes[rule.field]
-                if len(codes) == start:
-                    codes += codes_of(found.brand_codes if rule.field == "brand" else found.category_codes)
+        self._codes["brand"] += codes_of(found.brand_codes)
+        self._codes["category"] += codes_of(found.category_codes)
         return own < k
 
     def _rank(self) -> _Ranked:
@@ -402,7 +402,7 @@ class _Making:
     async def _sorted(self, ids: Sequence[str], hits: Hits) -> Hits:
         """The products of the list in the caller's order."""
         query = self._further(len(ids), self._plan.where(is_one_of("product_id", list(ids))))
-        query.sort, query.marks, query.with_codes = self._sort, "", False
+        query.sort, query.marks = self._sort, ""
         ordered = wire.unpack_ids((await self._asking.ask(query)).packed_ids)
         places = {one: place for place, one in enumerate(ids)}
         # a product that has been hidden since is gone
