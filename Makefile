@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-tracing bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -62,6 +62,9 @@ bench-serving: .venv/bench.stamp $(GENERATED) ## compare the services with two m
 
 bench-tracing: .venv/bench.stamp $(GENERATED) ## measure what traces cost (ARGS="--sampling 1")
 	$(BIN)/python -m benchmarks.tracing $(ARGS)
+
+bench-rules: .venv/bench.stamp $(GENERATED) ## compare lists under fifty rules with lists without (ARGS="--k 10 --rounds 5")
+	$(BIN)/python -m benchmarks.rules $(ARGS)
 
 bench-admission: .venv/bench.stamp $(GENERATED) ## measure ordinary requests beside expensive ones (ARGS="--expensive-rate 20")
 	$(BIN)/python -m benchmarks.admission $(ARGS)

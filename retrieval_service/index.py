@@ -522,12 +522,16 @@ class ProductIndex:
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self.live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
-    def marks(self, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool) -> list[Packed]:
-        """Which conditions of each query, one a line of its text, are true of its products; with their codes if asked.
+    def marks(
+        self, texts: Sequence[str], answers: Sequence[Sequence[str]], coded: Sequence[bool] = (False, False)
+    ) -> list[Packed]:
+        """Which conditions of each query, one a line of its text, are true of its products.
+
+        `coded`: whether the codes of brands, and of categories, are asked for.
 
         Raises InvalidInput for a text that holds no conditions of products.
         """
-        return self._marks.packed(self.live.view(NO_FILTER), texts, answers, with_codes=with_codes)
+        return self._marks.packed(self.live.view(NO_FILTER), texts, answers, coded)
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ _SECONDS = 0.5
 # sets of conditions that are kept; one is 8 bytes a product
 _KEPT = 16
 _WORD = 64
+_KINDS = ((8, "<u1"), (16, "<u2"), (32, "<u4"), (64, "<u8"))
 
 Bits = NDArray[np.uint64]
 
@@ -63,22 +64,21 @@ class Marks:
         ]
 
     def packed(
-        self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Sequence[str]], *, with_codes: bool
+        self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Sequence[str]], coded: Sequence[bool]
     ) -> list[Packed]:
-        """What is said of the products of each answer; nothing where there are no conditions."""
+        """What is said of the products of each answer. `coded`: whether the codes of brands, and of categories, are."""
         found = [_NOTHING] * len(answers)
-        for text in set(texts) - {""} if not with_codes else set(texts):
+        for text in set(texts) if any(coded) else set(texts) - {""}:
             check_caller()
             places = [place for place, one in enumerate(texts) if one == text]
             rows = self._rows(view, [one for place in places for one in answers[place]])
-            bits = self._bits(view, text)[rows] if text else None
-            brands, categories = self._codes_of(view, rows) if with_codes else (None, None)
+            bits = _narrowed(self._bits(view, text)[rows], text.count("\n") + 1) if text else None
+            brands, categories = self._codes_of(view, rows) if any(coded) else (None, None)
+            columns = (bits, brands if coded[0] else None, categories if coded[1] else None)
             start = 0
             for place in places:
                 part = slice(start, start := start + len(answers[place]))
-                found[place] = Packed(
-                    *(b"" if one is None else one[part].tobytes() for one in (bits, brands, categories))
-                )
+                found[place] = Packed(*(b"" if one is None else one[part].tobytes() for one in columns))
         return found
 
     def _codes_of(self, view: LiveView | None, rows: Int64) -> tuple[Int32, Int32]:
@@ -132,3 +132,12 @@ def _bits_of(conditions: Sequence[Condition], table: VersionTable | SlotTable) -
     for place, one in enumerate(conditions):
         bits[:, place // _WORD] |= matches(one, table).astype(np.uint64) << np.uint64(place % _WORD)
     return bits
+
+
+def _narrowed(bits: Bits, conditions: int) -> NDArray[np.unsignedinteger[Any]] | None:
+    """The bits in as few bytes as so many conditions take; None if none is true of any product."""
+    if not bits.any():
+        return None
+    if bits.shape[1] > 1:
+        return bits
+    return bits[:, 0].astype(next(kind for size, kind in _KINDS if conditions <= size))

@@ -269,10 +269,10 @@ def _all_hits(
 ) -> list[retrieval_pb2.Hits]:
     answers = [_with_also(one) if one.also else one for one in answers]
     hits, texts = [_hits(answer, packed) for answer in answers], [one.marks for one in queries]
-    with_codes = any(one.with_codes for one in queries)
-    if any(texts) or with_codes:
+    coded = (any(one.with_brand_codes for one in queries), any(one.with_category_codes for one in queries))
+    if any(texts) or any(coded):
         ids = [answer.product_ids for answer in answers]
-        for one, said in zip(hits, index.marks(texts, ids, with_codes=with_codes), strict=True):
+        for one, said in zip(hits, index.marks(texts, ids, coded), strict=True):
             one.marks, one.brand_codes, one.category_codes = said
     return hits
 

@@ -38,7 +38,7 @@ def join(parts: Sequence[Hits]) -> Hits:
         packed_ids="\0".join(one.packed_ids for one in full),
         scores=np.concatenate([one.scores for one in full]),
         reasons=_joined([one.reasons for one in full]),
-        marks=b"".join(one.marks for one in full),
+        marks=_joined_marks(full),
         brand_codes=b"".join(one.brand_codes for one in full),
         category_codes=b"".join(one.category_codes for one in full),
     )
@@ -49,11 +49,11 @@ def marks_of(hits: Hits) -> list[int]:
     count = len(hits.scores)
     if not hits.marks:
         return [0] * count
-    words = np.frombuffer(hits.marks, "<u8").reshape(count, -1)
-    if words.shape[1] == 1:
-        single: list[int] = words[:, 0].tolist()
+    width, marks = len(hits.marks) // count, hits.marks
+    if width in (1, 2, 4, 8):
+        single: list[int] = np.frombuffer(marks, f"<u{width}").tolist()
         return single
-    return [int.from_bytes(row.tobytes(), "little") for row in words]
+    return [int.from_bytes(marks[start : start + width], "little") for start in range(0, len(marks), width)]
 
 
 def codes_of(packed: bytes) -> list[int]:
@@ -64,6 +64,11 @@ def codes_of(packed: bytes) -> list[int]:
 
 def _taken(packed: bytes, count: int, order: Int64) -> bytes:
     return np.frombuffer(packed, np.uint8).reshape(count, -1)[order].tobytes() if packed else b""
+
+
+def _joined_marks(parts: Sequence[Hits]) -> bytes:
+    width = max(len(one.marks) // len(one.scores) for one in parts)
+    return b"".join(one.marks or bytes(width * len(one.scores)) for one in parts)
 
 
 def _joined(reasons: Sequence[retrieval_pb2.Reasons | None]) -> retrieval_pb2.Reasons | None:

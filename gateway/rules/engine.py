@@ -96,6 +96,8 @@ class _Making:
         self._ids: list[str] = []
         self._bits: list[int] = []
         self._scores: list[float] = []
+        # the bits that some product has: most rules are about few products
+        self._union = 0
         self._codes: dict[str, list[int]] = {"brand": [], "category": []}
         # the rows of products that a list may take, each product once, and of those that `also` has named
         self._own: list[int] = []
@@ -108,7 +110,10 @@ class _Making:
     async def fill(self) -> _Ranked:
         """Asks until the list is full, or no other product is left."""
         plan, query, ask = self._plan, self._asking.query, self._asking.ask
-        query.marks, query.with_codes, query.sort = plan.marks, bool(plan.at_most), retrieval_pb2.RELEVANCE
+        query.marks, query.sort = plan.marks, retrieval_pb2.RELEVANCE
+        for rule, _ in plan.at_most:
+            query.with_brand_codes |= rule.field == "brand"
+            query.with_category_codes |= rule.field == "category"
         if self._hidden:
             query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
         # a diverse list costs the square of its length, and each of its products depends on those before it
@@ -179,22 +184,22 @@ class _Making:
                 self._also = [place for place in range(own, len(ids)) if ids[place] not in known]
         self._parts.append(found)
         self._ids += ids
-        self._bits += marks_of(found)
+        bits = marks_of(found)
+        for one in set(bits):
+            self._union |= one
+        self._bits += bits
         self._scores += found.scores.tolist()
-        if found.brand_codes:
-            for rule, _ in self._plan.at_most:
-                codes = self._codes[rule.field]
-                if len(codes) == start:
-                    codes += codes_of(found.brand_codes if rule.field == "brand" else found.category_codes)
+        self._codes["brand"] += codes_of(found.brand_codes)
+        self._codes["category"] += codes_of(found.category_codes)
         return own < k
 
     def _rank(self) -> _Ranked:
         """All products that may be shown, in the order in which a list takes them."""
         plan, bits, rows = self._plan, self._bits, self._own
-        if excluded := plan.excluded_bit:
+        if excluded := plan.excluded_bit & self._union:
             rows = [row for row in rows if not bits[row] & excluded]
         moved: dict[int, str] = {}
-        if plan.boosts:
+        if plan.boosts and (plan.boost_bits < 0 or plan.boost_bits & self._union):
             rows = self._boost(rows, moved)
         if plan.buried:
             rows = self._bury(rows, moved)
@@ -241,9 +246,9 @@ class _Making:
                 # all are, so that none comes before another
                 return rows
             some |= mark.bit
-        down = [row for row in rows if bits[row] & some]
-        if not down:
+        if not some & self._union:
             return rows
+        down = [row for row in rows if bits[row] & some]
         for row in down:
             moved[row] = next(name for name, mark in self._plan.buried if bits[row] & mark.bit)
         return [row for row in rows if not bits[row] & some] + down
@@ -261,6 +266,8 @@ class _Making:
         ]
         for _, _, bit, _ in limits:
             some |= bit
+        if some >= 0 and not some & self._union:
+            return rows, [], []
         over = list[int]()
         for row in rows if some < 0 else [row for row in rows if bits[row] & some]:
             own = bits[row]
@@ -316,6 +323,8 @@ class _Making:
     def _lacks(self, one: Needed) -> bool:
         excluded, bits, missing = self._plan.excluded_bit, self._bits, one.count(self._k)
         bit = one.mark.bit or -1
+        if bit >= 0 and not bit & self._union:
+            return True
         for rows in (self._own, self._also):
             for row in rows:
                 own = bits[row]
@@ -393,7 +402,7 @@ class _Making:
     async def _sorted(self, ids: Sequence[str], hits: Hits) -> Hits:
         """The products of the list in the caller's order."""
         query = self._further(len(ids), self._plan.where(is_one_of("product_id", list(ids))))
-        query.sort, query.marks, query.with_codes = self._sort, "", False
+        query.sort, query.marks = self._sort, ""
         ordered = wire.unpack_ids((await self._asking.ask(query)).packed_ids)
         places = {one: place for place, one in enumerate(ids)}
         # a product that has been hidden since is gone
