@@ -21,7 +21,7 @@ from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
 # products asked for beyond the list: what is boosted comes from among these
-DEPTH = 50
+DEPTH = 30
 # the longest list that the retrieval service gives
 _MAX_K = 1000
 # how often full brands or categories are left out before products of these fill a list

@@ -12,7 +12,7 @@ from gateway.history.connection import Batch
 from gateway.history.redis_history import RedisHistory
 
 # products that are kept of one session or buyer: the newest ones
-_KEPT = 2000
+_KEPT = 500
 
 
 class Shown(NamedTuple):

@@ -10,10 +10,14 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from redis import Redis
 
+from gateway.history.codec import shown_key_of
+from gateway.rules.file import read_rules
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import running, until
 from tests.helpers.stack import Stack, as_json, event, gateway
+from twotower.errors import SettingsError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -155,3 +159,128 @@ async def test_a_file_is_the_only_source(shop: Stack, tmp_path: Path) -> None:
 async def metric(client: httpx.AsyncClient, name: str) -> float:
     lines = (await client.get("/metrics")).text.splitlines()
     return next((float(line.split()[1]) for line in lines if line.startswith(name)), 0.0)
+
+
+async def test_a_visit_is_not_shown_the_same_again_until_it_is_forgotten(shop: Stack) -> None:
+    await put(shop, [{"name": "rotation", "slot": ["email"], "do": "no_repeats", "hours": 2}])
+    shown = set[str]()
+    for _ in range(3):
+        answer = await shop.answer("/retrieve", buyer_id="b1", session_id="s1", k=12, slot="email")
+        assert not shown.intersection(answer["product_ids"])
+        shown.update(answer["product_ids"])
+    # four products are left, so the rest comes again
+    last = await shop.answer("/retrieve", buyer_id="b1", k=12, slot="email")
+    assert len(set(last["product_ids"])) == 12 and len(shown | set(last["product_ids"])) == 40
+    # another slot, and a preview, are none of its business
+    first = (await shop.answer("/retrieve", buyer_id="b1", k=12))["product_ids"]
+    assert first == (await shop.answer("/retrieve", buyer_id="b1", k=12))["product_ids"]
+    guest = [await shop.answer("/popular", session_id="s9", k=5, slot="email") for _ in range(2)]
+    assert not set(guest[0]["product_ids"]) & set(guest[1]["product_ids"])
+    with Redis(port=shop.redis.port) as raw:
+        assert raw.exists(shown_key_of("b1"))
+    await put(shop, [])
+
+
+async def test_facts_of_the_buyer_and_the_request(shop: Stack) -> None:
+    def rule(when: str) -> list[dict[str, Any]]:
+        return [{"name": "x", "slot": "*", "do": "pin", "product_id": "p35", "when": when}]
+
+    async def is_first(path: str, **query: Any) -> bool:
+        return bool((await shop.answer(path, k=3, **query))["product_ids"][0] == "p35")
+
+    for when, buyer, guest, search, similar in (
+        ('buyer.did = "Purchase"', True, False, False, False),
+        ('buyer.products in ["p8", "p9"]', True, False, False, False),
+        ("buyer.events = 3", True, False, False, False),
+        ("buyer.guest = true", False, True, False, False),
+        ("buyer.known = false", False, True, False, False),
+        ("buyer.days_since > 1", True, False, False, False),
+        ('buyer.id = "b1"', True, False, False, False),
+        ('request.query has "عطر"', False, False, True, False),
+        ('request.product_id = "p2"', False, False, False, True),
+        ('not (request.query has "عطر")', True, True, False, True),
+    ):
+        await put(shop, rule(when))
+        found = (
+            await is_first("/retrieve", buyer_id="b1"),
+            await is_first("/retrieve", session_id="nobody"),
+            await is_first("/search", q="عطر مسك"),
+            await is_first("/similar", product_id="p2"),
+        )
+        assert found == (buyer, guest, search, similar), when
+    await put(shop, [])
+
+
+async def test_a_rule_acts_within_its_window(shop: Stack) -> None:
+    past = {**PIN, "until": "2020-01-01T00:00:00+03:00"}
+    answer = await put(shop, [past, {**PIN, "name": "later", "from": "2999-01-01T00:00:00Z"}])
+    assert [one["message"] for one in answer["warnings"]] == ["its window is past: it ended 2020-01-01T00:00:00+03:00"]
+    assert (await shop.answer("/popular", k=3))["product_ids"][0] != "p20"
+    await put(shop, [{**PIN, "from": "2020-01-01T00:00:00Z", "until": "2999-01-01T00:00:00Z"}])
+    assert (await shop.answer("/popular", k=3))["product_ids"][0] == "p20"
+    await put(shop, [{**PIN, "enabled": False}])
+    assert (await shop.answer("/popular", k=3))["product_ids"][0] != "p20"
+
+
+@pytest.mark.parametrize(
+    ("rules", "warnings"),
+    [
+        (
+            [{"do": "exclude", "when": 'brand = "بلا"'}],
+            [("0", "no product has brand=بلا"), ("0", "no product matches")],
+        ),
+        ([{"do": "boost", "when": 'product_id in ["p1", "gone"]'}], [("0", "no product has product_id=gone")]),
+        ([{"do": "bury", "when": "price > 5 and price < 5"}], [("0", "no product matches")]),
+        ([{"do": "pin", "product_id": "gone"}], [("0", "the product 'gone' is not known")]),
+        (
+            [{"do": "exclude", "from": "2030-01-02T00:00:00Z", "until": "2030-01-01T00:00:00Z"}],
+            [("0", "its window is empty: it ends 2030-01-01T00:00:00+00:00 and begins 2030-01-02T00:00:00+00:00")],
+        ),
+        (
+            [{"do": "pin", "product_id": "p1"}, {"do": "exclude", "when": 'product_id = "p1"'}],
+            [("0", "contradicts '1': the product is excluded")],
+        ),
+        (
+            [{"do": "include", "when": "price < 30"}, {"do": "price_range", "min": 40}],
+            [("0", "contradicts '1': all products that match are excluded")],
+        ),
+        (
+            [{"do": "pin", "product_id": "p1"}, {"do": "pin", "product_id": "p2"}],
+            [("1", "contradicts '0': both want place 1, and the first rule counts")],
+        ),
+        (
+            [{"do": "boost", "when": "price < 30"}, {"do": "bury", "when": "price < 30"}],
+            [("1", "contradicts '0': it buries what the other boosts")],
+        ),
+        # they never act on one list
+        ([{"do": "pin", "product_id": "p1", "slot": ["a"]}, {"do": "pin", "product_id": "p2", "slot": ["b"]}], []),
+        ([{"do": "pin", "product_id": "p1"}, {"do": "exclude", "when": "buyer.guest = true"}], []),
+        ([{"do": "boost", "when": "buyer.events > 5", "factor": 2}], []),
+    ],
+)
+async def test_what_cannot_act_is_a_warning(
+    shop: Stack, rules: list[dict[str, Any]], warnings: list[tuple[str, str]]
+) -> None:
+    named = [{"name": str(place), **one} for place, one in enumerate(rules)]
+    answer = await shop.post("/rules/preview", {"rules": named})
+    assert [(one["rule"], one["message"]) for one in answer.json()["warnings"]] == warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("rules:\n  - name: a\n    do: exclude\n    when: 'price <'\n", "line 4: rules.0.when: character 8"),
+        ("rules:\n  - {name: a, do: exclude}\n  - name: b\n    do: dance\n", "line 4: rules.1.do"),
+        ("rules:\n  - {name: a, do: exclude}\n  - {name: b, do: at_most, n: 0, field: brand}\n", "line 3: rules.1.n"),
+        ("rules:\n  - name: a\n    name: b\n", "line 3: the key 'name' stands there twice"),
+        ("rules:\n  - {name: a, do: exclude}\n  - {name: a, do: exclude}\n", "the rule a stands there twice"),
+        ("rules: [\n", "is not YAML"),
+        ("ruls: []\n", "line 1: ruls"),
+    ],
+)
+async def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        read_rules(file)
+    assert problem in str(raised.value)
