@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-online screens vendor soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -77,6 +77,12 @@ bench-sessions: .venv/dev.stamp $(GENERATED) ## compare sessions without a login
 
 bench-repeats: .venv/dev.stamp $(GENERATED) ## compare repeat purchases with "most bought before" (a synthetic grocery; data in ../shared/data)
 	$(BIN)/python -m benchmarks.repeats $(ARGS)
+
+bench-again: .venv/dev.stamp $(GENERATED) ## compare /again with "most bought before" (a synthetic grocery; data in ../shared/data)
+	$(BIN)/python -m benchmarks.again $(ARGS)
+
+bench-together: .venv/dev.stamp $(GENERATED) ## compare what completes a basket with item-kNN and popularity (data in ../shared/data)
+	$(BIN)/python -m benchmarks.together $(ARGS)
 
 bench-warm: .venv/dev.stamp $(GENERATED) ## compare warm trainings with trainings from scratch, day by day (ARGS="--folder FOLDER")
 	$(BIN)/python -m benchmarks.warm $(ARGS)

@@ -200,7 +200,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--esasrec-set", nargs="*", default=[], metavar="NAME=VALUE", help="laid over its settings")
     parser.add_argument("--rectools", type=Path, default=PYTHON, help="its Python")
     options = parser.parse_args()
-    if not options.rectools.is_file():
+    if set(options.only) & set(PEERS) and not options.rectools.is_file():
         parser.error(f"--rectools {options.rectools} is not there: `make bench-quality` makes that environment")
     if options.data and not options.data.is_dir():
         parser.error(f"--data {options.data} is not a folder")

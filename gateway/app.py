@@ -40,6 +40,7 @@ from gateway.http.edge import Edge
 from gateway.live.encoding import LiveEncoder
 from gateway.live.health import check_replicas
 from gateway.live.store import CatalogueStore
+from gateway.live_trending import LiveTrending
 from gateway.pipeline import Pipeline
 from gateway.rules.book import RuleBook
 from gateway.rules.checks import RuleChecks
@@ -165,8 +166,19 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     rules = LiveRules(book, shown, products, clock)
     for closing in (shown, book, rules):
         stack.push_async_callback(closing.close)
+    live_trending = LiveTrending(redis, clock) if settings.event_log else None
     pipeline = Pipeline(
-        history, items, buyers, products, known, settings.history_size, settings.forgotten_file, log, exploration, rules
+        history,
+        items,
+        buyers,
+        products,
+        known,
+        settings.history_size,
+        settings.forgotten_file,
+        log,
+        exploration,
+        rules,
+        live_trending,
     )
     # of the accepted events the first one is the click
     click, seconds = settings.event_types[0], settings.request_timeout_seconds

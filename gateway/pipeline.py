@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
-from gateway import metrics, reasons
+from gateway import habits, metrics, reasons
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import (
     BuyerClient,
@@ -29,18 +29,23 @@ from gateway.history.event_log import EventLog
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
+from gateway.live_trending import LiveTrending
 from gateway.named_product import find_named, put_first
 from gateway.reasons import Reason
 from gateway.rules.engine import Ask, Asking, Ruled
 from gateway.rules.facts import BuyerFacts, request_facts
 from gateway.rules.serving import Facts, LiveRules
 from gateway.schemas.requests import (
+    AgainQuery,
+    CompleteBody,
     ListQuery,
     PopularQuery,
     RetrieveQuery,
     SearchQuery,
     SimilarQuery,
     SuggestQuery,
+    TogetherQuery,
+    TrendingQuery,
     VisitedQuery,
 )
 from twotower.errors import (
@@ -69,8 +74,8 @@ _FIRST_SHARE = 0.5
 # how long a session that was merged into one buyer cannot be merged into another
 _MERGED_SECONDS = 90 * 86_400
 Answer = TypeVar("Answer")
-Source = Literal["model", "popular"]
-ListedQuery = RetrieveQuery | VisitedQuery
+Source = Literal["model", "popular", "again", "trending", "together"]
+ListedQuery = RetrieveQuery | AgainQuery | VisitedQuery
 # the longest list that the retrieval service gives
 _MAX_K = 1000
 _SORTS = {
@@ -97,6 +102,8 @@ class ProductList(NamedTuple):
     assignment: Assignment | None = None
     # product -> the rule that moved it to its place
     placed_by: Mapping[str, str] = MappingProxyType({})
+    # of rising products: when buyers were counted
+    counted: retrieval_pb2.Counted | None = None
 
 
 class BuyerEncoding(NamedTuple):
@@ -137,6 +144,7 @@ class Pipeline:
     log: EventLog | None = None
     exploration: Exploration | None = None
     rules: LiveRules | None = None
+    live_trending: LiveTrending | None = None
 
     async def encode_buyer(self, buyer_id: str, given: Sequence[Interaction], deadline: Deadline) -> BuyerEncoding:
         """Encodes exactly these interactions (the latest N, each once), then stores them.
@@ -269,6 +277,42 @@ class Pipeline:
         """The most popular products."""
         return await on_one_version(lambda version: self._popular(query, set(), [], version, deadline))
 
+    async def again(self, query: AgainQuery, now_ms: int, deadline: Deadline) -> ProductList:
+        """What the buyer of a stored history buys regularly, by the chance that it is bought soon; dismissed products
+        are left out.
+
+        Raises Unavailable if the history cannot be read: an empty list would say that nothing is bought regularly.
+        """
+        known = await self._read(query.owner, deadline)
+        if known.failure and not known.history:
+            raise known.failure
+        asked = retrieval_pb2.AgainQuery(
+            query=_query(query, set(known.dismissed), history=known.history), now_ms=now_ms
+        )
+
+        async def attempt(version: str) -> ProductList:
+            found = await self.retrieval.again(asked, version, deadline)
+            warnings = [*habits.doubts_of_again(found), *_no_diversity(query)]
+            listed = await self._list(query, Ruled(found.hits), "again", warnings, deadline)
+            why = habits.reasons_of_again(found, now_ms) if "reasons" in query.include else None
+            return listed._replace(reasons=why)
+
+        return await on_one_version(attempt)
+
+    async def trending(self, query: TrendingQuery, deadline: Deadline) -> ProductList:
+        """The products that are rising against their own past."""
+        table, warnings = await self.live_trending.table() if self.live_trending else (None, [])
+
+        async def attempt(version: str) -> ProductList:
+            found = await self.retrieval.trending(_query(query, set()), table, version, deadline)
+            doubts = [] if found.counted else ["this version knows of no past to compare with"]
+            all_warnings = [*warnings, *doubts, *_no_diversity(query)]
+            listed = await self._list(query, Ruled(found.hits), "trending", all_warnings, deadline)
+            why = habits.reasons_of_rising(found) if "reasons" in query.include else None
+            return listed._replace(reasons=why, counted=found.counted)
+
+        return await on_one_version(attempt)
+
     async def similar(self, query: SimilarQuery, deadline: Deadline) -> ProductList:
         """The products nearest to a product, or those that buyers take after it; never itself.
 
@@ -289,6 +333,31 @@ class Pipeline:
             found = self._list(query, ruled, "model", _doubts(query, vector, ruled.hits), deadline)
             why = partial(reasons.of_product, self.retrieval, query.product_id, ruled.hits, ruled.followers(), deadline)
             return await _explained(query, found, why)
+
+        return await on_one_version(attempt)
+
+    async def together(self, query: TogetherQuery | CompleteBody, deadline: Deadline) -> ProductList:
+        """What is bought together with a product, or completes a cart; never a product of the cart.
+
+        Popular products fill a list that has too few. Raises NotFound if the model knows no product of the cart.
+        """
+        dismissed, failed = set[str](), list[str]()
+        if isinstance(query, CompleteBody) and query.buyer_id is not None:
+            known = await self._read(query.buyer_id, deadline)
+            dismissed = set(known.dismissed)
+            if known.failure:
+                failed = [f"the products that the buyer dismissed cannot be read: {known.failure}"]
+
+        async def attempt(version: str) -> ProductList:
+            found = await self.retrieval.together(query.cart, _query(query, dismissed), version, deadline)
+            if len(found.unknown) == len(query.cart):
+                raise _unknown_cart(query)
+            goes_with = sum(place >= 0 for place in found.because)
+            warnings = [*failed, *_missing_complements(query, found.unknown, goes_with, len(found.because))]
+            source: Source = "together" if goes_with else "popular"
+            listed = self._list(query, Ruled(found.hits), source, warnings, deadline)
+            why = partial(reasons.of_cart, self.retrieval, query.cart, found, deadline)
+            return await _explained(query, listed, why)
 
         return await on_one_version(attempt)
 
@@ -447,7 +516,7 @@ async def _explained(
 
 def _owner(query: ListedQuery) -> str | None:
     """Whose list it is; None if nobody is named."""
-    if isinstance(query, RetrieveQuery):
+    if isinstance(query, RetrieveQuery | AgainQuery):
         return query.owner
     return None if query.session_id is None else owner_of(None, query.session_id)
 
@@ -493,6 +562,26 @@ def _doubts(query: SimilarQuery, vector: Vector, hits: Hits) -> list[str]:
     return warnings
 
 
+def _unknown_cart(query: TogetherQuery | CompleteBody) -> NotFound:
+    if isinstance(query, TogetherQuery):
+        return NotFound(f"product {query.product_id!r} is not known", field="product_id")
+    return NotFound(f"none of the {len(query.cart)} products of the cart is known", field="product_ids")
+
+
+def _missing_complements(
+    query: TogetherQuery | CompleteBody, unknown: Sequence[str], goes_with: int, count: int
+) -> list[str]:
+    """Why a list is not what was asked for."""
+    warnings = [f"product {one!r} is not known" for one in unknown]
+    if goes_with < count:
+        known = f"only {goes_with} of these products are" if goes_with else "none of these products is"
+        what = repr(query.cart[0]) if len(query.cart) == 1 else "the cart"
+        warnings.append(f"{known} known to go with {what}; popular products fill the list")
+    if query.diversity:
+        warnings.append("diversity has no effect on products that are bought together")
+    return warnings
+
+
 def _as_understood(asked: retrieval_pb2.Query, understood: item_pb2.Understood) -> retrieval_pb2.Query:
     """The query with the words to look for and the filters that its words hold; narrower limits of the caller count."""
     asked.words.extend(
@@ -518,6 +607,10 @@ def _misses(query: SearchQuery, understood: item_pb2.Understood, hits: Hits) -> 
         filtered = ", ".join(change.before for change in understood.changes if not change.after)
         return [f"no product is left by {filtered!r} of {query.q!r}; understand=false searches without such filters"]
     return []
+
+
+def _no_diversity(query: ListQuery) -> list[str]:
+    return ["diversity has no effect on this list"] if query.diversity else []
 
 
 def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "") -> retrieval_pb2.Query:

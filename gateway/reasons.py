@@ -9,7 +9,7 @@ import numpy as np
 
 from gateway import sentences
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import EncodedBuyer, Hits, RetrievalClient
+from gateway.clients.services import EncodedBuyer, Hits, RetrievalClient, Together
 from gateway.sentences import Cause, Sentence
 from twotower.arrays import Float32
 from twotower.pb import item_pb2, retrieval_pb2
@@ -33,6 +33,7 @@ class Because:
 class Reason:
     """Why one product is in the list.
 
+    For a cart: `because` names the product of it that goes with this one best, without an `event_type`.
     For a history: the shares of `because`, `taste` (what the model adds whatever the history), `popularity` and
     `others` (the rest of the history) sum to 1; all are null if the score is not above 0. Otherwise: the `words` and
     `attributes` that the product shares with the search or the product asked for.
@@ -79,6 +80,21 @@ async def of_product(
     return [
         Reason(sentences.after(asked.title)) if one in followers else _shared(asked, product)
         for one, product in zip(ids, found, strict=True)
+    ]
+
+
+async def of_cart(retrieval: RetrievalClient, cart: Sequence[str], found: Together, deadline: Deadline) -> list[Reason]:
+    """The product of the cart that each product goes with best, or that it is popular."""
+    named = sorted({cart[place] for place in found.because if place >= 0})
+    titles = {one.product_id: one.title for one in await retrieval.lookup(named, found.hits.version, deadline)}
+    return [
+        Reason(sentences.POPULAR)
+        if place < 0
+        else Reason(
+            sentences.bought_with(titles[cart[place]]) if is_known else sentences.goes_with(titles[cart[place]]),
+            [Because(cart[place], "", 1.0)],
+        )
+        for place, is_known in zip(found.because, found.is_known, strict=True)
     ]
 
 

@@ -85,6 +85,16 @@ def after(title: str) -> Sentence:
     return Sentence(f"كثيرًا ما يُختار بعد «{title}»", f"Often chosen after “{title}”")
 
 
+def bought_with(title: str) -> Sentence:
+    """For a product that baskets or visits hold together with another one."""
+    return Sentence(f"كثيرًا ما يُختار مع «{title}»", f"Often chosen together with “{title}”")
+
+
+def goes_with(title: str) -> Sentence:
+    """For a product whose category goes with that of another one."""
+    return Sentence(f"من فئة تُختار مع فئة «{title}»", f"From a category that is chosen with that of “{title}”")
+
+
 def shared(attributes: Mapping[str, str], words: Sequence[str]) -> Sentence:
     """What a product shares with the one asked for; both may be empty."""
     arabic = [f"{_NAMES[name][0]} ({value})" for name, value in attributes.items()]

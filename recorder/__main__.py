@@ -13,6 +13,7 @@ from recorder.drain import Recorder
 from recorder.files import LogFolder
 from recorder.settings import RecorderSettings
 from recorder.source import connect_redis
+from recorder.trending import TrendingCount, Windows
 from twotower.errors import SettingsError, Unavailable
 from twotower.serving import telemetry
 from twotower.serving.settings import read_settings
@@ -39,7 +40,9 @@ def main() -> int:
             port = telemetry.serve_metrics(settings.host, settings.metrics_port)
             log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
             catalogue = CatalogueCopy(source.connected, folder.root)
-            Recorder(source, folder, settings, catalogue=catalogue).run(stop)
+            windows = Windows(int(settings.trending_hours * 3_600_000), settings.trending_past)
+            trending = TrendingCount(source.connected, folder.root, windows)
+            Recorder(source, folder, settings, catalogue=catalogue, trending=trending).run(stop)
     except (Unavailable, OSError) as error:
         return _print_problem(error, 1)
     log.info("stopped")

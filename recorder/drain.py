@@ -14,6 +14,7 @@ from recorder.compaction import Compaction
 from recorder.files import LogFolder
 from recorder.settings import RecorderSettings
 from recorder.source import Entry, Source
+from recorder.trending import TrendingCount
 from twotower.errors import CorruptArtifact, Unavailable
 from twotower.forgotten import ForgottenBuyers
 
@@ -34,6 +35,7 @@ class Recorder:
         settings: RecorderSettings,
         clock: Callable[[], float] = time.monotonic,
         catalogue: CatalogueCopy | None = None,
+        trending: TrendingCount | None = None,
     ) -> None:
         self._source = source
         self._folder = folder
@@ -46,6 +48,7 @@ class Recorder:
         self._since = 0.0
         self._compact_at = clock()
         self._catalogue, self._copy_at = catalogue, clock()
+        self._trending, self._count_at = trending, clock()
         self._is_new = True
         self._problem = ""
 
@@ -86,6 +89,9 @@ class Recorder:
         if self._catalogue is not None and self._clock() >= self._copy_at:
             self._catalogue.refresh()
             self._copy_at = self._clock() + self._settings.catalogue_seconds
+        if self._trending is not None and self._clock() >= self._count_at:
+            self._trending.refresh(int(time.time() * 1000))
+            self._count_at = self._clock() + self._settings.trending_seconds
         self._hold(self._source.take(_COUNT, _WAIT_SECONDS))
         metrics.WAITING.set(self._source.waiting())
 

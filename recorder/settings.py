@@ -29,6 +29,11 @@ class RecorderSettings(ProcessSettings):
         3600.0, gt=0, description="time between two looks for forgotten buyers and for days to make one file of"
     )
     catalogue_seconds: float = Field(30.0, gt=0, description="time between two looks for changes of the live catalogue")
+    trending_seconds: float = Field(60.0, gt=0, description="time between two counts of what is rising, for /trending")
+    trending_hours: float = Field(
+        24.0, ge=1, le=2400, description="length of the window whose buyers are compared with those before it"
+    )
+    trending_past: int = Field(28, ge=1, le=1000, description="windows before it that count, at most")
     ready_file: Path | None = Field(None, description="exists while the log is being written")
 
     @property

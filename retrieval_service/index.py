@@ -12,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_service import conditions
+from retrieval_service.again import Again, load_again
 from retrieval_service.live.products import UNNAMED, LiveProducts, Trained, VersionProducts
 from retrieval_service.live.view import LiveView
 from retrieval_service.marks import Marks, Packed
 from retrieval_service.ranking import BY_VECTOR, Ranking, Rankings
 from retrieval_service.reasons import Parts, Reasons, explain
+from retrieval_service.rising import RisingTable, load_trained
 from retrieval_service.settings import RetrievalSettings
+from retrieval_service.together import NOTHING, check_cart, extended, fill
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.artifact.catalogue import Catalogue, Product, read_product_rows
 from twotower.artifact.version import Version
@@ -28,6 +31,7 @@ from twotower.events import Interaction
 from twotower.graphs.text_encoder import EncoderSpec
 from twotower.live.follower import Follower
 from twotower.live.records import Position
+from twotower.search.complements import ComplementTable, Completion, complement_files
 from twotower.search.diversity import Vectors, candidates, check_diversity, diversify
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
@@ -129,6 +133,17 @@ class Texts(NamedTuple):
         return best <= lowest + span and best <= lowest + span * self.words.words.known_share(words) ** 2
 
 
+class TogetherAnswer(NamedTuple):
+    """An Answer, and for each of its products the place in the cart of the one that it goes with best, -1 for a popular
+    product; `is_known`: whether that pair was measured. `unknown_product_ids`: those of the cart.
+    """
+
+    answer: Answer
+    because: list[int]
+    is_known: list[bool]
+    unknown_product_ids: list[str]
+
+
 class StoredVectors(NamedTuple):
     """Vectors [B, D], all zero in the rows of unknown products, and the ids of these."""
 
@@ -195,6 +210,7 @@ class ProductIndex:
         rows: Mapping[str, int],
         catalogue: Catalogue,
         trained: Trained = UNNAMED,
+        complements: ComplementTable | None = None,
     ) -> None:
         """Raises CorruptArtifact if they are of different numbers of products."""
         columns = catalogue.columns()
@@ -211,6 +227,7 @@ class ProductIndex:
         self._index = index
         self._rankings = Rankings(index, score, rows)
         self._texts = texts
+        self._complements = complements
         self._rows = rows
         self._ids = np.array(list(rows), np.object_)
         self._catalogue = catalogue
@@ -242,6 +259,9 @@ class ProductIndex:
         self._in_stock = columns.in_stock
         self._price = columns.price
         self._popularity = columns.popularity.astype(np.float32)
+        # a version that lists them sets both
+        self.again = Again(None, None, rows, columns.categories)
+        self.rising = RisingTable([], np.empty((3, 0), np.float32), None)
         self._by_popularity: Int64 = np.lexsort((np.arange(index.size), -columns.popularity))
 
     def milliseconds(self, queries: int) -> float:
@@ -422,6 +442,72 @@ class ProductIndex:
         chosen = view.with_new(chosen, query.k, query.excluded_ids, allowed.slots)
         return self._answer(self._sorted(chosen, query.sort, view), allowed)
 
+    def ranked(self, product_ids: Sequence[str], scores: Float32, query: Query) -> Answer:
+        """The best of some products, each once, by the scores [M] that they are given, equal ones in their order.
+
+        Products that are not known, may not be shown or do not pass the filter are left out. Diversity has no effect.
+        """
+        _check_queries([query])
+        allowed, excluded = self._filter(query.filter), set(query.excluded_ids)
+        rows = np.array([self._shown_row(one, allowed) if one not in excluded else -1 for one in product_ids], np.int64)
+        order = np.argsort(-scores, kind="stable")
+        order = order[rows[order] >= 0][: query.k]
+        chosen = Hits(rows[order], scores[order])
+        return self._answer(self._sorted(chosen, query.sort, allowed.view), allowed)
+
+    def _shown_row(self, product_id: str, allowed: _Allowed) -> int:
+        """The row of a product, or N + its slot, if it may be shown and the filter allows it; else -1."""
+        view = allowed.view
+        if view is not None and len(slots := view.slots_of([product_id])):
+            slot = int(slots[0])
+            return len(self._rows) + slot if slot < view.count and allowed.slots[slot] else -1
+        row = self._rows.get(product_id, -1)
+        if row < 0 or (allowed.mask is not None and not allowed.mask[row]):
+            return -1
+        return -1 if view is not None and view.is_hidden(row) else row
+
+    def categories_of(self, ids: Sequence[str]) -> list[str]:
+        """The category of each product as it is now, "" for an unknown one."""
+        return [product.category if product else "" for product in self.lookup(ids)]
+
+    def together(self, queries: Sequence[Query], carts: Sequence[Sequence[str]]) -> list[TogetherAnswer]:
+        """What completes each cart of product ids, none of it; popular products while there are fewer than k.
+
+        Diversity has no effect. Raises InvalidInput for a k out of range and for a cart that `check_cart` refuses.
+        """
+        _check_queries(queries)
+        for place, cart in enumerate(carts):
+            check_cart(cart, f"queries[{place}].product_ids")
+        answers = []
+        for query, cart, allowed in zip(queries, carts, self._allowed(queries), strict=True):
+            check_caller()
+            answers.append(self._together(query, cart, allowed))
+        return answers
+
+    def _together(self, query: Query, cart: Sequence[str], allowed: _Allowed) -> TogetherAnswer:
+        view = allowed.view
+        unknown = [one for one in cart if self.live.is_hidden(one) or not self._is_known(one)]
+        placed = [
+            (place, self._rows[one]) for place, one in enumerate(cart) if one in self._rows and one not in unknown
+        ]
+        found = NOTHING
+        if placed and self._complements is not None:
+            found = self._complements.complete([row for _, row in placed])
+            found = found._replace(because=np.array([place for place, _ in placed], np.int64)[found.because])
+        mask = allowed.mask if view is None else view.trained_mask(allowed.mask, allowed.slots)
+        without = query._replace(excluded_ids=[*query.excluded_ids, *cart])
+        found = fill(found, mask, self._excluded(without), self._by_popularity, query.k)
+        hits = Hits(found.rows, found.scores)
+        if view is not None:
+            # rows that a slot stands in for keep their places; new products come behind
+            hits = view.with_new(hits, query.k, without.excluded_ids, allowed.slots)
+            found = extended(found, hits.rows[len(found.rows) :])._replace(rows=hits.rows)
+        ordered = self._sorted(hits, query.sort, view)
+        return _completed(self._answer(ordered, allowed), ordered, found, unknown)
+
+    def _is_known(self, product_id: str) -> bool:
+        return product_id in self._rows or self.live.knows(product_id)
+
     def find_skus(self, names: Sequence[str]) -> list[str]:
         """The names, those that are no product's id but an SKU as the id of its product."""
         return [name if name in self._rows else self._catalogue.find_sku(name) or name for name in names]
@@ -529,6 +615,12 @@ def _parts(places: Sequence[int], queries: Sequence[Query]) -> Iterator[Sequence
         yield places[start : start + size]
 
 
+def _completed(answer: Answer, ordered: Hits, found: Completion, unknown: list[str]) -> TogetherAnswer:
+    place_of = {row: place for place, row in enumerate(found.rows.tolist())}
+    places = [place_of[row] for row in ordered.rows.tolist()]
+    return TogetherAnswer(answer, found.because[places].tolist(), found.is_known[places].tolist(), unknown)
+
+
 def _count(rows: Int64, wanted: Int32) -> int:
     # most queries follow no product, and even an empty `np.isin` costs some microseconds
     return int(np.isin(rows, wanted).sum()) if len(wanted) else 0
@@ -592,7 +684,11 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
         )
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
-    products = ProductIndex(index, FusedScore.load(version), _texts(version, catalogue), rows, catalogue, trained)
+    score, texts, complements = FusedScore.load(version), _texts(version, catalogue), _complements(version)
+    products = ProductIndex(index, score, texts, rows, catalogue, trained, complements)
+    columns = catalogue.columns()
+    products.again = load_again(version, rows, columns.categories)
+    products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
     _warm(version, products, np.array(index.vectors[:1]))
     if follower is not None:
         follower.attach(products.live)
@@ -619,6 +715,15 @@ def _texts(version: Version, catalogue: Catalogue) -> Texts:
     words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
     found = manifest.text_search
     return Texts(index, words, found.noise, found.noise_with_words, found.noise_of_known_words)
+
+
+def _complements(version: Version) -> ComplementTable | None:
+    if not version.has_complements:
+        return None
+    version.check(*complement_files(version.layout))
+    table = ComplementTable.load(version.layout)
+    table.check(version.manifest.products)
+    return table
 
 
 def _warm(version: Version, products: ProductIndex, vectors: Float32) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, load
+from retrieval_service import lists
+from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, TogetherAnswer, load
 from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.releases import ReleaseServicer
 from retrieval_service.settings import RetrievalSettings
@@ -57,6 +58,9 @@ class RetrievalServicer:
         search = RpcMethod("Search", self.search)
         self.Search, self.SearchStream = search.unary, search.stream
         self.Popular = RpcMethod("Popular", self.popular).unary
+        self.Again = RpcMethod("Again", self.again).unary
+        self.Trending = RpcMethod("Trending", self.trending).unary
+        self.Together = RpcMethod("Together", self.together).unary
         self.Lookup = RpcMethod("Lookup", self.lookup).unary
         self.Vectors = RpcMethod("Vectors", self.vectors).unary
 
@@ -73,6 +77,23 @@ class RetrievalServicer:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
         return await self._workers.run(_popular, index, version, request)
+
+    async def again(self, request: retrieval_pb2.AgainRequest) -> retrieval_pb2.AgainResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        queries, times = _queries(one.query for one in request.queries), [one.now_ms for one in request.queries]
+        return await self._workers.run(lists.again, index, version, queries, times)
+
+    async def trending(self, request: retrieval_pb2.TrendingRequest) -> retrieval_pb2.TrendingResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        rising = request.rising if request.HasField("rising") else None
+        return await self._workers.run(lists.trending, index, version, _queries(request.queries), rising)
+
+    async def together(self, request: retrieval_pb2.TogetherRequest) -> retrieval_pb2.TogetherResponse:
+        wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
+        version, index = self._versions.get(request.model_version)
+        return await self._workers.run(_together, index, version, request)
 
     async def lookup(self, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
         wire.check_batch(len(request.product_ids), self._settings.max_lookup, "product_ids", minimum=0)
@@ -157,6 +178,25 @@ def _popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRe
     CALL_ROWS.labels("Popular").inc(len(answers))
     hits = _all_hits(index, request.queries, answers, request.packed)
     return retrieval_pb2.PopularResponse(hits=hits, model_version=version)
+
+
+def _together(
+    index: ProductIndex, version: str, request: retrieval_pb2.TogetherRequest
+) -> retrieval_pb2.TogetherResponse:
+    carts = [list(one.product_ids) for one in request.queries]
+    answers = index.together(_queries(one.query for one in request.queries), carts)
+    CALL_ROWS.labels("Together").inc(len(answers))
+    hits = [_together_hits(answer, request.packed) for answer in answers]
+    return retrieval_pb2.TogetherResponse(hits=hits, model_version=version)
+
+
+def _together_hits(answer: TogetherAnswer, packed: bool) -> retrieval_pb2.TogetherHits:
+    return retrieval_pb2.TogetherHits(
+        hits=_hits(answer.answer, packed),
+        because=answer.because,
+        is_known=answer.is_known,
+        unknown_product_ids=answer.unknown_product_ids,
+    )
 
 
 def _lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:

@@ -171,6 +171,42 @@ def test_rest_search_finds_products_that_hold_the_words(demo: Demo, word: str) -
     assert holding[0] and sum(holding) >= (2 if word == "بذور طماطم" else 3), [one["title"] for one in found]
 
 
+def bought_together(demo: Demo, version: Version, category: str, word: str) -> list[list[str]]:
+    """The titles of the first ten complements of each product of the category whose title holds the word."""
+    ids = np.load(version.layout.ids, allow_pickle=False).tolist()
+    known = [one for one in Catalogue(version.layout.products).lookup(ids) if one is not None]
+    wanted = [one.id for one in known if one.category == category and word in one.title]
+    assert len(wanted) >= 20
+    with httpx.Client(base_url=demo.url, timeout=10) as client:
+        found = [
+            client.get("/together", params={"product_id": one, "k": 10, "include": "products"}).json() for one in wanted
+        ]
+    assert {answer["source"] for answer in found} == {"together"}
+    return [[product["title"] for product in answer["products"]] for answer in found]
+
+
+def test_a_ring_goes_with_a_necklace_and_not_with_a_ring(demo: Demo, version: Version) -> None:
+    lists = bought_together(demo, version, JEWELLERY, "خاتم")
+    assert np.mean(["خاتم" not in titles[0] for titles in lists]) >= 0.9
+    assert np.mean([any("سلسال" in one or "سلسلة" in one for one in titles) for titles in lists]) >= 0.95
+
+
+def test_coffee_goes_with_cups(demo: Demo, version: Version) -> None:
+    lists = bought_together(demo, version, "تمور وقهوة", "قهوة عربية")
+    # dates go with coffee twice as often as cups, in this market
+    assert np.mean([any("فناجيل" in one or "بيالات" in one for one in titles) for titles in lists]) >= 0.8
+    assert np.mean(["قهوة عربية" in titles[0] for titles in lists]) <= 0.2
+
+
+def test_a_cart_is_completed_by_none_of_it(demo: Demo, version: Version) -> None:
+    rings = np.load(version.layout.ids, allow_pickle=False)[gold_rings(version)].tolist()
+    with httpx.Client(base_url=demo.url, timeout=10) as client:
+        body = {"product_ids": rings, "k": 10, "include": ["products"]}
+        answer = client.post("/complete", json=body).json()
+    assert answer["source"] == "together" and not set(rings) & set(answer["product_ids"])
+    assert [product["category"] for product in answer["products"]].count(JEWELLERY) >= 9
+
+
 def test_a_buyer_of_the_data_is_known_at_once(demo: Demo) -> None:
     with httpx.Client(base_url=demo.url, timeout=10) as client:
         answer = client.get("/retrieve", params={"buyer_id": "B00042", "k": 10}).json()

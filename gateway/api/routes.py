@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import orjson
@@ -41,6 +42,7 @@ from gateway.live.store import CatalogueStore
 from gateway.pipeline import Pipeline, ProductList
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
+    AgainAnswer,
     EncodeBuyerAnswer,
     ForgottenAnswer,
     HistoryAnswer,
@@ -50,6 +52,7 @@ from gateway.schemas.answers import (
     ProductsAnswer,
     SearchAnswer,
     SuggestAnswer,
+    TrendingAnswer,
 )
 from gateway.schemas.fields import Context
 from gateway.schemas.products import (
@@ -73,12 +76,16 @@ from twotower.serving import telemetry, wire
 
 Handler = Callable[[Request], Awaitable[Response]]
 Parsed = TypeVar("Parsed")
-ListedQuery = requests.RetrieveQuery | requests.VisitedQuery
+ListedQuery = requests.RetrieveQuery | requests.AgainQuery | requests.VisitedQuery
 _ROUTES: dict[type[ListedQuery], str] = {
     requests.RetrieveQuery: "/retrieve",
     requests.SimilarQuery: "/similar",
     requests.SearchQuery: "/search",
     requests.PopularQuery: "/popular",
+    requests.AgainQuery: "/again",
+    requests.TrendingQuery: "/trending",
+    requests.TogetherQuery: "/together",
+    requests.CompleteBody: "/complete",
 }
 
 
@@ -170,6 +177,17 @@ class Routes:
                 public="buyer",
             ),
             _list_route("/similar", self.similar, "Products similar to a product", requests.SimilarQuery, "products"),
+            _list_route("/together", self.together, "Products bought together", requests.TogetherQuery, "products"),
+            RouteSpec(
+                "POST",
+                "/complete",
+                self.complete,
+                "Products that complete a cart",
+                ListAnswer,
+                bodies=(requests.CompleteBody,),
+                scope="read",
+                public="products",
+            ),
             RouteSpec(
                 "GET",
                 "/search",
@@ -209,6 +227,26 @@ class Routes:
                 scope="read",
             ),
             _list_route("/popular", self.popular, "The most popular products", requests.PopularQuery, "products"),
+            RouteSpec(
+                "GET",
+                "/again",
+                self.again,
+                "What a buyer buys regularly and is due",
+                AgainAnswer,
+                requests.AgainQuery,
+                scope="read",
+                public="buyer",
+            ),
+            RouteSpec(
+                "GET",
+                "/trending",
+                self.trending,
+                "Products that rise against their own past",
+                TrendingAnswer,
+                requests.TrendingQuery,
+                scope="read",
+                public="products",
+            ),
             RouteSpec(
                 "POST",
                 "/interactions",
@@ -317,6 +355,19 @@ class Routes:
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list(pipeline, query, deadline, lambda: pipeline.similar(query, deadline))
 
+    async def together(self, request: Request) -> Response:
+        query = parsing.read_query(requests.TogetherQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        return await self._list(pipeline, query, deadline, lambda: pipeline.together(query, deadline))
+
+    async def complete(self, request: Request) -> Response:
+        async with self._body_of(request, cost_of_store) as given:
+            body = parsing.read_body(requests.CompleteBody, parsing.read_json(given.body), self._context())
+            if body.buyer_id is not None:
+                check_buyer(request, body.buyer_id)
+            pipeline = _live(request).pipeline
+            return await self._list(pipeline, body, given.deadline, lambda: pipeline.together(body, given.deadline))
+
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
@@ -381,6 +432,18 @@ class Routes:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
         return await self._list(pipeline, query, deadline, lambda: pipeline.popular(query, deadline))
+
+    async def again(self, request: Request) -> Response:
+        query = parsing.read_query(requests.AgainQuery, self._query_of(request), self._context())
+        check_buyer(request, query.owner)
+        pipeline, deadline, now_ms = _live(request).pipeline, self._deadline(), self._clock.good_ms()
+        return await self._list(pipeline, query, deadline, lambda: pipeline.again(query, now_ms, deadline))
+
+    async def trending(self, request: Request) -> Response:
+        query = parsing.read_query(requests.TrendingQuery, self._query_of(request), self._context())
+        pipeline, deadline = _live(request).pipeline, self._deadline()
+        answer = await self._find(pipeline, query, deadline, lambda: pipeline.trending(query, deadline))
+        return trending_response(answer)
 
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
@@ -605,10 +668,10 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         served_ms=now_ms,
         route=_ROUTES[type(query)],
         slot=query.slot,
-        buyer_id=query.buyer_id if isinstance(query, requests.RetrieveQuery) else None,
+        buyer_id=query.buyer_id if isinstance(query, requests.BuyerOrGuest | requests.CompleteBody) else None,
         session_id=query.session_id,
         query=query.q if isinstance(query, requests.SearchQuery) else None,
-        product_id=query.product_id if isinstance(query, requests.SimilarQuery) else None,
+        product_id=query.product_id if isinstance(query, requests.SimilarQuery | requests.TogetherQuery) else None,
         model_version=answer.hits.version,
         source=answer.source,
         # as one text, which costs less to keep and to write than a hundred
@@ -632,6 +695,17 @@ def search_response(typed: str, answer: ProductList) -> Response:
     rewritten = understood.text if understood.changes else None
     more = {"rewritten": rewritten, "understood": _understood(typed, understood)}
     return _json(_list_document("/search", answer) | more)
+
+
+def trending_response(answer: ProductList) -> Response:
+    """Rising products, with the time at which buyers were counted."""
+    counted = answer.counted
+    more = counted and {
+        "until": datetime.fromtimestamp(counted.until_ms / 1000, UTC).isoformat(timespec="seconds"),
+        "window_days": counted.window_days,
+        "past_windows": counted.past_windows,
+    }
+    return _json(_list_document("/trending", answer) | {"counted": more})
 
 
 def _list_document(route: str, answer: ProductList) -> dict[str, object]:

@@ -134,6 +134,8 @@ def _admit_public(request: Request, key: Key, scope: Scope, public: PublicUse) -
     if "public" not in key.entry.scopes or public == "nothing":
         raise Forbidden(f"key {key.id} has the scopes {', '.join(key.entry.scopes)}; this needs {scope}", scope)
     if public == "products":
+        # a list that may name a buyer names none without a token
+        request.scope[_ONLY_BUYER] = ""
         return
     if key.tokens is None:
         raise Forbidden(f"key {key.id} has no buyer_tokens, so it cannot ask for a buyer; this needs {scope}", scope)
@@ -149,6 +151,8 @@ def _admit_public(request: Request, key: Key, scope: Scope, public: PublicUse) -
 def check_buyer(request: Request, buyer_id: str) -> None:
     """Raises Forbidden if the caller holds a token of another buyer. Every handler that names a buyer calls this."""
     only = request.scope.get(_ONLY_BUYER)
+    if only == "":
+        raise Forbidden("with a public key, this names no buyer", "read")
     if only is not None and only != buyer_id:
         raise Forbidden("the token is another buyer's", "read")
 

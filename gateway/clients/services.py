@@ -100,6 +100,34 @@ class Hits(NamedTuple):
     also: int = 0
 
 
+class RegularHits(NamedTuple):
+    """What a buyer buys again, with one `due` per product; `missing`: why there is nothing."""
+
+    hits: Hits
+    due: Sequence[retrieval_pb2.Due]
+    missing: retrieval_pb2.AgainMissing
+
+
+class RisingHits(NamedTuple):
+    """Rising products, with their buyers and those expected [K]; `counted` is None if nothing was counted."""
+
+    hits: Hits
+    buyers: Float32
+    expected: Float32
+    counted: retrieval_pb2.Counted | None
+
+
+class Together(NamedTuple):
+    """The hits for a cart, and for each the place in the cart of the product that it goes with best, -1 for a popular
+    one. `is_known`: whether that pair was measured. `unknown`: products of the cart that the version does not know.
+    """
+
+    hits: Hits
+    because: list[int]
+    is_known: list[bool]
+    unknown: list[str]
+
+
 class BuyerClient:
     """BuyerService."""
 
@@ -188,6 +216,7 @@ class ItemClient:
 
 
 _Search = tuple[Vector, retrieval_pb2.Query]
+_Trending = tuple[retrieval_pb2.Query, retrieval_pb2.RisingTable | None]
 
 
 class _Lanes:
@@ -225,6 +254,9 @@ class RetrievalClient:
         self._searches = _Lanes(name, self._search, limits)
         self._text_searches = _Lanes(name, self._search_texts, limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
+        self._agains: Batcher[retrieval_pb2.AgainQuery, RegularHits] = Batcher(name, self._again, limits)
+        self._trendings: Batcher[_Trending, RisingHits] = Batcher(name, self._trending, limits)
+        self._carts: Batcher[retrieval_pb2.TogetherQuery, Together] = Batcher(name, self._together, limits)
         self._vectors: Batcher[str, Vector | None] = Batcher(name, self._vectors_of, limits)
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
@@ -243,6 +275,22 @@ class RetrievalClient:
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
         """The most popular products; scores are their shares of all events' weight."""
         return await self._populars.call(query, deadline, version)
+
+    async def again(self, query: retrieval_pb2.AgainQuery, version: str, deadline: Deadline) -> RegularHits:
+        """What the buyer of the query's history buys again."""
+        return await self._agains.call(query, deadline, version)
+
+    async def trending(
+        self, query: retrieval_pb2.Query, table: retrieval_pb2.RisingTable | None, version: str, deadline: Deadline
+    ) -> RisingHits:
+        """The rising products of the `table`, or of the training's. A batch takes the table that came last."""
+        return await self._trendings.call((query, table), deadline, version)
+
+    async def together(
+        self, cart: Sequence[str], query: retrieval_pb2.Query, version: str, deadline: Deadline
+    ) -> Together:
+        """What is bought together with the products of a cart, none of it."""
+        return await self._carts.call(retrieval_pb2.TogetherQuery(query=query, product_ids=cart), deadline, version)
 
     async def vector(self, product_id: str, version: str, deadline: Deadline) -> Vector | None:
         """The stored vector of a product, None for an unknown one."""
@@ -263,7 +311,8 @@ class RetrievalClient:
     async def close(self) -> None:
         for lanes in (self._searches, self._text_searches):
             await lanes.close()
-        batchers: list[Batcher[Any, Any]] = [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
+        batchers: list[Batcher[Any, Any]] = [self._agains, self._trendings, self._carts]
+        batchers += [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
         for batcher in batchers:
             await batcher.close()
         self._streamed.close()
@@ -296,6 +345,43 @@ class RetrievalClient:
         request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
         answer = await self._call(self._stub.Popular, request, timeout)
         return [_hits(hits, answer.model_version) for hits in answer.hits]
+
+    async def _again(
+        self, version: str, queries: list[retrieval_pb2.AgainQuery], timeout: float
+    ) -> list[RegularHits | Exception]:
+        request = retrieval_pb2.AgainRequest(queries=queries, model_version=version)
+        answer = await self._call(self._stub.Again, request, timeout)
+        return [RegularHits(_hits(one.hits, answer.model_version), one.due, one.missing) for one in answer.hits]
+
+    async def _trending(self, version: str, calls: list[_Trending], timeout: float) -> list[RisingHits | Exception]:
+        queries = [query for query, _ in calls]
+        request = retrieval_pb2.TrendingRequest(queries=queries, model_version=version, rising=calls[-1][1])
+        answer = await self._call(self._stub.Trending, request, timeout)
+        counted = answer.counted if answer.HasField("counted") else None
+        return [
+            RisingHits(
+                _hits(one.hits, answer.model_version),
+                wire.unpack_scores(one.buyers),
+                wire.unpack_scores(one.expected),
+                counted,
+            )
+            for one in answer.hits
+        ]
+
+    async def _together(
+        self, version: str, queries: list[retrieval_pb2.TogetherQuery], timeout: float
+    ) -> list[Together | Exception]:
+        request = retrieval_pb2.TogetherRequest(queries=queries, model_version=version, packed=True)
+        answer = await self._call(self._stub.Together, request, timeout)
+        return [
+            Together(
+                _hits(one.hits, answer.model_version),
+                list(one.because),
+                list(one.is_known),
+                list(one.unknown_product_ids),
+            )
+            for one in answer.hits
+        ]
 
     async def _vectors_of(self, version: str, ids: list[str], timeout: float) -> Sequence[Vector | None]:
         request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)

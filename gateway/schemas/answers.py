@@ -40,6 +40,7 @@ class BecauseOut(Strict):
 class ReasonOut(Strict):
     """Why one product is in the list.
 
+    For a cart: `because` names the product of it that goes with this one best, without an `event_type`.
     For a history: the shares of `because`, `taste` (what the model adds whatever the history), `popularity` and
     `others` (the rest of the history) sum to 1; all are null if the score is not above 0. Otherwise: the `words` and
     `attributes` that the product shares with the search or the product asked for. `placed_by`: the rule of the
@@ -66,7 +67,7 @@ class ListAnswer(Strict):
     product_ids: list[str]
     scores: list[float]
     model_version: str
-    source: Literal["model", "popular"]
+    source: Literal["model", "popular", "again", "trending", "together"]
     request_id: str
     recommendation_id: str
     warnings: list[str]
@@ -74,6 +75,60 @@ class ListAnswer(Strict):
     reasons: list[ReasonOut] | None = None
     experiment: str | None = None
     arm: str | None = None
+
+
+class DueOut(Strict):
+    """When the buyer bought the product last, on how many days, and the usual interval in days: the median, and the
+    bounds of the middle half. `due_in_days`: the usual interval less the days since; below 0 it is overdue.
+    """
+
+    last_bought: str
+    times: int
+    usual_days: float
+    usual_days_low: float
+    usual_days_high: float
+    due_in_days: float
+
+
+class DueReasonOut(ReasonOut):
+    """Why a product is in the list of /again."""
+
+    due: DueOut
+
+
+class AgainAnswer(ListAnswer):
+    """What a buyer buys again; scores: the chance that the buyer buys the product within the version's horizon."""
+
+    reasons: list[DueReasonOut] | None = None  # type: ignore[assignment]
+
+
+class RiseOut(Strict):
+    """Buyers in the window, how many its own past let expect, and the length of the window in days."""
+
+    buyers: int
+    expected: float
+    window_days: float
+
+
+class RiseReasonOut(ReasonOut):
+    """Why a product is in the list of /trending."""
+
+    rise: RiseOut
+
+
+class CountedOut(Strict):
+    """When buyers were counted: the end of the window, its length, and how many windows before it count."""
+
+    until: str
+    window_days: float
+    past_windows: int
+
+
+class TrendingAnswer(ListAnswer):
+    """Rising products; scores: how many times more buyers than expected, at least. `counted` is null if nothing was."""
+
+    counted: CountedOut | None
+    reasons: list[RiseReasonOut] | None = None  # type: ignore[assignment]
 
 
 class ChangeOut(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -38,6 +39,8 @@ from twotower.event_log import InteractionRecord, event_id_of, owner_of
 from twotower.events import Interaction
 
 MAX_EXCLUDED = 1000
+# as the retrieval service has it
+MAX_CART = 100
 MAX_FILTER_VALUES = 100
 MAX_QUANTITY = 1_000_000
 MAX_PRICE = 1e12
@@ -201,6 +204,56 @@ class SimilarQuery(VisitedQuery):
     by: Literal["vector", "sequence"] = Field(
         "vector", description="vector: products like this one; sequence: products that buyers take after this one"
     )
+
+
+class AgainQuery(ListQuery, BuyerOrGuest):
+    """GET /again."""
+
+
+class TrendingQuery(VisitedQuery):
+    """GET /trending."""
+
+
+class TogetherQuery(VisitedQuery):
+    """GET /together."""
+
+    product_id: Id
+
+    @property
+    def cart(self) -> tuple[str, ...]:
+        return (self.product_id,)
+
+
+def _check_count(value: int, info: ValidationInfo) -> int:
+    limit = context(info).max_k
+    if not 1 <= value <= limit:
+        raise refuse(f"must be between 1 and {limit}")
+    return value
+
+
+def _check_cart(value: tuple[str, ...]) -> tuple[str, ...]:
+    # two pieces of one product
+    return tuple(dict.fromkeys(value))
+
+
+class CompleteBody(VisitedQuery):
+    """POST /complete: a cart, and what GET lists are asked for, as JSON values."""
+
+    product_ids: Annotated[tuple[ProductId, ...], AfterValidator(_check_cart)] = Field(
+        min_length=1, max_length=MAX_CART, description="the cart"
+    )
+    buyer_id: OptionalBuyer = Field(
+        None, description="whose cart it is: products that this buyer dismissed are left out"
+    )
+    k: Annotated[int, Field(strict=True), AfterValidator(_check_count)] = Field(10, description="how many products")
+    in_stock: Annotated[bool, Field(strict=True)] | None = Field(None, description="as in GET /together")
+    price_min: Annotated[float, Field(strict=True, ge=0)] | None = Field(None, description="as in GET /together")
+    price_max: Annotated[float, Field(strict=True, ge=0)] | None = Field(None, description="as in GET /together")
+    diversity: Annotated[float, Field(strict=True, ge=0, le=1)] = Field(0.0, description="has no effect")
+
+    @property
+    def cart(self) -> tuple[str, ...]:
+        return self.product_ids
 
 
 class PopularQuery(VisitedQuery):

@@ -147,6 +147,10 @@ class LiveView:
         """All slots; this view sees the first `count`."""
         return self._slots
 
+    def is_hidden(self, row: int) -> bool:
+        """Whether no answer may show a row of the version."""
+        return bool(self._hidden[row])
+
     def slots_of(self, ids: Sequence[str]) -> Int64:
         return self._slots.slots_of(ids)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-_ROUTES = ("/retrieve", "/similar", "/search", "/suggest", "/popular")
+_ROUTES = ("/retrieve", "/similar", "/search", "/suggest", "/popular", "/again", "/trending")
 _ROUTES += ("/encode_buyer", "/interactions", "/healthz", "/readyz")
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS", "DELETE", "PUT", "PATCH", "TRACE", "CONNECT", "get", "G\0T", "X" * 300)
 _VERSIONS = ("HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", "", "HTTP/1.1 ")

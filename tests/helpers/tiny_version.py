@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from twotower.graphs.query_ngrams import QueryNgrams
 from twotower.graphs.text_encoder import EncoderSpec, TextEncoder
 from twotower.graphs.towers import ItemTower
 from twotower.history import write_recent
+from twotower.search.complements import ComplementTable
 from twotower.text.ngrams import NgramSpec
 from twotower.text.normalise import Normaliser, item_text
 
@@ -107,13 +108,15 @@ def build_version(
     ids: Mapping[str, str] | None = None,
     learned: QueryNgrams | None = None,
     measured: Mapping[str, Any] | None = None,
+    lists: Callable[[VersionLayout], dict[str, Any]] | None = None,
+    complements: ComplementTable | None = None,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
     The same arguments give the same bytes. Versions of another `seed` have other towers, so other vectors; those of
     the same `encoder_seed` share one text encoder. With `blank` nothing is known of "p0". The parts of a `fusion` are
-    those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids.
-    `measured`: the content of metrics.json.
+    those of `tests.helpers.fused`. `markup` is added to every price, and `ids` are other ids. `measured`: the content
+    of metrics.json. `lists` writes further files, and returns what the manifest says of them.
     """
     layout = Layout(artifacts)
     items = [one._replace(id=(ids or {}).get(one.id, one.id)) for one in catalogue(products, markup)]
@@ -130,7 +133,11 @@ def build_version(
         tiny_parts(fusion, items, seed).save(files)
         if learned:
             learned.save(files.query_ngram_ids, files.query_ngrams)
+        more = lists(files) if lists else {}
+        if complements:
+            complements.save(files)
         return Manifest(
+            **more,
             schema_version=SCHEMA,
             version=name,
             created_at=created_at,

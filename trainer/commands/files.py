@@ -1,4 +1,4 @@
-"""The files of settings that a command line names."""
+"""The settings that a command line names."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def config_files(options: argparse.Namespace) -> list[Path]:
     from trainer.config.loading import preset_file
 
     return [*([preset_file(options.format)] if options.format else []), *options.config]
+
+
+def assignments(options: argparse.Namespace) -> list[str]:
+    """What --set and --ray say; --ray is the setting `ray`."""
+    return [*options.set, *([f"ray={options.ray}"] if options.ray else [])]

@@ -47,8 +47,7 @@ def run_recommend(options: argparse.Namespace) -> int:
     log_to_stdout()
     wanted = ListOptions(options.k, options.exclude, options.diversity)
     preset = preset_file(options.format) if options.format else None
-    done = recommend(
-        Layout(options.artifacts), options.version, History(options.events, preset), wanted, options.out, threads
-    )
+    history = History(options.events, preset)
+    done = recommend(Layout(options.artifacts), options.version, history, wanted, options.out, threads, ray=options.ray)
     print(f"{options.out}: {done.rows:,} rows for {done.buyers:,} buyers, version {done.version}")
     return 0

@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         stage = commands.add_parser(name, help=help_text, description=help_text)
         _add_data(stage, required=True)
+        _add_ray(stage)
         stage.set_defaults(run=run_stage)
         if name == "run":
             again = stage.add_mutually_exclusive_group()
@@ -108,6 +109,7 @@ def _add_refresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     refresh.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")
     refresh.add_argument("--force", action="store_true", help="write a version even if nothing has changed")
     _add_config(refresh)
+    _add_ray(refresh)
     refresh.set_defaults(run=run_refresh)
 
 
@@ -184,6 +186,7 @@ def _add_recommend(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     recommend.add_argument("--version", default="", help="default: the published version")
     recommend.add_argument("--threads", type=int, default=0, help="at most 8 per core (default: 1 per core)")
+    _add_ray(recommend)
     seen = recommend.add_mutually_exclusive_group()
     seen.add_argument(
         "--exclude-seen",
@@ -230,6 +233,12 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="how another system's files are written: a preset (mixpanel, ga4, shopify, woocommerce, salla, zid, "
         "magento, google-merchant, rees46, retailrocket) or a YAML file of your own; --config and --set lie over it",
+    )
+
+
+def _add_ray(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="a Ray cluster that does the work: auto, HOST:PORT or local"
     )
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trainer.commands.files import config_files
+from trainer.commands.files import assignments, config_files
 from trainer.commands.output import log_to_stdout
 from trainer.native_memory import limit_caches, release
 
@@ -24,7 +24,7 @@ def run_stage(options: argparse.Namespace) -> int:
     # torch takes seconds to import: wrong options are reported before that
     from trainer.config.loading import load_config
 
-    config = load_config(config_files(options), options.set)
+    config = load_config(config_files(options), assignments(options))
     from trainer.release.locks import alone_in_cache, working_alone
     from twotower.artifact.layout import Layout
 
@@ -137,7 +137,9 @@ def run_refresh(options: argparse.Namespace) -> int:
         from trainer.stages.refresh import refresh
 
         log_to_stdout()
-        if not refresh(layout, options.products, config_files(options), options.set, options.force, options.events):
+        if not refresh(
+            layout, options.products, config_files(options), assignments(options), options.force, options.events
+        ):
             print("up to date: no product is new, gone or changed (--force writes a version anyway)")
     return 0
 

@@ -215,6 +215,34 @@ class Searching(Section):
     suggest_buyers: Annotated[int, Field(ge=2)]
 
 
+class Again(Section):
+    horizon_days: Positive
+    min_returns: Share
+
+
+class Trending(Section):
+    window_days: Positive
+    past_windows: Count
+
+
+class Together(Section):
+    basket_minutes: Annotated[float, Field(ge=0)]
+    session_minutes: Positive
+    session_weight: Annotated[float, Field(ge=0, le=1)]
+    size_power: Annotated[float, Field(ge=0, le=1)]
+    largest: Annotated[int, Field(ge=2)]
+    min_groups: Annotated[int, Field(ge=1)]
+    min_ratio: Annotated[float, Field(ge=0)]
+    substitute_cut: Annotated[float, Field(gt=-1, le=1)] | Literal["auto"]
+    keep: Annotated[int, Field(ge=1, le=1000)]
+    category_keep: Annotated[int, Field(ge=0, le=1000)]
+    shrinkages: Annotated[list[Positive], Field(min_length=1)]
+    ridges: Annotated[list[Positive], Field(min_length=1)]
+    validation_days: Positive
+    validation_baskets: Count
+    min_validation: Count
+
+
 class Publish(Section):
     gate: bool
     max_drop: Share
@@ -231,6 +259,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=0, le=1024)]
+    ray: str
     data: Data
     encoder: Encoder
     model: Model
@@ -243,6 +272,9 @@ class Config(Section):
     index: Index
     search: Search
     searches: Searching
+    again: Again
+    trending: Trending
+    together: Together
     publish: Publish
     paths: Paths
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainer.cluster.parts import Part, open_engine
 from trainer.config.schema import Config
 from trainer.export import towers
 from trainer.model.inputs import ItemFeatures
@@ -18,8 +19,8 @@ from twotower.search.vector_index import unit_rows
 _CHUNK = 4096
 
 
-def export_checked(model: TwoTower, features: ItemFeatures, path: Path, config: Config) -> tuple[ItemTower, float]:
-    """Exports the item tower to `path`, and returns it with its largest difference from torch on catalogue rows.
+def export_checked(model: TwoTower, features: ItemFeatures, path: Path, config: Config) -> float:
+    """Exports the item tower to `path`, and returns its largest difference from torch on rows of the catalogue.
 
     Raises ParityError if the difference is above `encoder.parity_tolerance`.
     """
@@ -28,19 +29,33 @@ def export_checked(model: TwoTower, features: ItemFeatures, path: Path, config: 
     tower = ItemTower(path, config.thread_count)
     draw = np.random.default_rng(config.seed)
     rows = np.sort(draw.choice(count, min(count, config.encoder.parity_rows), replace=False))
-    return tower, towers.check_item_parity(model, tower, features, rows, config.encoder.parity_tolerance)
+    return towers.check_item_parity(model, tower, features, rows, config.encoder.parity_tolerance)
 
 
-def encode_catalogue(tower: ItemTower, features: ItemFeatures, dimension: int) -> Float32:
-    """Encodes a catalogue with the exported graph: vectors [N, dimension].
+class CatalogueWorker:
+    """Vectors of the products of one part, from the exported item tower at `path`."""
+
+    def __init__(self, path: str, threads: int) -> None:
+        self._tower = ItemTower(Path(path), threads)
+
+    def __call__(self, part: Part) -> Part:
+        encoded = self._tower.encode(part["text"], part["brand"], part["category"], part["product"])
+        # the graph normalises in float32; again in float64, so that every stored row has length 1 within 1e-7
+        return {"vector": unit_rows(encoded)}
+
+
+def encode_catalogue(path: Path, features: ItemFeatures, config: Config) -> Float32:
+    """Encodes a catalogue with the item tower exported to `path`: vectors [N, model.dimension].
 
     A product without any known input has a vector of zeros.
     """
     count = len(features.product)
-    vectors = np.empty((count, dimension), np.float32)
-    for start in track(range(0, count, _CHUNK), "encoding products", unit="chunk"):
-        part = slice(start, start + _CHUNK)
-        encoded = tower.encode(*(column[part].numpy() for column in features[:4]))
-        # the graph normalises in float32; again in float64, so that every stored row has length 1 within 1e-7
-        vectors[part] = unit_rows(encoded)
+    columns = {name: getattr(features, name).numpy() for name in ("text", "brand", "category", "product")}
+    starts = range(0, count, _CHUNK)
+    parts = [{name: values[start : start + _CHUNK] for name, values in columns.items()} for start in starts]
+    threads = 1 if config.ray else config.thread_count
+    encoded = open_engine(config.ray).map(parts, CatalogueWorker, str(path.resolve()), threads)
+    vectors = np.empty((count, config.model.dimension), np.float32)
+    for start, part in zip(starts, track(encoded, "encoding products", "chunk", len(parts)), strict=True):
+        vectors[start : start + _CHUNK] = part["vector"]
     return vectors

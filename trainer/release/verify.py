@@ -12,6 +12,7 @@ from twotower.errors import CorruptArtifact
 from twotower.graphs.query_encoder import load_query_encoder
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
+from twotower.search.complements import ComplementTable
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
@@ -32,6 +33,8 @@ def load_as_services_do(version: Version, threads: int) -> None:
     files = version.layout
     opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
     FusedSearch(opened, FusedScore.load(version))
+    if version.has_complements:
+        ComplementTable.load(files).check(version.manifest.products)
     ItemTower(files.item_tower, threads)
     BuyerTower(files.buyer_tower, threads)
     BuyerPartsGraph(files.buyer_parts, threads)

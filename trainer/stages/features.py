@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from trainer.cluster.parts import open_engine
 from trainer.config.schema import Config, Encoder
 from trainer.data.catalogue import Products
 from trainer.model.inputs import ItemFeatures
-from trainer.text.vectors import encode_cached, texts_of, titles_of
+from trainer.text.vectors import TextWorker, encode_cached, texts_of, titles_of
+from twotower.arrays import Float32
 from twotower.artifact.layout import EncoderLayout
 from twotower.artifact.vocab import Vocab
-from twotower.graphs.text_encoder import TextEncoder
+from twotower.graphs.text_encoder import EncoderSpec
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +46,22 @@ def text_vectors(
     texts = texts_of(products)
     titles = titles_of(products) if config.training.category_alignment and categories > 1 else []
     every = [*texts, *titles]
-    graph = TextEncoder.load(encoder, config.thread_count)
-    vectors, encoded = encode_cached(graph, encoder.root.name, every, cache, config.encoder.batch_size)
+    spec = EncoderSpec.model_validate_json(encoder.spec.read_bytes())
+    vectors, encoded = encode_cached(
+        lambda lists: _encode(lists, encoder, config), spec.dimension, encoder.root.name, every, cache
+    )
     log.info(f"text vectors: {encoded:,} encoded, {len(set(every)) - encoded:,} from the cache")
     return TextVectors(
         torch.from_numpy(vectors[: len(texts)]), torch.from_numpy(vectors[len(texts) :]) if titles else None
     )
+
+
+def _encode(lists: Sequence[Sequence[str]], encoder: EncoderLayout, config: Config) -> Iterator[Float32]:
+    """Vectors of each list of texts, on this machine or on the cluster of the settings."""
+    parts = [{"text": np.array(texts, dtype=object)} for texts in lists]
+    arguments = (str(encoder.root.resolve()), 1 if config.ray else config.thread_count, config.encoder.batch_size)
+    for part in open_engine(config.ray).map(parts, TextWorker, *arguments):
+        yield part["vector"]
 
 
 def item_features(products: Products, texts: torch.Tensor, vocab: Vocab, attributes: torch.Tensor) -> ItemFeatures:

@@ -7,6 +7,7 @@ import numpy as np
 from trainer.index import build
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.search.write import write_search
+from trainer.stages.together import write_complements
 from trainer.stages.workspace import Run, require, some_histories
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_json
@@ -14,7 +15,7 @@ from twotower.graphs.text_encoder import TextEncoder
 
 
 def build_index(run: Run) -> None:
-    """Builds two indexes of the configured kind, of product and of text vectors, and the index of words."""
+    """Builds two indexes of the configured kind, the index of words and the table of complements."""
     files = run.workspace.version
     for path in (files.embeddings, files.buyer_tower):
         require(path, "embed")
@@ -26,6 +27,7 @@ def build_index(run: Run) -> None:
     written = write_search(run.data.products, texts, encoder, files, run.config, run.data.searches)
     write_json(run.workspace.text_search, written.search.model_dump())
     write_json(run.workspace.searches, written.searches._asdict())
+    write_complements(run)
     write_json(run.workspace.index_spec, spec.model_dump())
 
 

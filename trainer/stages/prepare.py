@@ -71,9 +71,8 @@ def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[st
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
     files = fingerprint(find_products(products).contents()), fingerprint(find_events(events).contents())
-    settings = config.digest(
-        "seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation", "index"
-    )
+    model = ("seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation")
+    settings = config.digest(*model, "index", "together")
     parts = [*files, settings, code_digest(MODEL_CODE), *([warm] if warm else [])]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

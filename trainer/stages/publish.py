@@ -21,6 +21,7 @@ from trainer.export.text_encoder import checked_encoder_files
 from trainer.release.assemble import Description, product_records, write_release
 from trainer.release.retention import current_name, keep_newest, new_name
 from trainer.stages.gate import judge_run
+from trainer.stages.lists import write_lists
 from trainer.stages.reuse import unpublished
 from trainer.stages.workspace import Run, require
 from twotower.artifact.layout import VersionLayout
@@ -45,7 +46,7 @@ class Published(NamedTuple):
 def publish_run(run: Run) -> Published:
     """Judges the tested model, writes the version, and names it in CURRENT unless the gate refuses it."""
     workspace = run.workspace
-    for path in (workspace.index_spec, workspace.text_search, workspace.searches):
+    for path in (workspace.index_spec, workspace.text_search, workspace.searches, workspace.together):
         require(path, "index")
     require(workspace.version.metrics, "evaluate")
     measured = json.loads(workspace.version.metrics.read_text(encoding="utf-8"))
@@ -72,8 +73,10 @@ def _write(run: Run, metrics: dict[str, Any]) -> Version:
         write_recent(target.recent, _recent_interactions(run))
         records = product_records(run.data.products, _popularity(run), _first_seen(run))
         searched = SearchedWords(**json.loads(run.workspace.searches.read_text(encoding="utf-8")))
-        recorded = metrics | {"searches": searched.facts}
-        return Description(run.config, records, recorded, _manifest(run, name, created, metrics), searched)
+        together = json.loads(run.workspace.together.read_text(encoding="utf-8"))
+        recorded = metrics | {"searches": searched.facts, "together": together}
+        manifest = _manifest(run, name, created, metrics).model_copy(update=write_lists(run, target))
+        return Description(run.config, records, recorded, manifest, searched)
 
     return write_release(run.layout, name, fill, run.config.thread_count)
 

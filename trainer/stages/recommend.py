@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from trainer.cluster.parts import Part, open_engine
 from trainer.config.loading import load_config
 from trainer.data.events import Events, load_history
 from trainer.data.split import Cases
@@ -66,7 +67,7 @@ class Recommended(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Recommender:
+class Recommender:
     """A version's files as the services use them: index, fused score, product ids and buyer tower."""
 
     version: Version
@@ -76,7 +77,7 @@ class _Recommender:
     tower: BuyerTower
 
     @classmethod
-    def load(cls, version: Version, threads: int) -> _Recommender:
+    def load(cls, version: Version, threads: int) -> Recommender:
         files = version.layout
         version.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
         version.check(*fused_files(files, version.manifest.fusion))
@@ -105,18 +106,41 @@ class _Recommender:
         return [diversify(one, self.index, options.k, options.diversity) for one in hits]
 
 
+class RecommendWorker:
+    """The lists of the buyers of one part: their events in, flat columns `buyer`, `product`, `score` out.
+
+    `buyer` counts from 0 in each part, whose events are sorted by it; `product` is a row of the index.
+    """
+
+    def __init__(self, root: str, version: str, threads: int, options: ListOptions) -> None:
+        self._recommender = Recommender.load(open_version(Layout(Path(root)), version), threads)
+        self._options = options
+
+    def __call__(self, part: Part) -> Part:
+        count = int(part["buyer"][-1]) + 1
+        start = np.searchsorted(part["buyer"], np.arange(count + 1))
+        history = Events(part["buyer"], part["product"], part["kind"], part["time"], start)
+        lists = self._recommender.lists(history, np.arange(count), self._options)
+        return {
+            "buyer": np.repeat(np.arange(count), [len(one.rows) for one in lists]),
+            "product": np.concatenate([one.rows for one in lists]),
+            "score": np.concatenate([one.scores for one in lists]),
+        }
+
+
 def recommend(
-    layout: Layout, version: str, events: History, options: ListOptions, out: Path, threads: int
+    layout: Layout, version: str, events: History, options: ListOptions, out: Path, threads: int, ray: str = ""
 ) -> Recommended:
     """Writes the columns `buyer_id, rank, product_id, score`: k rows a buyer, fewer if fewer products are left.
 
     The best product comes first; with diversity, the order is the one of choosing. Rejected rows go to
     `out`.rejects.csv; a buyer without an accepted row gets no list, and neither does a forgotten one. Raises DataError
-    for an unknown file type and NotFound if there is no such version.
+    for an unknown file type and NotFound if there is no such version. `ray` is the address of a Ray cluster, whose
+    nodes read the version at the same path; empty for this machine.
     """
     if out.suffix not in {".csv", ".parquet"}:
         raise DataError(f"--out {out}: the name must end in .csv or .parquet")
-    recommender = _Recommender.load(open_version(layout, version or _current(layout)), threads)
+    recommender = Recommender.load(open_version(layout, version or _current(layout)), threads)
     buyers, history = _read_history(recommender, events, out.with_name(f"{out.name}.rejects.csv"))
     name = recommender.version.name
     if options.exclude_seen is None:
@@ -124,11 +148,15 @@ def recommend(
     seen = "excluded" if options.exclude_seen else "kept"
     known = _not_forgotten(layout, buyers)
     log.info(f"version {name}: {len(known):,} buyers, products in their history {seen}")
-    names = np.array(buyers, dtype=object)
-    frames = []
-    for first in track(range(0, len(known), _CHUNK), "recommending", unit="chunk"):
-        codes = known[first : first + _CHUNK]
-        frames.append(_table(names[codes], recommender.ids, recommender.lists(history, codes, options)))
+    names, engine = np.array(buyers, dtype=object), open_engine(ray)
+    chunks = [known[first : first + _CHUNK] for first in range(0, len(known), _CHUNK)]
+    parts = [_part(history, codes) for codes in chunks]
+    arguments = (str(layout.root.resolve()), name, 1 if ray else threads, options)
+    results = engine.map(parts, RecommendWorker, *arguments)
+    frames = [
+        _table(names[codes], recommender.ids, lists)
+        for codes, lists in zip(chunks, track(results, "recommending", "chunk", len(chunks)), strict=True)
+    ]
     table = pl.concat(frames) if frames else pl.DataFrame(schema=_COLUMNS)
     with write_atomically(out) as temporary:
         table.write_parquet(temporary) if out.suffix == ".parquet" else table.write_csv(temporary)
@@ -151,7 +179,7 @@ def _current(layout: Layout) -> str:
     return pointer.version
 
 
-def _read_history(recommender: _Recommender, events: History, rejects: Path) -> tuple[list[str], Events]:
+def _read_history(recommender: Recommender, events: History, rejects: Path) -> tuple[list[str], Events]:
     """The buyers and their events, read with the settings of the version's training and those of the preset."""
     trained = recommender.version.layout.config
     config = load_config([trained, events.preset] if events.preset else [trained])
@@ -167,12 +195,25 @@ def _read_history(recommender: _Recommender, events: History, rejects: Path) -> 
     return buyers, history
 
 
-def _table(buyers: NDArray[np.object_], ids: NDArray[np.str_], lists: list[Hits]) -> pl.DataFrame:
-    sizes = [len(one.rows) for one in lists]
+def _part(history: Events, codes: Int64) -> Part:
+    """The events of some buyers, given by their codes; `buyer` is a buyer's place among them."""
+    start, stop = history.start[codes], history.start[codes + 1]
+    rows = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)])
+    return {
+        "buyer": np.repeat(np.arange(len(codes), dtype=np.int32), stop - start),
+        "product": history.product[rows],
+        "kind": history.kind[rows],
+        "time": history.time[rows],
+    }
+
+
+def _table(buyers: NDArray[np.object_], ids: NDArray[np.str_], lists: Part) -> pl.DataFrame:
+    """The rows of one part: a buyer's products stand together, the best first."""
+    buyer = lists["buyer"]
     columns = {
-        "buyer_id": np.repeat(buyers, sizes).tolist(),
-        "rank": np.concatenate([np.arange(1, size + 1) for size in sizes]),
-        "product_id": ids[np.concatenate([one.rows for one in lists])].tolist(),
-        "score": np.concatenate([one.scores for one in lists]),
+        "buyer_id": buyers[buyer].tolist(),
+        "rank": np.arange(len(buyer)) - np.searchsorted(buyer, buyer) + 1,
+        "product_id": ids[lists["product"]].tolist(),
+        "score": lists["score"],
     }
     return pl.DataFrame(columns, schema=_COLUMNS)

@@ -44,6 +44,7 @@ from trainer.release.retention import new_name, remove_earlier
 from trainer.search.write import WrittenSearch, write_search
 from trainer.stages.embed import encode_products, save_products
 from trainer.stages.features import as_read, item_features, text_vectors
+from trainer.stages.lists import move_lists
 from trainer.stages.workspace import save_weights
 from trainer.text.vectors import restored_on_failure, texts_of
 from trainer.text.words import word_vectors
@@ -62,11 +63,12 @@ from twotower.events import EventSchema
 from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
+from twotower.search.complements import ComplementTable
 
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "data", "index", "search", "searches", "publish", "paths"}
+_FREE = {"device", "threads", "ray", "data", "index", "search", "searches", "publish", "paths"}
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,9 @@ def _write(layout: Layout, today: _Refresh) -> str:
         shutil.copyfile(today.rejects, target.rejects)
         save_weights(weights, target.weights)
         read_terms(source, today.base.manifest.fusion).moved(today.known).save(target)
+        move_lists(today.base, today.known, today.products.categories, target)
+        if today.base.has_complements:
+            ComplementTable.load(source).moved(today.known).save(target)
         vectors = encode_products(model, features, target, today.config)
         save_products(target, vectors, today.products.ids)
         spec, written = _write_indexes(today, features, vectors, target)

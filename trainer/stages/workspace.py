@@ -64,6 +64,7 @@ class Workspace:
     index_spec = property(lambda self: self.root / "index.json")
     text_search = property(lambda self: self.root / "text_search.json")
     searches = property(lambda self: self.root / "searches.json")
+    together = property(lambda self: self.root / "together.json")
 
 
 @dataclass(frozen=True)

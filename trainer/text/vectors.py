@@ -8,15 +8,17 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.cluster.parts import Part
 from trainer.data.catalogue import Products
 from trainer.progress import track
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_atomically
+from twotower.artifact.layout import EncoderLayout
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.text.normalise import item_text, title_text
 
@@ -34,27 +36,37 @@ def titles_of(products: Products) -> list[str]:
     return [title_text(title, text) for title, text in zip(products.titles, products.descriptions, strict=True)]
 
 
-def encode_cached(
-    encoder: TextEncoder, digest: str, texts: Sequence[str], folder: Path, batch_size: int, chunk: int = _CHUNK
-) -> tuple[Float32, int]:
-    """Vectors [N, E] of raw texts through the exported graph, and how many texts had to be encoded.
+# Vectors [n, E] of each list of raw texts, in the order of the lists.
+Encode: TypeAlias = Callable[[Sequence[Sequence[str]]], Iterator[Float32]]
 
-    `folder` keeps vectors by the hash of encoder and text, so that only new or changed texts are encoded. The kept
-    vectors are a mapped file; memory holds the result once.
+
+class TextWorker:
+    """Vectors of the texts of one part, from the exported encoder in the folder `root`."""
+
+    def __init__(self, root: str, threads: int, batch_size: int) -> None:
+        self._encoder, self._batch_size = TextEncoder.load(EncoderLayout(Path(root)), threads), batch_size
+
+    def __call__(self, part: Part) -> Part:
+        return {"vector": self._encoder.encode(part["text"].tolist(), self._batch_size)}
+
+
+def encode_cached(
+    encode: Encode, dimension: int, digest: str, texts: Sequence[str], folder: Path, chunk: int = _CHUNK
+) -> tuple[Float32, int]:
+    """Vectors [N, dimension] of raw texts through `encode`, and how many texts had to be encoded.
+
+    `folder` keeps vectors by the hash of text and encoder, whose `digest` is given, so that only new or changed texts
+    are encoded. The kept vectors are a mapped file; memory holds the result once.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    cache = _VectorCache(folder / f"{digest[:32]}.npy", encoder.spec.dimension)
+    cache = _VectorCache(folder / f"{digest[:32]}.npy", dimension)
     keys = [hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest() for text in texts]
     text_of = dict(zip(reversed(keys), reversed(texts), strict=True))  # the first text of each key
     wanted = list(dict.fromkeys(keys))
     missing = sum(key not in cache.rows for key in wanted)
     if missing:
-
-        def encode(part: Sequence[bytes]) -> Float32:
-            return encoder.encode([text_of[key] for key in part], batch_size)
-
-        cache.replace(wanted, encode, chunk)
-    vectors = np.empty((len(texts), encoder.spec.dimension), np.float32)
+        cache.replace(wanted, lambda parts: encode([[text_of[key] for key in part] for part in parts]), chunk)
+    vectors = np.empty((len(texts), dimension), np.float32)
     for start in range(0, len(texts), chunk):
         vectors[start : start + chunk] = cache.vectors(keys[start : start + chunk])
     return vectors, missing
@@ -83,6 +95,10 @@ def restored_on_failure(folder: Path) -> Iterator[None]:
         shutil.rmtree(before)
 
 
+# Vectors of each list of keys, in the order of the lists.
+_EncodeKeys: TypeAlias = Callable[[Sequence[Sequence[bytes]]], Iterator[Float32]]
+
+
 class _VectorCache:
     """A .npy file of keys and vectors; `rows` maps each key to its row."""
 
@@ -96,20 +112,28 @@ class _VectorCache:
         found: Float32 = self._stored["vector"][[self.rows[key] for key in keys]]
         return found
 
-    def replace(self, keys: Sequence[bytes], encode: Callable[[Sequence[bytes]], Float32], chunk: int) -> None:
+    def replace(self, keys: Sequence[bytes], encode: _EncodeKeys, chunk: int) -> None:
         """Makes the file hold exactly `keys`; those that it lacks are encoded. `chunk` keys are in memory at a time."""
-        starts = track(range(0, len(keys), chunk), "encoding texts", unit="chunk")
-        self._write(len(keys), (self._records(keys[start : start + chunk], encode) for start in starts))
+        chunks = [keys[start : start + chunk] for start in range(0, len(keys), chunk)]
+        new = [[key for key in part if key not in self.rows] for part in chunks]
+        encoded = encode([part for part in new if part])
+        self._write(
+            len(keys),
+            (
+                self._records(part, next(encoded) if lacking else None)
+                for part, lacking in zip(track(chunks, "encoding texts", unit="chunk"), new, strict=True)
+            ),
+        )
         self._stored, self.rows = self._load(), {key: row for row, key in enumerate(keys)}
 
-    def _records(self, keys: Sequence[bytes], encode: Callable[[Sequence[bytes]], Float32]) -> NDArray[Any]:
+    def _records(self, keys: Sequence[bytes], encoded: Float32 | None) -> NDArray[Any]:
+        """The records of `keys`; `encoded` holds the vectors of those that the file lacks."""
         records = np.zeros(len(keys), self._type)
         records["key"] = np.frombuffer(b"".join(keys), "V16")
         old = [place for place, key in enumerate(keys) if key in self.rows]
-        new = [place for place, key in enumerate(keys) if key not in self.rows]
         records["vector"][old] = self.vectors([keys[place] for place in old])
-        if new:
-            records["vector"][new] = encode([keys[place] for place in new])
+        if encoded is not None:
+            records["vector"][[place for place, key in enumerate(keys) if key not in self.rows]] = encoded
         return records
 
     def _write(self, count: int, parts: Iterable[NDArray[Any]]) -> None:

@@ -117,6 +117,17 @@ class VersionLayout:
     neighbour_rows = property(lambda self: self.root / "neighbour_rows.npy")
     neighbour_scores = property(lambda self: self.root / "neighbour_scores.npy")
     prior = property(lambda self: self.root / "prior.npy")
+    # how products and categories are bought again, and which products are rising; only if the events show it
+    repeat_products = property(lambda self: self.root / "repeat_products.npy")
+    repeat_categories = property(lambda self: self.root / "repeat_categories.npy")
+    trending_rows = property(lambda self: self.root / "trending_rows.npy")
+    trending_figures = property(lambda self: self.root / "trending_figures.npy")
+    # what is bought together with each product; only if any pair is known
+    complement_offsets = property(lambda self: self.root / "complement_offsets.npy")
+    complement_known = property(lambda self: self.root / "complement_known.npy")
+    complement_rows = property(lambda self: self.root / "complement_rows.npy")
+    complement_scores = property(lambda self: self.root / "complement_scores.npy")
+    complement_weights = property(lambda self: self.root / "complement_weights.npy")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     # the same vectors as sums over the interactions, for reasons

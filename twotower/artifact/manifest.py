@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from twotower.artifact.lists import Counted, RepeatModel
+
 SCHEMA = 1
 
 
@@ -156,6 +158,9 @@ class Manifest(BaseModel):
     index: IndexSpec
     fusion: Fusion
     text_search: TextSearch
+    # how purchases are repeated, and when the rising products were counted; None if the events do not show it
+    repeats: RepeatModel | None = None
+    trending: Counted | None = None
     # up to which change of the live catalogue its products have all: epoch and number; None if they have none
     catalogue: tuple[str, int] | None = None
     files: dict[str, FileEntry]

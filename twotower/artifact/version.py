@@ -82,6 +82,11 @@ class Version:
         paths: tuple[Path, Path] = (self.layout.query_ngram_ids, self.layout.query_ngrams)
         return paths if paths[0].name in self.manifest.files else None
 
+    @property
+    def has_complements(self) -> bool:
+        """Whether the version holds a table of products that are bought together."""
+        return self.layout.complement_offsets.name in self.manifest.files
+
     def check(self, *paths: Path) -> None:
         """Hashes files that are about to be opened; makes the private copy first.
 

@@ -492,6 +492,8 @@ async def test_docs_describe_every_call(system: Stack) -> None:
     assert "swagger" in (await system.get("/docs")).text.lower()
     described = (await system.get("/openapi.json")).json()
     wanted = ("/retrieve", "/encode_buyer", "/similar", "/search", "/popular", "/suggest")
+    wanted += ("/again", "/trending")
+    wanted += ("/together", "/complete")
     wanted += ("/interactions", "/healthz", "/readyz", "/history", "/products", "/products/{product_id}", "/map")
     wanted += ("/rules", "/rules/history", "/rules/undo", "/rules/preview")
     wanted += ("/versions", "/versions/{version}/report", "/versions/{version}/publish")

@@ -25,7 +25,7 @@ from tests.helpers.stack import Stack, as_json, event, stack
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = b"0123456789abcdef0123456789abcdef"
-LISTS = ("/similar?product_id=p1", "/search?q=gold", "/popular")
+LISTS = ("/similar?product_id=p1", "/together?product_id=p1", "/search?q=gold", "/popular", "/trending")
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +89,16 @@ async def statuses(client: httpx.AsyncClient, buyer: str, headers: Any) -> dict[
     asked["/encode_buyer"] = await client.post("/encode_buyer", json=body(buyer), headers=headers)
     rows = [{"buyer_id": buyer, **row} for row in as_json([event("p1")])]
     asked["/interactions"] = await client.post("/interactions", json={"interactions": rows}, headers=headers)
+    asked["/again"] = await client.get("/again", params={"buyer_id": buyer}, headers=headers)
     asked["/history"] = await client.get("/history", params={"buyer_id": buyer}, headers=headers)
     asked["/products"] = await client.get("/products", params={"id": "p1"}, headers=headers)
     asked["/metrics"] = await client.get("/metrics", headers=headers)
     return {path: response.status_code for path, response in asked.items()}
 
 
-READ = ("/similar", "/search", "/popular", "/retrieve", "/history", "/products")
+READ = ("/similar", "/together", "/search", "/popular", "/trending", "/retrieve", "/again", "/history", "/products")
 WRITE = ("/encode_buyer", "/interactions")
-PRODUCTS = ("/similar", "/search", "/popular")
+PRODUCTS = ("/similar", "/together", "/search", "/popular", "/trending")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,18 @@ async def test_a_scope_covers_its_calls_alone(
 ) -> None:
     found = await statuses(system.client, buyer, bearer(keys[scope]))
     assert found == {path: 200 if path in allowed else 403 for path in found}
+
+
+async def test_a_public_key_completes_a_cart_of_no_named_buyer(system: Stack, keys: dict[str, str], buyer: str) -> None:
+    cart = {"product_ids": ["p1"]}
+    for scope, body, status in (
+        ("public", cart, 200),
+        ("public", {**cart, "buyer_id": buyer}, 403),
+        ("read", {**cart, "buyer_id": buyer}, 200),
+        ("write", cart, 403),
+    ):
+        answer = await system.client.post("/complete", json=body, headers=bearer(keys[scope]))
+        assert answer.status_code == status, (scope, body)
 
 
 async def test_without_a_known_key_nothing_is_answered(system: Stack, keys: dict[str, str], buyer: str) -> None:

@@ -144,6 +144,8 @@ SECTIONS = [
     "index",
     "search",
     "searches",
+    "again",
+    "trending",
     "publish",
     "paths",
 ]

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from tests.helpers.tiny_version import TEXT_DIMENSION, item_graph
+from trainer.config.loading import load_config
 from trainer.export.catalogue import encode_catalogue
 from trainer.model.inputs import ItemFeatures
-from twotower.graphs.towers import ItemTower
 
 
 def test_a_product_without_known_inputs_has_a_vector_of_zeros(tmp_path: Path) -> None:
@@ -20,6 +20,7 @@ def test_a_product_without_known_inputs_has_a_vector_of_zeros(tmp_path: Path) ->
     text[0, 0] = 1.0
     codes = torch.tensor([0, 0, 2])
     features = ItemFeatures(text, codes, codes, torch.tensor([1, 0, 0]), torch.zeros(3, 0, dtype=torch.long))
-    vectors = encode_catalogue(ItemTower(path, 1), features, 8)
+    config = load_config(overrides=["model.dimension=8"])
+    vectors = encode_catalogue(path, features, config)
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), [1, 0, 1], atol=1e-7)
     assert not vectors[1].any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 
 from trainer.text.vectors import encode_cached, restored_on_failure
 from twotower.arrays import Float32
-from twotower.graphs.text_encoder import EncoderSpec
 
 
 class Counting:
@@ -17,18 +17,20 @@ class Counting:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.spec = EncoderSpec(kind="ngrams", name="x", dimension=2, normaliser={}, max_length=9)
 
-    def encode(self, texts: list[str], batch_size: int) -> Float32:
+    def __call__(self, lists: Sequence[Sequence[str]]) -> Iterator[Float32]:
+        return map(self.encode, lists)
+
+    def encode(self, texts: Sequence[str]) -> Float32:
         self.asked += texts
-        return np.array([[len(text), 1] for text in texts], np.float32).reshape(-1, 2)
+        return np.array([[len(text), 1] for text in texts], np.float32)
 
 
 def test_only_new_and_changed_texts_are_encoded(tmp_path: Path) -> None:
     encoder = Counting()
 
     def encode(digest: str, *texts: str) -> tuple[list[float], int]:
-        vectors, fresh = encode_cached(encoder, digest, texts, tmp_path / "cache", 64)  # type: ignore[arg-type]
+        vectors, fresh = encode_cached(encoder, 2, digest, texts, tmp_path / "cache")
         assert vectors.shape == (len(texts), 2)
         return vectors[:, 0].tolist(), fresh
 
@@ -45,7 +47,7 @@ def test_old_and_new_texts_are_distinguished_across_chunks(tmp_path: Path) -> No
     encoder = Counting()
 
     def encode(*texts: str) -> tuple[list[float], int]:
-        vectors, fresh = encode_cached(encoder, "e", texts, tmp_path, 64, chunk=2)  # type: ignore[arg-type]
+        vectors, fresh = encode_cached(encoder, 2, "e", texts, tmp_path, chunk=2)
         return vectors[:, 0].tolist(), fresh
 
     assert encode("a", "bb", "ccc", "dddd", "eeeee") == ([1, 2, 3, 4, 5], 5)
@@ -55,25 +57,25 @@ def test_old_and_new_texts_are_distinguished_across_chunks(tmp_path: Path) -> No
 
 def test_a_write_that_is_cut_off_leaves_the_cache_as_it_was(tmp_path: Path) -> None:
     class Failing(Counting):
-        def encode(self, texts: list[str], batch_size: int) -> Float32:
+        def encode(self, texts: Sequence[str]) -> Float32:
             if "ccc" in texts:
                 raise KeyboardInterrupt
-            return super().encode(texts, batch_size)
+            return super().encode(texts)
 
-    encode_cached(Counting(), "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    encode_cached(Counting(), 2, "e", ["a", "bb"], tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        encode_cached(Failing(), "e", ["dddd", "ccc", "bb"], tmp_path, 64, chunk=1)  # type: ignore[arg-type]
-    vectors, fresh = encode_cached(Failing(), "e", ["bb", "a"], tmp_path, 64)  # type: ignore[arg-type]
+        encode_cached(Failing(), 2, "e", ["dddd", "ccc", "bb"], tmp_path, chunk=1)
+    vectors, fresh = encode_cached(Failing(), 2, "e", ["bb", "a"], tmp_path)
     assert (vectors[:, 0].tolist(), fresh) == ([2, 1], 0)
 
 
 @pytest.mark.parametrize("left", [0, 100])
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path, left: int) -> None:
     encoder = Counting()
-    encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    encode_cached(encoder, 2, "e", ["a", "bb"], tmp_path)
     (path,) = tmp_path.glob("*.npy")
     path.write_bytes(path.read_bytes()[:left])
-    vectors, fresh = encode_cached(encoder, "e", ["a", "bb"], tmp_path, 64)  # type: ignore[arg-type]
+    vectors, fresh = encode_cached(encoder, 2, "e", ["a", "bb"], tmp_path)
     assert (vectors[:, 0].tolist(), fresh) == ([1, 2], 2)
 
 
@@ -81,7 +83,7 @@ def test_a_block_that_fails_gives_the_vectors_from_before_back(tmp_path: Path) -
     folder, encoder = tmp_path / "vectors", Counting()
 
     def encode(digest: str, *texts: str) -> int:
-        return encode_cached(encoder, digest, texts, folder, 64)[1]  # type: ignore[arg-type]
+        return encode_cached(encoder, 2, digest, texts, folder)[1]
 
     def contents() -> dict[str, bytes]:
         return {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -102,6 +104,6 @@ def test_a_block_that_fails_gives_the_vectors_from_before_back(tmp_path: Path) -
 def test_a_block_that_fails_without_vectors_from_before_leaves_none(tmp_path: Path) -> None:
     folder = tmp_path / "vectors"
     with pytest.raises(KeyboardInterrupt), restored_on_failure(folder):
-        encode_cached(Counting(), "e", ["a"], folder, 64)  # type: ignore[arg-type]
+        encode_cached(Counting(), 2, "e", ["a"], folder)
         raise KeyboardInterrupt
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -1,0 +1,1 @@
+"""Complements: which products are bought together, from baskets and sessions."""

@@ -1,0 +1,47 @@
+"""Weights that add up over a cart: how much each product of it speaks for another one, beside the rest.
+
+Ten products of one series in a cart say nearly the same. Sums of lifts would count it ten times; the weights of a ridge
+regression do not. For each product, it is regressed on those that it is a complement of, over all baskets and sessions
+(SLIM's model, Ning and Karypis 2011, in closed form and on few columns, as EASE, Steck 2019, solves it on all).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from trainer.config.schema import Together
+from trainer.fit.together.groups import Shopping
+
+
+def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequence[float]) -> list[sparse.csr_matrix]:
+    """Weights [N, N] for the entries of `lists` [N, N], from 0: row a, column b is what a says for b.
+
+    `gram` [N, N]: the weight of the groups that hold both products, of one product on the diagonal. A ridge is added to
+    the diagonal; there is one answer for each.
+    """
+    columns = lists.tocsc()
+    found = np.zeros((len(ridges), columns.nnz))
+    for target in range(columns.shape[1]):
+        part = slice(columns.indptr[target], columns.indptr[target + 1])
+        sources = columns.indices[part]
+        if len(sources):
+            among = gram[sources]
+            system, wanted = among[:, sources].toarray(), among[:, [target]].toarray().ravel()
+            for place, ridge in enumerate(ridges):
+                found[place, part] = np.linalg.solve(system + ridge * np.eye(len(sources)), wanted)
+    return [
+        sparse.csc_matrix((np.maximum(one, 0.0), columns.indices, columns.indptr), shape=columns.shape).tocsr()
+        for one in found
+    ]
+
+
+def gram_matrix(shopping: Shopping, settings: Together) -> sparse.csr_matrix:
+    """The weight of the groups that hold both products [N, N]; those of sessions weigh `session_weight`."""
+    parts = [
+        groups.members.T @ sparse.diags(share * groups.weights(settings.size_power)) @ groups.members
+        for groups, share in zip(shopping, (1.0, settings.session_weight), strict=True)
+    ]
+    return sum(parts[1:], parts[0]).tocsr()
