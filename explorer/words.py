@@ -264,6 +264,18 @@ _STEPS = {
 # what the gateway warns of, in English, and how an Arabic page says it
 _WARNINGS = (
     (r"diversity has no effect on popular products", "لا أثر للتنوّع في قائمة الأكثر رواجًا"),
+    (r"diversity has no effect on products that are bought together", "لا أثر للتنوّع في قائمة ما يُشترى معًا"),
+    (r"diversity has no effect on this list", "لا أثر للتنوّع في هذه القائمة"),
+    (r"product (.*) is not known", "المنتج {} غير معروف"),
+    (
+        r"only (\d+) of these products are known to go with .*; popular products fill the list",
+        "{} فقط من هذه المنتجات عُرف أنها تُختار معه؛ والأكثر رواجًا تكمل القائمة",
+    ),
+    (
+        r"none of these products is known to go with .*; popular products fill the list",
+        "لم يُعرف أن أيًّا من هذه المنتجات يُختار معه؛ هذه الأكثر رواجًا",
+    ),
+    (r"this version knows of no past to compare with", "لا يعرف هذا الإصدار ماضيًا يقارن به"),
     (r"no product has category=(.*)", "لا منتج في الفئة «{}»"),
     (r"no product has brand=(.*)", "لا منتج من العلامة «{}»"),
     (r"no product has (.*)", "لا منتج له {}"),
