@@ -180,7 +180,8 @@ async def test_lists_are_logged(system: Stack, server: RedisServer) -> None:
         values = [fields[b"lists"] for _, fields in raw.xrange(STREAM) if b"lists" in fields]
         found = [KINDS["lists"](*row) for value in values for row in orjson.loads(value)]
         # those of the other tests have the slot home
-        return sorted((one for one in found if one.slot in ("product", "cart")), key=lambda one: str(one.slot), reverse=True)
+        own = [one for one in found if one.slot in ("product", "cart")]
+        return sorted(own, key=lambda one: str(one.slot), reverse=True)
 
     one, two = await until(logged, lambda found: len(found) == 2)
     assert isinstance(one, ListRecord) and isinstance(two, ListRecord)
