@@ -146,6 +146,7 @@ SECTIONS = [
     "searches",
     "again",
     "trending",
+    "together",
     "publish",
     "paths",
 ]
