@@ -102,9 +102,10 @@ def _check(port: int, k: int) -> None:
 
 def _measure(system: System, options: argparse.Namespace) -> dict[tuple[str, int], list[Run]]:
     runs: dict[tuple[str, int], list[Run]] = {}
-    for _ in range(options.rounds):
+    for number in range(options.rounds):
         for clients in options.clients:
-            for slot in _SLOTS:
+            # whoever comes first in one round comes last in the next
+            for slot in _SLOTS[:: -1 if number % 2 else 1]:
                 paths = [f"/retrieve?buyer_id={market.buyer_id(one)}&k={options.k}" for one in range(options.buyers)]
                 requests = [get(f"{path}&slot={slot}") for path in paths]
                 before = {name: cpu_ms(pid) for name, pid in system.processes.items()}
