@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,9 @@ import pytest
 import pytest_asyncio
 from redis import Redis
 
+from benchmarks.simulate.processes import ShopProcesses
+from benchmarks.simulate.world import World
+from demo.client import Client
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import running, until
 from tests.helpers.stack import Reference, gateway
@@ -384,3 +388,13 @@ async def test_a_picture_of_a_live_product_is_a_url(shop: Shop) -> None:
     assert {one.image for one in await shop.looked_up("pictured")} == {"https://pictures.shop.example/ring.png"}
     refused = await shop.client.patch("/products/pictured", json={"image": "javascript:alert(1)"})
     assert refused.status_code == 422 and "must be a URL of http or https" in refused.json()["detail"]
+
+
+async def test_products_of_the_simulated_shop_arrive(shop: Shop, tmp_path: Path) -> None:
+    """As `make simulate` puts them: it goes on when the last one can be recommended."""
+    world = World.build(products=60, buyers=5, days=30, seed=7)
+    arriving = next(found for day in range(1, 31) if (found := world.arriving(day)))
+    client = Client("127.0.0.1", shop.client.base_url.port or 80)
+    await asyncio.to_thread(ShopProcesses(tmp_path).add_products, client, arriving)
+    for ident in arriving:
+        assert any(await shop.knowing(ident))
