@@ -313,7 +313,7 @@ async def test_a_small_limit_is_exact_and_says_when_to_come_back(
 async def test_many_at_once_never_exceed_the_limit(tiny: Path, redis: RedisServer, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     key = add_key(file, NewKey("busy", ("read",), "200/hour", None))
-    async with stack(tiny, redis, without=["item", "buyer"], keys_file=file) as system:
+    async with stack(tiny, redis, without=["item", "buyer"], keys_file=file, request_timeout_seconds=30) as system:
         found = await asyncio.gather(
             *(system.client.get("/popular", params={"k": 1}, headers=bearer(key)) for _ in range(240))
         )
