@@ -159,7 +159,8 @@ async def test_a_repeated_event_is_one_click(shop: Shop, kind: str) -> None:
     """In one request, in another one, and after the exchange of counts; another event is another click."""
     experiment = await shop.run(kind=kind, arms=PAIR if kind == "interleave" else [CONTROL, OTHER])
     labels = {"experiment": experiment.name, "arm": "control"}
-    view = {"buyer_id": "b1", "product_id": "p1", "event_type": "View", "timestamp": "2025-01-01T12:00:00Z"}
+    # a buyer of its own: the others share one history
+    view = {"buyer_id": "repeats", "product_id": "p1", "event_type": "View", "timestamp": "2025-01-01T12:00:00Z"}
     # a list that interleaving could not draft names its arm, as all lists of the other kind do
     view |= {"event_id": "one", "recommendation_id": f"r~{experiment.name}~control"}
 
@@ -184,7 +185,13 @@ async def test_people_see_the_arms_with_what_they_did(shop: Shop) -> None:
     view = {"buyer_id": buyers["diverse"][0], "product_id": answer["product_ids"][0], "event_type": "View"}
     view |= {"timestamp": "2025-01-01T12:00:00Z", "recommendation_id": answer["recommendation_id"]}
     await shop.system.post("/interactions", view)
-    (found,) = (await shop.system.answer("/experiments"))["experiments"]
+
+    async def shown() -> dict[str, Any]:
+        (one,) = (await shop.system.answer("/experiments"))["experiments"]
+        return dict(one)
+
+    # clicks are counted with the next exchange
+    found = await until(shown, lambda one: one["arms"][1]["clicks"] > 0)
     assert (found["name"], found["kind"], found["slots"]) == (experiment.name, "split", ["email"])
     control, other = found["arms"]
     assert (other["version"], other["diversity"], other["lists"], other["clicks"]) == ("old", 0.5, before + 1, 1)
