@@ -109,6 +109,8 @@ class _Making:
         """Asks until the list is full, or no other product is left."""
         plan, query, ask = self._plan, self._asking.query, self._asking.ask
         query.marks, query.with_codes, query.sort = plan.marks, bool(plan.at_most), retrieval_pb2.RELEVANCE
+        # details are looked up for those that stay
+        query.with_products = False
         if self._hidden:
             query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
         # a diverse list costs the square of its length, and each of its products depends on those before it
