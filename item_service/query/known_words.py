@@ -45,6 +45,10 @@ class KnownWords:
         """The brand that stands among the words, "" for none; the one with the most words."""
         return _name_in(self._brands, words)
 
+    def is_brand(self, words: Sequence[str]) -> bool:
+        """Whether the words are the whole name of a brand."""
+        return _stems(" ".join(words)) in self._brands
+
     def category_in(self, words: Sequence[str]) -> str:
         """The same for a category."""
         return _name_in(self._categories, words)
