@@ -8,7 +8,7 @@ from copy import copy
 from functools import lru_cache
 
 from item_service.query.alignment import is_arabizi
-from item_service.query.query import fold
+from item_service.query.query import fold, fold_name
 from twotower.artifact.search_words import SearchWords
 from twotower.text import words
 from twotower.text.words import clitic_stems, is_number, split_words, stem
@@ -119,4 +119,4 @@ def _name_in(names: Mapping[tuple[str, ...], str], words: Sequence[str]) -> str:
 
 @lru_cache(50_000)
 def _stems(phrase: str) -> tuple[str, ...]:
-    return tuple(map(stem, split_words(fold(phrase))))
+    return tuple(map(stem, split_words(fold_name(phrase))))
