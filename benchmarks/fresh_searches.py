@@ -31,13 +31,19 @@ class Fresh(NamedTuple):
 
 
 def judge_fresh(port: int, products: Path) -> Fresh:
-    """Asks the gateway on this port; `products` are those of the market that it serves."""
+    """Asks the gateway on this port; `products` are those of the market that it serves.
+
+    Raises SystemExit if no gateway answers.
+    """
     fold = Normaliser.profile("full")
     with products.open(encoding="utf-8", newline="") as file:
         titles = {row["product_id"]: fold(row["title"]) for row in csv.DictReader(file)}
     shares, alarms, flags, wrong = list[float](), list[bool](), list[bool](), list[str]()
     for text, pattern in read_queries():
-        answer = get_json(port, "/search?" + urlencode({"q": text, "k": _LISTED}))
+        try:
+            answer = get_json(port, "/search?" + urlencode({"q": text, "k": _LISTED}))
+        except OSError as error:
+            raise SystemExit(f"port {port} cannot be judged: is the demo up? {error}") from None
         ids, is_flagged = answer["product_ids"], not answer["product_ids"] or bool(answer["warnings"])
         if pattern:
             held = sum(bool(re.search(pattern, titles[one])) for one in ids)

@@ -95,12 +95,3 @@ def _rows(products: Products) -> list[Product]:
         Product(ident, row, title, description, brand, category, None, "", True, 0.0)
         for row, (ident, title, description, brand, category) in enumerate(columns)
     ]
-
-
-def report(cost: IndexCost) -> str:
-    """One line for people."""
-    return (
-        f"{cost.products:,} products: {cost.vectors_mb:.0f} MB of text vectors and index, {cost.words_mb:.0f} MB of "
-        f"words ({cost.memory_ratio:.2f} x); built in {cost.vectors_s:.1f} s and {cost.words_s:.1f} s more "
-        f"({cost.build_ratio:.2f} x); item service ready after {cost.item_load_s:.1f} s"
-    )

@@ -92,7 +92,7 @@ def added_by_words(index: WordIndex, weights: WordWeights, words: Sequence[Word]
 def evidence(cosine: float, held: float) -> float:
     """How much says that a product answers a search, 0 to 2: the cosine, and how well it holds the search's head.
 
-    "كهربائي" makes no answer to "غيتار كهربائي"; a misspelt "عبايه" is answered by its cosine.
+    "ليزر" makes no answer to "طابعة ليزر"; a misspelt "عبايه" is answered by its cosine.
     """
     return cosine + min(held, 1.0)
 
