@@ -1,8 +1,8 @@
 """What the search for words costs a large shop: the index beside that of the text vectors alone, and the item service.
 
 A synthetic market of `--products` products, read by the text encoder of a version. Memory is that of the files, which
-services map: text vectors and their index, then the index of words. Build times are of one process: encoding and
-indexing the texts; then counting the words, choosing their weights, and the evidence of an answer.
+services map: text vectors and their index, then the index of words. Build times are processor time of one process:
+encoding and indexing the texts; then counting the words, choosing their weights, and the evidence of an answer.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from twotower.search.word_index import word_files
 
 
 class IndexCost(NamedTuple):
-    """Megabytes of files and seconds of building, by vectors alone and what words add; seconds until the item service
-    understands its first query.
+    """Megabytes of files and seconds of processor time for building, by vectors alone and what words add; seconds until
+    the item service understands its first query.
     """
 
     products: int
@@ -57,15 +57,15 @@ def measure_index(encoder: TextEncoder, count: int) -> IndexCost:
             products = read_products([folder / "products.csv"], config.data, RowChecks("products", rejects))
         files = VersionLayout(folder / "version")
         files.root.mkdir()
-        started = time.perf_counter()
+        started = time.process_time()
         vectors = unit_rows(encoder.encode(texts_of(products)))
         write_text_search(vectors, titles_of(products), encoder, files, config)
-        middle = time.perf_counter()
+        middle = time.process_time()
         words = build_words(products, reads_descriptions=True)
         words.save(files)
         weights, _ = choose_weights(products, vectors, words, encoder, config.seed)
         answered_above(products, vectors, words, weights, encoder, config.seed)
-        ended = time.perf_counter()
+        ended = time.process_time()
         alone, more = _megabytes([files.text_embeddings, files.text_index]), _megabytes(word_files(files))
         before, added = middle - started, ended - middle
         load = _load(products, encoder)
@@ -82,9 +82,9 @@ def _load(products: Products, encoder: TextEncoder) -> float:
     for _ in counter.count(_rows(products)):
         pass
     words = counter.search_words({}, {})
-    started = time.perf_counter()
+    started = time.process_time()
     QueryEncoder(encoder, words, ShopSynonyms(None), STEPS, 2000).encode([Typed("khatem dahab")])
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _rows(products: Products) -> list[Product]:
