@@ -13,8 +13,11 @@ What learning from searches gives is measured on made searches with words that n
 P@10 of logged wordings and of others, before and after. The version must have the catalogue's own encoder.
 
 Where ../shared/search_eval is present (or $TWOTOWER_SEARCH_EVAL), its judge.py scores the /search of the gateway at
---url, with the demo market's 278 queries: P@10, MRR and the share off-topic by class of query. The last line is one
-JSON object; its "judge" is null where the folder is absent.
+--url, with the demo market's 278 queries: P@10, MRR and the share off-topic by class of query. Sixty further queries
+(`benchmarks.fresh_searches`) say how often a warning is wrong. Real catalogues in ../shared/data (or $TWOTOWER_DATA)
+are searched by vectors and words (`benchmarks.real_search`); their encoders are trained once and kept in --work, which
+takes minutes. --large adds what the index of words costs at so many products (`benchmarks.search_index`). The last line
+is one JSON object; parts whose data are absent, or that are not asked for, are null.
 """
 
 from __future__ import annotations
@@ -29,10 +32,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
+from benchmarks.fresh_searches import judge_fresh
 from benchmarks.learning import measure
+from benchmarks.real_search import measure_real
+from benchmarks.search_index import measure_index
 from trainer.search.learning import Ranking
 from trainer.search.weights import words_of
 from trainer.text.typos import add_typo
@@ -61,6 +68,10 @@ def main() -> None:
     parser.add_argument(
         "--products", type=Path, default=Path(".demo/data/products.csv"), help="the market that it serves"
     )
+    parser.add_argument(
+        "--work", type=Path, default=Path(".demo/bench-search"), help="keeps what real sets are read by"
+    )
+    parser.add_argument("--large", type=int, default=0, help="products of a market to build indexes for; 0: none")
     options = parser.parse_args()
     layout = Layout(options.artifacts)
     pointer = read_pointer(layout.current)
@@ -107,6 +118,10 @@ def main() -> None:
     for one in learned:
         print(f"learning from made searches: {one}")
     judged = judge(options.url, options.products)
+    fresh = judge_fresh(urlsplit(options.url).port or 80, options.products)
+    print(fresh)
+    real = measure_real(options.work)
+    large = measure_index(encoder, options.large) if options.large else None
     print(
         json.dumps(
             {
@@ -115,6 +130,9 @@ def main() -> None:
                 "rows": rows,
                 "learning": [one._asdict() for one in learned],
                 "judge": judged,
+                "fresh": fresh._asdict(),
+                "real": real,
+                "index": large._asdict() if large else None,
             }
         )
     )

@@ -30,7 +30,7 @@ from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import NOT_LOADED
 from gateway.history.store import HistoryStore
 from gateway.live_trending import LiveTrending
-from gateway.named_product import find_named, put_first
+from gateway.named_product import named_ids
 from gateway.reasons import Reason
 from gateway.rules.engine import Ask, Asking, Ruled
 from gateway.rules.facts import BuyerFacts, request_facts
@@ -261,6 +261,8 @@ class Pipeline:
             async def explore(exploration: Exploration, one: retrieval_pb2.Query) -> Hits:
                 nonlocal explored
                 length, one.k = one.k, min(one.k + DEPTH, _MAX_K)
+                # details are looked up for those that stay
+                one.with_products = False
                 hits, explored = exploration.mix(await ask(one), length)
                 one.k = length
                 return hits
@@ -332,7 +334,9 @@ class Pipeline:
                 return await self.retrieval.search(vector, one, deadline)
 
             asked = _query(query, {query.product_id}, follows=follows)
+            asked.with_products = _needs_details(query)
             ruled = await self._ruled(query, asked, ask, ask, lambda: request_facts(query), deadline)
+            ruled = await self._detailed(ruled, deadline) if _needs_details(query) else ruled
             found = self._list(query, ruled, "model", _doubts(query, vector, ruled.hits), deadline)
             why = partial(reasons.of_product, self.retrieval, query.product_id, ruled.hits, ruled.followers(), deadline)
             return await _explained(query, found, why)
@@ -381,16 +385,22 @@ class Pipeline:
             async def ask(one: retrieval_pb2.Query) -> Hits:
                 return await self.retrieval.search_texts(vector, one, deadline)
 
+            asked.with_products = _needs_details(query)
+            filtered, ids = _query(query, set()).filter, named_ids(query)
+
             async def first(one: retrieval_pb2.Query) -> Hits:
-                named, hits = await asyncio.gather(
-                    find_named(self.retrieval, query, vector.version, deadline), ask(one)
-                )
-                return await put_first(named, hits, one, ask) if named else hits
+                # whatever its words mean, the text may name a product
+                if ids:
+                    one.named.CopyFrom(retrieval_pb2.Named(ids=ids, filter=filtered))
+                hits = await ask(one)
+                one.ClearField("named")
+                return hits
 
             ruled = await self._ruled(query, asked, ask, first, lambda: request_facts(query), deadline)
+            ruled = await self._detailed(ruled, deadline) if _needs_details(query) else ruled
             hits = ruled.hits
             listed = self._list(query, ruled, "model", _misses(query, understood, hits), deadline)
-            why = partial(reasons.of_words, self.retrieval, understood, hits, deadline)
+            why = partial(reasons.of_words, understood, hits)
             return (await _explained(query, listed, why))._replace(understood=understood)
 
         return await (attempt(version) if version else on_one_version(attempt))
@@ -501,8 +511,16 @@ class Pipeline:
         warnings = [*warnings, *ruled.warnings, *(f"no product has {value}" for value in hits.unknown_filter_values)]
         products = None
         if "products" in query.include:
-            products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
+            products = (await self._detailed(ruled, deadline)).hits.products
         return ProductList(hits, source, warnings, products, placed_by=ruled.placed_by)
+
+    async def _detailed(self, ruled: Ruled, deadline: Deadline) -> Ruled:
+        """The list with the details of its products, which are looked up if they did not come with it."""
+        hits = ruled.hits
+        if hits.products or not len(hits.scores):
+            return ruled
+        products = await self.retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
+        return ruled._replace(hits=hits._replace(products=products))
 
 
 def _count_products(product_ids: Sequence[str], unknown: set[str]) -> None:
@@ -593,6 +611,11 @@ def _missing_complements(
     return warnings
 
 
+def _needs_details(query: ListQuery) -> bool:
+    """Whether the details of products are shown, or said to be the reasons."""
+    return "products" in query.include or "reasons" in query.include
+
+
 def _as_understood(asked: retrieval_pb2.Query, understood: item_pb2.Understood) -> retrieval_pb2.Query:
     """The query with the words to look for and the filters that its words hold; narrower limits of the caller count."""
     asked.words.extend(
@@ -632,6 +655,7 @@ def _query(query: ListQuery, seen: set[str], history: str = "", follows: str = "
         history=history,
         follows=follows,
         sort=_SORTS[query.sort],
+        with_products="products" in query.include,
     )
     limits = {name: getattr(query, name) for name in ("in_stock", "price_min", "price_max")}
     given = {name: value for name, value in limits.items() if value is not None}

@@ -74,12 +74,11 @@ def of_popularity(count: int) -> list[Reason]:
 async def of_product(
     retrieval: RetrievalClient, product_id: str, hits: Hits, followers: Collection[str], deadline: Deadline
 ) -> list[Reason]:
-    """What each product shares with the product asked for, or that buyers take it afterwards."""
-    ids = wire.unpack_ids(hits.packed_ids)
-    asked, *found = await retrieval.lookup([product_id, *ids], hits.version, deadline)
+    """What each product shares with the product asked for, or that buyers take it afterwards; the hits have details."""
+    [asked] = await retrieval.lookup([product_id], hits.version, deadline)
     return [
         Reason(sentences.after(asked.title)) if one in followers else _shared(asked, product)
-        for one, product in zip(ids, found, strict=True)
+        for one, product in zip(wire.unpack_ids(hits.packed_ids), hits.products, strict=True)
     ]
 
 
@@ -98,12 +97,9 @@ async def of_cart(retrieval: RetrievalClient, cart: Sequence[str], found: Togeth
     ]
 
 
-async def of_words(
-    retrieval: RetrievalClient, understood: item_pb2.Understood, hits: Hits, deadline: Deadline
-) -> list[Reason]:
-    """The words of the search that stand in each product's title, brand or category."""
-    found = await retrieval.lookup(wire.unpack_ids(hits.packed_ids), hits.version, deadline)
-    return [_matched(understood.words, product) for product in found]
+async def of_words(understood: item_pb2.Understood, hits: Hits) -> list[Reason]:
+    """The words of the search that stand in each product's title, brand or category; the hits have details."""
+    return [_matched(understood.words, product) for product in hits.products]
 
 
 def with_rules(reasons: Sequence[Reason], ids: Sequence[str], placed_by: Mapping[str, str]) -> list[Reason]:

@@ -9,7 +9,6 @@ from functools import partial
 from item_service.encoder import Encoders, Item, load
 from item_service.queries import QueryEncoder, Typed, UnderstoodQuery
 from item_service.query.shop_synonyms import ShopSynonyms
-from item_service.query.words import words_of
 from item_service.settings import ItemSettings
 from twotower.artifact.layout import Layout
 from twotower.artifact.private_copy import CopyCache
@@ -110,7 +109,7 @@ def _understood(row: UnderstoodQuery) -> item_pb2.Understood | None:
         category=query.category,
         words=[
             item_pb2.QueryWord(text=one.text, weight=one.weight, is_number=one.is_number, group=one.group)
-            for one in words_of(query)
+            for one in row.words
         ],
         known_share=row.known_share,
     )

@@ -37,8 +37,8 @@ from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
-from twotower.search.word_index import Word, WordIndex, word_files
-from twotower.search.word_search import WordSearch, tie_breaker
+from twotower.search.word_index import Word, WordIndex, head_of, word_files
+from twotower.search.word_search import WordSearch, evidence, tie_breaker
 from twotower.serving.drift import DriftCounter
 from twotower.serving.wire import pack_history, unpack_ids
 from twotower.text.normalise import Normaliser
@@ -116,22 +116,14 @@ NO_FILTER = Filter()
 
 
 class Texts(NamedTuple):
-    """The texts of the products, in the rows of the other vectors: their vectors, their words, and the score that
-    queries without an answer reach, by the vector alone and with words: without a known one, and with known ones alone.
+    """The texts of the products, in the rows of the other vectors: their vectors, their words, and what tells an answer
+    from none: the cosine of words that nothing answers, and with words the evidence of an answer.
     """
 
     vectors: VectorIndex
     words: WordSearch
     noise: float
     noise_with_words: float
-    noise_of_known_words: float = 0.0
-
-    def is_below_noise(self, words: Sequence[Word], best: float) -> bool:
-        """Whether a best score says that nothing answers these words: the more of them are known, the higher."""
-        lowest = self.noise_with_words
-        span = max(self.noise_of_known_words - lowest, 0.0)
-        # most searches score higher than any limit, and need no second look at their words
-        return best <= lowest + span and best <= lowest + span * self.words.words.known_share(words) ** 2
 
 
 class TogetherAnswer(NamedTuple):
@@ -323,7 +315,7 @@ class ProductIndex:
                 for place, query, hits in zip(part, here, found, strict=True):
                     chosen = diversify(hits, chosen_from, query.k, query.diversity)
                     chosen = self._sorted(chosen, query.sort, allowed.view)
-                    below = bool(len(hits.scores)) and self._is_below(query, float(hits.scores[0]), noise)
+                    below = bool(len(hits.scores)) and self._is_below(query, vectors[place], hits, noise, allowed.view)
                     rows = chosen.rows if allowed.view is None else allowed.view.trained_rows(chosen.rows)
                     followers = _count(rows, rankings[place].followers)
                     answer = self._answer(chosen, allowed, below, followers)
@@ -372,8 +364,20 @@ class ProductIndex:
             for hits, row, without, k in zip(found, scores, own, ks, strict=True)
         ]
 
-    def _is_below(self, query: Query, best: float, noise: float) -> bool:
-        return self._texts.is_below_noise(query.words, best) if query.words else best <= noise
+    def _is_below(self, query: Query, vector: Float32, hits: Hits, noise: float, view: LiveView | None) -> bool:
+        """Whether the best product is no answer to the query."""
+        if not query.words:
+            return float(hits.scores[0]) <= noise
+        row, limit, texts = int(hits.rows[0]), self._texts.noise_with_words, self._texts
+        is_live = row >= self._index.size and view is not None
+        own = view.text(row) if view is not None and is_live else texts.vectors.vectors[row]
+        cosine = float(own @ vector)
+        # most answers need no second look at their words
+        if cosine > limit:
+            return False
+        head = head_of(query.words)
+        held = view.held(head, row) if view is not None and is_live else texts.words.words.held(head, row)
+        return evidence(cosine, held) <= limit
 
     def _explain(
         self, parts: Parts, ranking: Ranking, rows: Int64, chosen_from: Vectors, view: LiveView | None
@@ -721,7 +725,7 @@ def _texts(version: Version, catalogue: Catalogue) -> Texts:
     ties = tie_breaker(weights, columns.popularity, columns.in_stock)
     words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
     found = manifest.text_search
-    return Texts(index, words, found.noise, found.noise_with_words, found.noise_of_known_words)
+    return Texts(index, words, found.noise, found.noise_with_words)
 
 
 def _complements(version: Version) -> ComplementTable | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval_service import lists
 from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, TogetherAnswer, load
+from retrieval_service.named import Named, named_first
 from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.releases import ReleaseServicer
 from retrieval_service.settings import RetrievalSettings
@@ -153,24 +154,29 @@ def is_expensive(request: retrieval_pb2.SearchRequest) -> bool:
 
 
 def is_short(request: retrieval_pb2.SearchRequest) -> bool:
-    """True for few queries without filter and diversity, each for few products, and no long histories.
+    """True for few queries without filter, diversity and details, each for few products, and no long histories.
 
     For more products, an approximate index may have to scan all of them.
     """
     if len(request.queries) > _FEW_QUERIES or sum(len(one.history) for one in request.queries) > _FEW_CHARACTERS:
         return False
     return all(
-        one.k + len(one.excluded_ids) <= _FEW and _filter(one) == NO_FILTER and not one.diversity
+        one.k + len(one.excluded_ids) <= _FEW
+        and _filter(one) == NO_FILTER
+        and not one.diversity
+        and not one.with_products
         for one in request.queries
     )
 
 
 def _search(index: ProductIndex, version: str, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
+    _check_named(request)
     search = index.search_texts if request.by_text else index.search
     answers = search(wire.unpack(request.vectors), _queries(request.queries))
     CALL_ROWS.labels("Search").inc(len(answers))
     if index.best_scores is not None:
         index.best_scores.count(_best_scores(request.queries, answers))
+    answers = [_with_named(index, one, answer) for one, answer in zip(request.queries, answers, strict=True)]
     hits = _all_hits(index, request.queries, answers, request.packed)
     return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
 
@@ -211,10 +217,9 @@ def _together_hits(answer: TogetherAnswer, packed: bool) -> retrieval_pb2.Togeth
 
 
 def _lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
-    ids = index.find_skus(request.product_ids) if request.or_sku else request.product_ids
-    products = index.lookup(ids)
+    products = index.lookup(request.product_ids)
     CALL_ROWS.labels("Lookup").inc(len(products))
-    return retrieval_pb2.LookupResponse(products=map(_product, ids, products), model_version=version)
+    return retrieval_pb2.LookupResponse(products=map(_product, request.product_ids, products), model_version=version)
 
 
 def _vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsRequest) -> retrieval_pb2.VectorsResponse:
@@ -243,13 +248,30 @@ def _queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
     ]
 
 
+def _check_named(request: retrieval_pb2.SearchRequest) -> None:
+    if request.by_text:
+        return
+    for place, one in enumerate(request.queries):
+        if one.HasField("named"):
+            raise InvalidInput(
+                f"queries[{place}].named", list(one.named.ids), "has an effect on a search by text alone"
+            )
+
+
+def _with_named(index: ProductIndex, query: retrieval_pb2.Query, answer: Answer) -> Answer:
+    if not query.HasField("named"):
+        return answer
+    named = Named(query.named.ids, _filter(query.named))
+    return named_first(index, named, query.excluded_ids, query.k, answer)
+
+
 def _sort(value: int) -> Sort:
     if value not in _SORTS:
         raise InvalidInput("sort", value, "is no order that this service knows")
     return _SORTS[value]
 
 
-def _filter(query: retrieval_pb2.Query) -> Filter:
+def _filter(query: retrieval_pb2.Query | retrieval_pb2.Named) -> Filter:
     if not query.HasField("filter"):
         return NO_FILTER
     message = query.filter
@@ -274,6 +296,9 @@ def _all_hits(
         ids = [answer.product_ids for answer in answers]
         for one, said in zip(hits, index.marks(texts, ids, coded), strict=True):
             one.marks, one.brand_codes, one.category_codes = said
+    for query, one, answer in zip(queries, hits, answers, strict=True):
+        if query.with_products:
+            one.products.extend(map(_product, answer.product_ids, index.lookup(answer.product_ids)))
     return hits
 
 

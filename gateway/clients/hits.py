@@ -23,6 +23,7 @@ def take(hits: Hits, order: Int64) -> Hits:
         brand_codes=_taken(hits.brand_codes, len(ids), order),
         category_codes=_taken(hits.category_codes, len(ids), order),
         also=0,
+        products=[hits.products[place] for place in order.tolist()] if hits.products else [],
     )
 
 
@@ -41,6 +42,7 @@ def join(parts: Sequence[Hits]) -> Hits:
         marks=_joined_marks(full),
         brand_codes=b"".join(one.brand_codes for one in full),
         category_codes=b"".join(one.category_codes for one in full),
+        products=[product for one in full for product in one.products],
     )
 
 

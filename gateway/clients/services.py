@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,8 +82,8 @@ class Hits(NamedTuple):
     """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
 
     `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
-    products follow the one that the query names in `follows`. `reasons`: of a query with parts. The last
-    four: as the message has them.
+    products follow the one that the query names in `follows`. `reasons`: of a query with parts. `products`:
+    the details of each, if the query asks for them. The others: as the message has them.
     """
 
     packed_ids: str
@@ -98,6 +97,7 @@ class Hits(NamedTuple):
     brand_codes: bytes = b""
     category_codes: bytes = b""
     also: int = 0
+    products: list[retrieval_pb2.Product] = []  # noqa: RUF012
 
 
 class RegularHits(NamedTuple):
@@ -253,7 +253,7 @@ class RetrievalClient:
         )
         self._searches = _Lanes(name, self._search, limits)
         self._text_searches = _Lanes(name, self._search_texts, limits)
-        self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits)
+        self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits, _details_cost)
         self._agains: Batcher[retrieval_pb2.AgainQuery, RegularHits] = Batcher(name, self._again, limits)
         self._trendings: Batcher[_Trending, RisingHits] = Batcher(name, self._trending, limits)
         self._carts: Batcher[retrieval_pb2.TogetherQuery, Together] = Batcher(name, self._together, limits)
@@ -261,8 +261,6 @@ class RetrievalClient:
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
-        by_sku = partial(self._lookup, or_sku=True)
-        self._skus: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, by_sku, by_ids, len)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
         """The best products for a vector, and for the query's history if it has one, in the vector's own version."""
@@ -304,15 +302,11 @@ class RetrievalClient:
         """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
 
-    async def find_skus(self, names: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
-        """The products with these ids or, where there is none, with these SKUs, in order."""
-        return await self._skus.call(names, deadline, version) if names else []
-
     async def close(self) -> None:
         for lanes in (self._searches, self._text_searches):
             await lanes.close()
         batchers: list[Batcher[Any, Any]] = [self._agains, self._trendings, self._carts]
-        batchers += [self._populars, self._vectors, self._unknowns, self._lookups, self._skus]
+        batchers += [self._populars, self._vectors, self._unknowns, self._lookups]
         for batcher in batchers:
             await batcher.close()
         self._streamed.close()
@@ -398,10 +392,10 @@ class RetrievalClient:
         return [unknown.intersection(asked) for asked in calls]
 
     async def _lookup(
-        self, version: str, calls: list[Sequence[str]], timeout: float, or_sku: bool = False
+        self, version: str, calls: list[Sequence[str]], timeout: float
     ) -> list[list[retrieval_pb2.Product]]:
         ids = [one for asked in calls for one in asked]
-        request = retrieval_pb2.LookupRequest(product_ids=ids, model_version=version, or_sku=or_sku)
+        request = retrieval_pb2.LookupRequest(product_ids=ids, model_version=version)
         answer = await self._call(self._stub.Lookup, request, timeout)
         products = list(answer.products)
         if len(products) != len(request.product_ids):
@@ -419,12 +413,17 @@ def _search_request(version: str, calls: list[_Search], by_text: bool = False) -
 
 
 def _cost(call: _Search) -> int:
-    """The cost of a search in plain searches: a diverse list of 100 products costs 17.
+    """The cost of a search in plain searches: a diverse list of 100 products costs 17, one with details 7.
 
     A batch holds fewer expensive searches, so that the other calls in it do not wait long.
     """
     _, query = call
-    return 1 + query.k * query.k // 600 if query.diversity else 1
+    return _details_cost(query) + (query.k * query.k // 600 if query.diversity else 0)
+
+
+def _details_cost(query: retrieval_pb2.Query) -> int:
+    """The cost of a list in lists without details: a batch of 64 then holds details of a thousand products at most."""
+    return 1 + (query.k // 16 if query.with_products else 0)
 
 
 def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
@@ -456,6 +455,7 @@ def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
         hits.brand_codes,
         hits.category_codes,
         hits.also,
+        list(hits.products),
     )
 
 

@@ -114,6 +114,8 @@ class _Making:
         for rule, _ in plan.at_most:
             query.with_brand_codes |= rule.field == "brand"
             query.with_category_codes |= rule.field == "category"
+        # details are looked up for those that stay
+        query.with_products = False
         if self._hidden:
             query.excluded_ids.extend(self._hidden.difference(query.excluded_ids))
         # a diverse list costs the square of its length, and each of its products depends on those before it

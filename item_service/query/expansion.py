@@ -8,7 +8,6 @@ from dataclasses import replace
 from item_service.query.known_words import KnownWords
 from item_service.query.query import Alternative, Query
 from item_service.query.synonyms import Synonyms, key_of
-from twotower.text.words import split_words, stem
 
 # the best synonyms by weight and by how many products have them
 _KEPT = 6
@@ -67,5 +66,5 @@ def _merged(found: list[Alternative]) -> list[Alternative]:
     """One alternative for each stem, the best first."""
     best: dict[tuple[str, ...], Alternative] = {}
     for one in sorted(found, key=lambda one: -one.weight):
-        best.setdefault(tuple(map(stem, split_words(one.text))), one)
+        best.setdefault(key_of(one.text), one)
     return list(best.values())

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from functools import lru_cache
 
 from item_service.query.alignment import is_arabizi
-from item_service.query.query import fold
+from item_service.query.query import fold, fold_name
 from twotower.artifact.search_words import SearchWords
+from twotower.text import words
 from twotower.text.words import clitic_stems, is_number, split_words, stem
 
 # of a longer name, only the first words are looked up
@@ -45,6 +47,10 @@ class KnownWords:
         """The brand that stands among the words, "" for none; the one with the most words."""
         return _name_in(self._brands, words)
 
+    def is_brand(self, words: Sequence[str]) -> bool:
+        """Whether the words are the whole name of a brand."""
+        return _stems(" ".join(words)) in self._brands
+
     def category_in(self, words: Sequence[str]) -> str:
         """The same for a category."""
         return _name_in(self._categories, words)
@@ -73,7 +79,7 @@ class KnownWords:
 
     def phrase_count(self, phrase: str) -> int:
         """How many titles hold a word, or the words of a phrase side by side; 1 for names alone, 0 for rare phrases."""
-        parts = split_words(phrase)
+        parts = words.parts_of(phrase)
         if len(parts) != 1:
             return self._phrases[tuple(map(stem, parts))]
         word = stem(parts[0])
@@ -93,9 +99,9 @@ class KnownWords:
         return self._stems[stem(word)] or max((self._stems[one] for one in clitic_stems(word)), default=0)
 
 
-def parts_of(word: str) -> list[str]:
+def parts_of(word: str) -> Sequence[str]:
     """The words that a word of a query is made of; one of Arabizi ("3oud") is whole."""
-    return [word] if is_arabizi(word) else split_words(word)
+    return (word,) if is_arabizi(word) else words.parts_of(word)
 
 
 def _is_number(part: str) -> bool:
@@ -111,5 +117,6 @@ def _name_in(names: Mapping[tuple[str, ...], str], words: Sequence[str]) -> str:
     return ""
 
 
+@lru_cache(50_000)
 def _stems(phrase: str) -> tuple[str, ...]:
-    return tuple(map(stem, split_words(fold(phrase))))
+    return tuple(map(stem, split_words(fold_name(phrase))))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from twotower.text.normalise import Normaliser, searched_words
 
 fold = Normaliser.profile("full")
+
+
+_fold_word = lru_cache(50_000)(fold)
+
+
+def fold_name(text: str) -> str:
+    """The same as `fold(text)`, in less time for the many names and phrases of a catalogue: they share their words."""
+    return " ".join(map(_fold_word, text.split())) if text.replace(" ", "").isalpha() else fold(text)
 
 
 class Change(NamedTuple):

@@ -166,6 +166,9 @@ def _best_at(words: list[str], place: int, known: KnownWords, index: SoundIndex)
             matches = (*matches, Match(misspelt, cost))
         if matches and (not is_known or set(part) & known.brand_words or size > 1):
             return size, matches, is_known
+        if size > 1 and known.is_brand(part):
+            # the whole name of a brand means no other brand that has one of its words
+            return size, (), True
     return 1, (), True
 
 

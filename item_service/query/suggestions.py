@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from item_service.query.layout import other_layouts
-from item_service.query.query import Query, fold, read
+from item_service.query.query import Query, fold_name, read
 from item_service.query.sound import sound_alike
 from item_service.query.understanding import Understanding
 from twotower.artifact.search_words import SearchWords
@@ -105,7 +105,7 @@ class Suggestions:
 
 
 def _plain(text: str) -> str:
-    return searched_words(fold(text))
+    return searched_words(fold_name(text))
 
 
 def _tails(plain: str) -> Iterator[tuple[str, bool]]:

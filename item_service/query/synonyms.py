@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from twotower.text.words import split_words, stem
 TWO_WAY, ONE_WAY = 0.9, 0.7
 Key = tuple[str, ...]
 _ARTICLE, _SHORTEST = "ال", 3
+# phrases whose forms are remembered: those of the groups, and of the queries of late
+_REMEMBERED = 50_000
 
 
 class Synonym(NamedTuple):
@@ -31,6 +33,7 @@ class Synonym(NamedTuple):
     weight: float
 
 
+@lru_cache(_REMEMBERED)
 def key_of(text: str) -> Key:
     """The stems of the words of a text: another form of a word or phrase has the same."""
     return tuple(map(stem, split_words(fold(text))))
@@ -69,13 +72,18 @@ class Synonyms:
 
         Two words may have one stem ("شمعات", "شمع"): a word that stands in a group itself has only its own synonyms.
         """
-        bare = _bare(" ".join(split_words(fold(text))))
+        bare = _bare(_spelled(text))
         if bare in self.table or not in_other_forms:
             return self.table.get(bare, ())
         found: dict[str, float] = {}
         for form in self.forms.get(key_of(text), ()):
             found |= {one.text: max(one.weight, found.get(one.text, 0.0)) for one in self.table[form]}
         return _sorted(found)
+
+
+@lru_cache(_REMEMBERED)
+def _spelled(text: str) -> str:
+    return " ".join(split_words(fold(text)))
 
 
 def _bare(text: str) -> str:

@@ -116,6 +116,15 @@ class LiveView:
             own += self._slots.words.added(one, self.count)
         return scores
 
+    def text(self, row: int) -> Float32:
+        """The text vector [E] of a slot, by its row."""
+        vector: Float32 = self._slots.texts[row - self._size]
+        return vector
+
+    def held(self, alternatives: Sequence[Word], row: int) -> float:
+        """How well a slot, by its row, holds one word of a search; as `WordIndex.held`."""
+        return self._slots.words.held(alternatives, row - self._size, self.count)
+
     def by_history(self, queries: Float32, histories: Sequence[History], score: FusedScore) -> Float32:
         """Fused scores [B, M]: a slot has what the score adds to its row in the version; a new product has no more than
         its vector.

@@ -73,6 +73,10 @@ class LiveWords:
             held &= self._of_part(part, size) > 0
         return held
 
+    def held(self, alternatives: Sequence[Word], slot: int, size: int) -> float:
+        """How well a slot below `size` holds one word of a search, given its alternatives."""
+        return float(self._of_group(alternatives, size)[0][slot])
+
     def added(self, words: Sequence[Word], size: int) -> Float32:
         """What words add to the cosines of the products [M]; see `twotower.search.word_search.added_by_words`."""
         groups: dict[int, list[Word]] = defaultdict(list)

@@ -102,6 +102,9 @@ def _query(draw: random.Random) -> retrieval_pb2.Query:
             text=_text(draw), weight=draw.choice((1.0, 0.5, *_FLOATS)), is_number=draw.random() < 0.3, group=place // 2
         )
     query.sort = draw.choice((0, 0, 1, 2, 9))
+    query.with_products = draw.random() < 0.2
+    if draw.random() < 0.1:
+        query.named.ids.extend([_text(draw)] * draw.choice((0, 1, 9)))
     return query
 
 

@@ -48,6 +48,10 @@ def test_alternatives_count_once_and_a_word_that_only_live_products_have_is_know
     words.add(40, "زمردة", "", "", "")
     added = words.added([Word(NEW)], 41)
     assert np.flatnonzero(added).tolist() == [40]
+    assert words.held([Word("شيء"), Word(NEW, 0.5)], 40, 41) == pytest.approx(0.5 * words.held([Word(NEW)], 40, 41))
+    assert [words.held(asked, row, 40) for row in range(40)] == pytest.approx(
+        [INDEX.held(asked, row) for row in range(40)], abs=1e-5
+    )
     # slots that a search does not see yet
     assert not words.added([Word(NEW)], 40).any()
     assert np.flatnonzero(words.holding(NEW, 41)).tolist() == [40]

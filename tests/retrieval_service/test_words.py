@@ -58,14 +58,18 @@ async def test_an_answer_far_from_the_words_says_so(tmp_path: Path, texts: Float
         assert not vector.is_below_noise
 
 
-async def test_known_words_need_a_higher_score(tmp_path: Path, texts: Float32) -> None:
-    # no score is so high; of the four words, one is known
-    build_version(tmp_path, "strict", noise_with_words=-9.0, noise_of_known_words=9.0)
+async def test_the_first_word_that_is_no_number_must_be_held_or_the_vectors_be_near(
+    tmp_path: Path, texts: Float32
+) -> None:
+    # 1.2 lies between a cosine of 1 and that with a word of the best product
+    build_version(tmp_path, "strict", noise_with_words=1.2)
+    first = next(one for one in PRODUCTS if "خاتم" in one.title)
+    same, words = texts[[first.row] * 4], ["خاتم", "qqqq"]
     async with running("retrieval", tmp_path) as service, connect(service.address) as channel:
-        queries = asked(1, "خاتم"), asked(1, "خاتم", "qqqq", "wwww", "zzzz")
-        known, partly = await by_text(Stub(channel), texts[[0, 0]], *queries, version="strict")
-        assert known.is_below_noise
-        assert not partly.is_below_noise
+        queries = [asked(1, *words), asked(1, *reversed(words)), asked(1, "21", *words), asked(1, "qqqq", "خاتم", "21")]
+        queries[2].words[0].is_number = True
+        held, other, after_number, last = await by_text(Stub(channel), same, *queries, version="strict")
+        assert [one.is_below_noise for one in (held, other, after_number, last)] == [False, True, False, True]
 
 
 @pytest.mark.parametrize(

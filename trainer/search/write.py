@@ -37,7 +37,7 @@ def write_search(
 ) -> WrittenSearch:
     """Writes the text vectors [N, E] with their index, the index of words, and what is learned from searches.
 
-    The weights of words, and the score of an answer, are measured on queries made from the catalogue.
+    The weights of words, and the evidence of an answer, are measured on queries made from the catalogue.
     """
     search = write_text_search(texts, titles_of(products), encoder, files, config)
     words = build_words(products, config.encoder.reads_descriptions)
@@ -50,12 +50,11 @@ def write_search(
     if learned.ngrams:
         learned.ngrams.save(files.query_ngram_ids, files.query_ngrams)
         encoder = encoder.for_queries(learned.ngrams)
-    limits = answered_above(products, vectors, words, weights, encoder, config.seed)
+    limit = answered_above(products, vectors, words, weights, encoder, config.seed)
     weights = weights.model_copy(update=config.search.model_dump())
-    found = {"words": weights, "validation": validation}
-    noise = {"noise_with_words": limits.unknown, "noise_of_known_words": limits.known}
+    found = {"words": weights, "validation": validation, "noise_with_words": limit}
     return WrittenSearch(
-        search.model_copy(update={**found, **noise}),
+        search.model_copy(update=found),
         SearchedWords(
             _facts(searches, wordings, products, words, learned, config.searches.min_buyers),
             popular_queries(wordings, config.searches.suggest_buyers),

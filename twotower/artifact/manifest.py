@@ -79,10 +79,9 @@ class TextSearch(BaseModel):
     """Search by text: the index of text_embeddings.npy, the weights of words, and their measured quality.
 
     `found_first`, `found_in_ten`: shares of `titles` queries that find a product of that title first, and among ten.
-    `noise`: the 95th percentile of the best cosine of words of random letters. `noise_with_words`: the best score,
-    with words, that 97 % of short misspelt queries made from titles exceed; `noise_of_known_words`: above it, the one
-    below which a query of known words has no answer. `validation`: mean quality of the generated queries of each kind,
-    with the words and by the vector alone.
+    `noise`: the 95th percentile of the best cosine of words of random letters. `noise_with_words`: the
+    evidence (`twotower.search.word_search`) below which the best product is no answer. `validation`: mean quality of
+    the generated queries of each kind, with the words and by the vector alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,7 +93,6 @@ class TextSearch(BaseModel):
     noise: float
     words: WordWeights = WordWeights()
     noise_with_words: float = 0.0
-    noise_of_known_words: float = 0.0
     validation: dict[str, dict[str, float]] = {}
 
 

@@ -46,6 +46,14 @@ class Word(NamedTuple):
     group: int = 0
 
 
+def head_of(words: Sequence[Word]) -> list[Word]:
+    """The alternatives of the first word that is no number, or of the first number: in Arabic, the noun that the other
+    words describe. None for no words.
+    """
+    named = [one for one in words if not one.is_number] or words
+    return [one for one in words if one.group == named[0].group] if named else []
+
+
 class WordMatch(NamedTuple):
     """How products match the words of a search.
 
@@ -246,9 +254,11 @@ class WordIndex:
             numbers *= held
         return WordMatch(sums.shares(), numbers, sums.known / sums.total if sums.total else 0.0, known_words)
 
-    def known_share(self, words: Sequence[Word]) -> float:
-        """The share of the words that some product holds, 0 to 1, weighted as in `WordMatch.scores`."""
-        return min(self.match(words).known, 1.0)
+    def held(self, alternatives: Sequence[Word], row: int) -> float:
+        """How well a product holds one word of a search, given its alternatives: 0 to about 1."""
+        found = self._best(alternatives)
+        place = int(found.rows.searchsorted(row))
+        return float(found.scores[place]) if place < len(found.rows) and found.rows[place] == row else 0.0
 
     @cached_property
     def _unknown_weight(self) -> float:

@@ -89,6 +89,14 @@ def added_by_words(index: WordIndex, weights: WordWeights, words: Sequence[Word]
     return added
 
 
+def evidence(cosine: float, held: float) -> float:
+    """How much says that a product answers a search, 0 to 2: the cosine, and how well it holds the search's head.
+
+    "ليزر" makes no answer to "طابعة ليزر"; a misspelt "عبايه" is answered by its cosine.
+    """
+    return cosine + min(held, 1.0)
+
+
 def tie_breaker(weights: WordWeights, popularity: Float64, in_stock: Mask) -> Float32 | None:
     """What popularity and stock add to the score of each product [N]; None if they have no weight."""
     if not weights.popularity_weight and not weights.stock_weight:

@@ -44,6 +44,11 @@ def test_a_known_brand_gets_its_other_script_as_an_alternative(known: KnownWords
     }
 
 
+def test_the_whole_name_of_a_brand_means_no_brand_of_one_of_its_words(known: KnownWords, language: Language) -> None:
+    found = sound_alike(Query("", "ساعه barqan pro"), known, language.sounds)
+    assert (found.text, found.changes, dict(found.alternatives)) == ("ساعه barqan pro", (), {})
+
+
 @pytest.mark.parametrize(
     ("latin", "arabic", "cost"),
     [

@@ -1,0 +1,73 @@
+"""The product whose id or SKU a search is: shoppers and staff paste product numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval_service.index import Answer, Filter, ProductIndex
+from twotower.artifact.catalogue import Product
+from twotower.errors import InvalidInput
+
+# forms of one text: with the signs around it and without, each as typed and with Latin digits
+_MOST = 4
+# at least the cosine of a text with itself
+_SCORE = 1.0
+
+
+class Named(NamedTuple):
+    """The ids or SKUs that a search may be, and the filter of its caller."""
+
+    ids: Sequence[str]
+    filter: Filter
+
+
+def named_first(index: ProductIndex, named: Named, excluded: Sequence[str], k: int, answer: Answer) -> Answer:
+    """The answer with the named product first, if there is one that is not excluded and passes the filter.
+
+    Raises InvalidInput for more than four ids.
+    """
+    if len(named.ids) > _MOST:
+        raise InvalidInput("named.ids", len(named.ids), f"ids are more than {_MOST}")
+    ids = [one for one in named.ids if one not in excluded]
+    found = next(
+        (
+            one
+            for one in index.lookup(index.find_skus(ids))
+            # an excluded product's SKU finds nothing, as its id does
+            if one is not None and one.id not in excluded and _passes(one, named.filter)
+        ),
+        None,
+    )
+    return answer if found is None else _put_first(found.id, answer, k)
+
+
+def _put_first(product_id: str, answer: Answer, k: int) -> Answer:
+    scores = answer.scores.tolist()
+    others = [pair for pair in zip(answer.product_ids, scores, strict=True) if pair[0] != product_id][: k - 1]
+    top = max([_SCORE, *(score for _, score in others)])
+    return answer._replace(
+        product_ids=[product_id, *(one for one, _ in others)],
+        scores=np.array([top, *(score for _, score in others)], np.float32),
+        is_below_noise=False,
+    )
+
+
+def _passes(product: Product, wanted: Filter) -> bool:
+    return (
+        (not wanted.categories or product.category in wanted.categories)
+        and (not wanted.brands or product.brand in wanted.brands)
+        and (wanted.in_stock is None or product.in_stock == wanted.in_stock)
+        and _costs(product.price, wanted)
+    )
+
+
+def _costs(price: float | None, wanted: Filter) -> bool:
+    """Whether the price is within the limits; a product without a price is within none."""
+    if wanted.price_min is None and wanted.price_max is None:
+        return True
+    lowest, highest = wanted.price_min or 0.0, math.inf if wanted.price_max is None else wanted.price_max
+    return price is not None and lowest <= price <= highest
