@@ -141,7 +141,7 @@ async def test_clicks_and_impressions_are_counted_by_arm(shop: Shop) -> None:
     )
     before = [await shop.metric(name, **labels) for name in names]
     answer = await shop.ask(buyer, k=7)
-    view = {"buyer_id": buyer, "product_id": answer["product_ids"][0], "timestamp": "2025-01-01T12:00:00Z"}
+    view = {"buyer_id": "clicks", "product_id": answer["product_ids"][0], "timestamp": "2025-01-01T12:00:00Z"}
     named = {**view, "event_type": "View", "recommendation_id": answer["recommendation_id"]}
     strange = {**view, "event_type": "View", "recommendation_id": f"r~{experiment.name}~nobody"}
     bought = {**named, "event_type": "Purchase"}
@@ -182,7 +182,7 @@ async def test_people_see_the_arms_with_what_they_did(shop: Shop) -> None:
     # what `run` has asked is counted, too
     before = (await shop.system.answer("/experiments"))["experiments"][0]["arms"][1]["lists"]
     answer = await shop.ask(buyers["diverse"][0], slot="email")
-    view = {"buyer_id": buyers["diverse"][0], "product_id": answer["product_ids"][0], "event_type": "View"}
+    view = {"buyer_id": "clicks", "product_id": answer["product_ids"][0], "event_type": "View"}
     view |= {"timestamp": "2025-01-01T12:00:00Z", "recommendation_id": answer["recommendation_id"]}
     await shop.system.post("/interactions", view)
 
