@@ -80,7 +80,10 @@ class Catalogue(NamedTuple):
         layout, texts = Layout(folder / "exported"), texts_of(products)
         digest = export_encoder(model, name, config.encoder, texts, layout, _THREADS)
         encoder = TextEncoder.load(layout.encoder(digest), _THREADS)
-        vectors = unit_rows(encode_cached(encoder, digest, texts, folder / "vectors", config.encoder.batch_size)[0])
+        found, _ = encode_cached(
+            lambda lists: map(encoder.encode, lists), encoder.spec.dimension, digest, texts, folder / "vectors"
+        )
+        vectors = unit_rows(found)
         words = build_words(products, reads_descriptions=True)
         weights, _ = choose_weights(products, vectors, words, encoder, config.seed)
         return cls(products, encoder, vectors, words, weights)
