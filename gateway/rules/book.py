@@ -75,12 +75,14 @@ class RuleBook:
                 if last != self.current.version:
                     self._take(await self._store.read(last)) if last else self._forget()
             self._failure = ""
+        except Unavailable as error:
+            # the breaker logs that Redis is down
+            log.debug("the last good rules stay in force: %s", error)
         except TwoTowerError as error:
             if str(error) != self._failure:
                 log.error("the last good rules stay in force: %s", error)
             self._failure = str(error)
-            if not isinstance(error, Unavailable):
-                metrics.RULES_REFUSED.inc()
+            metrics.RULES_REFUSED.inc()
 
     async def close(self) -> None:
         self._task.cancel()
