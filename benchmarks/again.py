@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.grocery import write_grocery
-from retrieval_service.again import Again
+from retrieval_service.lists.again import Again
 from trainer.config.loading import load_config
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.events import Events

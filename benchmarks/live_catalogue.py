@@ -29,7 +29,9 @@ from benchmarks import market
 from benchmarks.processes import free_port, wait_for_answer
 from benchmarks.systems import settings_with_free_ports
 from demo.supervisor import children
-from retrieval_service.index import ProductIndex, Query, load
+from retrieval_service.index import ProductIndex
+from retrieval_service.loading import load
+from retrieval_service.query import Query
 from retrieval_service.settings import RetrievalSettings
 from twotower.artifact.version import Version
 from twotower.live.merging import content_of

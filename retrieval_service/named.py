@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrieval_service.index import Answer, Filter, ProductIndex
+from retrieval_service.index import ProductIndex
+from retrieval_service.query import Answer, Filter
 from twotower.artifact.catalogue import Product
 from twotower.errors import InvalidInput
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_service import lists
-from retrieval_service.index import NO_FILTER, Answer, Filter, ProductIndex, Query, Sort, TogetherAnswer, load
+from retrieval_service.index import ProductIndex
+from retrieval_service.lists.together import TogetherAnswer
+from retrieval_service.loading import load
+from retrieval_service.messages import lists
 from retrieval_service.named import Named, named_first
+from retrieval_service.query import NO_FILTER, Answer, Filter, Query, Sort
 from retrieval_service.reasons import Parts, Reasons
 from retrieval_service.releases import ReleaseServicer
 from retrieval_service.settings import RetrievalSettings

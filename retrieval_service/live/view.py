@@ -22,7 +22,7 @@ Find = Callable[[Sequence[int], Sequence[int], Mask | None], list[Hits]]
 
 
 class Wanted(Protocol):
-    """The parts of a filter; see `retrieval_service.index.Filter`."""
+    """The parts of a filter; see `retrieval_service.query.Filter`."""
 
     @property
     def categories(self) -> tuple[str, ...]: ...

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_service.index import Filter, Texts
+from retrieval_service.query import Filter
+from retrieval_service.search.searches import Texts
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, catalogue
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Product

@@ -16,7 +16,8 @@ from gateway.rules.engine import Asking, Ruled, apply
 from gateway.rules.plans import compile_plan
 from gateway.schemas.rule import Rules
 from retrieval_service import servicer
-from retrieval_service.index import ProductIndex, load
+from retrieval_service.index import ProductIndex
+from retrieval_service.loading import load
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.retrieval import opened
 from tests.helpers.tiny_version import TEXT_DIMENSION

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from retrieval_service.index import NO_FILTER
 from retrieval_service.live.slots import Slots
 from retrieval_service.live.view import LiveView
+from retrieval_service.query import NO_FILTER
 from twotower.search.ranking import Hits
 
 # ten rows in the version, so slot s is row 10 + s

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import retrieval_service.index as index
+import retrieval_service.search.searches as searches
 from tests.helpers.retrieval import Stub, opened
 from tests.helpers.services import running, until
 from tests.helpers.tiny_version import build_version
@@ -45,8 +45,8 @@ class Rows:
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> Rows:
-    counted = Rows(index.diversify)
-    monkeypatch.setattr(index, "diversify", counted)
+    counted = Rows(searches.diversify)
+    monkeypatch.setattr(searches, "diversify", counted)
     return counted
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval_service.index import Filter, ProductIndex, Query
+from retrieval_service.index import ProductIndex
+from retrieval_service.query import Filter, Query
 from tests.helpers.retrieval import (
     FILTERS,
     JEWELLERY,

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval_service.index import NO_FILTER, Filter, Query, load
+from retrieval_service.loading import load
+from retrieval_service.query import NO_FILTER, Filter, Query
 from retrieval_service.servicer import is_short
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.fused import Parts, fused_scores, tiny_parts

@@ -9,7 +9,8 @@ import faiss
 import numpy as np
 import pytest
 
-from retrieval_service.index import ProductIndex, load
+from retrieval_service.index import ProductIndex
+from retrieval_service.loading import load
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.retrieval import PRODUCTS, opened, wordless
 from tests.helpers.tiny_version import build_version

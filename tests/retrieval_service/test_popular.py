@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval_service.index import Filter
+from retrieval_service.query import Filter
 from tests.helpers.retrieval import (
     FILTERS,
     PRODUCTS,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval_service.index import Query, load
+from retrieval_service.loading import load
+from retrieval_service.query import Query
 from retrieval_service.reasons import Parts
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.fused import tiny_parts

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from retrieval_service.index import Filter
+from retrieval_service.query import Filter
 from retrieval_service.servicer import is_short
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.retrieval import (

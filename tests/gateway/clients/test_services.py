@@ -14,7 +14,8 @@ import pytest
 from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import RetrievalClient, Vector
-from retrieval_service.index import Answer, ProductIndex, Query
+from retrieval_service.index import ProductIndex
+from retrieval_service.query import Answer, Query
 from tests.helpers.services import running, until
 from twotower.artifact.layout import Layout
 from twotower.artifact.version import open_version

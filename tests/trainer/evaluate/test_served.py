@@ -10,8 +10,8 @@ import pytest
 from buyer_service.encoder import Columns
 from buyer_service.encoder import load as load_buyers
 from buyer_service.settings import BuyerSettings
-from retrieval_service.index import Query
-from retrieval_service.index import load as load_products
+from retrieval_service.loading import load as load_products
+from retrieval_service.query import Query
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.fused import fused_scores, tiny_parts
 from tests.helpers.retrieval import PRODUCTS

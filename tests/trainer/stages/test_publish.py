@@ -116,7 +116,7 @@ def test_services_load_what_was_published(version: Version) -> None:
     from buyer_service.settings import BuyerSettings
     from item_service.encoder import load as load_item
     from item_service.settings import ItemSettings
-    from retrieval_service.index import load as load_index
+    from retrieval_service.loading import load as load_index
     from retrieval_service.settings import RetrievalSettings
 
     load_item(version, ItemSettings())

@@ -427,8 +427,8 @@ def index_settings(kind: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", ["compact", "hnsw"])
 def test_an_approximate_index_is_tuned_on_real_buyers_and_described_in_the_manifest(kind: str) -> None:
-    from retrieval_service.index import Query
-    from retrieval_service.index import load as load_index
+    from retrieval_service.loading import load as load_index
+    from retrieval_service.query import Query
     from retrieval_service.settings import RetrievalSettings
 
     version = current(small_run(*index_settings(kind))[1])

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval_service.index import Query, load
+from retrieval_service.loading import load
+from retrieval_service.query import Query
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.small_shop import PRODUCT_COLUMNS, copy_artifacts, current, product_rows, small_run, write_csv
 from trainer.__main__ import main

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_service.conditions import SlotTable, VersionColumns, VersionTable, read_marks
+from retrieval_service.filters.conditions import SlotTable, VersionColumns, VersionTable, read_marks
 from retrieval_service.live.view import LiveView
 from twotower.arrays import Int32, Int64
 from twotower.caller import check_caller

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrieval_service.again import Due
-from retrieval_service.index import Answer, ProductIndex, Query
-from retrieval_service.rising import RisingTable, read_table
+from retrieval_service.index import ProductIndex
+from retrieval_service.lists.again import Due
+from retrieval_service.lists.rising import RisingTable, read_table
+from retrieval_service.query import Answer, Query
 from twotower.artifact.lists import Counted
 from twotower.caller import check_caller
 from twotower.pb import retrieval_pb2

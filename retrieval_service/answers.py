@@ -1,0 +1,53 @@
+"""Makes answers of the rows that a search or a list has chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from retrieval_service.filters.allowed import Allowed
+from retrieval_service.filters.filters import Filters
+from retrieval_service.live.view import LiveView
+from retrieval_service.query import Answer, Query, Sort
+from twotower.arrays import Float64
+from twotower.search.ranking import Hits
+from twotower.serving.wire import unpack_ids
+
+
+class Answers:
+    """Answers of one version; rows from N on are live products."""
+
+    def __init__(self, rows: Mapping[str, int], price: Float64, filters: Filters) -> None:
+        """`rows`: product id → row, in the order of the rows; `price` [N]."""
+        self.ids = np.array(list(rows), np.object_)
+        self._price = price
+        self._filters = filters
+
+    def answer(self, hits: Hits, allowed: Allowed, is_below_noise: bool = False, followers: int = 0) -> Answer:
+        """The products of the hits, in their order."""
+        view, rows = allowed.view, hits.rows
+        ids = self.ids[rows].tolist() if view is None else view.ids(rows, self.ids)
+        return Answer(ids, hits.scores, allowed.unknown, is_below_noise, followers)
+
+    def sorted(self, hits: Hits, sort: Sort, view: LiveView | None = None) -> Hits:
+        """The same products by price, equal prices in the order they have; those without a price come last."""
+        if sort == "relevance":
+            return hits
+        prices = self._price[hits.rows] if view is None else view.prices(hits.rows, self._price)
+        # NaN sorts last
+        order = np.argsort(prices if sort == "price_asc" else -prices, kind="stable")
+        return Hits(hits.rows[order], hits.scores[order])
+
+    def with_also(self, answer: Answer, query: Query, allowed: Allowed) -> Answer:
+        """The answer with those products of the query's `also` that may be shown."""
+        if not query.also:
+            return answer
+        if query.also not in allowed.also:
+            # queries of one filter mostly name the same products
+            allowed.also[query.also] = [one for one in unpack_ids(query.also) if self._filters.may_show(one, allowed)]
+        named = allowed.also[query.also]
+        if query.excluded_ids:
+            excluded = set(query.excluded_ids)
+            named = [one for one in named if one not in excluded]
+        return answer._replace(also=named)

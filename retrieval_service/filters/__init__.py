@@ -1,0 +1,1 @@
+"""Which products a query allows: filters, excluded ids, and conditions."""

@@ -1,0 +1,1 @@
+"""Lists that are no searches: popular products, completed carts, what is bought again, what rises."""

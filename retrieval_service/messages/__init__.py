@@ -1,0 +1,1 @@
+"""Messages of protos/retrieval.proto: requests read, answers packed."""

@@ -1,0 +1,1 @@
+"""Searches by vector, by history and by text."""
