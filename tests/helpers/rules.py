@@ -15,9 +15,10 @@ from gateway.clients.services import Hits
 from gateway.rules.engine import Asking, Ruled, apply
 from gateway.rules.plans import compile_plan
 from gateway.schemas.rule import Rules
-from retrieval_service import servicer
 from retrieval_service.index import ProductIndex
 from retrieval_service.loading import load
+from retrieval_service.messages import calls
+from retrieval_service.messages.hits import pack_product
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.retrieval import opened
 from tests.helpers.tiny_version import TEXT_DIMENSION
@@ -69,18 +70,16 @@ class Shelf:
         vector = self.vectors[:1].astype("<f4")
         vectors = common_pb2.Vectors(data=vector.tobytes(), dimension=vector.shape[1], model_version="tiny-a")
         request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query], packed=True)
-        (hits,) = servicer._search(self.index, "tiny-a", request).hits
+        (hits,) = calls.search(self.index, "tiny-a", request).hits
         return services._hits(hits, "tiny-a")
 
     async def popular(self, query: retrieval_pb2.Query) -> Hits:
         self.asked.append(query)
-        (hits,) = servicer._popular(
-            self.index, "tiny-a", retrieval_pb2.PopularRequest(queries=[query], packed=True)
-        ).hits
+        (hits,) = calls.popular(self.index, "tiny-a", retrieval_pb2.PopularRequest(queries=[query], packed=True)).hits
         return services._hits(hits, "tiny-a")
 
     async def names(self, ids: Sequence[str]) -> list[retrieval_pb2.Product]:
-        return [servicer._product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]
+        return [pack_product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]
 
     async def ruled(
         self,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from retrieval_service.loading import load
+from retrieval_service.messages.queries import is_short
 from retrieval_service.query import NO_FILTER, Filter, Query
-from retrieval_service.servicer import is_short
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.fused import Parts, fused_scores, tiny_parts
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance

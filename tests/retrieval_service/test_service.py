@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 import pytest
 
+from retrieval_service.messages.queries import is_short
 from retrieval_service.query import Filter
-from retrieval_service.servicer import is_short
 from tests.helpers.marginal_relevance import rank_by_marginal_relevance
 from tests.helpers.retrieval import (
     FILTERS,

@@ -1,0 +1,92 @@
+"""Packs answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retrieval_service.index import ProductIndex
+from retrieval_service.lists.together import TogetherAnswer
+from retrieval_service.query import Answer
+from retrieval_service.reasons import Reasons
+from twotower.artifact.catalogue import Product
+from twotower.pb import retrieval_pb2
+from twotower.serving import wire
+
+
+def pack_answers(
+    index: ProductIndex, queries: Sequence[retrieval_pb2.Query], answers: Sequence[Answer], packed: bool
+) -> list[retrieval_pb2.Hits]:
+    """The answers with what each query asks for besides: marks, codes and details."""
+    answers = [_with_also(one) if one.also else one for one in answers]
+    hits, texts = [_pack(answer, packed) for answer in answers], [one.marks for one in queries]
+    coded = (any(one.with_brand_codes for one in queries), any(one.with_category_codes for one in queries))
+    if any(texts) or any(coded):
+        ids = [answer.product_ids for answer in answers]
+        for one, said in zip(hits, index.marks(texts, ids, coded), strict=True):
+            one.marks, one.brand_codes, one.category_codes = said
+    for query, one, answer in zip(queries, hits, answers, strict=True):
+        if query.with_products:
+            one.products.extend(map(pack_product, answer.product_ids, index.lookup(answer.product_ids)))
+    return hits
+
+
+def pack_together(answer: TogetherAnswer, packed: bool) -> retrieval_pb2.TogetherHits:
+    """The completion of one cart."""
+    return retrieval_pb2.TogetherHits(
+        hits=_pack(answer.answer, packed),
+        because=answer.because,
+        is_known=answer.is_known,
+        unknown_product_ids=answer.unknown_product_ids,
+    )
+
+
+def pack_product(product_id: str, product: Product | None) -> retrieval_pb2.Product:
+    """The details of a product, not found for None."""
+    if product is None:
+        return retrieval_pb2.Product(product_id=product_id)
+    return retrieval_pb2.Product(
+        product_id=product_id,
+        found=True,
+        title=product.title,
+        brand=product.brand,
+        category=product.category,
+        price=product.price,
+        currency=product.currency,
+        image=product.image,
+        in_stock=product.in_stock,
+    )
+
+
+def _with_also(answer: Answer) -> Answer:
+    count, reasons = len(answer.also), answer.reasons
+    if reasons is not None:
+        # the model adds nothing to them
+        nothing = np.zeros((count, reasons.contributions.shape[1]), np.float32)
+        reasons = reasons._replace(contributions=np.concatenate([reasons.contributions, nothing]))
+    return answer._replace(
+        product_ids=[*answer.product_ids, *answer.also],
+        scores=np.concatenate([answer.scores, np.zeros(count, np.float32)]),
+        reasons=reasons,
+    )
+
+
+def _pack(answer: Answer, packed: bool) -> retrieval_pb2.Hits:
+    return retrieval_pb2.Hits(
+        product_ids=[] if packed else answer.product_ids,
+        packed_product_ids=wire.pack_ids(answer.product_ids) if packed else "",
+        scores=wire.pack_scores(answer.scores),
+        unknown_filter_values=answer.unknown_filter_values,
+        is_below_noise=answer.is_below_noise,
+        followers=answer.followers,
+        reasons=_reasons(answer.reasons),
+        also=len(answer.also),
+    )
+
+
+def _reasons(reasons: Reasons | None) -> retrieval_pb2.Reasons | None:
+    if reasons is None:
+        return None
+    contributions = reasons.contributions.astype("<f4").tobytes()
+    return retrieval_pb2.Reasons(product_ids=reasons.product_ids, contributions=contributions)
