@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from gateway.schemas.rule import (
     AtMost,
@@ -37,6 +37,8 @@ from twotower.conditions import FACTS as FACT_FIELDS
 
 # callers choose the slots, and their facts the plans: so many of each are kept
 _KEPT = 256
+_KEPT_BITS = 10_000
+Kept = TypeVar("Kept")
 
 
 class Mark(NamedTuple):
@@ -48,6 +50,20 @@ class Mark(NamedTuple):
     def holds(self, bits: int) -> bool:
         """Whether it is true of a product with these bits."""
         return not self.bit or bool(bits & self.bit)
+
+
+class PerBits(dict[int, Kept]):
+    """Bits of a product → what they amount to, worked out once."""
+
+    def __init__(self, work_out: Callable[[int], Kept]) -> None:
+        super().__init__()
+        self._work_out = work_out
+
+    def __missing__(self, bits: int) -> Kept:
+        if len(self) >= _KEPT_BITS:
+            self.clear()
+        found = self[bits] = self._work_out(bits)
+        return found
 
 
 class Needed(NamedTuple):
@@ -88,8 +104,20 @@ class Plan:
     pinned_ids: frozenset[str] = frozenset()
     # the bits of all boosts; below 0 if one is of all products
     boost_bits: int = 0
-    # bits of a product -> the factor of its score, and the rule that gave it
-    _factors: dict[int, tuple[float, str]] = field(default_factory=dict)
+    # the bits of what is buried, limited and needed; below 0 if one of them is all products
+    buried_bits: int = 0
+    limited_bits: int = 0
+    needed_bits: int = 0
+
+    def __post_init__(self) -> None:
+        # the factor of a product's score
+        self.factors = PerBits(lambda bits: math.prod(by for _, mark, by in self.boosts if mark.holds(bits)))
+        # the limits of `at_most` that a product counts for: place in the plan, n and field
+        self.limits: PerBits[list[tuple[int, int, str]]] = PerBits(
+            lambda bits: [
+                (place, rule.n, rule.field) for place, (rule, mark) in enumerate(self.at_most) if mark.holds(bits)
+            ]
+        )
 
     @property
     def excluded_bit(self) -> int:
@@ -100,15 +128,9 @@ class Plan:
         """The condition of products that may be shown and of which these are true, as a filter has it."""
         return write(both(negated(self.excluded), *further))
 
-    def factor(self, bits: int) -> tuple[float, str]:
-        """By which a product's score counts, and the first rule that says so."""
-        found = self._factors.get(bits)
-        if found is None:
-            acting = [(name, factor) for name, mark, factor in self.boosts if mark.holds(bits)]
-            found = (math.prod(factor for _, factor in acting), acting[0][0] if acting else "")
-            if len(self._factors) < 10_000:
-                self._factors[bits] = found
-        return found
+    def booster(self, bits: int) -> str:
+        """The first rule that boosts a product with these bits, empty if none does."""
+        return next((name for name, mark, _ in self.boosts if mark.holds(bits)), "")
 
     def mark(self, condition: Condition) -> Mark:
         """The condition as one that each product of an answer is tried on; one that is always true is none."""
@@ -139,10 +161,20 @@ def compile_plan(rules: list[Rule], facts: Mapping[str, Fact]) -> Plan | None:
     plan.marks = "\n".join(map(write, plan.conditions))
     plan.allowed = plan.where()
     plan.pinned_ids = frozenset(pin.product_id for pin, _ in plan.pins)
-    for _, mark, _ in plan.boosts:
-        plan.boost_bits |= mark.bit or -1
+    plan.boost_bits = _bits_of(mark for _, mark, _ in plan.boosts)
+    plan.buried_bits = _bits_of(mark for _, mark in plan.buried)
+    plan.limited_bits = _bits_of(mark for _, mark in plan.at_most)
+    plan.needed_bits = _bits_of(one.mark for one in plan.needed)
     plan.use({}, ())
     return plan
+
+
+def _bits_of(marks: Iterable[Mark]) -> int:
+    """The bits of these; below 0 if one is always true."""
+    bits = 0
+    for one in marks:
+        bits |= one.bit or -1
+    return bits
 
 
 def exclusion(rule: Rule, condition: Condition) -> Condition:
