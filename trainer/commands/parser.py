@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     publish.add_argument("--list", action="store_true", help="only list the versions")
     publish.add_argument("--force", action="store_true", help="publish VERSION even if the gate kept it back")
     _add_data(publish, required=False)
-    publish.set_defaults(run=run_publish)
+    publish.set_defaults(run=run_publish, ray="")
     report = commands.add_parser("report", help="check a version's report.html and print its path")
     report.add_argument("version", nargs="?", default="", metavar="VERSION", help="default: the published version")
     report.add_argument("--artifacts", type=Path, required=True, metavar="DIR", help="artifact folder")

@@ -12,6 +12,7 @@ from trainer.stages.prepare import MODEL_CODE
 
 # what training imports and no model depends on: settings have a digest of their own, the rest moves files and messages
 NEUTRAL = (
+    "trainer.cluster",
     "trainer.config",
     "trainer.errors",
     "trainer.native_memory",

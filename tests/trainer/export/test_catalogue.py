@@ -20,7 +20,7 @@ def test_a_product_without_known_inputs_has_a_vector_of_zeros(tmp_path: Path) ->
     text[0, 0] = 1.0
     codes = torch.tensor([0, 0, 2])
     features = ItemFeatures(text, codes, codes, torch.tensor([1, 0, 0]), torch.zeros(3, 0, dtype=torch.long))
-    config = load_config(overrides=["model.dimension=8"])
+    config = load_config(assignments=["model.dimension=8"])
     vectors = encode_catalogue(path, features, config)
     np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), [1, 0, 1], atol=1e-7)
     assert not vectors[1].any()

@@ -58,6 +58,8 @@ FILES = {
     "product_embeddings.npy",
     "product_ids.npy",
     "product_index.faiss",
+    "trending_figures.npy",
+    "trending_rows.npy",
     "item_tower.onnx",
     "buyer_parts.onnx",
     "buyer_tower.onnx",
