@@ -39,7 +39,9 @@ from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.live.store import CatalogueStore
-from gateway.pipeline import Pipeline, ProductList
+from gateway.pipeline import buyer_lists, habit_lists, histories, product_lists, searches
+from gateway.pipeline.answers import ProductList
+from gateway.pipeline.parts import Pipeline
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
     AgainAnswer,
@@ -353,12 +355,12 @@ class Routes:
     async def similar(self, request: Request) -> Response:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.similar(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: product_lists.similar(pipeline, query, deadline))
 
     async def together(self, request: Request) -> Response:
         query = parsing.read_query(requests.TogetherQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.together(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: product_lists.together(pipeline, query, deadline))
 
     async def complete(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_store) as given:
@@ -366,12 +368,14 @@ class Routes:
             if body.buyer_id is not None:
                 check_buyer(request, body.buyer_id)
             pipeline = _live(request).pipeline
-            return await self._list(pipeline, body, given.deadline, lambda: pipeline.together(body, given.deadline))
+            return await self._list(
+                pipeline, body, given.deadline, lambda: product_lists.together(pipeline, body, given.deadline)
+            )
 
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._find(pipeline, query, deadline, lambda: pipeline.search(query, deadline))
+        answer = await self._find(pipeline, query, deadline, lambda: searches.search(pipeline, query, deadline))
         if query.understand:
             _live(request).searches.count(query.q, len(answer.hits.scores) > 0 and not answer.hits.is_below_noise)
         return search_response(query.q, answer)
@@ -380,7 +384,7 @@ class Routes:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
         pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
         answer = await self._admission.run(
-            cost_of_list(query), deadline, lambda: pipeline.retrieve(query, deadline, version)
+            cost_of_list(query), deadline, lambda: buyer_lists.retrieve(pipeline, query, deadline, version)
         )
         return list_response("/retrieve", answer)
 
@@ -388,14 +392,14 @@ class Routes:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
         answer = await self._admission.run(
-            cost_of_list(query), deadline, lambda: pipeline.search(query, deadline, version)
+            cost_of_list(query), deadline, lambda: searches.search(pipeline, query, deadline, version)
         )
         return search_response(query.q, answer)
 
     async def suggest(self, request: Request) -> Response:
         query = parsing.read_query(requests.SuggestQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.suggest(query, deadline))
+        answer = await self._admission.run(SUGGEST_COST, deadline, lambda: searches.suggest(pipeline, query, deadline))
         return _json(
             {
                 "suggestions": [
@@ -409,7 +413,9 @@ class Routes:
     async def history(self, request: Request) -> Response:
         query = parsing.read_query(requests.HistoryQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        stored = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.stored(query.buyer_id, deadline))
+        stored = await self._admission.run(
+            SUGGEST_COST, deadline, lambda: histories.stored(pipeline, query.buyer_id, deadline)
+        )
         rows = [
             {"product_id": one.product_id, "event_type": one.event_type, "timestamp": one.timestamp_ms}
             for one in stored
@@ -419,7 +425,7 @@ class Routes:
     async def products(self, request: Request) -> Response:
         query = parsing.read_query(requests.ProductsQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        found = await self._admission.run(1.0, deadline, lambda: pipeline.products(query.id, deadline))
+        found = await self._admission.run(1.0, deadline, lambda: product_lists.products(pipeline, query.id, deadline))
         return _json(
             {
                 "products": [_product(one) for one in found if one.found],
@@ -431,25 +437,27 @@ class Routes:
     async def popular(self, request: Request) -> Response:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.popular(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: buyer_lists.popular(pipeline, query, deadline))
 
     async def again(self, request: Request) -> Response:
         query = parsing.read_query(requests.AgainQuery, self._query_of(request), self._context())
         check_buyer(request, query.owner)
         pipeline, deadline, now_ms = _live(request).pipeline, self._deadline(), self._clock.good_ms()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.again(query, now_ms, deadline))
+        return await self._list(pipeline, query, deadline, lambda: habit_lists.again(pipeline, query, now_ms, deadline))
 
     async def trending(self, request: Request) -> Response:
         query = parsing.read_query(requests.TrendingQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._find(pipeline, query, deadline, lambda: pipeline.trending(query, deadline))
+        answer = await self._find(pipeline, query, deadline, lambda: habit_lists.trending(pipeline, query, deadline))
         return trending_response(answer)
 
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
             body = await given.read(self._read_encode_buyer)
             check_buyer(request, body.buyer_id)
-            answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), given.deadline)
+            answer = await histories.encode_buyer(
+                _live(request).pipeline, body.buyer_id, body.interactions(), given.deadline
+            )
         vector = answer.encoded.vector
         return _json(
             {
@@ -471,7 +479,7 @@ class Routes:
             records = await given.read(self._read_interactions)
             for one in records:
                 check_buyer(request, one.owner)
-            added = await _live(request).pipeline.add(records, given.deadline)
+            added = await histories.add(_live(request).pipeline, records, given.deadline)
         _live(request).experiments.count_clicks(records)
         return _json(
             {
@@ -488,12 +496,12 @@ class Routes:
             raise InvalidInput("buyer_id", buyer_id, "is a guest's; a guest is merged into a buyer")
         async with self._body_of(request, cost_of_store) as given:
             body = parsing.read_body(requests.MergeBody, parsing.read_json(given.body), self._context())
-            merged = await _live(request).pipeline.merge(buyer_id, body.session_id, self._clock.good_ms())
+            merged = await histories.merge(_live(request).pipeline, buyer_id, body.session_id, self._clock.good_ms())
         return _json({"merged": merged, "request_id": telemetry.request_id.get()})
 
     async def forget(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
-        removed = await _live(request).pipeline.forget(buyer_id)
+        removed = await histories.forget(_live(request).pipeline, buyer_id)
         return _json({"removed": removed, "request_id": telemetry.request_id.get()})
 
     async def healthz(self, request: Request) -> Response:
