@@ -41,7 +41,7 @@ from gateway.live.encoding import LiveEncoder
 from gateway.live.health import check_replicas
 from gateway.live.store import CatalogueStore
 from gateway.live_trending import LiveTrending
-from gateway.pipeline import Pipeline
+from gateway.pipeline.parts import Pipeline
 from gateway.rules.book import RuleBook
 from gateway.rules.checks import RuleChecks
 from gateway.rules.serving import LiveRules

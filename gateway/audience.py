@@ -9,7 +9,8 @@ from gateway.clients.deadline import Deadline
 from gateway.history.codec import WRITTEN_KEYS
 from gateway.history.connection import Batch
 from gateway.history.redis_history import RedisHistory
-from gateway.pipeline import Pipeline
+from gateway.pipeline import buyer_lists
+from gateway.pipeline.parts import Pipeline
 from gateway.schemas.requests import RetrieveQuery
 from twotower.event_log import GUEST
 from twotower.serving import wire
@@ -47,7 +48,7 @@ async def audience(pipeline: Pipeline, product_id: str, buyers: list[str], deadl
     async def look(buyer: str) -> None:
         query = RetrieveQuery.model_construct(buyer_id=buyer, k=LENGTH)
         async with room:
-            answer = await pipeline.retrieve(query, deadline)
+            answer = await buyer_lists.retrieve(pipeline, query, deadline)
         ids = wire.unpack_ids(answer.hits.packed_ids)
         if answer.source == "model" and product_id in ids:
             places[buyer] = ids.index(product_id) + 1

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import TypeVar
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -29,6 +27,7 @@ from gateway.admission import (
 )
 from gateway.api.product_routes import NDJSON, ProductRoutes
 from gateway.api.releases import ReleaseRoutes
+from gateway.api.responses import json_response, list_response, product_document, search_response, trending_response
 from gateway.api.rule_routes import RuleDesk, RuleRoutes
 from gateway.api.views import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, Parts, SearchesAnswer, ViewRoutes
 from gateway.auth.guard import Guard, PublicUse, check_buyer
@@ -39,7 +38,9 @@ from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
 from gateway.live.store import CatalogueStore
-from gateway.pipeline import Pipeline, ProductList
+from gateway.pipeline import buyer_lists, habit_lists, histories, product_lists, searches
+from gateway.pipeline.answers import ProductList
+from gateway.pipeline.parts import Pipeline
 from gateway.schemas import parsing, requests
 from gateway.schemas.answers import (
     AgainAnswer,
@@ -71,8 +72,7 @@ from twotower.errors import InvalidInput
 from twotower.event_log import GUEST, InteractionRecord, ListRecord
 from twotower.events import EventSchema, check_id
 from twotower.experiments import recommendation_id
-from twotower.pb import item_pb2, retrieval_pb2
-from twotower.serving import telemetry, wire
+from twotower.serving import telemetry
 
 Handler = Callable[[Request], Awaitable[Response]]
 Parsed = TypeVar("Parsed")
@@ -353,12 +353,12 @@ class Routes:
     async def similar(self, request: Request) -> Response:
         query = parsing.read_query(requests.SimilarQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.similar(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: product_lists.similar(pipeline, query, deadline))
 
     async def together(self, request: Request) -> Response:
         query = parsing.read_query(requests.TogetherQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.together(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: product_lists.together(pipeline, query, deadline))
 
     async def complete(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_store) as given:
@@ -366,12 +366,14 @@ class Routes:
             if body.buyer_id is not None:
                 check_buyer(request, body.buyer_id)
             pipeline = _live(request).pipeline
-            return await self._list(pipeline, body, given.deadline, lambda: pipeline.together(body, given.deadline))
+            return await self._list(
+                pipeline, body, given.deadline, lambda: product_lists.together(pipeline, body, given.deadline)
+            )
 
     async def search(self, request: Request) -> Response:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._find(pipeline, query, deadline, lambda: pipeline.search(query, deadline))
+        answer = await self._find(pipeline, query, deadline, lambda: searches.search(pipeline, query, deadline))
         if query.understand:
             _live(request).searches.count(query.q, len(answer.hits.scores) > 0 and not answer.hits.is_below_noise)
         return search_response(query.q, answer)
@@ -380,7 +382,7 @@ class Routes:
         query = parsing.read_query(requests.RetrieveQuery, self._query_of(request), self._context())
         pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
         answer = await self._admission.run(
-            cost_of_list(query), deadline, lambda: pipeline.retrieve(query, deadline, version)
+            cost_of_list(query), deadline, lambda: buyer_lists.retrieve(pipeline, query, deadline, version)
         )
         return list_response("/retrieve", answer)
 
@@ -388,15 +390,15 @@ class Routes:
         query = parsing.read_query(requests.SearchQuery, self._query_of(request), self._context())
         pipeline, deadline, version = _live(request).pipeline, self._deadline(), request.path_params["version"]
         answer = await self._admission.run(
-            cost_of_list(query), deadline, lambda: pipeline.search(query, deadline, version)
+            cost_of_list(query), deadline, lambda: searches.search(pipeline, query, deadline, version)
         )
         return search_response(query.q, answer)
 
     async def suggest(self, request: Request) -> Response:
         query = parsing.read_query(requests.SuggestQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.suggest(query, deadline))
-        return _json(
+        answer = await self._admission.run(SUGGEST_COST, deadline, lambda: searches.suggest(pipeline, query, deadline))
+        return json_response(
             {
                 "suggestions": [
                     {"text": one.text, "kind": one.kind, "products": one.products} for one in answer.suggestions
@@ -409,20 +411,24 @@ class Routes:
     async def history(self, request: Request) -> Response:
         query = parsing.read_query(requests.HistoryQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        stored = await self._admission.run(SUGGEST_COST, deadline, lambda: pipeline.stored(query.buyer_id, deadline))
+        stored = await self._admission.run(
+            SUGGEST_COST, deadline, lambda: histories.stored(pipeline, query.buyer_id, deadline)
+        )
         rows = [
             {"product_id": one.product_id, "event_type": one.event_type, "timestamp": one.timestamp_ms}
             for one in stored
         ]
-        return _json({"buyer_id": query.buyer_id, "interactions": rows, "request_id": telemetry.request_id.get()})
+        return json_response(
+            {"buyer_id": query.buyer_id, "interactions": rows, "request_id": telemetry.request_id.get()}
+        )
 
     async def products(self, request: Request) -> Response:
         query = parsing.read_query(requests.ProductsQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        found = await self._admission.run(1.0, deadline, lambda: pipeline.products(query.id, deadline))
-        return _json(
+        found = await self._admission.run(1.0, deadline, lambda: product_lists.products(pipeline, query.id, deadline))
+        return json_response(
             {
-                "products": [_product(one) for one in found if one.found],
+                "products": [product_document(one) for one in found if one.found],
                 "unknown_product_ids": [one.product_id for one in found if not one.found],
                 "request_id": telemetry.request_id.get(),
             }
@@ -431,27 +437,29 @@ class Routes:
     async def popular(self, request: Request) -> Response:
         query = parsing.read_query(requests.PopularQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.popular(query, deadline))
+        return await self._list(pipeline, query, deadline, lambda: buyer_lists.popular(pipeline, query, deadline))
 
     async def again(self, request: Request) -> Response:
         query = parsing.read_query(requests.AgainQuery, self._query_of(request), self._context())
         check_buyer(request, query.owner)
         pipeline, deadline, now_ms = _live(request).pipeline, self._deadline(), self._clock.good_ms()
-        return await self._list(pipeline, query, deadline, lambda: pipeline.again(query, now_ms, deadline))
+        return await self._list(pipeline, query, deadline, lambda: habit_lists.again(pipeline, query, now_ms, deadline))
 
     async def trending(self, request: Request) -> Response:
         query = parsing.read_query(requests.TrendingQuery, self._query_of(request), self._context())
         pipeline, deadline = _live(request).pipeline, self._deadline()
-        answer = await self._find(pipeline, query, deadline, lambda: pipeline.trending(query, deadline))
+        answer = await self._find(pipeline, query, deadline, lambda: habit_lists.trending(pipeline, query, deadline))
         return trending_response(answer)
 
     async def encode_buyer(self, request: Request) -> Response:
         async with self._body_of(request, cost_of_encode) as given:
             body = await given.read(self._read_encode_buyer)
             check_buyer(request, body.buyer_id)
-            answer = await _live(request).pipeline.encode_buyer(body.buyer_id, body.interactions(), given.deadline)
+            answer = await histories.encode_buyer(
+                _live(request).pipeline, body.buyer_id, body.interactions(), given.deadline
+            )
         vector = answer.encoded.vector
-        return _json(
+        return json_response(
             {
                 "buyer_id": body.buyer_id,
                 "buyer_embedding": vector.floats(),
@@ -471,9 +479,9 @@ class Routes:
             records = await given.read(self._read_interactions)
             for one in records:
                 check_buyer(request, one.owner)
-            added = await _live(request).pipeline.add(records, given.deadline)
+            added = await histories.add(_live(request).pipeline, records, given.deadline)
         _live(request).experiments.count_clicks(records)
-        return _json(
+        return json_response(
             {
                 "stored": added.stored,
                 "unknown_product_ids": added.unknown_product_ids,
@@ -488,22 +496,22 @@ class Routes:
             raise InvalidInput("buyer_id", buyer_id, "is a guest's; a guest is merged into a buyer")
         async with self._body_of(request, cost_of_store) as given:
             body = parsing.read_body(requests.MergeBody, parsing.read_json(given.body), self._context())
-            merged = await _live(request).pipeline.merge(buyer_id, body.session_id, self._clock.good_ms())
-        return _json({"merged": merged, "request_id": telemetry.request_id.get()})
+            merged = await histories.merge(_live(request).pipeline, buyer_id, body.session_id, self._clock.good_ms())
+        return json_response({"merged": merged, "request_id": telemetry.request_id.get()})
 
     async def forget(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
-        removed = await _live(request).pipeline.forget(buyer_id)
-        return _json({"removed": removed, "request_id": telemetry.request_id.get()})
+        removed = await histories.forget(_live(request).pipeline, buyer_id)
+        return json_response({"removed": removed, "request_id": telemetry.request_id.get()})
 
     async def healthz(self, request: Request) -> Response:
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def readyz(self, request: Request) -> Response:
         state = await health.check(_live(request).dependencies)
         status = "ready" if not state.degraded else "degraded" if state.ready else "unavailable"
         answer = {"status": status, "dependencies": state.dependencies, "degraded": state.degraded}
-        return _json(answer, 200 if state.ready else 503)
+        return json_response(answer, 200 if state.ready else 503)
 
     async def metrics(self, request: Request) -> Response:
         return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -657,10 +665,6 @@ def _live(request: Request) -> Live:
     return live
 
 
-def _json(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
-
-
 def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRecord:
     experiment, arm, teams = answer.assignment or (None, None, None)
     return ListRecord(
@@ -681,80 +685,3 @@ def _list_record(query: ListedQuery, answer: ProductList, now_ms: int) -> ListRe
         arm=arm,
         teams=teams,
     )
-
-
-def list_response(route: str, answer: ProductList) -> Response:
-    """A list of products as JSON; counts it in the metrics under its route."""
-    return _json(_list_document(route, answer))
-
-
-def search_response(typed: str, answer: ProductList) -> Response:
-    """The products of a search, with how its words were understood."""
-    understood = answer.understood
-    assert understood is not None
-    rewritten = understood.text if understood.changes else None
-    more = {"rewritten": rewritten, "understood": _understood(typed, understood)}
-    return _json(_list_document("/search", answer) | more)
-
-
-def trending_response(answer: ProductList) -> Response:
-    """Rising products, with the time at which buyers were counted."""
-    counted = answer.counted
-    more = counted and {
-        "until": datetime.fromtimestamp(counted.until_ms / 1000, UTC).isoformat(timespec="seconds"),
-        "window_days": counted.window_days,
-        "past_windows": counted.past_windows,
-    }
-    return _json(_list_document("/trending", answer) | {"counted": more})
-
-
-def _list_document(route: str, answer: ProductList) -> dict[str, object]:
-    metrics.answers(route, answer.source).inc()
-    request_id = telemetry.request_id.get()
-    document: dict[str, object] = {
-        "product_ids": wire.unpack_ids(answer.hits.packed_ids),
-        "scores": answer.hits.scores,
-        "model_version": answer.hits.version,
-        "source": answer.source,
-        "request_id": request_id,
-        "recommendation_id": recommendation_id(request_id, answer.assignment),
-        "warnings": answer.warnings,
-    }
-    if answer.assignment is not None:
-        document |= {"experiment": answer.assignment.experiment, "arm": answer.assignment.arm}
-    if answer.products is not None:
-        document["products"] = [_product(product) for product in answer.products]
-    if answer.reasons is not None:
-        document["reasons"] = answer.reasons
-    return document
-
-
-def _understood(typed: str, understood: item_pb2.Understood) -> dict[str, object]:
-    return {
-        "original": typed,
-        "text": understood.text,
-        "changes": [{"step": one.step, "before": one.before, "after": one.after} for one in understood.changes],
-        "price_min": understood.price_min if understood.HasField("price_min") else None,
-        "price_max": understood.price_max if understood.HasField("price_max") else None,
-        "excluded_words": list(understood.excluded_words),
-        "brand": understood.brand,
-        "category": understood.category,
-        "words": [
-            {"text": one.text, "weight": round(one.weight, 3), "is_number": one.is_number, "group": one.group}
-            for one in understood.words
-        ],
-        "known_share": round(understood.known_share, 3),
-    }
-
-
-def _product(product: retrieval_pb2.Product) -> dict[str, object]:
-    return {
-        "product_id": product.product_id,
-        "title": product.title,
-        "brand": product.brand,
-        "category": product.category,
-        "price": product.price if product.HasField("price") else None,
-        "currency": product.currency,
-        "image": product.image or None,
-        "in_stock": product.in_stock,
-    }

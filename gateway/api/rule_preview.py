@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.clients.deadline import Deadline
-from gateway.pipeline import Pipeline, ProductList
+from gateway.pipeline import buyer_lists, product_lists, searches
+from gateway.pipeline.answers import ProductList
+from gateway.pipeline.parts import Pipeline
 from gateway.rules.plans import RulePlans
 from gateway.schemas.requests import PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
 from gateway.schemas.rule import Rules
@@ -53,12 +55,12 @@ def _asked(pipeline: Pipeline, body: PreviewBody) -> Callable[[Deadline], Awaita
     k, slot, include = body.k, body.slot, ("products",)
     if body.buyer_id is not None:
         retrieve = RetrieveQuery.model_construct(k=k, slot=slot, include=include, buyer_id=body.buyer_id)
-        return lambda deadline: pipeline.retrieve(retrieve, deadline)
+        return lambda deadline: buyer_lists.retrieve(pipeline, retrieve, deadline)
     if body.query is not None:
         search = SearchQuery.model_construct(k=k, slot=slot, include=include, q=body.query)
-        return lambda deadline: pipeline.search(search, deadline)
+        return lambda deadline: searches.search(pipeline, search, deadline)
     if body.product_id is not None:
         similar = SimilarQuery.model_construct(k=k, slot=slot, include=include, product_id=body.product_id)
-        return lambda deadline: pipeline.similar(similar, deadline)
+        return lambda deadline: product_lists.similar(pipeline, similar, deadline)
     popular = PopularQuery.model_construct(k=k, slot=slot, include=include)
-    return lambda deadline: pipeline.popular(popular, deadline)
+    return lambda deadline: buyer_lists.popular(pipeline, popular, deadline)

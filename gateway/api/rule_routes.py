@@ -15,7 +15,7 @@ from gateway.api.product_routes import BodyOf
 from gateway.api.rule_preview import Preview, Previewed
 from gateway.auth.guard import caller_of
 from gateway.clients.deadline import Deadline
-from gateway.pipeline import Pipeline
+from gateway.pipeline.parts import Pipeline
 from gateway.rules.book import InForce, RuleBook
 from gateway.rules.checks import RuleChecks, RuleWarning
 from gateway.schemas import parsing

@@ -15,7 +15,7 @@ from gateway.audience import LENGTH, SAMPLE, audience, recent_buyers
 from gateway.clients.deadline import Deadline
 from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import ExperimentState
-from gateway.pipeline import Pipeline
+from gateway.pipeline.parts import Pipeline
 from gateway.searches import SearchCounts
 from twotower.events import check_id
 from twotower.serving import telemetry

@@ -17,7 +17,9 @@ from gateway.clients.services import Hits
 from gateway.experiments.draft import draft
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.switches import ExperimentState, Switches
-from gateway.pipeline import Pipeline, ProductList
+from gateway.pipeline import buyer_lists
+from gateway.pipeline.answers import ProductList
+from gateway.pipeline.parts import Pipeline
 from gateway.schemas.requests import RetrieveQuery
 from twotower.errors import InvalidInput, NotFound, TwoTowerError, VersionNotHeld
 from twotower.event_log import InteractionRecord
@@ -83,7 +85,7 @@ class LiveExperiments:
         """The list of this plan. Raises what the pipeline raises."""
         experiment, arm = plan.experiment, plan.arm
         if experiment is None or arm is None:
-            return await pipeline.retrieve(plan.query, deadline)
+            return await buyer_lists.retrieve(pipeline, plan.query, deadline)
         if plan.is_interleaved:
             answer = await self._interleave(plan.given, experiment, pipeline, deadline)
         else:
@@ -132,9 +134,9 @@ class LiveExperiments:
         The buyer stays in the arm: an arm is judged by all who were to get it, not by those who could.
         """
         try:
-            return await self._measured(experiment, arm, pipeline.retrieve(query, deadline, arm.version))
+            return await self._measured(experiment, arm, buyer_lists.retrieve(pipeline, query, deadline, arm.version))
         except VersionNotHeld as error:
-            answer = await pipeline.retrieve(query, deadline)
+            answer = await buyer_lists.retrieve(pipeline, query, deadline)
             warning = f"the arm {arm.name} of {experiment.name} cannot answer: {error}"
             return answer._replace(warnings=[*answer.warnings, warning])
 
@@ -145,7 +147,9 @@ class LiveExperiments:
         control, other = experiment.arms
         answers = await asyncio.gather(
             self._answer(_asked(query, control), experiment, control, pipeline, deadline),
-            self._measured(experiment, other, pipeline.retrieve(_asked(query, other), deadline, other.version)),
+            self._measured(
+                experiment, other, buyer_lists.retrieve(pipeline, _asked(query, other), deadline, other.version)
+            ),
             return_exceptions=True,
         )
         first, second = answers
@@ -176,7 +180,7 @@ class LiveExperiments:
         arm, deadline = experiment.arms[1], Deadline.after(self._shadow_seconds)
         try:
             asked = _asked(query, arm)
-            answer = await self._measured(experiment, arm, pipeline.retrieve(asked, deadline, arm.version))
+            answer = await self._measured(experiment, arm, buyer_lists.retrieve(pipeline, asked, deadline, arm.version))
         except TwoTowerError as error:
             log.debug("no shadow list: %s", error)
             return

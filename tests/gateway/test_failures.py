@@ -17,7 +17,7 @@ from redis import Redis
 
 from gateway.history.codec import apart_key_of, key_of
 from gateway.history.redis_history import NOT_LOADED
-from gateway.pipeline import Pipeline
+from gateway.pipeline import product_lists
 from gateway.schemas.answers import ReadyAnswer
 from tests.helpers.processes import process
 from tests.helpers.redis_server import RedisServer, free_port
@@ -400,7 +400,7 @@ async def test_a_fault_of_the_gateway_is_a_500_without_stack_trace(
     async def fail(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr(Pipeline, "similar", fail)
+    monkeypatch.setattr(product_lists, "similar", fail)
     async with faked(redis) as (_, client):
         response = await client.get("/similar", params={"product_id": "p1"}, headers={"X-Request-ID": "abc"})
         assert (response.status_code, response.headers["content-type"]) == (500, "application/problem+json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.pipeline import on_one_version
+from gateway.pipeline.versions import on_one_version
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import running, until
 from tests.helpers.stack import Reference, as_json, check_list, event, gateway, stack

@@ -7,9 +7,9 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.routes import list_response
+from gateway.api.responses import list_response
 from gateway.clients.services import Hits
-from gateway.pipeline import ProductList
+from gateway.pipeline.answers import ProductList
 from twotower.serving import wire
 
 # what an escaped separator, quote or backslash could be mistaken for
