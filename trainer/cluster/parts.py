@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
@@ -16,16 +16,21 @@ Worker: TypeAlias = Callable[..., Callable[[Part], Part]]
 class Engine(Protocol):
     """Works through parts with a worker."""
 
-    def map(self, parts: Sequence[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
+    def map(self, parts: Iterable[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
         """The results of `worker(*arguments)` called with each part, in the order of the parts."""
 
 
 class OneMachine:
-    """Works in this process, one part after the other; a worker uses as many threads as its arguments say."""
+    """Works in this process, one part after the other: a part is asked for when the one before has its result.
 
-    def map(self, parts: Sequence[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
-        if parts:
-            yield from map(worker(*arguments), parts)
+    A worker uses as many threads as its arguments say. Without parts there is none.
+    """
+
+    def map(self, parts: Iterable[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
+        work: Callable[[Part], Part] | None = None
+        for part in parts:
+            work = work or worker(*arguments)
+            yield work(part)
 
 
 def open_engine(ray: str) -> Engine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,18 +42,19 @@ class RayCluster:
         self._workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
         log.info(f"Ray cluster {address}: {len(ray.nodes())} nodes, {self._workers} CPUs")
 
-    def map(self, parts: Sequence[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
-        if not parts:
+    def map(self, parts: Iterable[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
+        tables = [_to_table(part) for part in parts]
+        if not tables:
             return
         import ray.data
 
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        results = ray.data.from_arrow([_to_table(part) for part in parts]).map_batches(
+        results = ray.data.from_arrow(tables).map_batches(
             _Actor,
             fn_constructor_args=(worker, arguments),
-            compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(parts))),
+            compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(tables))),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -94,8 +95,6 @@ def _to_part(table: pa.Table) -> Part:
     part: Part = {}
     for name in table.column_names:
         column = table.column(name).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = pa.concat_arrays(column.chunks)
         if pa.types.is_fixed_size_list(column.type):
             part[name] = np.asarray(column.flatten()).reshape(len(column), column.type.list_size)
         elif pa.types.is_string(column.type):

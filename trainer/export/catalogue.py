@@ -52,10 +52,10 @@ def encode_catalogue(path: Path, features: ItemFeatures, config: Config) -> Floa
     count = len(features.product)
     columns = {name: getattr(features, name).numpy() for name in ("text", "brand", "category", "product")}
     starts = range(0, count, _CHUNK)
-    parts = [{name: values[start : start + _CHUNK] for name, values in columns.items()} for start in starts]
+    parts = ({name: values[start : start + _CHUNK] for name, values in columns.items()} for start in starts)
     threads = 1 if config.ray else config.thread_count
     encoded = open_engine(config.ray).map(parts, CatalogueWorker, str(path.resolve()), threads)
     vectors = np.empty((count, config.model.dimension), np.float32)
-    for start, part in zip(starts, track(encoded, "encoding products", "chunk", len(parts)), strict=True):
+    for start, part in zip(starts, track(encoded, "encoding products", "chunk", len(starts)), strict=True):
         vectors[start : start + _CHUNK] = part["vector"]
     return vectors

@@ -58,7 +58,7 @@ def text_vectors(
 
 def _encode(lists: Sequence[Sequence[str]], encoder: EncoderLayout, config: Config) -> Iterator[Float32]:
     """Vectors of each list of texts, on this machine or on the cluster of the settings."""
-    parts = [{"text": np.array(texts, dtype=object)} for texts in lists]
+    parts = ({"text": np.array(texts, dtype=object)} for texts in lists)
     arguments = (str(encoder.root.resolve()), 1 if config.ray else config.thread_count, config.encoder.batch_size)
     for part in open_engine(config.ray).map(parts, TextWorker, *arguments):
         yield part["vector"]

@@ -67,28 +67,22 @@ class Recommended(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Recommender:
-    """A version's files as the services use them: index, fused score, product ids and buyer tower."""
+class _Recommender:
+    """A version's files as the services use them: index, fused score and buyer tower."""
 
     version: Version
     index: VectorIndex
     search: FusedSearch
-    ids: NDArray[np.str_]
     tower: BuyerTower
 
     @classmethod
-    def load(cls, version: Version, threads: int) -> Recommender:
+    def load(cls, version: Version, threads: int) -> _Recommender:
         files = version.layout
-        version.check(files.index, files.embeddings, files.ids, files.buyer_tower, files.config)
+        version.check(files.index, files.embeddings, files.buyer_tower)
         version.check(*fused_files(files, version.manifest.fusion))
         index = VectorIndex.load(files.index, files.embeddings, version.manifest.index, threads)
-        return cls(
-            version,
-            index,
-            FusedSearch(index, FusedScore.load(version)),
-            np.load(files.ids, allow_pickle=False),
-            BuyerTower(files.buyer_tower, threads),
-        )
+        search = FusedSearch(index, FusedScore.load(version))
+        return cls(version, index, search, BuyerTower(files.buyer_tower, threads))
 
     def lists(self, history: Events, codes: Int64, options: ListOptions) -> list[Hits]:
         """The lists of some buyers, given by their codes in `history`."""
@@ -113,7 +107,7 @@ class RecommendWorker:
     """
 
     def __init__(self, root: str, version: str, threads: int, options: ListOptions) -> None:
-        self._recommender = Recommender.load(open_version(Layout(Path(root)), version), threads)
+        self._recommender = _Recommender.load(open_version(Layout(Path(root)), version), threads)
         self._options = options
 
     def __call__(self, part: Part) -> Part:
@@ -140,21 +134,23 @@ def recommend(
     """
     if out.suffix not in {".csv", ".parquet"}:
         raise DataError(f"--out {out}: the name must end in .csv or .parquet")
-    recommender = Recommender.load(open_version(layout, version or _current(layout)), threads)
-    buyers, history = _read_history(recommender, events, out.with_name(f"{out.name}.rejects.csv"))
-    name = recommender.version.name
+    served = open_version(layout, version or _current(layout))
+    served.check(served.layout.ids, served.layout.config)
+    ids = np.load(served.layout.ids, allow_pickle=False)
+    buyers, history = _read_history(served, ids, events, out.with_name(f"{out.name}.rejects.csv"))
+    name = served.name
     if options.exclude_seen is None:
-        options = options._replace(exclude_seen=recommender.version.manifest.exclude_seen)
+        options = options._replace(exclude_seen=served.manifest.exclude_seen)
     seen = "excluded" if options.exclude_seen else "kept"
     known = _not_forgotten(layout, buyers)
     log.info(f"version {name}: {len(known):,} buyers, products in their history {seen}")
     names, engine = np.array(buyers, dtype=object), open_engine(ray)
     chunks = [known[first : first + _CHUNK] for first in range(0, len(known), _CHUNK)]
-    parts = [_part(history, codes) for codes in chunks]
+    parts = (_part(history, codes) for codes in chunks)
     arguments = (str(layout.root.resolve()), name, 1 if ray else threads, options)
     results = engine.map(parts, RecommendWorker, *arguments)
     frames = [
-        _table(names[codes], recommender.ids, lists)
+        _table(names[codes], ids, lists)
         for codes, lists in zip(chunks, track(results, "recommending", "chunk", len(chunks)), strict=True)
     ]
     table = pl.concat(frames) if frames else pl.DataFrame(schema=_COLUMNS)
@@ -179,14 +175,14 @@ def _current(layout: Layout) -> str:
     return pointer.version
 
 
-def _read_history(recommender: Recommender, events: History, rejects: Path) -> tuple[list[str], Events]:
+def _read_history(version: Version, ids: NDArray[np.str_], events: History, rejects: Path) -> tuple[list[str], Events]:
     """The buyers and their events, read with the settings of the version's training and those of the preset."""
-    trained = recommender.version.layout.config
+    trained = version.layout.config
     config = load_config([trained, events.preset] if events.preset else [trained])
     weights = load_config([trained]).data.event_weights
     if config.data.event_weights != weights:
         raise SettingsError(f"{events.preset}: data.event_weights are not those of the version's training")
-    buyers, history, counts = load_history(events.files, recommender.ids.tolist(), config.data, rejects)
+    buyers, history, counts = load_history(events.files, ids.tolist(), config.data, rejects)
     if counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
         log.info(f"{sum(counts.values()):,} rows rejected ({reasons}): {rejects}")
