@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import metrics
+from gateway.api.responses import json_response
 from gateway.clients.deadline import Deadline
 from gateway.live.store import CatalogueStore, ProductChange
 from gateway.schemas import parsing
@@ -111,7 +111,7 @@ def _id_of(request: Request) -> str:
 
 def _accepted(kind: str, product_id: str, number: int) -> Response:
     metrics.PRODUCT_CHANGES.labels(kind).inc()
-    return _json({"product_id": product_id, "sequence": number, "request_id": telemetry.request_id.get()})
+    return json_response({"product_id": product_id, "sequence": number, "request_id": telemetry.request_id.get()})
 
 
 def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[int | TwoTowerError]) -> Response:
@@ -129,8 +129,4 @@ def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[
         rows.append({"row": number, "product_id": product_id, "status": status, "errors": errors})
     accepted = sum(row["status"] == "accepted" for row in rows)
     metrics.PRODUCT_CHANGES.labels("post").inc(accepted)
-    return _json({"accepted": accepted, "rows": rows, "request_id": telemetry.request_id.get()})
-
-
-def _json(value: object) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
+    return json_response({"accepted": accepted, "rows": rows, "request_id": telemetry.request_id.get()})

@@ -8,6 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.api.responses import json_response
 from gateway.clients.deadline import Deadline
 from gateway.clients.releases import ReleaseClient
 from twotower.pb import releases_pb2
@@ -48,7 +49,7 @@ class ReleaseRoutes:
 
 
 def _json(value: dict[str, object]) -> Response:
-    return Response(orjson.dumps(value | {"request_id": telemetry.request_id.get()}), media_type="application/json")
+    return json_response(value | {"request_id": telemetry.request_id.get()})
 
 
 def _release(one: releases_pb2.Release) -> dict[str, object]:

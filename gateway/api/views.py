@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import orjson
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.admission import Admission
+from gateway.api.responses import json_response
 from gateway.audience import LENGTH, SAMPLE, audience, recent_buyers
 from gateway.clients.deadline import Deadline
 from gateway.experiments.serving import LiveExperiments
@@ -127,7 +127,7 @@ class ViewRoutes:
 
     async def buyers(self, request: Request) -> Response:
         found = await recent_buyers(self._parts_of(request).pipeline.history.redis, _BUYERS)
-        return _json(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()))
+        return json_response(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()).model_dump())
 
     async def audience(self, request: Request) -> Response:
         """Costs as many lists as buyers are asked."""
@@ -139,16 +139,17 @@ class ViewRoutes:
         )
         rows = [ListedOut(**one._asdict()) for one in listed]
         answer = AudienceAnswer(asked=len(buyers), length=LENGTH, buyers=rows, request_id=telemetry.request_id.get())
-        return _json(answer)
+        return json_response(answer.model_dump())
 
     async def experiments(self, request: Request) -> Response:
         states = [_experiment(one) for one in await self._parts_of(request).experiments.states()]
-        return _json(ExperimentsAnswer(experiments=states, request_id=telemetry.request_id.get()))
+        answer = ExperimentsAnswer(experiments=states, request_id=telemetry.request_id.get())
+        return json_response(answer.model_dump())
 
     async def searches(self, request: Request) -> Response:
         found = await self._parts_of(request).searches.read(_SEARCHES)
         lists = {name: _counted(pairs) for name, pairs in found._asdict().items()}
-        return _json(SearchesAnswer(**lists, request_id=telemetry.request_id.get()))
+        return json_response(SearchesAnswer(**lists, request_id=telemetry.request_id.get()).model_dump())
 
 
 def _counted(pairs: Pairs) -> list[SearchCountOut]:
@@ -179,7 +180,3 @@ def _experiment(state: ExperimentState) -> ExperimentOut:
             )
         )
     return ExperimentOut(name=one.name, kind=one.kind, slots=list(one.slots), share=one.share, arms=arms)
-
-
-def _json(answer: BaseModel) -> Response:
-    return Response(orjson.dumps(answer.model_dump()), media_type="application/json")
