@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.grocery import write_grocery
+from benchmarks.repeats import Shop, shops
 from retrieval_service.lists.again import Again
 from trainer.config.loading import load_config
 from trainer.data.dataset import Dataset, load_dataset
@@ -43,15 +43,6 @@ CUT, DRAWS, SEED = 10, 2000, 7
 HISTORIES = {"whole history": 0, "newest 50": 50}
 
 
-class Shop(NamedTuple):
-    """A shop's files, and the days that are predicted."""
-
-    name: str
-    events: Path
-    products: Path
-    horizon: int
-
-
 class Question(NamedTuple):
     """A buyer's interactions before the moment, oldest first, and what is bought again after it."""
 
@@ -63,27 +54,17 @@ def main() -> int:
     options = _arguments()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for shop in _shops(options.data, Path(scratch)):
+        for shop in shops(options.data, Path(scratch)):
             found[shop.name] = _measure(shop, options.set, Path(scratch))
     print(json.dumps({"benchmark": "again", "set": options.set, "shops": found}))
     return 0
 
 
-def _shops(data: Path, scratch: Path) -> list[Shop]:
-    write_grocery(scratch)
-    shops = [Shop("SYNTHETIC grocery", scratch / "events.csv", scratch / "products.csv", 14)]
-    if data.is_dir():
-        shops.append(Shop("Online Retail 2009-10", data / "events.csv.gz", data / "products.csv.gz", 30))
-    else:
-        print(f"{data} is not there: the synthetic grocery alone is measured")
-    return shops
-
-
 def _measure(shop: Shop, settings: Sequence[str], scratch: Path) -> dict[str, Any]:
-    wanted = [f"again.horizon_days={shop.horizon}", *settings]
+    wanted = [f"again.horizon_days={shop.test_days}", *settings]
     config = load_config([ROOT / "trainer/config/offline.yaml"], wanted)
     data = load_dataset([str(shop.events)], [str(shop.products)], config.data, config.seed, scratch)
-    now_ms = int(data.events.time.max()) - shop.horizon * DAY_MS
+    now_ms = int(data.events.time.max()) - shop.test_days * DAY_MS
     fitted = fit_repeats(
         before(data.events, now_ms), data.products.categories, EventSchema(config.data.event_weights), config.again
     )
@@ -92,7 +73,7 @@ def _measure(shop: Shop, settings: Sequence[str], scratch: Path) -> dict[str, An
     rows = {one: row for row, one in enumerate(data.products.ids)}
     again = Again(fitted.model, fitted.table, rows, sorted(set(data.products.categories)))
     questions = questions_of(data, now_ms)
-    print(f"\n{shop.name}: {len(questions):,} buyers who buy again within {shop.horizon} days; {fitted.model}")
+    print(f"\n{shop.name}: {len(questions):,} buyers who buy again within {shop.test_days} days; {fitted.model}")
     figures: dict[str, Any] = {"buyers": len(questions), "model": fitted.model.model_dump()}
     for name, size in HISTORIES.items():
         asked = [one._replace(history=one.history[-size:]) for one in questions]

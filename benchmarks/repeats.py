@@ -46,22 +46,23 @@ def main() -> int:
     options = _arguments()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for shop in _shops(options.data, Path(scratch)):
+        for shop in shops(options.data, Path(scratch)):
             found[shop.name] = _measure(shop, options.set, Path(scratch) / shop.name)
     print(json.dumps({"benchmark": "repeats", "set": options.set, "baseline": BASELINE, "shops": found}))
     return 0
 
 
-def _shops(data: Path, scratch: Path) -> list[Shop]:
+def shops(data: Path, scratch: Path) -> list[Shop]:
+    """The synthetic grocery, written below `scratch`, and the shop whose files are in `data`, if it is there."""
     grocery = scratch / "market"
     grocery.mkdir()
     write_grocery(grocery)
-    shops = [Shop("SYNTHETIC grocery", grocery / "events.csv", grocery / "products.csv", 14)]
+    found = [Shop("SYNTHETIC grocery", grocery / "events.csv", grocery / "products.csv", 14)]
     if data.is_dir():
-        shops.append(Shop("Online Retail 2009-10", data / "events.csv.gz", data / "products.csv.gz", 30))
+        found.append(Shop("Online Retail 2009-10", data / "events.csv.gz", data / "products.csv.gz", 30))
     else:
         print(f"{data} is not there: the synthetic grocery alone is measured")
-    return shops
+    return found
 
 
 def _measure(shop: Shop, settings: list[str], folder: Path) -> dict[str, Any]:
