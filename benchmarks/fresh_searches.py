@@ -1,7 +1,7 @@
 """Judges the /search of a running demo with `searches.tsv`: sixty queries that no step was written from.
 
 Thirty have answers in the demo market: the share of the first ten whose title holds what is meant, and the share that
-is wrongly told "no product matches". Thirty have none: the share that is told so.
+is wrongly told "no product matches". Thirty have none: the share that gets this warning.
 """
 
 from __future__ import annotations

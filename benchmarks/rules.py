@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rules(products: int) -> list[dict[str, Any]]:
-    """Fifty rules of a slot with all of them, of which each fifth is also of a second slot."""
+    """Fifty rules of one slot; each fifth acts in a second slot too."""
 
     def brand(number: int) -> str:
         return f'brand = "علامة {number % 50}"'

@@ -13,7 +13,7 @@ product of its cart.
 - popularity: baskets that hold the product.
 - the same complements by the sums of their lifts, instead of the weights that are fitted for carts.
 
-Intervals: 95 %, of the ratio, from resampled buyers (bootstrap), because the baskets of one buyer are alike.
+Intervals: 95 %, of the ratio, from resampled buyers (bootstrap), because the baskets of one buyer resemble each other.
 The last line is one JSON object.
 """
 

@@ -15,7 +15,7 @@ from gateway.schemas.requests import RetrieveQuery
 from twotower.event_log import GUEST
 from twotower.serving import wire
 
-# buyers who are looked at, the length of their lists, and how many lists are made at a time
+# buyers who are looked at, the length of their lists, and how many lists are computed at a time
 SAMPLE, LENGTH = 120, 100
 _TOGETHER = 16
 

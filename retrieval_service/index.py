@@ -89,7 +89,7 @@ class ProductIndex:
     def search(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
         """The best products for each of `vectors` [B, D]; one answer per query, in order.
 
-        Queries that rank alike under equal filters are searched together. Raises InvalidInput if the numbers of vectors
+        Queries with the same ranking and filters are searched together. Raises InvalidInput if the numbers of vectors
         and queries differ, and for a wrong dimension, k, diversity or history, or a number that is not finite.
         """
         return self._searches.by_vector(vectors, queries)

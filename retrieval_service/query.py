@@ -19,7 +19,7 @@ MAX_K = 1000
 class Filter(NamedTuple):
     """The products allowed: of any of the categories, of any of the brands, in that stock state, of a price within the
     limits (both included; a product without a price has none), with none of the excluded words among their indexed
-    words, and of which the condition `where` is true; empty allows all.
+    words, and fulfil the condition `where`; empty allows all.
     """
 
     categories: tuple[str, ...] = ()

@@ -86,7 +86,7 @@ class ShopProcesses:
             process.wait(60)
 
     def tell(self, client: Client, rows: list[dict[str, Any]]) -> None:
-        """Sends interactions, all of which the gateway accepts."""
+        """Sends interactions; the gateway accepts them all."""
         client.post("/interactions", {"interactions": rows})
         self._sent += len(rows)
 

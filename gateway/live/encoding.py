@@ -96,7 +96,7 @@ class LiveEncoder:
     async def _scan(self) -> list[_Wanted]:
         """Some of what is wanted; none only if nothing is.
 
-        A scan may find none although there are some: what was taken out leaves holes.
+        A scan may find none although there are some: removed entries leave holes.
         """
         cursor = b"0"
         while True:

@@ -1,7 +1,8 @@
 """Writes changes of products into the live catalogue: state and stream in one step, or neither.
 
-A change is made of the state that was read; if another gateway has changed it meanwhile, it is made again. Redis runs
-a script for each few hundred products, so a script is short, and what it writes is durable as far as Redis' file is.
+A change is computed from the state that was read. If another gateway has changed it meanwhile, it is computed again.
+Redis runs a script for each few hundred products, so a script is short, and what it writes is durable as far as Redis'
+file is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From rules to plans: what the rules in force do to one list. Plans are made once and kept."""
+"""From rules to plans: what the rules in force do to one list. Each plan is computed once and kept."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Needed(NamedTuple):
 @dataclass
 class Plan:
     """What the rules do to one list. `marks`: the conditions as a query of the retrieval service has them; the first
-    is `excluded`, if anything is. `allowed`: the opposite of `excluded`, as a filter has it.
+    is `excluded`, if anything is. `allowed`: the opposite of `excluded`, as a filter.
     """
 
     excluded: Condition = NEVER
@@ -125,7 +125,7 @@ class Plan:
         return 0 if self.excluded == NEVER else 1
 
     def where(self, *further: Condition) -> str:
-        """The condition of products that may be shown and of which these are true, as a filter has it."""
+        """The filter for products that may be shown and fulfil these conditions."""
         return write(both(negated(self.excluded), *further))
 
     def booster(self, bits: int) -> str:

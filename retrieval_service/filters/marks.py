@@ -1,4 +1,4 @@
-"""Which conditions are true of which products of an answer, worked out for all products at once and kept.
+"""Which products of an answer fulfil which conditions, worked out for all products at once and kept.
 
 A list has few of the products, but most lists of a shop have the same conditions.
 """

@@ -50,7 +50,7 @@ class VersionProducts(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """The name of a version, the changes that it was made with, and whether its words are those of descriptions too."""
+    """The name of a version, the changes that it holds, and whether its words are those of descriptions too."""
 
     version: str = ""
     position: Position = Position()

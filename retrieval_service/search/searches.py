@@ -70,7 +70,7 @@ class Searches:
     def by_vector(self, vectors: Float32, queries: Sequence[Query]) -> list[Answer]:
         """The best products for each of `vectors` [B, D]; one answer per query, in order.
 
-        Queries that rank alike under equal filters are searched together. Raises InvalidInput if the numbers of vectors
+        Queries with the same ranking and filters are searched together. Raises InvalidInput if the numbers of vectors
         and queries differ, and for a wrong dimension, k, diversity or history, or a number that is not finite.
         """
         _check(self._index, vectors, queries)
@@ -138,7 +138,7 @@ class Searches:
         rankings: Sequence[Ranking],
         allowed: Allowed,
     ) -> list[Hits]:
-        """The best products of each query; queries that rank alike. Rows from N on are live products."""
+        """The best products of each query; all queries rank in the same way. Rows from N on are live products."""
         ks, excluded = (
             [candidates(one.k, one.diversity) for one in queries],
             [self._filters.excluded(one) for one in queries],

@@ -53,7 +53,7 @@ def test_every_query_reads_metrics_and_labels_that_exist(expression: str) -> Non
     for name, labels in read:
         if name in known:
             assert labels <= known[name], name
-    # a recorded metric has labels of those that it was made of
+    # a recorded metric has the labels of its source metrics
     allowed = set().union(*(labels for name, labels in known.items() if name.startswith("twotower_")), {"job"})
     assert grouped_labels(expression) <= allowed
 

@@ -31,7 +31,7 @@ DELETED, HIDDEN = "p1", "p2"
 class Load:
     """Clients that send until they are stopped; what is not acknowledged is sent once more, the same in every field.
 
-    `clicks` are event ids, `prices` those of new products, `leaks` the answers that show a product that was taken out.
+    `clicks` are event ids, `prices` those of new products, `leaks` the answers that show a removed product.
     """
 
     client: httpx.AsyncClient

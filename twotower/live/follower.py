@@ -60,7 +60,7 @@ class Follows(Protocol):
     """What a version does with changes; called by the follower's thread alone."""
 
     version: str
-    # the changes that the version was made with
+    # the changes that the version holds
     position: Position
 
     def apply(self, states: Sequence[State], vectors: Mapping[str, bytes], epoch: str) -> None:

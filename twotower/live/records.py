@@ -59,7 +59,7 @@ class Position(NamedTuple):
 
     @classmethod
     def of(cls, manifest: Manifest) -> Position:
-        """The changes that a version was made with."""
+        """The changes that a version holds."""
         return cls(*manifest.catalogue) if manifest.catalogue else cls()
 
     def includes(self, state: State, epoch: str) -> bool:
