@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
@@ -17,7 +18,8 @@ class Rows(NamedTuple):
         return self.stop - self.first
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """The part `number` (from 0) of `count` parts of a version's products."""
 
     number: int = 0
@@ -28,7 +30,7 @@ class Shard(NamedTuple):
         return Rows(self.number * products // self.count, (self.number + 1) * products // self.count)
 
     def holds_id(self, product_id: str) -> bool:
-        """Whether a product that has no row belongs to this part."""
+        """Whether a product that stands beside the rows belongs to this part."""
         return order_of(product_id) % self.count == self.number
 
     def __str__(self) -> str:

@@ -40,8 +40,11 @@ class FusedSearch:
             raise CorruptArtifact(f"the index holds {index.size} products, the fused score {score.size}")
         self._index = index
         self._score = score
-        # all rows, best prior first
-        self._by_prior: Int64 = np.arange(index.size) if score.base is None else np.argsort(-score.base, kind="stable")
+        first, stop = index.part
+        # all rows that the index holds, best prior first
+        self._by_prior: Int64 = np.arange(first, stop)
+        if score.base is not None:
+            self._by_prior = first + np.argsort(-score.base[first:stop], kind="stable")
 
     @property
     def score(self) -> FusedScore:
@@ -143,6 +146,8 @@ class FusedSearch:
     def _score_neighbours(self, query: Float32, history: History, excluded: Int64, allowed: Mask | None) -> Hits:
         """The allowed rows to which a history adds something, rising, and their whole scores."""
         rows, scores = self._score.added_to_neighbours(history)
+        own = slice(*rows.searchsorted(self._index.part))
+        rows, scores = rows[own], scores[own]
         if allowed is not None:
             keep = allowed[rows]
             rows, scores = rows[keep], scores[keep]
