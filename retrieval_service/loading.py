@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,29 +86,40 @@ def _check_shard(version: Version, shard: Shard) -> None:
 
 
 def _index(version: Version, shard: Shard) -> VectorIndex:
-    files, spec = version.layout, version.manifest.index
-    if shard != WHOLE:
-        return _part_of(version, shard, files.index_of(shard), files.embeddings, spec)
-    version.check(files.index)
-    if version.nearest:
-        version.check(version.nearest)
-    return VectorIndex.load(files.index, files.embeddings, spec, nearest=version.nearest)
-
-
-def _part_of(version: Version, shard: Shard, path: Path, embeddings: Path, spec: IndexSpec) -> VectorIndex:
-    """A shard's index; a flat one is its vectors, and has no file."""
-    is_flat = spec.factory == FLAT.factory
-    if not is_flat:
-        version.check(path)
-    return VectorIndex.load_part(None if is_flat else path, embeddings, spec, shard.rows(version.manifest.products))
+    files, spec, nearest = version.layout, version.manifest.index, version.nearest
+    if _is_in_parts(version, shard, spec):
+        return _parts_of(version, shard, files.index_of, files.embeddings, spec)
+    version.check(files.index, *([nearest] if nearest else []))
+    return VectorIndex.load(files.index, files.embeddings, spec, nearest=nearest)
 
 
 def _text_index(version: Version, shard: Shard) -> VectorIndex:
     files, spec = version.layout, version.manifest.text_search.index
-    if shard != WHOLE:
-        return _part_of(version, shard, files.text_index_of(shard), files.text_embeddings, spec)
+    if _is_in_parts(version, shard, spec):
+        return _parts_of(version, shard, files.text_index_of, files.text_embeddings, spec)
     version.check(files.text_index)
     return VectorIndex.load(files.text_index, files.text_embeddings, spec)
+
+
+def _is_in_parts(version: Version, shard: Shard, spec: IndexSpec) -> bool:
+    """Whether a shard is asked for, or the whole answers as its shards do; a flat index does so in one piece."""
+    return shard != WHOLE or (version.manifest.shards > 1 and spec.factory != FLAT.factory)
+
+
+def _parts_of(
+    version: Version, shard: Shard, path_of: Callable[[Shard], Path], embeddings: Path, spec: IndexSpec
+) -> VectorIndex:
+    """The index of a shard, or of all of them. A flat one is its vectors, and has no file."""
+    size, count = version.manifest.products, version.manifest.shards
+    if spec.factory == FLAT.factory:
+        return VectorIndex.load_part(None, embeddings, spec, shard.rows(size))
+    if shard != WHOLE:
+        version.check(path_of(shard))
+        return VectorIndex.load_part(path_of(shard), embeddings, spec, shard.rows(size))
+    every = [Shard(number, count) for number in range(count)]
+    paths = [path_of(one) for one in every]
+    version.check(*paths)
+    return VectorIndex.load_parts(paths, embeddings, spec, [one.rows(size) for one in every])
 
 
 def _texts(version: Version, catalogue: Catalogue, shard: Shard) -> Texts:

@@ -36,8 +36,8 @@ FUSION = Fusion(
 JEWELLERY, PERFUME, CARS, _ = CATEGORIES
 HISTORY = wire.pack_history([Interaction(f"p{row}", "View", row * 1000) for row in (4, 9, 121, 230)])
 BOUGHT = wire.pack_history([Interaction(f"p{row}", "Purchase", NOON - row * 86_400_000) for row in (201, 120, 50, 3)])
-# every inner list is read and every product is a candidate: the index finds the true best
-ALL_LISTS = ivf(16, float(PRODUCTS))
+# few lists and few candidates, so that the index misses much
+NARROW = ivf(2, 1.5)
 DRAW = np.random.default_rng(3)
 VECTORS = DRAW.normal(size=(4, DIMENSION)).astype(np.float32)
 TEXTS = DRAW.normal(size=(4, TEXT_DIMENSION)).astype(np.float32)
@@ -65,7 +65,7 @@ def _opened(base: Version, shards: int, spec: IndexSpec) -> Case:
     return Case(load(version, RetrievalSettings()), open_shards(version))
 
 
-@pytest.fixture(scope="module", params=[(2, FLAT), (4, FLAT), (3, ALL_LISTS)], ids=["flat-2", "flat-4", "ivf-3"])
+@pytest.fixture(scope="module", params=[(2, FLAT), (4, FLAT), (3, NARROW)], ids=["flat-2", "flat-4", "ivf-3"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return _opened(_built(tmp_path_factory.mktemp("shards")), *request.param)
 
@@ -277,6 +277,36 @@ def test_live_products_merge_in_lists(live: Case, ask: Ask, name: str) -> None:
     _check_list(live, ask, LISTS[name])
 
 
+def test_each_shard_says_the_same_of_its_products_and_of_the_request(live: Case) -> None:
+    """What stands beside the hits: reasons of a completed cart, purchases that are due, counts of buyers."""
+    cart = [retrieval_pb2.TogetherQuery(query=_query(300, for_merge=True), product_ids=["p0", "p1", "p33", "nobody"])]
+    request = retrieval_pb2.TogetherRequest(queries=cart)
+    whole, *parts = (calls.together(one, "v", request).hits[0] for one in (live.whole, *live.shards))
+    assert _by_id(whole.hits, whole.because) == {
+        one: because for part in parts for one, because in _by_id(part.hits, part.because).items()
+    }
+    assert 0 in whole.because and -1 in whole.because
+    assert {tuple(part.unknown_product_ids) for part in parts} == {("p33", "nobody")}
+    asked = read_queries([_query(10, history=BOUGHT, for_merge=True)])
+    regular, *parts_of_it = (lists.again(one, "v", asked, [NOON]).hits[0] for one in (live.whole, *live.shards))
+    due = {one: when for part in parts_of_it for one, when in _by_id(part.hits, part.due).items()}
+    assert due == _by_id(regular.hits, regular.due) and len(due) == 4
+    assert {part.missing for part in parts_of_it} == {regular.missing}
+
+
+def _by_id(hits: retrieval_pb2.Hits, values: Sequence[Any]) -> dict[str, Any]:
+    ids = list(hits.product_ids) or wire.unpack_ids(hits.packed_product_ids)
+    return dict(zip(ids, values, strict=True))
+
+
+def test_an_answer_names_its_shard(case: Case) -> None:
+    request = retrieval_pb2.PopularRequest(queries=[_query(1)])
+    assert not calls.popular(case.whole, "v", request).HasField("shard")
+    count = len(case.shards)
+    for number, shard in enumerate(case.shards):
+        assert calls.popular(shard, "v", request).shard == retrieval_pb2.Shard(number=number, count=count)
+
+
 def test_each_product_is_looked_up_in_one_shard(live: Case) -> None:
     ids = [f"p{row}" for row in range(PRODUCTS)] + [f"new{row}" for row in range(12)] + ["nobody"]
     request = retrieval_pb2.LookupRequest(product_ids=ids)
@@ -295,8 +325,9 @@ def test_each_vector_is_in_one_shard(live: Case) -> None:
     assert set.intersection(*(set(shard.unknown(ids)) for shard in live.shards)) == set(live.whole.unknown(ids))
 
 
-def test_shards_of_an_approximate_index_miss_nothing_that_the_whole_finds(tmp_path: Path) -> None:
-    case = _opened(_built(tmp_path), 4, ivf(2, 1.5))
+def test_shards_miss_nothing_that_one_approximate_index_finds(tmp_path: Path) -> None:
+    base = _built(tmp_path)
+    case = Case(_opened(base, 1, NARROW).whole, _opened(base, 4, NARROW).shards)
     narrow = [_query(), _query(60), _query(20, wanted={"categories": [JEWELLERY, CARS]})]
     for query, by_text in [(one, by_text) for one in narrow for by_text in (False, True)]:
         wanted = _search(case.whole, query, by_text)

@@ -18,7 +18,7 @@ from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.nearest_products import NearestProducts
 from twotower.search.approximate import ApproximateSearch
 from twotower.search.exact import ExactSearch
-from twotower.search.ranking import Hits, inner_products
+from twotower.search.ranking import Hits, inner_products, united
 from twotower.sharding import Rows
 
 # how many floats of vectors an exact search for one query reads in a millisecond, and the share of its time that each
@@ -35,8 +35,8 @@ class VectorIndex:
     find the share of them that `spec` states.
 
     An index of a shard finds the rows of its `part` alone, as if a filter left out all others. Rows, filters and
-    exclusions are those of the whole, and so is how deep it searches: the shards together find every row that the index
-    of all products finds.
+    exclusions are those of the whole, and so is how deep it searches: the shards together find every row that one index
+    of all products finds. Such a version held as a whole is searched in `parts`, and answers as its shards do.
     """
 
     def __init__(
@@ -47,8 +47,9 @@ class VectorIndex:
         threads: int = 1,
         nearest: NearestProducts | None = None,
         part: Rows | None = None,
+        parts: Sequence[VectorIndex] = (),
     ) -> None:
-        """`part`: the rows that `index` holds, all by default. A flat index of a part may be None.
+        """`part`: the rows that `index` holds, all by default. `index` may be None if it is flat or in `parts`.
 
         Raises CorruptArtifact if the index and the vectors differ in size, or if the vectors are not float32.
         """
@@ -64,8 +65,8 @@ class VectorIndex:
         self._threads = threads
         self._exact = ExactSearch(vectors[self.part.first : self.part.stop], nearest)
         # a flat index holds nothing but its vectors, and those are mapped already
-        is_flat = spec.factory == FLAT.factory
-        self._approximate = None if is_flat else ApproximateSearch(index, vectors, spec, self.part)
+        self.parts = tuple(parts)
+        self._approximate = None if self.is_exact or parts else ApproximateSearch(index, vectors, spec, self.part)
 
     @classmethod
     def load(
@@ -88,6 +89,20 @@ class VectorIndex:
         read = None if index is None else _map_index(index, spec)
         return cls(read, _map_vectors(embeddings), spec, part=part)
 
+    @classmethod
+    def load_parts(
+        cls, indexes: Sequence[Path], embeddings: Path, spec: IndexSpec, parts: Sequence[Rows]
+    ) -> VectorIndex:
+        """Maps the indexes of all parts as one, which is not flat; the files must be verified.
+
+        Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
+        """
+        vectors = _map_vectors(embeddings)
+        found = [
+            cls(_map_index(path, spec), vectors, spec, part=part) for path, part in zip(indexes, parts, strict=True)
+        ]
+        return cls(None, vectors, spec, parts=found)
+
     def with_spec(self, spec: IndexSpec) -> VectorIndex:
         """The same index, searched as another `spec` says; for tuning an index that is not flat."""
         assert self._approximate is not None
@@ -104,7 +119,7 @@ class VectorIndex:
     @property
     def is_exact(self) -> bool:
         """True if every answer is the true best."""
-        return self._approximate is None
+        return self.spec.factory == FLAT.factory
 
     @property
     def deepest(self) -> int:
@@ -129,6 +144,8 @@ class VectorIndex:
 
         `allowed` [N] is true for the rows that may be found; None allows all.
         """
+        if self.parts:
+            return united([one.search(queries, ks, excluded, allowed) for one in self.parts], ks)
         if self._approximate is None:
             return self.search_exactly(queries, ks, excluded, allowed)
         queries, excluded = self._prepare(queries, excluded)
