@@ -135,7 +135,9 @@ def sound_alike(query: Query, known: KnownWords, index: SoundIndex) -> Query:
         kept.append(text)
         if others:
             alternatives[text] = (*alternatives.get(text, ()), *others)
-    return replace(query, alternatives=alternatives).rewritten("sound", " ".join(kept))
+    if alternatives != query.alternatives:
+        query = replace(query, alternatives=alternatives)
+    return query.rewritten("sound", " ".join(kept))
 
 
 def brands_alike(word: str, known: KnownWords, index: SoundIndex) -> list[str]:

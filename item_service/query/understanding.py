@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from item_service.query.expansion import expand
+from item_service.query.expansion import Expansions, expand
 from item_service.query.filler import drop_filler, filler_words
 from item_service.query.known_words import KnownWords
 from item_service.query.layout import repair_layout
@@ -48,13 +48,13 @@ class Understanding:
         self.known = language.known.with_others(
             filler_words() | synonyms.words | PRICE_WORDS | DENIAL_WORDS | language.learned
         )
-        known, index = self.known, language.sounds
+        known, index, expansions = self.known, language.sounds, Expansions(self.known, synonyms)
         every: Mapping[str, Step] = {
             "layout": lambda query: repair_layout(query, known, index),
             "price": read_prices,
             "negation": lambda query: read_negation(query, known),
             "filler": lambda query: drop_filler(query, known),
-            "synonyms": lambda query: expand(query, known, synonyms),
+            "synonyms": lambda query: expand(query, expansions),
             "sound": lambda query: sound_alike(query, known, index),
         }
         self.sounds = index

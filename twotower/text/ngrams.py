@@ -84,26 +84,27 @@ class NgramSpec:
         """The n-grams of one normalised text, in the order of its words."""
         # Digits, letters and signs are separate words: "10مل" and "10 مل" mean the same.
         words = (self.spelling and _PIECES.findall(_RUN.sub(r"\1", text.translate(_HAMZA)))) or _PIECES.findall(text)
-        ids: list[int] = []
-        weights: list[int] = []
-        shares: list[int] = []
+        # n-grams of one weight
+        parts: list[tuple[int, Sequence[int]]] = []
+        count = 0
         for place, word in enumerate(words):
             found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.gaps, self.buckets)
-            shares.append(self._share(place, len(found)))
-            ids.extend(found)
-            weights.extend(shares[-1:] * len(found))
-            if len(ids) >= self.length:
+            parts.append((self._share(place, len(found)), found))
+            count += len(found)
+            if count >= self.length:
                 break
         if self.joined:
-            for gram, place in _across(words[: len(shares)], self.joined):
-                ids.append(_code(f"_{gram}", self.buckets))
-                weights.append(shares[place])
+            across = list(_across(words[: len(parts)], self.joined))
+            parts += [(parts[place][0], [_code(gram, self.buckets) for gram in grams]) for place, grams in across]
+        ids = [one for _, found in parts for one in found]
         if self.head:
-            heaviest: dict[int, int] = {}
-            for one, weight in zip(ids, weights, strict=True):
-                if weight > heaviest.get(one, 0):
-                    heaviest[one] = weight
+            heaviest = dict.fromkeys(ids, 0)
+            # of several weights, the highest is written last
+            for weight, found in sorted(parts, key=_weight):
+                heaviest.update(dict.fromkeys(found, weight))
             ids, weights = list(heaviest), list(heaviest.values())
+        else:
+            weights = [weight for weight, found in parts for _ in found]
         return Bag(ids[: self.length], weights[: self.length])
 
     def _share(self, place: int, grams: int) -> int:
@@ -127,14 +128,17 @@ def pad(bags: Sequence[Bag]) -> tuple[Int64, Int64]:
     return ids, weights
 
 
-def _across(words: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
-    """Every n-gram of the text without spaces and signs, and the place of the word in which it starts."""
+def _weight(part: tuple[int, Sequence[int]]) -> int:
+    return part[0]
+
+
+def _across(words: Sequence[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """The place of each word, and the n-grams of the text without spaces and signs that start in it, marked by "_"."""
     kept = [(place, word) for place, word in enumerate(words) if word[0].isalnum()]
     text = "".join(word for _, word in kept)
     start = 0
     for place, word in kept:
-        for at in range(start, min(start + len(word), len(text) - size + 1)):
-            yield text[at : at + size], place
+        yield place, [f"_{text[at : at + size]}" for at in range(start, min(start + len(word), len(text) - size + 1))]
         start += len(word)
 
 
