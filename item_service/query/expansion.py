@@ -24,19 +24,24 @@ class Expansions:
         self._synonyms = synonyms
         # shoppers type the same words again and again
         self._of = lru_cache(_REMEMBERED)(self._look_up)
+        self._from = lru_cache(_REMEMBERED)(self._look_up_start)
 
     def at(self, words: Sequence[str], place: int) -> tuple[int, tuple[Alternative, ...]]:
         """The words of the longest phrase at a place that has synonyms, with these, the best first; or 1 and none."""
-        for size in range(min(self._longest(words[place:]), len(words) - place), 0, -1):
+        for size in range(min(self._longest_from(words, place), len(words) - place), 0, -1):
             if found := self._of(" ".join(words[place : place + size])):
                 return size, found
         return 1, ()
 
-    def _longest(self, words: Sequence[str]) -> int:
+    def _longest_from(self, words: Sequence[str], place: int) -> int:
+        longest = self._from(words[place])
         # a word of several parts, or of none ("ء"), has another count of words
-        if all(word.isalpha() and len(parts_of(word)) == 1 for word in words):
-            return self._synonyms.longest_from(words[0])
-        return self._synonyms.longest
+        plain = longest < 2 or all(word.isalpha() and len(parts_of(word)) == 1 for word in words[place:])
+        return longest if plain else self._synonyms.longest
+
+    def _look_up_start(self, word: str) -> int:
+        plain = word.isalpha() and len(parts_of(word)) == 1
+        return self._synonyms.longest_from(word) if plain else self._synonyms.longest
 
     def _look_up(self, phrase: str) -> tuple[Alternative, ...]:
         known = self.known

@@ -60,17 +60,22 @@ class Understanding:
         self.sounds = index
         chosen = {name: step for name, step in every.items() if name in steps}
         # only the layout needs the signs that normalising takes away
-        before = [step for name, step in chosen.items() if name == "layout"]
-        self._steps = [*before, read, *(step for name, step in chosen.items() if name != "layout")]
-        if "synonyms" in chosen:
-            # what the sound step put in has synonyms, too
-            self._steps.append(chosen["synonyms"])
+        first = {name: step for name, step in chosen.items() if name == "layout"}
+        self._steps: Mapping[str, Step] = {**first, "read": read, **chosen}
+        self._again = chosen.get("synonyms")
 
     def __call__(self, text: str) -> Query:
         """The query after every step, each applied in turn. A text of more than 500 characters is searched as it is."""
         query = Query(text, text)
         if len(text) > _LONGEST:
             return read(query)
-        for step in self._steps:
-            query = step(query)
+        has_new_words = False
+        for name, step in self._steps.items():
+            before, query = query, step(query)
+            has_new_words |= (name == "sound" and query is not before) or (
+                name == "synonyms" and query.text != before.text
+            )
+        if self._again is not None and has_new_words:
+            # what was put in has synonyms, too
+            query = self._again(query)
         return name_parts(widen_excluded(query, self.known, self.sounds, self.synonyms), self.known)
