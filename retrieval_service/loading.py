@@ -68,7 +68,10 @@ def _reads_descriptions(version: Version) -> bool:
 def _texts(version: Version, catalogue: Catalogue) -> Texts:
     files, manifest = version.layout, version.manifest
     version.check(files.text_index, files.text_embeddings, *word_files(files))
-    index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
+    if version.nearest_texts:
+        version.check(version.nearest_texts)
+    spec = manifest.text_search.index
+    index = VectorIndex.load(files.text_index, files.text_embeddings, spec, nearest=version.nearest_texts)
     if index.dimension != manifest.text_dimension:
         raise CorruptArtifact(
             f"{files.text_index} has {index.dimension} dimensions, the manifest says {manifest.text_dimension}"

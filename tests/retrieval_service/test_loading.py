@@ -24,6 +24,7 @@ from twotower.search.vector_index import VectorIndex
 OPENED = [
     "product_index.faiss",
     "nearest_products.onnx",
+    "nearest_texts.onnx",
     "product_embeddings.npy",
     "product_ids.npy",
     "products.sqlite",

@@ -41,7 +41,8 @@ def load_as_services_do(version: Version, threads: int) -> None:
     load_query_encoder(version, TextEncoder.load(version.encoder, threads)).encode(["خاتم ذهب"])
     SearchWords.load(files.search_words)
     squares = _squares(opened, files.embeddings.name)
-    texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
+    text_index = version.manifest.text_search.index
+    texts = VectorIndex.load(files.text_index, files.text_embeddings, text_index, nearest=version.nearest_texts)
     _squares(texts, files.text_embeddings.name)
     WordSearch(texts, WordIndex.load(files, version.manifest.products), version.manifest.text_search.words)
     # nothing finds a product with a vector of zeros
