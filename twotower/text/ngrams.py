@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +29,10 @@ _HAMZA = {ord("ؤ"): "و", ord("ئ"): "ي", ord("ء"): None}
 # "جدييييد": no Arabic word has one letter three times in a row.
 _RUN = re.compile("([ا-ي])\\1{2,}")
 _VOWELS = re.compile("[اويaeiou]")
+
+
+# the n-grams of a word, or those that reach from it into the next, with their weight
+_Part = tuple[int, tuple[int, ...]]
 
 
 class Bag(NamedTuple):
@@ -85,7 +89,7 @@ class NgramSpec:
         # Digits, letters and signs are separate words: "10مل" and "10 مل" mean the same.
         words = (self.spelling and _PIECES.findall(_RUN.sub(r"\1", text.translate(_HAMZA)))) or _PIECES.findall(text)
         # n-grams of one weight
-        parts: list[tuple[int, Sequence[int]]] = []
+        parts: list[_Part] = []
         count = 0
         for place, word in enumerate(words):
             found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.gaps, self.buckets)
@@ -95,15 +99,12 @@ class NgramSpec:
                 break
         if self.joined:
             across = list(_across(words[: len(parts)], self.joined))
-            parts += [(parts[place][0], [_code(gram, self.buckets) for gram in grams]) for place, grams in across]
-        ids = [one for _, found in parts for one in found]
+            parts += [(parts[place][0], _joined_ids(piece, self.joined, self.buckets)) for place, piece in across]
         if self.head:
-            heaviest = dict.fromkeys(ids, 0)
-            # of several weights, the highest is written last
-            for weight, found in sorted(parts, key=_weight):
-                heaviest.update(dict.fromkeys(found, weight))
+            heaviest = _heaviest(parts)
             ids, weights = list(heaviest), list(heaviest.values())
         else:
+            ids = [one for _, found in parts for one in found]
             weights = [weight for weight, found in parts for _ in found]
         return Bag(ids[: self.length], weights[: self.length])
 
@@ -128,18 +129,41 @@ def pad(bags: Sequence[Bag]) -> tuple[Int64, Int64]:
     return ids, weights
 
 
-def _weight(part: tuple[int, Sequence[int]]) -> int:
+def _heaviest(parts: Sequence[_Part]) -> dict[int, int]:
+    """The highest weight of each n-gram, in the order of the text."""
+    heaviest: dict[int, int] = {}
+    weighted = [(weight, _weighted(found, weight)) for weight, found in parts]
+    for _, part in weighted:
+        heaviest.update(part)
+    if len(heaviest) < sum(len(part) for _, part in weighted):
+        # of several weights, the highest is written last
+        for _, part in sorted(weighted, key=_weight):
+            heaviest.update(part)
+    return heaviest
+
+
+@lru_cache(maxsize=10_000)
+def _weighted(found: tuple[int, ...], weight: int) -> Mapping[int, int]:
+    return dict.fromkeys(found, weight)
+
+
+def _weight(part: tuple[int, Mapping[int, int]]) -> int:
     return part[0]
 
 
-def _across(words: Sequence[str], size: int) -> Iterator[tuple[int, list[str]]]:
-    """The place of each word, and the n-grams of the text without spaces and signs that start in it, marked by "_"."""
+def _across(words: Sequence[str], size: int) -> Iterator[tuple[int, str]]:
+    """The place of each word, and the piece of the text without spaces and signs whose n-grams begin in it."""
     kept = [(place, word) for place, word in enumerate(words) if word[0].isalnum()]
     text = "".join(word for _, word in kept)
     start = 0
     for place, word in kept:
-        yield place, [f"_{text[at : at + size]}" for at in range(start, min(start + len(word), len(text) - size + 1))]
+        yield place, text[start : start + len(word) + size - 1]
         start += len(word)
+
+
+@lru_cache(maxsize=50_000)
+def _joined_ids(piece: str, size: int, buckets: int) -> tuple[int, ...]:
+    return tuple(_code(f"_{piece[at : at + size]}", buckets) for at in range(len(piece) - size + 1))
 
 
 @lru_cache(maxsize=200_000)
