@@ -59,7 +59,10 @@ class Searches:
         answers: Answers,
         name_of: Callable[[str], str],
     ) -> None:
-        """`rows`: product id → row. `name_of`: a product's title, brand and category by its id. Raises CorruptArtifact if index and score are of different numbers of products."""
+        """`rows`: product id → row. `name_of`: a product's title, brand and category by its id.
+
+        Raises CorruptArtifact if index and score are of different numbers of products.
+        """
         self._index = index
         self._rankings = Rankings(index, score, rows)
         self._texts = texts

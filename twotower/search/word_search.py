@@ -17,8 +17,8 @@ from twotower.search.ranking import Hits, best_first, inner_products, outside
 from twotower.search.vector_index import VectorIndex
 from twotower.search.word_index import Word, WordIndex
 
-# what a head with a typing error counts as evidence: chosen on queries made from the demo market, with the nouns of their
-# products hidden
+# what a head with a typing error counts as evidence: chosen on queries made from the demo market whose noun was hidden,
+# with all products that hold it
 _MISSPELT = 0.15
 # what is added to the scores is kept for so many products x queries at a time
 _ADDED = 8_000_000
