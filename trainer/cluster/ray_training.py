@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ class WorkerGroup:
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
 
-        processors = self._processors(ray.nodes())
+        processors = processors_each(ray.nodes(), self.count, self.address)
         log.info(f"training on {self.count} workers, {processors} CPUs each")
         arguments = {
             "work": work,
@@ -74,18 +74,20 @@ class WorkerGroup:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _processors(self, nodes: list[dict[str, Any]]) -> int:
-        """The most CPUs that each worker can have if every worker has as many and lies on one node."""
-        sizes = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
-        for processors in range(max(sizes, default=0), 0, -1):
-            if sum(size // processors for size in sizes) >= self.count:
-                return processors
-        raise DataError(
-            f"ray_workers={self.count}: the cluster {self.address} has {sum(sizes)} CPUs, one is needed each"
-        )
-
     def _resources(self, processors: int) -> dict[str, int]:
         return {"CPU": processors} | ({"GPU": 1} if self.uses_gpus else {})
+
+
+def processors_each(nodes: Sequence[Mapping[str, Any]], count: int, address: str) -> int:
+    """The most CPUs that each of `count` workers can have, if every worker has as many and lies on one node.
+
+    `nodes` are as Ray lists them. Raises DataError if there are fewer CPUs than workers.
+    """
+    sizes = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    for processors in range(max(sizes, default=0), 0, -1):
+        if sum(size // processors for size in sizes) >= count:
+            return processors
+    raise DataError(f"ray_workers={count}: the cluster {address} has {sum(sizes)} CPUs, and each worker needs one")
 
 
 def _run_in_worker(arguments: dict[str, Any]) -> Any:
