@@ -7,6 +7,7 @@ The workers are processes of this machine, and the shop is a small one of `demo.
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -37,7 +38,6 @@ from twotower.events import EventSchema
 from twotower.history import weights_by_code
 
 _SEEDS = (7, 8, 9)
-_COUNTS = (1, 2, 4)
 _TEXT = 256
 _SETTINGS = [
     "device=cpu",
@@ -128,10 +128,13 @@ def _run(rank: int, count: int, folder: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         generate(folder / "market", products=800, buyers=1500, events=20_000, seed=7)
-        for count in _COUNTS:
+        for count in options.workers:
             multiprocessing.spawn(_run, (count, folder), nprocs=count)
             found = json.loads((folder / f"{count}.json").read_text(encoding="utf-8"))
             values = list(found.values())
