@@ -260,6 +260,7 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=0, le=1024)]
     ray: str
+    ray_workers: Annotated[int, Field(ge=1, le=1024)]
     data: Data
     encoder: Encoder
     model: Model
@@ -277,6 +278,12 @@ class Config(Section):
     together: Together
     publish: Publish
     paths: Paths
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Config:
+        if self.ray_workers > 1 and not self.ray:
+            raise ValueError(f"ray_workers={self.ray_workers} needs a Ray cluster: set ray to its address")
+        return self
 
     @model_validator(mode="after")
     def _check_hidden_products(self) -> Config:

@@ -68,7 +68,7 @@ from twotower.search.complements import ComplementTable
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "ray", "data", "index", "search", "searches", "publish", "paths"}
+_FREE = {"device", "threads", "ray", "ray_workers", "data", "index", "search", "searches", "publish", "paths"}
 
 
 @dataclass(frozen=True)
