@@ -17,7 +17,7 @@ class RetrievalSettings(LiveSettings):
         "", pattern="^(https?://[^@]+)?$", description="http(s)://host:port of Milvus, for versions with kind milvus"
     )
     milvus_token: str = Field("", description="user:password, or a key, for Milvus")
-    milvus_timeout_seconds: float = Field(2.0, gt=0, description="time for one call of Milvus")
+    milvus_timeout_seconds: float = Field(5.0, gt=0, description="time for one call of Milvus")
     milvus_alias: str = Field(
         "twotower", pattern="^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="alias in Milvus that publishing moves"
     )

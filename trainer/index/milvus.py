@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import faiss
 import numpy as np
 
 from trainer.config.schema import Index
 from trainer.errors import DataError
 from trainer.index import build
-from trainer.index.tuning import DEPTHS, PROMISED, SearchSpace, exact_rows, tune
+from trainer.index.tuning import DEPTHS, PROMISED
 from twotower.arrays import Float32
 from twotower.artifact.layout import Layout
 from twotower.artifact.manifest import IndexSpec, IndexStep
@@ -21,13 +22,13 @@ from twotower.artifact.retention import list_versions
 from twotower.artifact.version import open_version
 from twotower.errors import CorruptArtifact, Unavailable
 from twotower.search.milvus import KIND, ROW, VECTOR, MilvusAddress, MilvusCollection, ask, connect
-from twotower.search.vector_index import VectorIndex
+from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
 log = logging.getLogger(__name__)
 
-_SPACE = SearchSpace("Milvus HNSW32", "ef", (64, 128, 256, 512, 1024, 2048), (1.0,))
+_FACTORY, _EFFORTS = "Milvus HNSW32", (64, 128, 256, 512, 1024, 2048)
 # each query crosses the network
-_QUERIES = 50
+_QUERIES, _TIMED = 50, 5
 # a request to Milvus may hold 64 MiB; this many floats take 8
 _FLOATS_AT_ONCE = 2_000_000
 # of waiting for one request, and for the graph of the whole catalogue
@@ -49,7 +50,7 @@ class Products(Protocol):
 
 
 def write_collection(
-    vectors: Float32, products: Products, queries: build.Queries, config: Index, seed: int, address: MilvusAddress
+    vectors: Float32, products: Products, queries: build.Queries, config: Index, address: MilvusAddress
 ) -> IndexSpec:
     """Writes `vectors` [N, D] with the products' ids, brands and categories, and tunes the search with `queries`.
 
@@ -64,14 +65,14 @@ def write_collection(
         _write(client, address, name, vectors, products)
     spec = IndexSpec(
         kind=KIND,
-        factory=_SPACE.factory,
-        knob=_SPACE.knob,
+        factory=_FACTORY,
+        knob="ef",
         collection=name,
         target_recall=config.target_recall,
         queries=queries.description,
         build_seconds=time.perf_counter() - started,
     )
-    return _tuned(spec, vectors, queries.vectors[:_QUERIES], seed, address)
+    return _tuned(spec, vectors, queries.vectors[:_QUERIES], address)
 
 
 def collections(layout: Layout) -> set[str]:
@@ -95,7 +96,7 @@ def drop_unnamed(layout: Layout, before: set[str], address: MilvusAddress) -> No
 
 
 def _name(vectors: Float32, products: Products) -> str:
-    digest = hashlib.sha256(f"{_SPACE.factory} {vectors.shape}".encode())
+    digest = hashlib.sha256(f"{_FACTORY} {vectors.shape}".encode())
     digest.update(np.ascontiguousarray(vectors).data)
     for column in (products.ids, products.brands, products.categories):
         digest.update("\0".join(column).encode() + b"\1")
@@ -157,17 +158,19 @@ def _codes(names: Sequence[str]) -> list[int]:
     return [places[name] for name in names]
 
 
-def _tuned(spec: IndexSpec, vectors: Float32, queries: Float32, seed: int, address: MilvusAddress) -> IndexSpec:
-    """The spec with the fastest `ef` for each depth that reaches the target."""
+def _tuned(spec: IndexSpec, vectors: Float32, queries: Float32, address: MilvusAddress) -> IndexSpec:
+    """The spec with the lowest `ef` for each depth that reaches the target."""
     searcher = VectorIndex(MilvusCollection.open(address, spec), vectors, spec)
     steps, curve = list[IndexStep](), list[IndexStep]()
     for depth in sorted({min(depth, len(vectors)) for depth in DEPTHS}):
-        tried = tune(searcher, queries, depth, _SPACE, spec.target_recall, threads=1)
-        curve += tried
-        reaching = [step for step in tried if step.recall >= spec.target_recall]
-        if not reaching:
+        last = faiss.knn(queries, vectors, depth, faiss.METRIC_INNER_PRODUCT)[0][:, -1]
+        for value in _EFFORTS:
+            curve.append(_measured(searcher, queries, last, depth, value))
+            if curve[-1].recall >= spec.target_recall:
+                steps.append(curve[-1])
+                break
+        else:
             break
-        steps.append(min(reaching, key=lambda step: step.microseconds))
     promised = min(PROMISED, len(vectors))
     if not any(step.depth == promised for step in steps):
         best = max(step.recall for step in curve)
@@ -175,6 +178,21 @@ def _tuned(spec: IndexSpec, vectors: Float32, queries: Float32, seed: int, addre
             f"index.kind={KIND} finds at most {best:.4f} of the {promised} nearest products, index.target_recall is "
             f"{spec.target_recall}; choose another kind or a lower target"
         )
-    spec = spec.model_copy(update={"steps": steps, "curve": curve})
-    rows = exact_rows(searcher.with_spec(spec), queries, seed)
-    return spec.model_copy(update={"exact_rows": rows})
+    # a filter that allows so few rows that they are scanned in the time of one query is not for Milvus
+    milliseconds = next(step.microseconds for step in steps if step.depth == promised) / 1000
+    rows = min(len(vectors), int(milliseconds * FLOATS_IN_A_MILLISECOND / vectors.shape[1]))
+    return spec.model_copy(update={"steps": steps, "curve": curve, "exact_rows": rows})
+
+
+def _measured(searcher: VectorIndex, queries: Float32, last: Float32, depth: int, effort: int) -> IndexStep:
+    """One step: the recall of all queries in one call, and the time of one of them. `last` [Q]: their lowest score."""
+    step = IndexStep(depth=depth, parameter=effort, factor=1.0, recall=0, microseconds=0)
+    rows = searcher.candidates(queries, step)
+    scores = np.where(rows >= 0, searcher.scores(queries, rows), -np.inf)
+    # a row with the score of the last one counts as one of the best
+    hits = np.minimum((scores >= last[:, None] - 1e-6).sum(axis=1), depth)
+    started = time.perf_counter()
+    for query in queries[:_TIMED]:
+        searcher.candidates(query[None], step)
+    microseconds = (time.perf_counter() - started) / min(_TIMED, len(queries)) * 1e6
+    return step.model_copy(update={"recall": float(hits.mean() / depth), "microseconds": round(microseconds, 1)})

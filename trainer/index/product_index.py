@@ -37,7 +37,7 @@ def write_index(
     if config.index.kind == KIND:
         files.index.unlink(missing_ok=True)
         files.nearest.unlink(missing_ok=True)
-        spec = write_collection(vectors, products, queries, config.index, config.seed, MilvusAddress.from_environment())
+        spec = write_collection(vectors, products, queries, config.index, MilvusAddress.from_environment())
         log.info(f"index: {build.describe(spec)}, {len(vectors):,} x {vectors.shape[1]} in {spec.collection}")
         return spec
     built = build.build(vectors, queries, config.index, config.seed, config.thread_count)

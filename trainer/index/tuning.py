@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import faiss
@@ -11,7 +10,6 @@ import numpy as np
 
 from twotower.arrays import Float32, Mask
 from twotower.artifact.manifest import IndexStep
-from twotower.search.milvus import KIND
 from twotower.search.vector_index import VectorIndex
 
 # the recall target is for this many results
@@ -80,20 +78,14 @@ def _recalls(
 
 
 def _microseconds(searcher: VectorIndex, queries: Float32) -> float:
-    """Returns the time of a query at the depth of the only step, on one thread: the lowest of three means."""
-    clock = _clock(searcher)
+    """Returns the CPU time of a query at the depth of the only step, on one thread: the lowest of three means."""
     some, means, k = queries[:_TIMED_QUERIES], [], searcher.spec.steps[0].depth
     for _ in range(3):
-        started = clock()
+        started = time.thread_time()
         for query in some:
             searcher.search(query[None], [k], [_NONE])
-        means.append((clock() - started) / len(some) * 1e6)
+        means.append((time.thread_time() - started) / len(some) * 1e6)
     return round(min(means), 1)
-
-
-def _clock(searcher: VectorIndex) -> Callable[[], float]:
-    """CPU time of this thread; what Milvus takes passes elsewhere."""
-    return time.perf_counter if searcher.spec.kind == KIND else time.thread_time
 
 
 def exact_rows(searcher: VectorIndex, queries: Float32, seed: int) -> int:
@@ -116,11 +108,11 @@ def _filtered(searcher: VectorIndex, queries: Float32, allowed: Mask, exact_rows
     Up to `exact_rows` allowed rows are scanned.
     """
     spec = searcher.spec.model_copy(update={"exact_rows": exact_rows})
-    other, clock = searcher.with_spec(spec), _clock(searcher)
+    other = searcher.with_spec(spec)
     some, means = queries[:7], []
     for _ in range(3):
-        started = clock()
+        started = time.thread_time()
         for query in some:
             other.search(query[None], [PROMISED], [_NONE], allowed)
-        means.append((clock() - started) / len(some) * 1e6)
+        means.append((time.thread_time() - started) / len(some) * 1e6)
     return min(means)

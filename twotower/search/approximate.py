@@ -52,7 +52,7 @@ class ApproximateSearch:
         results: dict[int, Hits] = {}
         for step, places in by_step.items():
             asked = queries if len(by_step) == 1 and len(places) == len(queries) else queries[places]
-            rows = self.candidates(asked, step, narrowed.expression)
+            rows = self.candidates(asked, step, narrowed)
             keep = rows >= 0
             if allowed is not None:
                 keep &= allowed[rows]
@@ -67,7 +67,7 @@ class ApproximateSearch:
                     results[row] = Hits(rows[place, :count], scores[place, :count])
         return results
 
-    def candidates(self, queries: Float32, step: IndexStep, expression: str = "") -> Int64:
+    def candidates(self, queries: Float32, step: IndexStep, within: Narrowed | None = None) -> Int64:
         """Rows [B, F] in which the index finds the best `step.depth` of each query [B, D], in the index's own order.
 
         -1 fills the end if it finds fewer. A list index gets one query a call: in a batch FAISS adds in another order,
@@ -75,7 +75,7 @@ class ApproximateSearch:
         """
         count = self.fetched(step.depth, step.factor)
         if isinstance(self.index, MilvusCollection):
-            rows: Int64 = self.index.search(queries, count, step.parameter, expression)[1]
+            rows: Int64 = self.index.search(queries, count, step.parameter, within)[1]
             return rows
         parameters = _parameters(self._spec.knob, step.parameter)
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]

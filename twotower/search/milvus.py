@@ -24,6 +24,10 @@ KIND = "milvus"
 ROW, VECTOR, CODED = "row", "vector", ("brand", "category")
 # Milvus returns at most this many rows
 _MAX_ROWS = 16_384
+# queries in one call: each has the same time
+_TOGETHER = 16
+# the highest `ef`
+_MAX_EFFORT = 32_768
 # a longer list of codes costs more than it saves
 _MAX_CODES = 256
 
@@ -42,7 +46,8 @@ class MilvusAddress(NamedTuple):
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> MilvusAddress:
         """The address that TWOTOWER_MILVUS, TWOTOWER_MILVUS_TOKEN and TWOTOWER_MILVUS_ALIAS give, for the trainer."""
         alias = environ.get("TWOTOWER_MILVUS_ALIAS", "twotower")
-        return cls(environ.get("TWOTOWER_MILVUS", ""), environ.get("TWOTOWER_MILVUS_TOKEN", ""), alias=alias)
+        # nobody waits for a trainer's answer
+        return cls(environ.get("TWOTOWER_MILVUS", ""), environ.get("TWOTOWER_MILVUS_TOKEN", ""), 60.0, alias)
 
 
 class Narrowed(NamedTuple):
@@ -112,13 +117,27 @@ class MilvusCollection:
         )
         return cls(client, spec.collection, address, int(counted[0]["count(*)"]), int(sizes[0]))
 
-    def search(self, queries: Float32, count: int, params: int, expression: str = "") -> tuple[Float32, Int64]:
+    def search(
+        self, queries: Float32, count: int, params: int, within: Narrowed | None = None
+    ) -> tuple[Float32, Int64]:
         """Scores and rows [B, count] that the graph finds for queries [B, D], best first; -1 fills missing rows.
 
-        `params`: Milvus's `ef`, raised to `count`. `expression`: filter over the payload.
+        `params`: Milvus's `ef`, raised to `count`. `within`: a filter over the payload; as many times more candidates
+        are then looked at as there are rows for each one that passes it.
         """
-        count = min(count, _MAX_ROWS)
-        found = ask(
+        count, expression, effort = min(count, _MAX_ROWS), "", max(params, count)
+        if within is not None and within.expression:
+            expression, effort = within.expression, int(np.ceil(effort * self.ntotal / max(within.rows, 1)))
+        rows, scores = np.full((len(queries), count), -1, np.int64), np.full((len(queries), count), -np.inf, np.float32)
+        for start in range(0, len(queries), _TOGETHER):
+            found = self._ask(queries[start : start + _TOGETHER], count, effort, expression)
+            for place, hits in enumerate(found, start):
+                rows[place, : len(hits)] = hits.ids
+                scores[place, : len(hits)] = hits.distances
+        return scores, rows
+
+    def _ask(self, queries: Float32, count: int, effort: int, expression: str) -> Any:
+        return ask(
             self._address,
             lambda: self._client.search(
                 self.name,
@@ -127,17 +146,12 @@ class MilvusCollection:
                 limit=count,
                 filter=expression,
                 output_fields=[ROW],
-                search_params={"metric_type": "IP", "params": {"ef": max(params, count)}},
+                search_params={"metric_type": "IP", "params": {"ef": min(effort, _MAX_EFFORT)}},
                 # a collection never changes once its version is written
                 consistency_level="Eventually",
                 timeout=self._address.timeout_seconds,
             ),
         )
-        rows, scores = np.full((len(queries), count), -1, np.int64), np.full((len(queries), count), -np.inf, np.float32)
-        for place, hits in enumerate(found):
-            rows[place, : len(hits)] = hits.ids
-            scores[place, : len(hits)] = hits.distances
-        return scores, rows
 
 
 def connect(address: MilvusAddress) -> Any:
