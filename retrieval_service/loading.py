@@ -22,6 +22,7 @@ from twotower.live.records import Position
 from twotower.search.complements import ComplementTable, complement_files
 from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.vector_index import VectorIndex
+from twotower.search.version_index import index_files, open_index
 from twotower.search.word_index import WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
 from twotower.serving.drift import DriftCounter
@@ -35,20 +36,20 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     Raises CorruptArtifact if a file does not fit.
     """
     files, manifest = version.layout, version.manifest
-    version.check(files.index, files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
+    version.check(*index_files(version), files.ids, files.products, *fused_files(files, manifest.fusion))
     if version.nearest:
         version.check(version.nearest)
-    index = VectorIndex.load(files.index, files.embeddings, manifest.index, nearest=version.nearest)
+    rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
+    columns = catalogue.columns()
+    index = open_index(version, settings.milvus_address, columns=columns)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
-            f"{files.index} is {index.size} x {index.dimension}, the manifest says "
+            f"{manifest.index.collection or files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
     score, texts, complements = FusedScore.load(version), _texts(version, catalogue), _complements(version)
     products = ProductIndex(index, score, texts, rows, catalogue, trained, complements)
-    columns = catalogue.columns()
     products.again = load_again(version, rows, columns.categories)
     products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
     products.best_scores = DriftCounter(manifest, "best_score")

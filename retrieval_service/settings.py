@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from twotower.live.settings import LiveSettings
+from twotower.search.milvus import MilvusAddress
 
 
 class RetrievalSettings(LiveSettings):
@@ -12,3 +13,15 @@ class RetrievalSettings(LiveSettings):
 
     max_lookup: int = Field(100_000, ge=1, description="maximum product ids in one Lookup")
     may_publish: bool = Field(False, description="publishes versions; it then needs to write to the artifacts")
+    milvus: str = Field(
+        "", pattern="^(https?://[^@]+)?$", description="http(s)://host:port of Milvus, for versions with kind milvus"
+    )
+    milvus_token: str = Field("", description="user:password, or a key, for Milvus")
+    milvus_timeout_seconds: float = Field(5.0, gt=0, description="time for one call of Milvus")
+    milvus_alias: str = Field(
+        "twotower", pattern="^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="alias in Milvus that publishing moves"
+    )
+
+    @property
+    def milvus_address(self) -> MilvusAddress:
+        return MilvusAddress(self.milvus, self.milvus_token, self.milvus_timeout_seconds, self.milvus_alias)

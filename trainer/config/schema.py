@@ -200,7 +200,7 @@ class Evaluation(Section):
 
 
 class Index(Section):
-    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact"]
+    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact", "milvus"]
     target_recall: Annotated[float, Field(gt=0.5, lt=1)]
 
 

@@ -16,6 +16,7 @@ from twotower.arrays import Float32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
+from twotower.search.milvus import KIND
 from twotower.search.vector_index import VectorIndex, unit_rows
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,10 @@ def write_text_search(
 
 
 def _build_or_flat(vectors: Float32, queries: build.Queries, config: Config) -> build.BuiltIndex:
+    # a search by text joins vectors and words, and the words are here
+    index = config.index.model_copy(update={"kind": "auto"}) if config.index.kind == KIND else config.index
     try:
-        return build.build(vectors, queries, config.index, config.seed, config.thread_count)
+        return build.build(vectors, queries, index, config.seed, config.thread_count)
     except DataError as error:
         log.warning(f"the text index is flat: {error}")
         flat = config.index.model_copy(update={"kind": "flat"})

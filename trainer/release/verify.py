@@ -15,7 +15,9 @@ from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.complements import ComplementTable
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
+from twotower.search.milvus import MilvusAddress
 from twotower.search.vector_index import VectorIndex
+from twotower.search.version_index import open_index
 from twotower.search.word_index import WordIndex
 from twotower.search.word_search import WordSearch
 
@@ -31,7 +33,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     """
     verify(version)
     files = version.layout
-    opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
+    opened = open_index(version, MilvusAddress.from_environment())
     FusedSearch(opened, FusedScore.load(version))
     if version.has_complements:
         ComplementTable.load(files).check(version.manifest.products)
