@@ -38,9 +38,9 @@ class Answers:
             self.own += [start + place for place, one in enumerate(ids[:own]) if one not in known]
         else:
             self.own = list(range(own))
-            if found.also:
-                known = set(ids[:own])
-                self.also = [place for place in range(own, len(ids)) if ids[place] not in known]
+        if found.also:
+            known = {*ids[:own], *(self.ids[row] for row in (*self.own, *self.also) if row < start)}
+            self.also += [start + place for place in range(own, len(ids)) if ids[place] not in known]
         self.parts.append(found)
         self.ids += ids
         bits = marks_of(found)

@@ -42,7 +42,8 @@ def arrange(plan: Plan, answers: Answers, ranked: Ranked, k: int) -> tuple[list[
     size = max(0, length - len(pins))
     body, placed_by = others[:size], dict[int, str]()
     if plan.needed:
-        _bring_needed(plan, answers, body, [*others[size:], *_named(plan, answers, pinned)], pinned, length, placed_by)
+        spare = [*others[size:], *_named(plan, answers, pinned)]
+        _bring_needed(plan, answers, body, spare, pinned, k - len(pins), placed_by)
     for at, row, rule in pins:
         body.insert(min(at - 1, len(body)), row)
         placed_by[row] = rule
@@ -79,14 +80,18 @@ def _bring_needed(
     body: list[int],
     spare: list[int],
     pinned: Collection[int],
-    length: int,
+    room: int,
     placed_by: dict[int, str],
 ) -> None:
-    """Puts products that the list must have, and that are only among `spare`, in the places of others."""
+    """Adds products that the list must have, and that are only among `spare`, up to `room` products beside the pins;
+    then they take the places of others.
+    """
+    length = len(body) + len(pinned)
     bits, some, protected = answers.bits, plan.needed_bits, set[int]()
     relevant = body if some < 0 else [row for row in body if bits[row] & some]
     for one in plan.needed:
-        count, holds = one.count(length), one.mark.holds
+        # a list that has few products takes in what it must have; a share counts the places that it fills
+        count, holds = min(one.n + one.count_share(length), room + len(pinned)), one.mark.holds
         there = [row for row in relevant if holds(bits[row])][: max(count, 1)]
         protected.update(there)
         lacking = count - len(there)
@@ -95,7 +100,7 @@ def _bring_needed(
         if lacking <= 0:
             continue
         for row in [row for row in spare if holds(bits[row]) and row not in body][:lacking]:
-            if _bring(row, body, protected):
+            if _bring(row, body, room, protected):
                 placed_by[row] = one.rule
         relevant = body
 
@@ -110,8 +115,12 @@ def _named(plan: Plan, answers: Answers, pinned: Collection[int]) -> list[int]:
     return rows
 
 
-def _bring(row: int, body: list[int], protected: set[int]) -> bool:
-    """Puts a row in the place of the last one that no rule needs. Returns False if all are needed."""
+def _bring(row: int, body: list[int], room: int, protected: set[int]) -> bool:
+    """Adds a row, or puts it in the place of the last one that no rule needs. Returns False if all are needed."""
+    if len(body) < room:
+        body.append(row)
+        protected.add(row)
+        return True
     at = next((at for at in reversed(range(len(body))) if body[at] not in protected), None)
     if at is None:
         return False
