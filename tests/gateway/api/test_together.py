@@ -110,8 +110,8 @@ async def test_reasons_name_the_product_of_the_cart(system: Stack, reference: Re
     title = reference.products["p0"].title
     sentences = [one["sentence"]["en"] for one in answer["reasons"]]
     assert sentences == [
-        *[f"Often chosen together with “{title}”"] * 3,
-        f"From a category that is chosen with that of “{title}”",
+        *[f"Often chosen together with “\u2068{title}\u2069”"] * 3,
+        f"From a category that is chosen with that of “\u2068{title}\u2069”",
         "Popular with shoppers",
     ]
     assert answer["reasons"][0]["sentence"]["ar"] == f"كثيرًا ما يُختار مع «{title}»"
