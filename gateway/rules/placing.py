@@ -37,7 +37,11 @@ def arrange(plan: Plan, answers: Answers, ranked: Ranked, k: int) -> tuple[list[
     """The rows of a list of k in their order, and which rule moved each."""
     pins = ranked.pins
     pinned = {row for _, row, _ in pins}
-    others = [row for row in ranked.rows if row not in pinned] if pinned else ranked.rows
+    others = ranked.rows
+    if pinned:
+        # they are the first rows, unless a limit has put some behind
+        first = others[: len(pins)]
+        others = others[len(pins) :] if pinned.issuperset(first) else [row for row in others if row not in pinned]
     length = min(k, len(ranked.rows))
     size = max(0, length - len(pins))
     body, placed_by = others[:size], dict[int, str]()
@@ -91,15 +95,17 @@ def _bring_needed(
     relevant = body if some < 0 else [row for row in body if bits[row] & some]
     for one in plan.needed:
         # a list that has few products takes in what it must have; a share counts the places that it fills
-        count, holds = min(one.n + one.count_share(length), room + len(pinned)), one.mark.holds
-        there = [row for row in relevant if holds(bits[row])][: max(count, 1)]
+        count = min(one.n + one.count_share(length), room + len(pinned))
+        # all bits, of those that every product fulfils
+        bit = one.mark.bit or -1
+        there = [row for row in relevant if bits[row] & bit or bit < 0][: max(count, 1)]
         protected.update(there)
         lacking = count - len(there)
         if lacking > 0:
-            lacking -= sum(holds(bits[row]) for row in pinned)
+            lacking -= sum(one.mark.holds(bits[row]) for row in pinned)
         if lacking <= 0:
             continue
-        for row in [row for row in spare if holds(bits[row]) and row not in body][:lacking]:
+        for row in [row for row in spare if (bits[row] & bit or bit < 0) and row not in body][:lacking]:
             if _bring(row, body, room, protected):
                 placed_by[row] = one.rule
         relevant = body

@@ -148,9 +148,9 @@ def test_what_a_buyer_is_shown_and_how_an_event_changes_it(browser: object, host
         page.get_by_label("رقم المشتري").fill("B00042")
         follow(page, page.get_by_role("button", name="اعرض"))
         assert page.locator(".history li").count() == 3
-        assert page.locator(".cards .card").count() == 12
+        assert page.locator("#lists .card").count() == 12
         assert page.locator(".mark", has_text="جديد").count() == 0
-        follow(page, page.locator(".cards .card").last.get_by_role("button", name="شراء"))
+        follow(page, page.locator("#lists .card").last.get_by_role("button", name="شراء"))
         page.wait_for_url("**/buyer?**before=**")
         assert page.locator(".history li").count() == 4
 
@@ -241,10 +241,10 @@ def test_what_a_buyer_is_due_to_buy_again(browser: object, host: str) -> None:
     with opened(browser, host, "phone") as watched:
         page = watched.page
         page.goto(f"http://{host}/en/buyer?buyer_id=B00042")
-        again = page.locator("#again .card")
-        assert again.first.get_attribute("data-product") == "p0"
-        assert "You bought it once" in again.first.locator(".reason").inner_text()
-        assert "overdue by (days)" in again.first.inner_text()
+        # another journey may have bought more
+        ring = page.locator("#again .card[data-product=p0]")
+        assert "You bought it once" in ring.locator(".reason").inner_text()
+        assert "overdue by (days)" in ring.inner_text()
         page.goto(f"http://{host}/en/buyer?buyer_id=nobody")
         assert "holds no purchase" in page.locator("#again").inner_text()
         assert not watched.faults
@@ -256,7 +256,7 @@ def test_a_rule_is_tried_on_what_is_trending(browser: object, host: str) -> None
         page.goto(f"http://{host}/en/rules")
         page.get_by_label("Product id").fill("p9")
         page.get_by_label("Slot").first.select_option("trending")
-        page.get_by_label("For", exact=True).last.select_option("trending")
+        page.locator("select[name=subject_kind]").first.select_option("trending")
         follow(page, page.get_by_role("button", name="Preview").first)
         after = page.locator("section:has(> h3:text-is('After')) .card")
         assert [one.get_attribute("data-product") for one in after.all()] == ["p9", "p5", "p2"]
