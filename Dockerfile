@@ -39,6 +39,8 @@ ARG TRACING
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh buyer
 FROM builder AS retrieval-libraries
 ARG TRACING
+# MILVUS=true adds what index.kind=milvus needs (see docs/vector-index.md)
+ARG MILVUS
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh retrieval
 FROM builder AS gateway-libraries
 ARG TRACING
@@ -52,6 +54,7 @@ RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh s3
 FROM builder AS trainer-libraries
 # the package index for torch alone, for example the one of its CPU builds; if empty, the usual index
 ARG TORCH_INDEX_URL=""
+ARG MILVUS
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh trainer
 
 # ---- what every image has

@@ -96,17 +96,22 @@ class Catalogue(NamedTuple):
                 yield scores + added_by_words(self.words, self.weights, words_of(text)) if with_words else scores
 
 
-def measure_real(folder: Path) -> dict[str, Any] | None:
-    """The figures of both sets; None if either is absent. `folder` keeps what is trained."""
+def measure_real(folder: Path, steps: int = 0) -> dict[str, Any] | None:
+    """The figures of both sets; None if either is absent. `folder` keeps what is trained.
+
+    `steps`: batches that each encoder is trained on; 0 for as many as a training takes.
+    """
     missing = [name for name in ("isupply_matching", "egyptian_drugs") if not (DATA / name).is_dir()]
     if missing:
         print(f"{', '.join(missing)} not in {DATA}: no real set is searched")
         return None
-    return {"isupply_matching": _sellers(folder), "egyptian_drugs": _medicines(folder)}
+    settings = [f"encoder.catalogue.steps={steps}"] if steps else []
+    found = {"isupply_matching": _sellers(folder, settings), "egyptian_drugs": _medicines(folder, settings)}
+    return {"steps": steps or None, **found}
 
 
-def _sellers(folder: Path) -> dict[str, float]:
-    shop = Catalogue.build(DATA / "isupply_matching" / "products.csv.gz", folder / "isupply_matching")
+def _sellers(folder: Path, settings: Sequence[str]) -> dict[str, float]:
+    shop = Catalogue.build(DATA / "isupply_matching" / "products.csv.gz", folder / "isupply_matching", *settings)
     asked = pl.read_csv(DATA / "isupply_matching" / "queries.csv.gz", infer_schema=False)
     rows = {name: row for row, name in enumerate(shop.products.ids)}
     own = [rows[name] for name in asked["product_id"]]
@@ -120,10 +125,10 @@ def _sellers(folder: Path) -> dict[str, float]:
     return found
 
 
-def _medicines(folder: Path) -> dict[str, Any]:
+def _medicines(folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     file = folder / "egyptian_drugs" / "products.csv"
     ingredients = _with_ingredients(DATA / "egyptian_drugs" / "products.csv.gz", file)
-    shop = Catalogue.build(file, folder / "egyptian_drugs", "data.search_fields=[$.ingredient]")
+    shop = Catalogue.build(file, folder / "egyptian_drugs", "data.search_fields=[$.ingredient]", *settings)
     found: dict[str, Any] = {"weight": shop.weights.weight, "number_weight": shop.weights.number_weight}
     for kind, asked in _kinds(shop.products, [ingredients[one] for one in shop.products.ids]).items():
         found[kind] = {

@@ -16,8 +16,9 @@ Where ../shared/search_eval is present (or $TWOTOWER_SEARCH_EVAL), its judge.py 
 --url, with the demo market's 278 queries: P@10, MRR and the share off-topic by class of query. Sixty further queries
 (`benchmarks.fresh_searches`) say how often a warning is wrong. Real catalogues in ../shared/data (or $TWOTOWER_DATA)
 are searched by vectors and words (`benchmarks.real_search`); their encoders are trained once and kept in --work, which
-takes minutes. --large adds what the index of words costs at so many products (`benchmarks.search_index`). The last line
-is one JSON object; parts whose data are absent, or that are not asked for, are null.
+takes minutes on free cores. `--real-steps 10` bounds that; its figures are lower. --large adds what the index of words
+costs at so many products (`benchmarks.search_index`). The last line is one JSON object; parts whose data are absent, or
+that are not asked for, are null.
 """
 
 from __future__ import annotations
@@ -71,6 +72,12 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(".demo/bench-search"), help="keeps what real sets are read by"
     )
+    parser.add_argument(
+        "--real-steps",
+        type=int,
+        default=0,
+        help="batches that the encoders of real sets are trained on, for a quick look; 0: as many as a training takes",
+    )
     parser.add_argument("--large", type=int, default=0, help="products of a market to build indexes for; 0: none")
     options = parser.parse_args()
     layout = Layout(options.artifacts)
@@ -120,7 +127,7 @@ def main() -> None:
     judged = judge(options.url, options.products)
     fresh = judge_fresh(urlsplit(options.url).port or 80, options.products)
     print(fresh)
-    real = measure_real(options.work)
+    real = measure_real(options.work, options.real_steps)
     large = measure_index(encoder, options.large) if options.large else None
     print(
         json.dumps(

@@ -36,8 +36,11 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for clients in CLIENTS:
         pairs = []
-        for _ in range(options.rounds):
-            runs = [drive_in_process(port, clients, options.seconds, _WARMUP, requests) for port in options.ports]
+        for number in range(options.rounds):
+            # services remember the searches of the round before
+            start = number * len(requests) // options.rounds
+            asked = [*requests[start:], *requests[:start]]
+            runs = [drive_in_process(port, clients, options.seconds, _WARMUP, asked) for port in options.ports]
             if failed := [one.failures[0] for one in runs if one.failures]:
                 raise SystemExit(f"a search failed: {failed[0]}")
             pairs.append(runs)
@@ -60,9 +63,8 @@ def _requests(products: Path, searches: int, more: str) -> list[str]:
     draw = random.Random(7)
     with products.open(encoding="utf-8", newline="") as file:
         titles = [row["title"].split() for row in csv.DictReader(file)]
-    texts = list(
-        dict.fromkeys(" ".join(words[at : at + size]) for words in titles for at in range(3) for size in (2, 3))
-    )
+    parts = (" ".join(words[at : at + size]) for words in titles for at in range(3) for size in (2, 3))
+    texts = list(dict.fromkeys(part for part in parts if part))
     texts = draw.sample(texts, min(searches, len(texts)))
     return [get("/search?" + urlencode({"q": text, "k": _K}) + (f"&{more}" if more else "")) for text in texts]
 

@@ -17,6 +17,7 @@ _PAGES = {
     "search-none": "search?q=خاتم&category=none",
     "buyer-empty": "buyer",
     "buyer": "buyer?buyer_id=B00042&find=عطر",
+    "trending": "trending",
     "product": "product/P000042",
     "product-unknown": "product/none-such",
     "compare-empty": "compare",

@@ -19,6 +19,9 @@ $locked --requirement "requirements/$1.txt"
 if [ "${TRACING:-}" = true ]; then
   $locked --requirement requirements/tracing.txt
 fi
+if [ "${MILVUS:-}" = true ]; then
+  $locked --requirement requirements/milvus.txt
+fi
 $pip check
 if [ "$1" != trainer ]; then
   # a service never opens tests, stubs and headers of libraries

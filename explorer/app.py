@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -48,7 +49,9 @@ _MAX_BODY = 64 << 10
 _NOT_HERE = (401, 403, 404, 429, 501, 503, 504)
 _PROBLEMS = {404: "not_found", 422: "wrong_input"}
 EVENTS = ("View", "AddToCart", "Purchase")
-SLOTS = ("home", "product", "cart", "email")
+SLOTS = ("home", "product", "cart", "search", "again", "trending", "email")
+# rising products whose categories the page names
+_RISING = 100
 
 
 def create_app(settings: ExplorerSettings) -> FastAPI:
@@ -64,7 +67,7 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
     app.mount("/static", StaticFiles(directory=_FOLDER / "static"), name="static")
     app.add_route("/", _home)
     app.add_route("/healthz", _alive)
-    for name in ("search", "buyer", "compare", "rules", "model", "live"):
+    for name in ("search", "buyer", "trending", "compare", "rules", "model", "live"):
         app.add_route(f"/{{language}}/{name}", _page(name))
     app.add_route("/{language}/product/{product_id:path}", _page("product"))
     app.add_route("/{language}/buyer", _add_event, methods=["POST"])
@@ -279,10 +282,20 @@ class Pages:
         rows = with_shares(_mark_changes(_rows(answer), asked.getlist("before")), products)
         history = numbered([one | {"product": products.get(one["product_id"])} for one in stored], rows)
         found = {"buyer_id": buyer_id, "history": history, "list": rows, "answer": answer, "slot": query["slot"]}
+        if again := await self._optional("/again", buyer_id=buyer_id, k=6, include=_DETAILS):
+            found |= {"again": _rows(again), "again_warnings": again.body["warnings"]}
         if wanted := asked.get("find", "").strip():
             query = {"q": wanted, "k": 6, "include": "products"}
             found["found"] = _rows(await gateway.get(self.client, "/search", **query))
         return found
+
+    async def trending(self, request: Request) -> dict[str, Any]:
+        query = {"include": _DETAILS, "category": request.query_params.get("category", "").strip()}
+        every = await gateway.get(self.client, "/trending", k=_RISING, include=_DETAILS)
+        answer = await gateway.get(self.client, "/trending", k=_SHOWN, **query) if query["category"] else every
+        categories = Counter(one["category"] for one in every.body["products"] if one["category"])
+        found = {"answer": answer, "list": _rows(answer)[:_SHOWN], "counted": answer.body["counted"]}
+        return found | {"categories": categories.most_common(), "category": query["category"]}
 
     async def product(self, request: Request) -> dict[str, Any]:
         product_id = request.path_params["product_id"]

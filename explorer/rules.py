@@ -15,7 +15,15 @@ from explorer.gateway import GatewayProblem
 
 KINDS = ("pin", "boost", "bury", "exclude")
 DAYS = ("1", "7", "30", "")
-SUBJECTS = ("buyer_id", "query", "product_id")
+# what a preview is for: who or what is named in it, and the route if it is not the usual one
+SUBJECTS = {
+    "buyer_id": ("buyer_id", ""),
+    "query": ("query", ""),
+    "product_id": ("product_id", ""),
+    "again": ("buyer_id", "again"),
+    "together": ("product_id", "together"),
+    "trending": ("", "trending"),
+}
 _SHOWN = 8
 
 Rule = dict[str, Any]
@@ -103,8 +111,11 @@ async def preview(
     body: dict[str, Any] = {"rules": list(rules), "k": _SHOWN}
     if slot := form.get("slot", "").strip():
         body["slot"] = slot
-    if (subject := form.get("subject", "").strip()) and form.get("subject_kind") in SUBJECTS:
-        body[form["subject_kind"]] = subject
+    named, route = SUBJECTS.get(form.get("subject_kind", ""), ("", ""))
+    if (subject := form.get("subject", "").strip()) and named:
+        body[named] = subject
+    if route:
+        body["route"] = route
     return (await gateway.send(client, "POST", "/rules/preview", body, key)).body
 
 

@@ -113,6 +113,16 @@ _PAIRS = {
     "up": ("صعد", "up"),
     "down": ("نزل", "down"),
     "together": ("يُشترى معه", "Bought together"),
+    "trending": ("الرائج", "Trending"),
+    "again": ("حان وقت شرائه من جديد", "Due to be bought again"),
+    "all_categories": ("كل الفئات", "All categories"),
+    "nothing_rises": ("لا شيء يزداد الإقبال عليه الآن", "Nothing is rising now"),
+    "counted_over": ("عُدّ المتسوقون خلال (أيام)", "Shoppers counted over (days)"),
+    "counted_until": ("حتى", "until"),
+    "compared_with": ("مقارنة بفترات سابقة عددها", "compared with earlier windows:"),
+    "due_now": ("حان وقته", "due now"),
+    "due_in": ("بعد (أيام)", "due in (days)"),
+    "overdue": ("تأخر (أيام)", "overdue by (days)"),
     "audience": ("لمن يوصى به", "Who it is recommended to"),
     "audience_of": ("من آخر المشترين نشاطًا، في أول", "of the latest active buyers, among their first"),
     "audience_products": ("منتجًا", "products"),
@@ -165,6 +175,9 @@ _PAIRS = {
     "subject_buyer_id": ("مشترٍ", "a buyer"),
     "subject_query": ("بحث", "a search"),
     "subject_product_id": ("منتج", "a product"),
+    "subject_again": ("ما يُعيد المشتري شراءه", "what a buyer buys again"),
+    "subject_together": ("ما يُشترى مع منتج", "what is bought with a product"),
+    "subject_trending": ("الرائج", "what is trending"),
     "put_in_force": ("فعّل الآن", "Put in force"),
     "note": ("ملاحظة عن التغيير", "Note about the change"),
     "before": ("قبل", "Before"),
@@ -276,6 +289,27 @@ _WARNINGS = (
         "لم يُعرف أن أيًّا من هذه المنتجات يُختار معه؛ هذه الأكثر رواجًا",
     ),
     (r"this version knows of no past to compare with", "لا يعرف هذا الإصدار ماضيًا يقارن به"),
+    (
+        r"this version knows of no repeat purchases: the training saw too few",
+        "لا يعرف هذا الإصدار مشتريات متكررة: رأى التدريب منها القليل",
+    ),
+    (r"the buyer's stored history holds no purchase", "لا شراء في سجل المشتري"),
+    (
+        r"the buyer has bought nothing twice, and few buyers come back to the products that were bought once",
+        "لم يشترِ المشتري شيئًا مرتين، وقليل من يعودون إلى ما اشتراه مرة",
+    ),
+    (
+        r"counted by the training: the recorder has not counted the live log yet",
+        "الأعداد من التدريب: لم يُعدّ السجل المباشر بعد",
+    ),
+    (
+        r"counted by the training: the recorder counted last (.*) days ago",
+        "الأعداد من التدريب: آخر عدّ للسجل المباشر قبل {} يوم",
+    ),
+    (
+        r"counted by the training: the live log's counts cannot be read(?:: .*)?",
+        "الأعداد من التدريب: تعذّرت قراءة أعداد السجل المباشر",
+    ),
     (r"no product has category=(.*)", "لا منتج في الفئة «{}»"),
     (r"no product has brand=(.*)", "لا منتج من العلامة «{}»"),
     (r"no product has (.*)", "لا منتج له {}"),
@@ -320,8 +354,13 @@ def warning_in(language: str, warning: str) -> str:
     if language == "ar":
         for pattern, sentence in _WARNINGS:
             if found := re.fullmatch(pattern, warning):
-                return sentence.format(*found.groups())
+                return sentence.format(*map(_in_arabic, found.groups()))
     return warning
+
+
+def _in_arabic(name: str) -> str:
+    """A name within an Arabic sentence; Latin letters are isolated, so that quotes and digits beside them stay."""
+    return f"\u2068{name}\u2069" if re.search("[A-Za-z]", name) else name
 
 
 def step_in(language: str, step: str) -> str:

@@ -5,13 +5,13 @@ The Arabic verbs address a man and a woman with the same letters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.clients.services import RegularHits, RisingHits
+from gateway.clients.services import RegularHits
 from gateway.reasons import Reason
-from gateway.sentences import Sentence
+from gateway.sentences import PLACED, Sentence
 from twotower.events import DAY_MS
 from twotower.pb import retrieval_pb2
 
@@ -41,7 +41,7 @@ class Due:
 
 @dataclass(frozen=True)
 class DueReason(Reason):
-    """Why a product is in the list of /again."""
+    """Why a product is in the list of /again. `due` is None for one that only a rule has brought."""
 
     due: Due | None = None
 
@@ -57,7 +57,7 @@ class Rise:
 
 @dataclass(frozen=True)
 class RiseReason(Reason):
-    """Why a product is in the list of /trending."""
+    """Why a product is in the list of /trending. `rise` is None for one that only a rule has brought."""
 
     rise: Rise | None = None
 
@@ -67,20 +67,16 @@ def doubts_of_again(found: RegularHits) -> list[str]:
     return [_MISSING[found.missing]] if found.missing else []
 
 
-def reasons_of_again(found: RegularHits, now_ms: int) -> list[Reason]:
-    """One reason per product."""
-    return [_due_reason(one, now_ms) for one in found.due]
+def reasons_of_again(product_ids: Sequence[str], due: Mapping[str, retrieval_pb2.Due], now_ms: int) -> list[Reason]:
+    """One reason per product; rules have brought those that are not in `due`."""
+    return [_due_reason(due[one], now_ms) if one in due else DueReason(PLACED) for one in product_ids]
 
 
-def reasons_of_rising(found: RisingHits) -> list[Reason]:
-    """One reason per product."""
-    if found.counted is None:
-        return []
-    days = found.counted.window_days
-    return [
-        RiseReason(rising(round(buyers), expected, days), rise=Rise(round(buyers), round(expected, 2), days))
-        for buyers, expected in zip(found.buyers.tolist(), found.expected.tolist(), strict=True)
-    ]
+def reasons_of_rising(
+    product_ids: Sequence[str], risen: Mapping[str, tuple[float, float]], window_days: float
+) -> list[Reason]:
+    """One reason per product. `risen`: buyers in the window, and buyers expected; rules have brought the others."""
+    return [_rise_reason(*risen[one], window_days) if one in risen else RiseReason(PLACED) for one in product_ids]
 
 
 def bought_again(times: int, ago: int, usual: int) -> Sentence:
@@ -119,6 +115,10 @@ def _due_reason(one: retrieval_pb2.Due, now_ms: int) -> Reason:
         due_in_days=round(one.usual_days - since, 1),
     )
     return DueReason(bought_again(one.times, int(since), max(round(one.usual_days), 1)), due=due)
+
+
+def _rise_reason(buyers: float, expected: float, days: float) -> Reason:
+    return RiseReason(rising(round(buyers), expected, days), rise=Rise(round(buyers), round(expected, 2), days))
 
 
 def _span(days: float) -> tuple[str, str]:

@@ -6,6 +6,7 @@ The Arabic verbs address a man and a woman with the same letters.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -54,6 +55,8 @@ _OTHER = _Verb(
     ("you showed interest in", ""),
     Sentence("سبق أن أبديت اهتمامًا به", "You showed interest in it before"),
 )
+_LEFT_TO_RIGHT = re.compile("[A-Za-z\u00c0-\u024f\u0370-\u052f]")
+_RIGHT_TO_LEFT = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]")
 # titles in one sentence, and shared words
 _TITLES, _WORDS = 2, 5
 _NAMES = {"category": ("الفئة نفسها", "same category"), "brand": ("العلامة نفسها", "same brand")}
@@ -69,8 +72,8 @@ def because(causes: Sequence[Cause]) -> Sentence:
     arabic, english = list[str](), list[str]()
     for place, (verb, titles) in enumerate(parts):
         rest = more if place == len(parts) - 1 else 0
-        arabic.append(_clause(verb.ar, " و".join(f"«{one}»" for one in titles) + _other_products_ar(rest, verb)))
-        listed = [f"“{one}”" for one in titles] + _other_products_en(rest)
+        arabic.append(_clause(verb.ar, " و".join(map(_quoted_ar, titles)) + _other_products_ar(rest, verb)))
+        listed = [*map(_quoted_en, titles), *_other_products_en(rest)]
         english.append(_clause(verb.en, _listed(listed)))
     return Sentence("لأنك " + " و".join(arabic), "Because " + " and ".join(english))
 
@@ -82,26 +85,28 @@ def again(event_type: str) -> Sentence:
 
 def after(title: str) -> Sentence:
     """For a product that buyers take after another one."""
-    return Sentence(f"كثيرًا ما يُختار بعد «{title}»", f"Often chosen after “{title}”")
+    return Sentence(f"كثيرًا ما يُختار بعد {_quoted_ar(title)}", f"Often chosen after {_quoted_en(title)}")
 
 
 def bought_with(title: str) -> Sentence:
     """For a product that baskets or visits hold together with another one."""
-    return Sentence(f"كثيرًا ما يُختار مع «{title}»", f"Often chosen together with “{title}”")
+    return Sentence(f"كثيرًا ما يُختار مع {_quoted_ar(title)}", f"Often chosen together with {_quoted_en(title)}")
 
 
 def goes_with(title: str) -> Sentence:
     """For a product whose category goes with that of another one."""
-    return Sentence(f"من فئة تُختار مع فئة «{title}»", f"From a category that is chosen with that of “{title}”")
+    return Sentence(
+        f"من فئة تُختار مع فئة {_quoted_ar(title)}", f"From a category that is chosen with that of {_quoted_en(title)}"
+    )
 
 
 def shared(attributes: Mapping[str, str], words: Sequence[str]) -> Sentence:
     """What a product shares with the one asked for; both may be empty."""
-    arabic = [f"{_NAMES[name][0]} ({value})" for name, value in attributes.items()]
-    english = [f"{_NAMES[name][1]} ({value})" for name, value in attributes.items()]
+    arabic = [f"{_NAMES[name][0]} ({in_arabic(value)})" for name, value in attributes.items()]
+    english = [f"{_NAMES[name][1]} ({in_english(value)})" for name, value in attributes.items()]
     if words:
-        arabic.append("كلمات مشتركة: " + "، ".join(words[:_WORDS]))
-        english.append("shared words: " + ", ".join(words[:_WORDS]))
+        arabic.append("كلمات مشتركة: " + "، ".join(map(in_arabic, words[:_WORDS])))
+        english.append("shared words: " + ", ".join(map(in_english, words[:_WORDS])))
     if not arabic:
         return _SIMILAR
     text = "; ".join(english)
@@ -112,7 +117,32 @@ def matched(words: Sequence[str]) -> Sentence:
     """The words of a search that a product holds; none if only the meaning is near."""
     if not words:
         return _NEAR
-    return Sentence("يطابق من بحثك: " + "، ".join(words[:_WORDS]), "Matches your search: " + ", ".join(words[:_WORDS]))
+    named = words[:_WORDS]
+    return Sentence(
+        "يطابق من بحثك: " + "، ".join(map(in_arabic, named)),
+        "Matches your search: " + ", ".join(map(in_english, named)),
+    )
+
+
+def in_arabic(name: str) -> str:
+    """A name within an Arabic sentence; one with Latin, Greek or Cyrillic letters is isolated.
+
+    Without isolation the quotes, commas and digits beside it stand on the wrong side: Unicode UAX 9, section 2.4.
+    """
+    return f"\u2068{name}\u2069" if _LEFT_TO_RIGHT.search(name) else name
+
+
+def in_english(name: str) -> str:
+    """A name within an English sentence; one with Hebrew or Arabic letters is isolated."""
+    return f"\u2068{name}\u2069" if _RIGHT_TO_LEFT.search(name) else name
+
+
+def _quoted_ar(title: str) -> str:
+    return f"«{in_arabic(title)}»"
+
+
+def _quoted_en(title: str) -> str:
+    return f"“{in_english(title)}”"
 
 
 def _clause(around: tuple[str, str], titles: str) -> str:

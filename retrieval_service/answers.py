@@ -25,6 +25,11 @@ class Answers:
         self._price = price
         self._filters = filters
 
+    def id_of(self, row: int, view: LiveView | None) -> str:
+        """The id of the product of a row."""
+        rows = np.array([row], np.int64)
+        return str((self.ids[rows].tolist() if view is None else view.ids(rows, self.ids))[0])
+
     def answer(self, hits: Hits, allowed: Allowed, is_below_noise: bool = False, followers: int = 0) -> Answer:
         """The products of the hits, in their order."""
         view, rows = allowed.view, hits.rows

@@ -82,8 +82,8 @@ class ProductIndex:
         )
         self._filters = Filters(rows, columns, replace(texts.words.words, part=None), self.live, self._part)
         self._answers = Answers(rows, columns.price, self._filters)
-        self._searches = Searches(index, score, texts, rows, self._filters, self._answers)
         self._lookup = ProductLookup(rows, catalogue, index.vectors, self.live)
+        self._searches = Searches(index, score, texts, rows, self._filters, self._answers, self._lookup.name_of)
         self._popular = PopularProducts(columns.popularity, self._filters, self._answers)
         self._carts = CartCompletion(
             complements, rows, self._popular, self._lookup, self.live, self._filters, self._answers

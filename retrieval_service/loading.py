@@ -15,7 +15,7 @@ from retrieval_service.query import Filter, Query
 from retrieval_service.search.searches import Texts
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32
-from twotower.artifact.catalogue import Catalogue, read_product_rows
+from twotower.artifact.catalogue import Catalogue, Columns, read_product_rows
 from twotower.artifact.manifest import IndexSpec
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
@@ -26,6 +26,7 @@ from twotower.live.records import Position
 from twotower.search.complements import ComplementTable, complement_files
 from twotower.search.fused_score import FusedScore, fused_files
 from twotower.search.vector_index import FLAT, VectorIndex
+from twotower.search.version_index import index_files, open_index
 from twotower.search.word_index import WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
 from twotower.serving.drift import DriftCounter
@@ -42,17 +43,17 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     files, manifest, shard = version.layout, version.manifest, settings.shard
     _check_shard(version, shard)
     version.check(files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
-    index = _index(version, shard)
+    rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
+    columns = catalogue.columns()
+    index = _index(version, settings, columns)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
-            f"{files.index} is {index.size} x {index.dimension}, the manifest says "
+            f"{manifest.index.collection or files.index} is {index.size} x {index.dimension}, the manifest says "
             f"{manifest.products} x {manifest.dimension}"
         )
-    rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
     score, texts, complements = FusedScore.load(version), _texts(version, catalogue, shard), _complements(version)
     products = ProductIndex(index, score, texts, rows, catalogue, trained, complements, shard)
-    columns = catalogue.columns()
     products.again = load_again(version, rows, columns.categories)
     products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
     if shard == WHOLE:
@@ -85,20 +86,20 @@ def _check_shard(version: Version, shard: Shard) -> None:
         )
 
 
-def _index(version: Version, shard: Shard) -> VectorIndex:
+def _index(version: Version, settings: RetrievalSettings, columns: Columns) -> VectorIndex:
     files, spec, nearest = version.layout, version.manifest.index, version.nearest
-    if _is_in_parts(version, shard, spec):
-        return _parts_of(version, shard, files.index_of, files.embeddings, spec)
-    version.check(files.index, *([nearest] if nearest else []))
-    return VectorIndex.load(files.index, files.embeddings, spec, nearest=nearest)
+    if _is_in_parts(version, settings.shard, spec):
+        return _parts_of(version, settings.shard, files.index_of, files.embeddings, spec)
+    version.check(*index_files(version), *([nearest] if nearest else []))
+    return open_index(version, settings.milvus_address, columns=columns)
 
 
 def _text_index(version: Version, shard: Shard) -> VectorIndex:
-    files, spec = version.layout, version.manifest.text_search.index
+    files, spec, nearest = version.layout, version.manifest.text_search.index, version.nearest_texts
     if _is_in_parts(version, shard, spec):
         return _parts_of(version, shard, files.text_index_of, files.text_embeddings, spec)
-    version.check(files.text_index)
-    return VectorIndex.load(files.text_index, files.text_embeddings, spec)
+    version.check(files.text_index, *([nearest] if nearest else []))
+    return VectorIndex.load(files.text_index, files.text_embeddings, spec, nearest=nearest)
 
 
 def _is_in_parts(version: Version, shard: Shard, spec: IndexSpec) -> bool:

@@ -41,6 +41,11 @@ class ProductLookup:
             found += self._catalogue.lookup(ids[start : start + _LOOKUP])
         return [self._live.overlay(one, product) for one, product in zip(ids, found, strict=True)]
 
+    def name_of(self, product_id: str) -> str:
+        """Title, brand and category of a product, "" for an unknown one."""
+        product = self.products([product_id])[0]
+        return f"{product.title} {product.brand} {product.category}" if product else ""
+
     def find_skus(self, names: Sequence[str]) -> list[str]:
         """The names, those that are no product's id but an SKU as the id of its product."""
         return [name if name in self._rows else self._catalogue.find_sku(name) or name for name in names]

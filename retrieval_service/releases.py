@@ -14,10 +14,10 @@ from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
-from twotower.artifact.store import publish
 from twotower.artifact.version import Version, open_version
 from twotower.errors import Conflict, CorruptArtifact, InvalidInput, NotConfigured, NotFound, Unavailable
 from twotower.pb import releases_pb2
+from twotower.search.milvus_release import publish_version
 from twotower.serving.rpc_method import RpcMethod
 
 _SECTIONS = ("test", "intervals", "differences", "data", "gate", "protocol")
@@ -29,6 +29,7 @@ class ReleaseServicer:
 
     def __init__(self, settings: RetrievalSettings) -> None:
         self._layout, self._may_publish = Layout(settings.artifacts), settings.may_publish
+        self._milvus = settings.milvus_address
         # what gRPC calls, by the names in protos/releases.proto
         self.List = RpcMethod("List", self.list).unary
         self.Report = RpcMethod("Report", self.report).unary
@@ -60,7 +61,7 @@ class ReleaseServicer:
         if manifest.gate == "refused":
             reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
             raise Conflict(f"{request.version} was kept back ({reasons}); only `trainer publish --force` publishes it")
-        await asyncio.to_thread(publish, self._layout, request.version)
+        await asyncio.to_thread(publish_version, self._layout, request.version, self._milvus)
         return releases_pb2.PublishResponse(version=request.version)
 
 

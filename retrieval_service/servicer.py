@@ -66,14 +66,13 @@ class RetrievalServicer:
     async def again(self, request: retrieval_pb2.AgainRequest) -> retrieval_pb2.AgainResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
-        queries, times = read_queries(one.query for one in request.queries), [one.now_ms for one in request.queries]
-        return await self._workers.run(lists.again, index, version, queries, times)
+        queries = read_queries(one.query for one in request.queries)
+        return await self._workers.run(lists.again, index, version, request, queries)
 
     async def trending(self, request: retrieval_pb2.TrendingRequest) -> retrieval_pb2.TrendingResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(request.model_version)
-        rising = request.rising if request.HasField("rising") else None
-        return await self._workers.run(lists.trending, index, version, read_queries(request.queries), rising)
+        return await self._workers.run(lists.trending, index, version, request, read_queries(request.queries))
 
     async def together(self, request: retrieval_pb2.TogetherRequest) -> retrieval_pb2.TogetherResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")

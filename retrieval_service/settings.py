@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from twotower.live.settings import LiveSettings
+from twotower.search.milvus import MilvusAddress
 from twotower.sharding import Shard
 
 HOSTNAME = "hostname"
@@ -35,6 +36,14 @@ class RetrievalSettings(LiveSettings):
     )
     shard_count: int = Field(1, ge=1, le=1024, description="index.shards of the versions; 1: all products")
     may_publish: bool = Field(False, description="publishes versions; it then needs to write to the artifacts")
+    milvus: str = Field(
+        "", pattern="^(https?://[^@]+)?$", description="http(s)://host:port of Milvus, for versions with kind milvus"
+    )
+    milvus_token: str = Field("", description="user:password, or a key, for Milvus")
+    milvus_timeout_seconds: float = Field(5.0, gt=0, description="time for one call of Milvus")
+    milvus_alias: str = Field(
+        "twotower", pattern="^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="alias in Milvus that publishing moves"
+    )
 
     @field_validator("shard_count")
     @classmethod
@@ -47,3 +56,7 @@ class RetrievalSettings(LiveSettings):
     @property
     def shard(self) -> Shard:
         return Shard(self.shard_index, self.shard_count)
+
+    @property
+    def milvus_address(self) -> MilvusAddress:
+        return MilvusAddress(self.milvus, self.milvus_token, self.milvus_timeout_seconds, self.milvus_alias)

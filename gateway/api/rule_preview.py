@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.clients.deadline import Deadline
-from gateway.pipeline import buyer_lists, product_lists, searches
+from gateway.pipeline import buyer_lists, habit_lists, product_lists, searches
 from gateway.pipeline.answers import ProductList
 from gateway.pipeline.parts import Pipeline
 from gateway.rules.plans import RulePlans
-from gateway.schemas.requests import PopularQuery, RetrieveQuery, SearchQuery, SimilarQuery
+from gateway.schemas.requests import (
+    AgainQuery,
+    PopularQuery,
+    RetrieveQuery,
+    SearchQuery,
+    SimilarQuery,
+    TogetherQuery,
+    TrendingQuery,
+)
 from gateway.schemas.rule import Rules
 from gateway.schemas.rules import PreviewBody
 from twotower.pb import retrieval_pb2
@@ -53,6 +62,8 @@ async def _list(pipeline: Pipeline, body: PreviewBody, deadline: Deadline) -> li
 
 def _asked(pipeline: Pipeline, body: PreviewBody) -> Callable[[Deadline], Awaitable[ProductList]]:
     k, slot, include = body.k, body.slot, ("products",)
+    if body.route is not None:
+        return _habit_or_cart(pipeline, body)
     if body.buyer_id is not None:
         retrieve = RetrieveQuery.model_construct(k=k, slot=slot, include=include, buyer_id=body.buyer_id)
         return lambda deadline: buyer_lists.retrieve(pipeline, retrieve, deadline)
@@ -64,3 +75,16 @@ def _asked(pipeline: Pipeline, body: PreviewBody) -> Callable[[Deadline], Awaita
         return lambda deadline: product_lists.similar(pipeline, similar, deadline)
     popular = PopularQuery.model_construct(k=k, slot=slot, include=include)
     return lambda deadline: buyer_lists.popular(pipeline, popular, deadline)
+
+
+def _habit_or_cart(pipeline: Pipeline, body: PreviewBody) -> Callable[[Deadline], Awaitable[ProductList]]:
+    k, slot, include = body.k, body.slot, ("products",)
+    if body.route == "again":
+        again = AgainQuery.model_construct(k=k, slot=slot, include=include, buyer_id=body.buyer_id)
+        now_ms = round(time.time() * 1000)
+        return lambda deadline: habit_lists.again(pipeline, again, now_ms, deadline)
+    if body.route == "together":
+        together = TogetherQuery.model_construct(k=k, slot=slot, include=include, product_id=body.product_id)
+        return lambda deadline: product_lists.together(pipeline, together, deadline)
+    trending = TrendingQuery.model_construct(k=k, slot=slot, include=include)
+    return lambda deadline: habit_lists.trending(pipeline, trending, deadline)

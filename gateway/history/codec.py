@@ -24,7 +24,7 @@ KEY_PREFIX = "twotower:history:1:"
 APART_PREFIX = "twotower:apart:1:"
 # products that the buyer does not want, by the time of the last Dismiss
 DISMISSED_PREFIX = "twotower:dismissed:1:"
-SHOWN_PREFIX = "twotower:shown:1:"
+SHOWN_PREFIX = "twotower:shown:2:"
 # says to which buyer a guest's session belongs, by the buyer's hash
 MERGED_PREFIX = "twotower:merged:1:"
 # per shard, a sorted set of buyers, scored by the second of their last write: histories expire by it
@@ -95,7 +95,7 @@ def dismissed_key_of(buyer_id: str) -> str:
 
 
 def shown_key_of(owner: str) -> str:
-    """The sorted set of the products that a buyer or a guest was shown lately; see `gateway.rules.shown`."""
+    """The text of the products that a buyer or a guest was shown lately; see `gateway.rules.shown`."""
     return f"{SHOWN_PREFIX}{{{_shard(owner)}}}{owner}"
 
 

@@ -12,6 +12,7 @@ from gateway import reasons
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import (
     BuyerClient,
+    Hits,
     ItemClient,
     RetrievalClient,
 )
@@ -28,6 +29,7 @@ from gateway.rules.engine import Ask, Asking, Ruled
 from gateway.rules.serving import Facts, LiveRules
 from gateway.schemas.requests import (
     AgainQuery,
+    CompleteBody,
     ListQuery,
     RetrieveQuery,
     VisitedQuery,
@@ -80,6 +82,7 @@ class Pipeline:
         first: Ask,
         facts: Facts,
         deadline: Deadline,
+        any_product: Ask | None = None,
     ) -> Ruled:
         """What the retrieval service finds, as the rules have it."""
         if self.rules is None:
@@ -87,10 +90,15 @@ class Pipeline:
         return await self.rules.find(
             query.slot,
             _owner(query),
-            Asking(asked, ask, first, lambda ids: self.retrieval.lookup(ids, "", deadline)),
+            Asking(asked, ask, first, lambda ids: self.retrieval.lookup(ids, "", deadline), any_product),
             facts,
             deadline,
         )
+
+    async def popular_of(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
+        """Any products of one version within the query's limits, for lists that hold only some."""
+        query.ClearField("history")
+        return await self.retrieval.popular(query, version, deadline)
 
     async def product_list(
         self, query: ListQuery, ruled: Ruled, source: Source, warnings: list[str], deadline: Deadline
@@ -133,4 +141,6 @@ def _owner(query: ListedQuery) -> str | None:
     """Whose list it is; None if nobody is named."""
     if isinstance(query, RetrieveQuery | AgainQuery):
         return query.owner
+    if isinstance(query, CompleteBody):
+        return owner_of(query.buyer_id, query.session_id) if query.buyer_id or query.session_id else None
     return None if query.session_id is None else owner_of(None, query.session_id)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gateway import reasons
 from gateway.clients.deadline import Deadline
 from gateway.clients.services import (
     Hits,
+    Together,
     Vector,
 )
 from gateway.pipeline.answers import ProductList, Source
 from gateway.pipeline.parts import Pipeline, explained
 from gateway.pipeline.queries import list_query, needs_details
 from gateway.pipeline.versions import on_one_version
-from gateway.rules.engine import Ruled
-from gateway.rules.facts import request_facts
+from gateway.rules.facts import BuyerFacts, request_facts
+from gateway.rules.serving import Facts
 from gateway.schemas.requests import (
     CompleteBody,
     SimilarQuery,
@@ -26,6 +27,7 @@ from twotower.errors import (
     NotFound,
 )
 from twotower.pb import retrieval_pb2
+from twotower.serving import wire
 
 
 async def similar(pipeline: Pipeline, query: SimilarQuery, deadline: Deadline) -> ProductList:
@@ -60,20 +62,39 @@ async def together(pipeline: Pipeline, query: TogetherQuery | CompleteBody, dead
     Popular products fill a list that has too few. Raises NotFound if the model knows no product of the cart.
     """
     dismissed, failed = set[str](), list[str]()
+    facts: Facts = partial(request_facts, query)
     if isinstance(query, CompleteBody) and query.buyer_id is not None:
         known = await pipeline.read_history(query.buyer_id, deadline)
-        dismissed = set(known.dismissed)
+        dismissed, facts = set(known.dismissed), partial(BuyerFacts, query, known.history)
         if known.failure:
             failed = [f"the products that the buyer dismissed cannot be read: {known.failure}"]
 
     async def attempt(version: str) -> ProductList:
-        found = await pipeline.retrieval.together(query.cart, list_query(query, dismissed), version, deadline)
-        if len(found.unknown) == len(query.cart):
-            raise _unknown_cart(query)
+        pairs, unknown = dict[str, tuple[int, bool]](), list[str]()
+
+        async def ask(one: retrieval_pb2.Query) -> Hits:
+            # further questions are about the version that has answered the first
+            nonlocal version
+            found = await pipeline.retrieval.together(query.cart, one, version, deadline)
+            version, unknown[:] = found.hits.version, found.unknown
+            if len(unknown) == len(query.cart):
+                raise _unknown_cart(query)
+            pairs.update(
+                zip(
+                    wire.unpack_ids(found.hits.packed_ids), zip(found.because, found.is_known, strict=True), strict=True
+                )
+            )
+            return found.hits
+
+        asked = list_query(query, dismissed)
+        asked.with_products = False
+        # popular products fill the list: it holds any product, but does not say which ones it was asked for besides
+        ruled = await pipeline.ruled(query, asked, ask, ask, facts, deadline, ask)
+        found = _completion(ruled.hits, pairs, unknown)
         goes_with = sum(place >= 0 for place in found.because)
         warnings = [*failed, *_missing_complements(query, found.unknown, goes_with, len(found.because))]
         source: Source = "together" if goes_with else "popular"
-        listed = pipeline.product_list(query, Ruled(found.hits), source, warnings, deadline)
+        listed = pipeline.product_list(query, ruled, source, warnings, deadline)
         why = partial(reasons.of_cart, pipeline.retrieval, query.cart, found, deadline)
         return await explained(query, listed, why)
 
@@ -83,6 +104,12 @@ async def together(pipeline: Pipeline, query: TogetherQuery | CompleteBody, dead
 async def products(pipeline: Pipeline, product_ids: Sequence[str], deadline: Deadline) -> list[retrieval_pb2.Product]:
     """The details of each product, in order; `found` is false for one that the version does not hold."""
     return await pipeline.retrieval.lookup(product_ids, "", deadline)
+
+
+def _completion(hits: Hits, pairs: Mapping[str, tuple[int, bool]], unknown: list[str]) -> Together:
+    """The hits with what each goes with best."""
+    listed = [pairs[one] for one in wire.unpack_ids(hits.packed_ids)]
+    return Together(hits, [place for place, _ in listed], [is_known for _, is_known in listed], unknown)
 
 
 def _doubts(query: SimilarQuery, vector: Vector, hits: Hits) -> list[str]:

@@ -28,19 +28,25 @@ class Answers:
         self.union = 0
         self.own: list[int] = []
         self.also: list[int] = []
+        # the same by product
+        self._own: dict[str, int] = {}
+        self._also: dict[str, int] = {}
 
     def take_in(self, found: Hits, k: int) -> bool:
         """Adds the products of an answer for `k` products. Returns whether it has no others that it could name."""
         ids, start = wire.unpack_ids(found.packed_ids), len(self.ids)
         own = len(ids) - found.also
         if self.parts:
-            known = {self.ids[row] for row in self.own}
-            self.own += [start + place for place, one in enumerate(ids[:own]) if one not in known]
+            new = [place for place in range(own) if ids[place] not in self._own]
+            self._own.update((ids[place], start + place) for place in new)
+            self.own += [start + place for place in new]
         else:
+            self._own = dict(zip(ids[:own], range(own), strict=True))
             self.own = list(range(own))
-            if found.also:
-                known = set(ids[:own])
-                self.also = [place for place in range(own, len(ids)) if ids[place] not in known]
+        for place in range(own, len(ids)):
+            if ids[place] not in self._own and ids[place] not in self._also:
+                self._also[ids[place]] = start + place
+                self.also.append(start + place)
         self.parts.append(found)
         self.ids += ids
         bits = marks_of(found)
@@ -55,12 +61,17 @@ class Answers:
 
     def rows_of(self, wanted: frozenset[str]) -> dict[str, int]:
         """The row of each of these products; one that the query has named and a later answer ranks is the later row."""
-        if len(self.parts) == 1:
-            return {one: self.ids.index(one) for one in wanted.intersection(self.ids)}
-        return {self.ids[row]: row for row in (*self.also, *self.own) if self.ids[row] in wanted}
+        own, also = self._own, self._also
+        return {one: own[one] if one in own else also[one] for one in wanted if one in own or one in also}
 
     def hits(self, rows: Sequence[int]) -> Hits:
         """The products of these rows, in their order, without what was asked for the rules alone."""
-        joined = self.parts[0] if len(self.parts) == 1 else join(self.parts)
-        joined = joined._replace(marks=b"", brand_codes=b"", category_codes=b"")
-        return take(joined, np.array(rows, np.int64))
+        order = np.array(rows, np.int64)
+        first = self.parts[0]
+        if len(self.parts) > 1 or first.reasons is not None or first.products:
+            joined = join(self.parts)._replace(marks=b"", brand_codes=b"", category_codes=b"")
+            return take(joined, order)
+        packed = wire.pack_ids([self.ids[row] for row in rows])
+        return first._replace(
+            packed_ids=packed, scores=first.scores[order], marks=b"", brand_codes=b"", category_codes=b"", also=0
+        )

@@ -59,6 +59,8 @@ class Asking(NamedTuple):
     first: Ask
     # the brands and categories of products, which are asked for only if a list cannot be filled otherwise
     names: Names
+    # of a list that holds only some products (what a buyer buys again): answers with any product that rules bring
+    any_product: Ask | None = None
 
 
 async def apply(plan: Plan, asking: Asking, shown: Sequence[Collection[str]] = ()) -> Ruled:
@@ -145,7 +147,14 @@ class _Making:
     @property
     def _names_also(self) -> bool:
         """Whether the first question may name products; what puts the answer in another order must not meet them."""
-        return self._asking.first is self._asking.ask
+        return self._asking.first is self._asking.ask and self._asking.any_product is None
+
+    async def _ask_any(self, query: retrieval_pb2.Query) -> Hits:
+        """Asks for products whether or not the list itself holds them; of those that it lacks, none has a score."""
+        if self._asking.any_product is None:
+            return await self._asking.ask(query)
+        found = await self._asking.any_product(query)
+        return found._replace(scores=np.zeros_like(found.scores), also=len(found.scores))
 
     def _rank(self) -> Ranked:
         return rank(self._plan, self._answers, self._repeated, self._k)
@@ -183,7 +192,7 @@ class _Making:
             is_complete = self._names_also and not self._hidden and one.rule in plan.complete
             if not is_complete and lacks(plan, self._answers, one, self._k):
                 queries.append(self._further(one.count(self._k), plan.where(one.mark.condition)))
-        for query, found in zip(queries, await asyncio.gather(*map(self._asking.ask, queries)), strict=True):
+        for query, found in zip(queries, await asyncio.gather(*map(self._ask_any, queries)), strict=True):
             self._answers.take_in(found, query.k)
         return bool(queries)
 
@@ -199,7 +208,7 @@ class _Making:
         """The products of the list in the caller's order."""
         query = self._further(len(ids), self._plan.where(is_one_of("product_id", list(ids))))
         query.sort, query.marks = self._sort, ""
-        ordered = wire.unpack_ids((await self._asking.ask(query)).packed_ids)
+        ordered = wire.unpack_ids((await self._ask_any(query)).packed_ids)
         places = {one: place for place, one in enumerate(ids)}
         # a product that has been hidden since is gone
         return take(hits, np.array([places[one] for one in ordered], np.int64))

@@ -5,17 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from gateway.schemas.requests import ListQuery, RetrieveQuery, SearchQuery, SimilarQuery
+from gateway.schemas.requests import (
+    AgainQuery,
+    CompleteBody,
+    ListQuery,
+    RetrieveQuery,
+    SearchQuery,
+    SimilarQuery,
+    TogetherQuery,
+)
 from twotower.conditions import FACTS, Fact
 from twotower.serving import wire
 
 _DAY_SECONDS = 86_400.0
+# lists of a buyer whose history is read
+BuyersQuery = RetrieveQuery | AgainQuery | CompleteBody
 
 
 class BuyerFacts(Mapping[str, Fact]):
     """Of a buyer or a guest and the packed history, oldest first, without dismissals. Each is worked out when asked."""
 
-    def __init__(self, query: RetrieveQuery, history: str) -> None:
+    def __init__(self, query: BuyersQuery, history: str) -> None:
         self._query, self._history = query, history
 
     def __getitem__(self, name: str) -> Fact:
@@ -35,8 +45,10 @@ def request_facts(query: ListQuery) -> dict[str, Fact]:
     """Of a list that no history decides."""
     if isinstance(query, SearchQuery):
         return {"request.query": query.q}
-    if isinstance(query, SimilarQuery):
+    if isinstance(query, SimilarQuery | TogetherQuery):
         return {"request.product_id": query.product_id}
+    if isinstance(query, CompleteBody):
+        return {"request.product_id": frozenset(query.cart)}
     return {}
 
 
@@ -51,7 +63,8 @@ def _days_since(history: str) -> float | None:
     return max(0.0, time.time() - newest / 1000) / _DAY_SECONDS
 
 
-_FACTS: Mapping[str, Callable[[RetrieveQuery, str], Fact | None]] = {
+_FACTS: Mapping[str, Callable[[BuyersQuery, str], Fact | None]] = {
+    "request.product_id": lambda query, _: request_facts(query).get("request.product_id"),
     "buyer.id": lambda query, _: query.buyer_id,
     "buyer.guest": lambda query, _: query.buyer_id is None,
     "buyer.known": lambda _, history: bool(history),

@@ -37,12 +37,17 @@ def arrange(plan: Plan, answers: Answers, ranked: Ranked, k: int) -> tuple[list[
     """The rows of a list of k in their order, and which rule moved each."""
     pins = ranked.pins
     pinned = {row for _, row, _ in pins}
-    others = [row for row in ranked.rows if row not in pinned] if pinned else ranked.rows
+    others = ranked.rows
+    if pinned:
+        # they are the first rows, unless a limit has put some behind
+        first = others[: len(pins)]
+        others = others[len(pins) :] if pinned.issuperset(first) else [row for row in others if row not in pinned]
     length = min(k, len(ranked.rows))
     size = max(0, length - len(pins))
     body, placed_by = others[:size], dict[int, str]()
     if plan.needed:
-        _bring_needed(plan, answers, body, [*others[size:], *_named(plan, answers, pinned)], pinned, length, placed_by)
+        spare = [*others[size:], *_named(plan, answers, pinned)]
+        _bring_needed(plan, answers, body, spare, pinned, k - len(pins), placed_by)
     for at, row, rule in pins:
         body.insert(min(at - 1, len(body)), row)
         placed_by[row] = rule
@@ -79,23 +84,29 @@ def _bring_needed(
     body: list[int],
     spare: list[int],
     pinned: Collection[int],
-    length: int,
+    room: int,
     placed_by: dict[int, str],
 ) -> None:
-    """Puts products that the list must have, and that are only among `spare`, in the places of others."""
+    """Adds products that the list must have, and that are only among `spare`, up to `room` products beside the pins;
+    then they take the places of others.
+    """
+    length = len(body) + len(pinned)
     bits, some, protected = answers.bits, plan.needed_bits, set[int]()
     relevant = body if some < 0 else [row for row in body if bits[row] & some]
     for one in plan.needed:
-        count, holds = one.count(length), one.mark.holds
-        there = [row for row in relevant if holds(bits[row])][: max(count, 1)]
+        # a list that has few products takes in what it must have; a share counts the places that it fills
+        count = min(one.n + one.count_share(length), room + len(pinned))
+        # all bits, of those that every product fulfils
+        bit = one.mark.bit or -1
+        there = [row for row in relevant if bits[row] & bit or bit < 0][: max(count, 1)]
         protected.update(there)
         lacking = count - len(there)
         if lacking > 0:
-            lacking -= sum(holds(bits[row]) for row in pinned)
+            lacking -= sum(one.mark.holds(bits[row]) for row in pinned)
         if lacking <= 0:
             continue
-        for row in [row for row in spare if holds(bits[row]) and row not in body][:lacking]:
-            if _bring(row, body, protected):
+        for row in [row for row in spare if (bits[row] & bit or bit < 0) and row not in body][:lacking]:
+            if _bring(row, body, room, protected):
                 placed_by[row] = one.rule
         relevant = body
 
@@ -110,8 +121,12 @@ def _named(plan: Plan, answers: Answers, pinned: Collection[int]) -> list[int]:
     return rows
 
 
-def _bring(row: int, body: list[int], protected: set[int]) -> bool:
-    """Puts a row in the place of the last one that no rule needs. Returns False if all are needed."""
+def _bring(row: int, body: list[int], room: int, protected: set[int]) -> bool:
+    """Adds a row, or puts it in the place of the last one that no rule needs. Returns False if all are needed."""
+    if len(body) < room:
+        body.append(row)
+        protected.add(row)
+        return True
     at = next((at for at in reversed(range(len(body))) if body[at] not in protected), None)
     if at is None:
         return False

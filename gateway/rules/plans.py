@@ -76,7 +76,11 @@ class Needed(NamedTuple):
 
     def count(self, places: int) -> int:
         """How many of a list of so many places."""
-        return min(places, self.n + math.ceil(self.share * places - 1e-9))
+        return min(places, self.n + self.count_share(places))
+
+    def count_share(self, places: int) -> int:
+        """How many the share is of so many places."""
+        return math.ceil(self.share * places - 1e-9)
 
 
 @dataclass

@@ -48,8 +48,8 @@ def rank(plan: Plan, answers: Answers, repeated: Repeated, k: int) -> Ranked:
     pins = _pins(plan, answers, k) if plan.pins else []
     if pins:
         # they have their places: the limits count them first
-        pinned = [row for _, row, _ in pins]
-        rows = pinned + [row for row in rows if row not in pinned]
+        pinned = dict.fromkeys(row for _, row, _ in pins)
+        rows = [*pinned, *[row for row in rows if row not in pinned]]
         later = [row for row in later if row not in pinned]
     over: list[int] = []
     full: list[Group] = []
@@ -60,10 +60,10 @@ def rank(plan: Plan, answers: Answers, repeated: Repeated, k: int) -> Ranked:
 
 def _boost(plan: Plan, answers: Answers, rows: list[int], moves: list[Moves]) -> list[int]:
     """The rows in the order of their boosted scores; adds to `moves` which have come up."""
-    own = [answers.bits[row] for row in rows]
+    own = list(map(answers.bits.__getitem__, rows))
     factors = map(plan.factors.__getitem__, own)
     # a place has its own score: where exploration or diversity puts a product first, it stays
-    scores = sorted([answers.scores[row] for row in rows], reverse=True)
+    scores = sorted(map(answers.scores.__getitem__, rows), reverse=True)
     if scores[-1] > 0:
         boosted = list(map(mul, scores, factors))
     else:
@@ -75,7 +75,7 @@ def _boost(plan: Plan, answers: Answers, rows: list[int], moves: list[Moves]) ->
         return {rows[before]: rule for before in up if (rule := plan.booster(own[before]))}
 
     moves.append(moved)
-    return [rows[place] for place in order]
+    return list(map(rows.__getitem__, order))
 
 
 def _bury(plan: Plan, answers: Answers, rows: list[int], moves: list[Moves]) -> list[int]:
@@ -108,18 +108,20 @@ def _limit(plan: Plan, answers: Answers, rows: list[int]) -> tuple[list[int], li
     bits, some, counts = answers.bits, plan.limited_bits, dict[Group, int]()
     if some >= 0 and not some & answers.union:
         return rows, [], []
-    over, codes = list[int](), answers.codes
+    over, codes, limits, at_most = list[int](), answers.codes, plan.limits, plan.at_most
     for row in rows if some < 0 else [row for row in rows if bits[row] & some]:
         # products without a brand are of no brand
-        groups = [(place, code, n) for place, n, field in plan.limits[bits[row]] if (code := codes[field][row]) >= 0]
-        if any(counts.get((place, code), 0) >= n for place, code, n in groups):
-            over.append(row)
-            continue
-        for place, code, _ in groups:
-            counts[place, code] = counts.get((place, code), 0) + 1
+        groups = [(place, code) for place, _, field in limits[bits[row]] if (code := codes[field][row]) >= 0]
+        for one in groups:
+            if one in counts and counts[one] >= at_most[one[0]][0].n:
+                over.append(row)
+                break
+        else:
+            for one in groups:
+                counts[one] = counts.get(one, 0) + 1
     beyond = set(over)
     kept = [row for row in rows if row not in beyond] if over else rows
-    return kept, over, [one for one, count in counts.items() if count >= plan.at_most[one[0]][0].n]
+    return kept, over, [one for one, count in counts.items() if count >= at_most[one[0]][0].n]
 
 
 def _pins(plan: Plan, answers: Answers, k: int) -> list[Pinned]:

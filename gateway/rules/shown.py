@@ -1,4 +1,8 @@
-"""The products that a session or a buyer was shown lately, in Redis, for the rules that show none of them again."""
+"""The products that a session or a buyer was shown lately, in Redis, for the rules that show none of them again.
+
+One text per owner, to which each list is appended: reading it costs one copy, where a sorted set of as many products
+costs Redis and the gateway a step for each.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,28 @@ from gateway.history.redis_history import RedisHistory
 
 # products that are kept of one session or buyer: the newest ones
 _KEPT = 500
+# bytes that are read: 500 ids of 30 bytes, and at least one entry of the longest ids
+_READ_BYTES = 16 << 10
+# the text is cut when it is so long
+_MOST_BYTES = 4 * _READ_BYTES
+# products of one entry
+_ENTRY = 100
+_CUT = """
+local last = redis.call('GETRANGE', KEYS[1], -tonumber(ARGV[1]), -1)
+redis.call('SET', KEYS[1], last, 'KEEPTTL')
+"""
 
 
 class Shown(NamedTuple):
-    """Products, and when each was shown, in milliseconds."""
+    """Lists of products, the newest first, and when each was shown, in milliseconds."""
 
-    product_ids: list[str]
+    product_ids: list[list[str]]
     times: list[int]
 
     def since(self, start_ms: int) -> list[str]:
-        """Those that were shown then or later."""
-        return [one for one, at in zip(*self, strict=True) if at >= start_ms]
+        """The products that were shown then or later."""
+        recent = [ids for ids, at in zip(*self, strict=True) if at >= start_ms]
+        return [one for ids in recent for one in ids]
 
 
 class _Write(NamedTuple):
@@ -55,24 +70,37 @@ class ShownProducts:
 
     async def _read(self, group: str, owners: list[str], timeout: float) -> list[Shown]:
         keys = map(shown_key_of, owners)
-        replies = await self._redis.ask_each([Batch(key, [("ZRANGE", key, 0, -1, "WITHSCORES")]) for key in keys])
-        return [
-            Shown([one.decode() for one in found[::2]], [int(float(at)) for at in found[1::2]]) for (found,) in replies
-        ]
+        replies = await self._redis.ask_each([Batch(key, [("GETRANGE", key, -_READ_BYTES, -1)]) for key in keys])
+        return [unpack_shown(found) for (found,) in replies]
 
     async def _write(self, group: str, writes: list[_Write], timeout: float) -> list[int]:
         batches = []
         for one in writes:
             key = shown_key_of(one.owner)
-            scored = [value for product in one.product_ids for value in (one.now_ms, product)]
-            batches.append(
-                Batch(
-                    key,
-                    [
-                        ("ZADD", key, *scored),
-                        ("ZREMRANGEBYRANK", key, 0, -_KEPT - 1),
-                        ("EXPIRE", key, max(one.seconds, 1)),
-                    ],
-                )
-            )
-        return [int(added) for added, *_ in await self._redis.ask_each(batches)]
+            packed = pack_shown(one.product_ids, one.now_ms)
+            batches.append(Batch(key, [("APPEND", key, packed), ("EXPIRE", key, max(one.seconds, 1))]))
+        lengths = [int(length) for length, _ in await self._redis.ask_each(batches)]
+        long = [batch.key for batch, length in zip(batches, lengths, strict=True) if length > _MOST_BYTES]
+        if long:
+            await self._redis.ask_each([Batch(key, [("EVAL", _CUT, 1, key, _READ_BYTES)]) for key in long])
+        return lengths
+
+
+def pack_shown(product_ids: Sequence[str], now_ms: int) -> str:
+    """The entries of a list: each begins with two NUL, which stand nowhere in it, and has its time, then its ids."""
+    parts = [product_ids[start : start + _ENTRY] for start in range(0, len(product_ids), _ENTRY)]
+    return "".join(f"\0\0{now_ms}\0" + "\0".join(ids) for ids in parts)
+
+
+def unpack_shown(packed: bytes) -> Shown:
+    """The newest entries; the first one is left out if its beginning has been cut off."""
+    entries = packed.split(b"\0\0")[:0:-1]
+    found, count = Shown([], []), 0
+    for entry in entries:
+        if count >= _KEPT:
+            break
+        time, *ids = entry.decode().split("\0")
+        found.product_ids.append(ids)
+        found.times.append(int(time))
+        count += len(ids)
+    return found

@@ -91,9 +91,9 @@ class DueOut(Strict):
 
 
 class DueReasonOut(ReasonOut):
-    """Why a product is in the list of /again."""
+    """Why a product is in the list of /again. `due` is null for one that only a rule of the shop has brought."""
 
-    due: DueOut
+    due: DueOut | None
 
 
 class AgainAnswer(ListAnswer):
@@ -111,9 +111,9 @@ class RiseOut(Strict):
 
 
 class RiseReasonOut(ReasonOut):
-    """Why a product is in the list of /trending."""
+    """Why a product is in the list of /trending. `rise` is null for one that only a rule of the shop has brought."""
 
-    rise: RiseOut
+    rise: RiseOut | None
 
 
 class CountedOut(Strict):

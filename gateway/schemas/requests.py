@@ -209,14 +209,19 @@ class SimilarQuery(VisitedQuery):
 class AgainQuery(ListQuery, BuyerOrGuest):
     """GET /again."""
 
+    slot: Slot = Field("again", description="where the shop shows the list: decides which rules act; also logged")
+
 
 class TrendingQuery(VisitedQuery):
     """GET /trending."""
+
+    slot: Slot = Field("trending", description="where the shop shows the list: decides which rules act; also logged")
 
 
 class TogetherQuery(VisitedQuery):
     """GET /together."""
 
+    slot: Slot = Field("product", description="where the shop shows the list: decides which rules act; also logged")
     product_id: Id
 
     @property
@@ -239,6 +244,7 @@ def _check_cart(value: tuple[str, ...]) -> tuple[str, ...]:
 class CompleteBody(VisitedQuery):
     """POST /complete: a cart, and what GET lists are asked for, as JSON values."""
 
+    slot: Slot = Field("cart", description="where the shop shows the list: decides which rules act; also logged")
     product_ids: Annotated[tuple[ProductId, ...], AfterValidator(_check_cart)] = Field(
         min_length=1, max_length=MAX_CART, description="the cart"
     )

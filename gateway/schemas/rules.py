@@ -32,7 +32,8 @@ class UndoBody(Strict):
 class PreviewBody(Strict):
     """POST /rules/preview: a list with the rules in force and with these. At most one of the three is named.
 
-    Without one, the list is that of popular products.
+    Without one, the list is that of popular products. `route`: instead of /retrieve the buyer's list of /again, instead
+    of /similar the product's of /together, instead of popular products those of /trending.
     """
 
     rules: _RuleList
@@ -40,6 +41,7 @@ class PreviewBody(Strict):
     buyer_id: Buyer | None = None
     query: Words | None = None
     product_id: Id | None = None
+    route: Literal["again", "together", "trending"] | None = None
     k: Annotated[int, Field(strict=True, ge=1, le=100)] = 10
 
     @model_validator(mode="after")
@@ -47,6 +49,10 @@ class PreviewBody(Strict):
         named = [name for name in ("buyer_id", "query", "product_id") if getattr(self, name) is not None]
         if len(named) > 1:
             raise PydanticCustomError("refused", "{problem}", {"problem": f"names {' and '.join(named)}; name one"})
+        wanted = {"again": "buyer_id", "together": "product_id", "trending": "none of the three"}
+        if self.route is not None and (named or ["none of the three"]) != [wanted[self.route]]:
+            problem = f"of /{self.route} names {named[0] if named else 'nothing'}; name {wanted[self.route]}"
+            raise PydanticCustomError("refused", "{problem}", {"problem": problem})
         return self
 
 

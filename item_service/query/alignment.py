@@ -129,7 +129,7 @@ def sounds(word: str) -> list[str]:
 
 def is_arabizi(word: str) -> bool:
     """Whether digits stand for letters in a word, as in "3oud"."""
-    return _ARABIZI.fullmatch(word) is not None
+    return not word.isalpha() and _ARABIZI.fullmatch(word) is not None
 
 
 def skeletons(word: str) -> set[str]:

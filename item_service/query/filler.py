@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -17,6 +18,16 @@ def filler_phrases() -> frozenset[tuple[str, ...]]:
     texts = (line.partition("#")[0] for line in lines)
     phrases = (searched_words(fold(phrase)).split() for text in texts for phrase in text.split("،"))
     return frozenset(tuple(phrase) for phrase in phrases if phrase)
+
+
+@cache
+def _longest_from() -> Mapping[str, int]:
+    """By the first word of filler phrases, with and without "و" before it: the words of the longest of them."""
+    longest: dict[str, int] = {}
+    for phrase in filler_phrases():
+        for first in (phrase[0], f"و{phrase[0]}"):
+            longest[first] = max(longest.get(first, 0), len(phrase))
+    return longest
 
 
 # what a wish begins with: before it stands why it is wished for, and after a reason so does the same
@@ -79,10 +90,10 @@ def drop_filler(query: Query, known: KnownWords) -> Query:
     """Leaves out filler phrases; the query stays as it is unless a word of the catalogue is left."""
     words, kept = _wish(query.words, known), list[str]()
     phrases = filler_phrases()
-    longest = max(map(len, phrases))
+    longest = _longest_from()
     place = 0
     while place < len(words):
-        for size in range(min(longest, len(words) - place), 0, -1):
+        for size in range(min(longest.get(words[place], 0), len(words) - place), 0, -1):
             part = words[place : place + size]
             if _is_filler(part, phrases, known) and not (part == [_FACE] and kept):
                 place += size

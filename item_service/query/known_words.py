@@ -13,6 +13,7 @@ from twotower.artifact.search_words import SearchWords
 from twotower.text import words
 from twotower.text.words import clitic_stems, is_number, split_words, stem
 
+_REMEMBERED = 50_000
 # of a longer name, only the first words are looked up
 _NAME_WORDS = 5
 
@@ -23,6 +24,8 @@ class KnownWords:
     def __init__(self, catalogue: SearchWords, others: Collection[str] = ()) -> None:
         self.catalogue = catalogue
         self._others = frozenset(others)
+        # shoppers type the same words again and again
+        self.is_known = lru_cache(_REMEMBERED)(self._look_up)
         self._brands = {_stems(name): name for name in sorted(catalogue.brands, key=catalogue.brands.__getitem__)}
         names = sorted(catalogue.categories, key=catalogue.categories.__getitem__)
         self._categories = {_stems(name): name for name in names}
@@ -41,6 +44,7 @@ class KnownWords:
         """The same catalogue with these other words; the tables are shared."""
         known = copy(self)
         known._others = frozenset(others)
+        known.is_known = lru_cache(_REMEMBERED)(known._look_up)
         return known
 
     def brand_in(self, words: Sequence[str]) -> str:
@@ -49,7 +53,7 @@ class KnownWords:
 
     def is_brand(self, words: Sequence[str]) -> bool:
         """Whether the words are the whole name of a brand."""
-        return _stems(" ".join(words)) in self._brands
+        return _stems_of(words) in self._brands
 
     def category_in(self, words: Sequence[str]) -> str:
         """The same for a category."""
@@ -63,11 +67,6 @@ class KnownWords:
         """Whether every part of a word ("type-c") stands in a title, a brand or a category, up to its ending."""
         parts = parts_of(word)
         return bool(parts) and all(_is_number(part) or self._is_there(part) for part in parts)
-
-    def is_known(self, word: str) -> bool:
-        """Whether a word is in the catalogue or one of the others."""
-        parts = parts_of(word)
-        return bool(parts) and all(self._is_known(part) for part in parts)
 
     def share(self, words: Collection[str]) -> float:
         """The share of the words that are known; 1 for none."""
@@ -89,6 +88,11 @@ class KnownWords:
         """How many titles hold a word in just this form; of a phrase, as `phrase_count`."""
         return self.words.get(phrase, 0) if " " not in phrase else self.phrase_count(phrase)
 
+    def _look_up(self, word: str) -> bool:
+        """Whether a word is in the catalogue or one of the others."""
+        parts = parts_of(word)
+        return bool(parts) and all(self._is_known(part) for part in parts)
+
     def _is_known(self, word: str) -> bool:
         return _is_number(word) or word in self._others or stem(word) in self._others or self._is_there(word)
 
@@ -109,7 +113,7 @@ def _is_number(part: str) -> bool:
 
 
 def _name_in(names: Mapping[tuple[str, ...], str], words: Sequence[str]) -> str:
-    stems = _stems(" ".join(words))
+    stems = _stems_of(words)
     for size in range(min(len(stems), _NAME_WORDS), 0, -1):
         for start in range(len(stems) - size + 1):
             if name := names.get(stems[start : start + size]):
@@ -117,6 +121,13 @@ def _name_in(names: Mapping[tuple[str, ...], str], words: Sequence[str]) -> str:
     return ""
 
 
-@lru_cache(50_000)
+def _stems_of(words: Sequence[str]) -> tuple[str, ...]:
+    # words of letters alone have no part that reaches into the next word, as "200 x 300" has
+    if all(map(str.isalpha, words)):
+        return tuple(part for word in words for part in _stems(word))
+    return _stems(" ".join(words))
+
+
+@lru_cache(_REMEMBERED)
 def _stems(phrase: str) -> tuple[str, ...]:
     return tuple(map(stem, split_words(fold_name(phrase))))

@@ -6,9 +6,8 @@ The layouts are the Arabic ones of PC keyboards, 101 and 102 keys, beside US Eng
 from __future__ import annotations
 
 from item_service.query.known_words import KnownWords
-from item_service.query.query import Query, fold
+from item_service.query.query import Query, normalised
 from item_service.query.sound import SoundIndex
-from twotower.text.normalise import searched_words
 
 _PLAIN = dict(zip("qwertyuiop[]asdfghjkl;'zxcvnm,./", "ضصثقفغعهخحجدشسيبلاتنمكطئءؤرىةوزظ", strict=True)) | {"b": "لا"}
 # ذ is left of 1 with 101 keys, and beside Enter or the left Shift with 102
@@ -27,20 +26,16 @@ def repair_layout(query: Query, known: KnownWords, index: SoundIndex) -> Query:
 
     A word that sounds like one of the catalogue ("khat") is known, too.
     """
-    words = _words(query.text)
+    words = normalised(query.text).split()
     # a number is the same in every layout
     words = [word for word in words if not word.isdigit()]
     if not words or sum(known.is_known(word) or index.sounds_known(word) for word in words) >= len(words) / 2:
         return query
     readings = [reading for reading in other_layouts(query.text) if reading != query.text]
-    best = max(readings, key=lambda reading: known.share(_words(reading)), default="")
-    if best and known.share(_words(best)) >= 0.5 and _words(best):
+    best = max(readings, key=lambda reading: known.share(normalised(reading).split()), default="")
+    if best and known.share(normalised(best).split()) >= 0.5 and normalised(best):
         return query.rewritten("layout", best)
     return query
-
-
-def _words(text: str) -> list[str]:
-    return searched_words(fold(text)).split()
 
 
 def other_layouts(text: str) -> list[str]:

@@ -9,7 +9,7 @@ from item_service.query.query import Query
 from item_service.query.sound import SoundIndex, brands_alike
 from item_service.query.synonyms import TWO_WAY, Synonyms
 from twotower.text.denials import find_denials
-from twotower.text.words import split_words
+from twotower.text.words import parts_of
 
 # words between a denial and what it denies
 _SKIPPED = frozenset(
@@ -44,7 +44,7 @@ def read_negation(query: Query, known: KnownWords) -> Query:
     """
     words = query.words
     # as titles are counted
-    plain = [(split_words(word) or [word])[0] for word in words]
+    plain = [(parts_of(word) or (word,))[0] for word in words]
     removed, excluded = set[int](), list[str]()
     for start, end in find_denials(plain):
         last = end

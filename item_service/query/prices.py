@@ -40,6 +40,7 @@ _MEASURE = re.compile(
     r"شهر|شهور|اشهر|يوم|ايام|ساعه|ساعات|درجه|كيلو|كم|قيراط|عيار|شخص|اشخاص|افراد|صفحه|كود|توله|اونصه|years?|months?|"
     r"hours?|pcs|pieces|قدم|ملي|مليمتر|سي سي|cc|hp|حصان|x|×|%|\+)(?!\w)"
 )
+_ANY_NUMBER = re.compile(NUMBER)
 # a price that is only about right
 _NEAR = 0.25
 
@@ -84,6 +85,9 @@ def read_prices(query: Query) -> Query:
 
     A number that measures something else ("اقل من 100 مل", "مقاس من 38 الى 42") is no price.
     """
+    # every phrase has a number, and most queries have none
+    if not _ANY_NUMBER.search(query.text):
+        return query
     for phrase in _PHRASES:
         for found in _matches(phrase.pattern, query.text):
             rest = " ".join(f"{query.text[: found.start()]} {query.text[found.end() :]}".split())

@@ -69,6 +69,13 @@ class Query:
         return replace(self, changes=(*self.changes, Change(step, before, after)))
 
 
+# the steps before `read` normalise the same text
+@lru_cache(64)
+def normalised(text: str) -> str:
+    """The words of a raw text, normalised, with single spaces."""
+    return searched_words(fold(text))
+
+
 def read(query: Query) -> Query:
     """Normalises the text. This is no step that a shopper should see."""
-    return replace(query, text=searched_words(fold(query.text)))
+    return replace(query, text=normalised(query.text))

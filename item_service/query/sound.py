@@ -135,7 +135,9 @@ def sound_alike(query: Query, known: KnownWords, index: SoundIndex) -> Query:
         kept.append(text)
         if others:
             alternatives[text] = (*alternatives.get(text, ()), *others)
-    return replace(query, alternatives=alternatives).rewritten("sound", " ".join(kept))
+    if alternatives != query.alternatives:
+        query = replace(query, alternatives=alternatives)
+    return query.rewritten("sound", " ".join(kept))
 
 
 def brands_alike(word: str, known: KnownWords, index: SoundIndex) -> list[str]:
@@ -152,6 +154,8 @@ def _best_at(words: list[str], place: int, known: KnownWords, index: SoundIndex)
         if len(joined) < _SHORTEST or not _is_word(joined):
             continue
         is_known = all(map(known.is_known, part))
+        if size == 1 and is_known and joined not in known.brand_words:
+            break
         misspelt = "" if is_known or size > 1 or not joined.isascii() else index.misspelt(joined)
         # a known word is left alone, and so is one that is only misspelt, unless it sounds just like another
         matches = _kept(index.nearest(joined, _STRICT_LIMIT if is_known or misspelt or _is_short(joined) else _LIMIT))

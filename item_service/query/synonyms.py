@@ -7,7 +7,7 @@ before it. "#" begins a comment.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -48,6 +48,9 @@ class Synonyms:
     table: Mapping[str, tuple[Synonym, ...]]
     forms: Mapping[Key, tuple[str, ...]]
     words: frozenset[str]
+    # by the first word of the phrases, without its article, and by its stem: the words of the longest of them
+    starts: Mapping[str, int]
+    stem_starts: Mapping[str, int]
     longest: int
 
     @classmethod
@@ -65,7 +68,20 @@ class Synonyms:
         for text in frozen:
             forms[key_of(text)].append(text)
         words = frozenset(key[0] for key in forms if len(key) == 1)
-        return cls(frozen, {key: tuple(texts) for key, texts in forms.items()}, words, max(map(len, forms), default=1))
+        return cls(
+            frozen,
+            {key: tuple(texts) for key, texts in forms.items()},
+            words,
+            _longest_by_start(text.split() for text in frozen),
+            _longest_by_start(forms),
+            max(map(len, forms), default=1),
+        )
+
+    def longest_from(self, word: str) -> int:
+        """The words of the longest phrase with synonyms that may begin with a word of letters; 0 for none."""
+        spelled = _spelled(word)
+        found = max(self.starts.get(_bare(spelled), 0), self.stem_starts.get(stem(spelled), 0))
+        return min(found, self.longest)
 
     def get(self, text: str, in_other_forms: bool = True) -> tuple[Synonym, ...]:
         """The synonyms of a word or phrase, the best first; if it has none, those of its other forms.
@@ -84,6 +100,14 @@ class Synonyms:
 @lru_cache(_REMEMBERED)
 def _spelled(text: str) -> str:
     return " ".join(split_words(fold(text)))
+
+
+def _longest_by_start(phrases: Iterable[Sequence[str]]) -> dict[str, int]:
+    longest: defaultdict[str, int] = defaultdict(int)
+    for words in phrases:
+        if words:
+            longest[words[0]] = max(longest[words[0]], len(words))
+    return dict(longest)
 
 
 def _bare(text: str) -> str:

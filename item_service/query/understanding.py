@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from item_service.query.expansion import expand
+from item_service.query.expansion import Expansions, expand
 from item_service.query.filler import drop_filler, filler_words
 from item_service.query.known_words import KnownWords
 from item_service.query.layout import repair_layout
@@ -48,29 +48,34 @@ class Understanding:
         self.known = language.known.with_others(
             filler_words() | synonyms.words | PRICE_WORDS | DENIAL_WORDS | language.learned
         )
-        known, index = self.known, language.sounds
+        known, index, expansions = self.known, language.sounds, Expansions(self.known, synonyms)
         every: Mapping[str, Step] = {
             "layout": lambda query: repair_layout(query, known, index),
             "price": read_prices,
             "negation": lambda query: read_negation(query, known),
             "filler": lambda query: drop_filler(query, known),
-            "synonyms": lambda query: expand(query, known, synonyms),
+            "synonyms": lambda query: expand(query, expansions),
             "sound": lambda query: sound_alike(query, known, index),
         }
         self.sounds = index
         chosen = {name: step for name, step in every.items() if name in steps}
         # only the layout needs the signs that normalising takes away
-        before = [step for name, step in chosen.items() if name == "layout"]
-        self._steps = [*before, read, *(step for name, step in chosen.items() if name != "layout")]
-        if "synonyms" in chosen:
-            # what the sound step put in has synonyms, too
-            self._steps.append(chosen["synonyms"])
+        first = {name: step for name, step in chosen.items() if name == "layout"}
+        self._steps: Mapping[str, Step] = {**first, "read": read, **chosen}
+        self._again = chosen.get("synonyms")
 
     def __call__(self, text: str) -> Query:
         """The query after every step, each applied in turn. A text of more than 500 characters is searched as it is."""
         query = Query(text, text)
         if len(text) > _LONGEST:
             return read(query)
-        for step in self._steps:
-            query = step(query)
+        has_new_words = False
+        for name, step in self._steps.items():
+            before, query = query, step(query)
+            has_new_words |= (name == "sound" and query is not before) or (
+                name == "synonyms" and query.text != before.text
+            )
+        if self._again is not None and has_new_words:
+            # what was put in has synonyms, too
+            query = self._again(query)
         return name_parts(widen_excluded(query, self.known, self.sounds, self.synonyms), self.known)

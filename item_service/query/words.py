@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from item_service.query.alignment import is_arabizi
 from item_service.query.query import Query
-from twotower.text.words import is_number, split_words
+from twotower.text.words import is_number, parts_of, split_words
 
 # a longer query is a text, and its own words say enough; the retrieval service takes a thousand words
 _MAX_EXPLAINED = 64
@@ -28,7 +28,7 @@ def words_of(query: Query) -> list[QueryWord]:
     # the groups of each word of the text
     places: list[tuple[str, list[int]]] = []
     for word in query.words:
-        parts = [part for part in split_words(word) if not (is_arabizi(word) and is_number(part))]
+        parts = [part for part in parts_of(word) if not (is_arabizi(word) and is_number(part))]
         places.append((word, list(range(len(groups), len(groups) + len(parts)))))
         groups += [{part: 1.0} for part in parts]
     explained = query.alternatives if len(groups) <= _MAX_EXPLAINED else {}

@@ -42,7 +42,7 @@ def together(
     carts = [list(one.product_ids) for one in request.queries]
     answers = index.together(read_queries(one.query for one in request.queries), carts)
     CALL_ROWS.labels("Together").inc(len(answers))
-    hits = [pack_together(answer, request.packed) for answer in answers]
+    hits = pack_together(index, [one.query for one in request.queries], answers, request.packed)
     return retrieval_pb2.TogetherResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 

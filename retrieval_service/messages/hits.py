@@ -33,14 +33,17 @@ def pack_answers(
     return hits
 
 
-def pack_together(answer: TogetherAnswer, packed: bool) -> retrieval_pb2.TogetherHits:
-    """The completion of one cart."""
-    return retrieval_pb2.TogetherHits(
-        hits=_pack(answer.answer, packed),
-        because=answer.because,
-        is_known=answer.is_known,
-        unknown_product_ids=answer.unknown_product_ids,
-    )
+def pack_together(
+    index: ProductIndex, queries: Sequence[retrieval_pb2.Query], answers: Sequence[TogetherAnswer], packed: bool
+) -> list[retrieval_pb2.TogetherHits]:
+    """The completion of each cart."""
+    hits = pack_answers(index, queries, [one.answer for one in answers], packed)
+    return [
+        retrieval_pb2.TogetherHits(
+            hits=own, because=one.because, is_known=one.is_known, unknown_product_ids=one.unknown_product_ids
+        )
+        for own, one in zip(hits, answers, strict=True)
+    ]
 
 
 def pack_product(product_id: str, product: Product | None) -> retrieval_pb2.Product:

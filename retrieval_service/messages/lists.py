@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from retrieval_service.index import ProductIndex
 from retrieval_service.lists.again import Due
 from retrieval_service.lists.rising import RisingTable, read_table
-from retrieval_service.messages.hits import pack_merge, shard_of
-from retrieval_service.query import Answer, Query
+from retrieval_service.messages.hits import pack_answers, shard_of
+from retrieval_service.query import Query
 from twotower.artifact.lists import Counted
 from twotower.caller import check_caller
 from twotower.pb import retrieval_pb2
@@ -19,35 +17,43 @@ from twotower.serving.telemetry import CALL_ROWS
 
 
 def again(
-    index: ProductIndex, version: str, queries: Sequence[Query], now_ms: Sequence[int]
+    index: ProductIndex, version: str, request: retrieval_pb2.AgainRequest, queries: Sequence[Query]
 ) -> retrieval_pb2.AgainResponse:
-    """One list for each query's history, as of its own time."""
-    hits = []
-    for query, now in zip(queries, now_ms, strict=True):
+    """One list for each query's history, as of its own time. `queries`: those of the request."""
+    regular, answers = [], []
+    for query, asked in zip(queries, request.queries, strict=True):
         check_caller()
-        found = index.again.rank(query.history, now, index.categories_of)
-        answer = index.ranked(found.product_ids, found.chances, query)
-        due = [_due(found.due[one]) for one in answer.product_ids]
-        hits.append(retrieval_pb2.AgainHits(hits=_hits(answer), due=due, missing=found.missing.name))
+        found = index.again.rank(query.history, asked.now_ms, index.categories_of)
+        regular.append(found)
+        answers.append(index.ranked(found.product_ids, found.chances, query))
+    packed = pack_answers(index, [one.query for one in request.queries], answers, packed=True)
+    hits = [
+        retrieval_pb2.AgainHits(
+            hits=own, due=[_due(found.due[one]) for one in answer.product_ids], missing=found.missing.name
+        )
+        for own, found, answer in zip(packed, regular, answers, strict=True)
+    ]
     CALL_ROWS.labels("Again").inc(len(hits))
     return retrieval_pb2.AgainResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 
 def trending(
-    index: ProductIndex, version: str, queries: Sequence[Query], given: retrieval_pb2.RisingTable | None
+    index: ProductIndex, version: str, request: retrieval_pb2.TrendingRequest, queries: Sequence[Query]
 ) -> retrieval_pb2.TrendingResponse:
-    """One list for each query, of the table `given`, or else of what the training counted."""
-    table = index.rising if given is None else _table(given)
+    """One list for each of the request's `queries`, of the table that it gives, or of what the training counted."""
+    table = _table(request.rising) if request.HasField("rising") else index.rising
     scores, buyers, expected = table.figures
     places = {one: place for place, one in enumerate(table.product_ids)}
-    hits = []
+    answers = []
     for query in queries:
         check_caller()
-        answer = index.ranked(table.product_ids, scores, query)
+        answers.append(index.ranked(table.product_ids, scores, query))
+    hits = []
+    for own, answer in zip(pack_answers(index, request.queries, answers, packed=True), answers, strict=True):
         listed = [places[one] for one in answer.product_ids]
         hits.append(
             retrieval_pb2.TrendingHits(
-                hits=_hits(answer),
+                hits=own,
                 buyers=wire.pack_scores(buyers[listed]),
                 expected=wire.pack_scores(expected[listed]),
             )
@@ -66,13 +72,3 @@ def _table(message: retrieval_pb2.RisingTable) -> RisingTable:
 def _due(one: Due) -> retrieval_pb2.Due:
     usual, low, high = one.interval
     return retrieval_pb2.Due(last_ms=one.last_ms, times=one.times, usual_days=usual, low_days=low, high_days=high)
-
-
-def _hits(answer: Answer) -> retrieval_pb2.Hits:
-    hits = retrieval_pb2.Hits(
-        packed_product_ids=wire.pack_ids(answer.product_ids),
-        scores=wire.pack_scores(np.asarray(answer.scores, np.float32)),
-        unknown_filter_values=answer.unknown_filter_values,
-    )
-    pack_merge(hits, answer.merge)
-    return hits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex, unit_rows
 from twotower.search.word_index import head_of
 from twotower.search.word_search import WordSearch, evidence
+from twotower.text.spelling import holds_misspelt
+from twotower.text.words import indexed_words
 
 # queries searched at once, and candidates that they may have together: a few milliseconds of work
 _TOGETHER, _CANDIDATES_TOGETHER = 64, 16_384
@@ -55,13 +57,18 @@ class Searches:
         rows: Mapping[str, int],
         filters: Filters,
         answers: Answers,
+        name_of: Callable[[str], str],
     ) -> None:
-        """`rows`: product id → row. Raises CorruptArtifact if index and score are of different numbers of products."""
+        """`rows`: product id → row. `name_of`: a product's title, brand and category by its id.
+
+        Raises CorruptArtifact if index and score are of different numbers of products.
+        """
         self._index = index
         self._rankings = Rankings(index, score, rows)
         self._texts = texts
         self._filters = filters
         self._answers = answers
+        self._name_of = name_of
 
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
@@ -191,7 +198,10 @@ class Searches:
             return False
         head = head_of(query.words)
         held = view.held(head, row) if view is not None and is_live else texts.words.words.held(head, row)
-        return evidence(cosine, held) <= limit
+        if evidence(cosine, held, is_misspelt=False) > limit:
+            return False
+        name = self._name_of(self._answers.id_of(row, view))
+        return evidence(cosine, held, holds_misspelt(indexed_words(name), head[0].text)) <= limit
 
     def _explain(
         self, parts: Parts, ranking: Ranking, rows: Int64, chosen_from: Vectors, view: LiveView | None

@@ -16,6 +16,7 @@ from playwright.sync_api import Locator, Page
 from explorer.app import create_app
 from explorer.settings import ExplorerSettings
 from tests.explorer.browser import CHROMIUM, SIZES, Watched, chromium
+from tests.helpers.lists import write_lists
 from tests.helpers.processes import ROOT
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.services import running, until
@@ -33,6 +34,8 @@ PAGES = (
     "buyer",
     "buyer?buyer_id=B00042&find=عطر",
     "buyer?buyer_id=nobody",
+    "trending",
+    "trending?category=زهور",
     "product/p0",
     "product/none-such",
     "compare",
@@ -92,10 +95,10 @@ def _served(artifacts: Path, redis: RedisServer) -> Iterator[str]:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     artifacts = tmp_path_factory.mktemp("explorer") / "artifacts"
     artifacts.mkdir()
-    build_version(artifacts, "a")
+    build_version(artifacts, "a", lists=write_lists)
     better = {"recall@10": {"difference": 0.12, "low": 0.1, "high": 0.14}}
     measured = {"test": {"model": {"recall@10": 0.3, "cases": 50}}, "differences": {"popularity": better}}
-    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00", measured=measured)
+    build_version(artifacts, "b", created_at="2026-02-01T00:00:00+00:00", measured=measured, lists=write_lists)
     with RedisServer() as redis, _served(artifacts, redis) as address:
         yield address
 
@@ -145,9 +148,9 @@ def test_what_a_buyer_is_shown_and_how_an_event_changes_it(browser: object, host
         page.get_by_label("رقم المشتري").fill("B00042")
         follow(page, page.get_by_role("button", name="اعرض"))
         assert page.locator(".history li").count() == 3
-        assert page.locator(".cards .card").count() == 12
+        assert page.locator("#lists .card").count() == 12
         assert page.locator(".mark", has_text="جديد").count() == 0
-        follow(page, page.locator(".cards .card").last.get_by_role("button", name="شراء"))
+        follow(page, page.locator("#lists .card").last.get_by_role("button", name="شراء"))
         page.wait_for_url("**/buyer?**before=**")
         assert page.locator(".history li").count() == 4
 
@@ -218,6 +221,46 @@ def test_a_rule_that_the_gateway_refuses_stays_in_the_form(browser: object, host
         assert "rules[0]" in page.get_by_role("alert").inner_text()
         assert "price >" in page.locator("textarea").input_value()
         assert page.locator(".versions li").count() == 0
+
+
+def test_what_rises_in_a_category(browser: object, host: str) -> None:
+    with opened(browser, host, "phone") as watched:
+        page = watched.page
+        page.goto(f"http://{host}/ar/search")
+        follow(page, page.get_by_role("link", name="الرائج"))
+        shown = page.locator(".cards .card")
+        assert [one.get_attribute("data-product") for one in shown.all()] == ["p5", "p2", "p9"]
+        assert "40 متسوقًا" in shown.first.locator(".reason").inner_text()
+        # p5 and p9 are perfumes
+        follow(page, page.locator(".chips a", has_text="عطور"))
+        assert [one.get_attribute("data-product") for one in shown.all()] == ["p5", "p9"]
+        assert not watched.faults
+
+
+def test_what_a_buyer_is_due_to_buy_again(browser: object, host: str) -> None:
+    with opened(browser, host, "phone") as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/buyer?buyer_id=B00042")
+        # another journey may have bought more
+        ring = page.locator("#again .card[data-product=p0]")
+        assert "You bought it once" in ring.locator(".reason").inner_text()
+        assert "overdue by (days)" in ring.inner_text()
+        page.goto(f"http://{host}/en/buyer?buyer_id=nobody")
+        assert "holds no purchase" in page.locator("#again").inner_text()
+        assert not watched.faults
+
+
+def test_a_rule_is_tried_on_what_is_trending(browser: object, host: str) -> None:
+    with opened(browser, host) as watched:
+        page = watched.page
+        page.goto(f"http://{host}/en/rules")
+        page.get_by_label("Product id").fill("p9")
+        page.get_by_label("Slot").first.select_option("trending")
+        page.locator("select[name=subject_kind]").first.select_option("trending")
+        follow(page, page.get_by_role("button", name="Preview").first)
+        after = page.locator("section:has(> h3:text-is('After')) .card")
+        assert [one.get_attribute("data-product") for one in after.all()] == ["p9", "p5", "p2"]
+        assert not watched.faults
 
 
 def test_history_and_reasons_are_marked_together(browser: object, host: str) -> None:

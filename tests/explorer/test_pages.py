@@ -48,7 +48,16 @@ def _with_state(app: object, state: object) -> object:
 async def test_every_page_answers_in_both_languages(system: Stack) -> None:
     url = str(system.client.base_url)
     product = (await system.answer("/popular", k=1))["product_ids"][0]
-    paths = ("search", "search?q=خاتم", "buyer", "buyer?buyer_id=nobody", f"product/{product}", "live", "compare")
+    paths = (
+        "search",
+        "search?q=خاتم",
+        "buyer",
+        "buyer?buyer_id=nobody",
+        f"product/{product}",
+        "trending",
+        "live",
+        "compare",
+    )
     for language, direction in (("ar", "rtl"), ("en", "ltr")):
         for path in (*paths, "compare?value=x&value_b=y"):
             page = await open_page(url, "GET", f"/{language}/{path}")

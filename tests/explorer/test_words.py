@@ -88,3 +88,8 @@ def test_both_languages_have_every_word_and_templates_name_no_other() -> None:
     for path in (ROOT / "explorer" / "templates").glob("*.html"):
         for name in re.findall(r"\bw\.([a-z_A-Z]+)", path.read_text(encoding="utf-8")):
             assert name in known or name == "get", (path.name, name)
+
+
+def test_latin_names_are_isolated_in_an_arabic_warning() -> None:
+    assert warning_in("ar", "no product has brand=LG 2") == "لا منتج من العلامة «\u2068LG 2\u2069»"
+    assert warning_in("ar", "no product has category=زهور") == "لا منتج في الفئة «زهور»"

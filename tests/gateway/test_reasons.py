@@ -121,4 +121,20 @@ RING, OIL, CHAIN = "خاتم ذهب", "زيت محرك", "سلسال ذهب"
     ],
 )
 async def test_sentences_agree_in_event_and_number(causes: list[tuple[str, str]], arabic: str, english: str) -> None:
-    assert sentences.because([Cause(*one) for one in causes]) == Sentence(arabic, english)
+    found = sentences.because([Cause(*one) for one in causes])
+    # Arabic titles are isolated in English
+    assert found == Sentence(arabic, english.replace("“", "“\u2068").replace("”", "\u2069”"))
+
+
+async def test_names_of_the_other_direction_are_isolated_in_a_sentence() -> None:
+    phone, ring = "iPhone 15 (128GB)", "خاتم ذهب عيار 18"
+    found = sentences.because([Cause("View", phone), Cause("View", ring)])
+    assert found == Sentence(
+        f"لأنك شاهدت «\u2068{phone}\u2069» و«{ring}»", f"Because you viewed “{phone}” and “\u2068{ring}\u2069”"
+    )
+    assert sentences.after(phone).ar == f"كثيرًا ما يُختار بعد «\u2068{phone}\u2069»"
+    assert sentences.matched(["oud", "عود"]) == Sentence(
+        "يطابق من بحثك: \u2068oud\u2069، عود", "Matches your search: oud, \u2068عود\u2069"
+    )
+    shared = sentences.shared({"brand": "LG"}, ["18"])
+    assert shared == Sentence("العلامة نفسها (\u2068LG\u2069)؛ كلمات مشتركة: 18", "Same brand (LG); shared words: 18")

@@ -239,6 +239,7 @@ def fill_version(
         faiss.write_index(index, str(path))
     build_words(products_of(items), reads_descriptions=True).save(files)
     write_nearest(files.embeddings, files.nearest)
+    write_nearest(files.text_embeddings, files.nearest_texts)
     counter = WordCounter()
     write_catalogue(files.products, counter.count(items))
     counter.search_words({}, {}).save(files.search_words)

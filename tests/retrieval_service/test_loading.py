@@ -24,6 +24,7 @@ from twotower.search.vector_index import VectorIndex
 OPENED = [
     "product_index.faiss",
     "nearest_products.onnx",
+    "nearest_texts.onnx",
     "product_embeddings.npy",
     "product_ids.npy",
     "products.sqlite",
@@ -72,6 +73,8 @@ def test_texts_of_another_number_of_products_are_refused(artifacts: Path, tmp_pa
     files = version.manifest.files | {
         name: other.manifest.files[name] for name in ("text_embeddings.npy", "text_index.faiss")
     }
+    # the graph has the vectors of the other file
+    del files["nearest_texts.onnx"]
     mixed = Version(version.manifest.model_copy(update={"files": files}), version.layout, version.encoder)
     with pytest.raises(CorruptArtifact, match="the text index holds 39 products, the index of words 40"):
         load(mixed, RetrievalSettings())

@@ -246,14 +246,20 @@ def _again(index: ProductIndex, query: retrieval_pb2.Query) -> retrieval_pb2.Hit
     asked = retrieval_pb2.Query()
     asked.CopyFrom(query)
     asked.history = BOUGHT
-    return lists.again(index, "v", read_queries([asked]), [NOON]).hits[0].hits
+    return _ask_again(index, asked).hits
+
+
+def _ask_again(index: ProductIndex, query: retrieval_pb2.Query) -> retrieval_pb2.AgainHits:
+    request = retrieval_pb2.AgainRequest(queries=[retrieval_pb2.AgainQuery(query=query, now_ms=NOON)])
+    return lists.again(index, "v", request, read_queries([query])).hits[0]
 
 
 def _trending(index: ProductIndex, query: retrieval_pb2.Query) -> retrieval_pb2.Hits:
     ids = ["p7", "p130", "new4", "p4", "p200", "p3", "p12"]
     figures = np.array([[3, 2, 2, 2, 2, 1, 1], range(7), range(7)], "<f4").tobytes()
     table = retrieval_pb2.RisingTable(packed_product_ids=wire.pack_ids(ids), figures=figures)
-    return lists.trending(index, "v", read_queries([query]), table).hits[0].hits
+    request = retrieval_pb2.TrendingRequest(queries=[query], rising=table)
+    return lists.trending(index, "v", request, read_queries([query])).hits[0].hits
 
 
 Ask = Callable[[ProductIndex, retrieval_pb2.Query], retrieval_pb2.Hits]
@@ -287,8 +293,8 @@ def test_each_shard_says_the_same_of_its_products_and_of_the_request(live: Case)
     }
     assert 0 in whole.because and -1 in whole.because
     assert {tuple(part.unknown_product_ids) for part in parts} == {("p33", "nobody")}
-    asked = read_queries([_query(10, history=BOUGHT, for_merge=True)])
-    regular, *parts_of_it = (lists.again(one, "v", asked, [NOON]).hits[0] for one in (live.whole, *live.shards))
+    asked = _query(10, history=BOUGHT, for_merge=True)
+    regular, *parts_of_it = (_ask_again(one, asked) for one in (live.whole, *live.shards))
     due = {one: when for part in parts_of_it for one, when in _by_id(part.hits, part.due).items()}
     assert due == _by_id(regular.hits, regular.due) and len(due) == 4
     assert {part.missing for part in parts_of_it} == {regular.missing}

@@ -72,6 +72,17 @@ async def test_the_first_word_that_is_no_number_must_be_held_or_the_vectors_be_n
         assert [one.is_below_noise for one in (held, other, after_number, last)] == [False, True, False, True]
 
 
+async def test_a_misspelt_first_word_counts_as_some_evidence(tmp_path: Path, texts: Float32) -> None:
+    # 1.1 lies between a cosine of 1 and that with a typing error of the best product's word
+    build_version(tmp_path, "strict", noise_with_words=1.1)
+    first = next(one for one in PRODUCTS if "خاتم" in one.title)
+    async with running("retrieval", tmp_path) as service, connect(service.address) as channel:
+        queries = [asked(1, "ختام"), asked(1, "qqqq", "ختام"), asked(1, "qqqq")]
+        misspelt, second, strange = await by_text(Stub(channel), texts[[first.row] * 3], *queries, version="strict")
+        assert misspelt.product_ids == [first.id]
+        assert [one.is_below_noise for one in (misspelt, second, strange)] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     ("word", "field"),
     [

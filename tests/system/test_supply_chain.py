@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.processes import ROOT
 
 LISTS = sorted((ROOT / "requirements").glob("*.txt"))
-EXTRAS = ("item", "buyer", "retrieval", "gateway", "recorder", "explorer", "s3", "trainer", "tracing")
+EXTRAS = ("item", "buyer", "retrieval", "gateway", "recorder", "explorer", "s3", "trainer", "tracing", "milvus")
 
 
 def normal(name: str) -> str:

@@ -37,15 +37,16 @@ def run_publish(options: argparse.Namespace) -> int:
 
 
 def _publish_existing(layout: Layout, name: str, force: bool) -> int:
-    from twotower.artifact.store import publish
     from twotower.artifact.version import open_version
+    from twotower.search.milvus import MilvusAddress
+    from twotower.search.milvus_release import publish_version
 
     manifest = open_version(layout, name).manifest
     if manifest.gate == "refused" and not force:
         reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
         print(f"error: {name} was kept back ({reasons})", file=sys.stderr)
         return kept_back(layout, name)
-    publish(layout, name)
+    publish_version(layout, name, MilvusAddress.from_environment())
     print(f"published {name}")
     return 0
 

@@ -7,7 +7,7 @@ import json
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trainer.config.base import Auto, Count, Positive, Section, Several, Share, settled, usable_threads
 from trainer.config.data import Data
@@ -200,9 +200,16 @@ class Evaluation(Section):
 
 
 class Index(Section):
-    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact"]
+    kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact", "milvus"]
     target_recall: Annotated[float, Field(gt=0.5, lt=1)]
     shards: Annotated[int, Field(ge=1, le=1024)] = 1
+
+    @field_validator("shards")
+    @classmethod
+    def _are_ours(cls, shards: int, info: ValidationInfo) -> int:
+        if shards > 1 and info.data.get("kind") == "milvus":
+            raise ValueError("index.kind=milvus keeps the vectors in a database, which has shards of its own")
+        return shards
 
 
 class Search(Section):
@@ -261,6 +268,7 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"]
     threads: Annotated[int, Field(ge=0, le=1024)]
     ray: str
+    ray_workers: Annotated[int, Field(ge=1, le=1024)]
     data: Data
     encoder: Encoder
     model: Model
@@ -278,6 +286,12 @@ class Config(Section):
     together: Together
     publish: Publish
     paths: Paths
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Config:
+        if self.ray_workers > 1 and not self.ray:
+            raise ValueError(f"ray_workers={self.ray_workers} needs a Ray cluster: set ray to its address")
+        return self
 
     @model_validator(mode="after")
     def _check_hidden_products(self) -> Config:

@@ -16,6 +16,7 @@ from trainer.fit.linear.placement import Placement
 from trainer.fit.linear.spectral import item_vectors
 from trainer.fit.linear.towers import write_linear_model
 from trainer.fit.linear.trend import BIASES, trends
+from trainer.fit.softmax.on_ray import fit_on_ray
 from trainer.fit.softmax.sampler import Sampler, SamplerSettings
 from trainer.fit.softmax.step_loss import TrainingInputs
 from trainer.fit.softmax.training import Curve, FittedSoftmax, fit_softmax
@@ -86,7 +87,8 @@ class Fitter:
     ) -> FittedSoftmax:
         """Trains the softmax, with checkpoints in `folder`; `validate` chooses the epoch, if given.
 
-        `watch` is called with the curve after each epoch, and may end the training with an error.
+        `watch` is called with the curve after each epoch, and may end the training with an error: such a training
+        stays in this process. Any other one is that of `ray_workers` workers if they are more than one.
         """
         return self._train(data, self.new_model(), folder, self.fingerprint, validate=validate, watch=watch)
 
@@ -117,6 +119,8 @@ class Fitter:
         inputs = TrainingInputs(self.features, self.sampler(data), self.config, self.titles)
         dimension = model.item.projection.out_features
         log.info(f"training on {inputs.sampler.pairs:,} pairs, {self.device.type}, dimension {dimension}")
+        if self.config.ray_workers > 1 and watch is None:
+            return fit_on_ray(model, inputs, data, folder, fingerprint, epochs=epochs, validate=validate)
         return fit_softmax(model, inputs, folder, fingerprint, epochs=epochs, validate=validate, watch=watch)
 
     def place(self, data: TrainingSet) -> Placement:

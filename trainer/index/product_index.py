@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.config.schema import Config
 from trainer.index import build
+from trainer.index.milvus import Products, write_collection
 from trainer.index.nearest_graph import write_nearest
 from trainer.index.shards import write_shards
 from twotower.arrays import Float32
@@ -16,6 +17,7 @@ from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerInputs
+from twotower.search.milvus import KIND, MilvusAddress
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +28,19 @@ def buyer_queries(vectors: Float32, batch: BuyerInputs, tower: Path, threads: in
     return build.Queries(queries, f"{len(queries):,} buyer vectors of real histories")
 
 
-def write_index(vectors: Float32, queries: build.Queries, files: VersionLayout, config: Config) -> IndexSpec:
-    """Builds the index of `vectors`, tuned with `queries`, and writes it to `files`. Returns its description."""
+def write_index(
+    vectors: Float32, queries: build.Queries, files: VersionLayout, config: Config, products: Products
+) -> IndexSpec:
+    """Builds the index of `vectors`, tuned with `queries`, and writes it to `files` or to Milvus.
+
+    Returns its description.
+    """
+    if config.index.kind == KIND:
+        files.index.unlink(missing_ok=True)
+        files.nearest.unlink(missing_ok=True)
+        spec = write_collection(vectors, products, queries, config.index, MilvusAddress.from_environment())
+        log.info(f"index: {build.describe(spec)}, {len(vectors):,} x {vectors.shape[1]} in {spec.collection}")
+        return spec
     built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
     build.write(built, files.index)
     write_shards(built, vectors, config.index.shards, files.index_of, config.thread_count)

@@ -11,11 +11,13 @@ import numpy as np
 from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.index import build
+from trainer.index.nearest_graph import write_nearest
 from trainer.index.shards import write_shards
 from twotower.arrays import Float32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
+from twotower.search.milvus import KIND
 from twotower.search.vector_index import VectorIndex, unit_rows
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,9 @@ def write_text_search(
     built = _build_or_flat(vectors, queries, config)
     build.write(built, files.text_index)
     write_shards(built, vectors, config.index.shards, files.text_index_of, config.thread_count)
+    files.nearest_texts.unlink(missing_ok=True)
+    if build.is_small(built):
+        write_nearest(files.text_embeddings, files.nearest_texts)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, wanted, titles)
     search = TextSearch(
@@ -61,8 +66,10 @@ def write_text_search(
 
 
 def _build_or_flat(vectors: Float32, queries: build.Queries, config: Config) -> build.BuiltIndex:
+    # a search by text joins vectors and words, and the words are here
+    index = config.index.model_copy(update={"kind": "auto"}) if config.index.kind == KIND else config.index
     try:
-        return build.build(vectors, queries, config.index, config.seed, config.thread_count)
+        return build.build(vectors, queries, index, config.seed, config.thread_count)
     except DataError as error:
         log.warning(f"the text index is flat: {error}")
         flat = config.index.model_copy(update={"kind": "flat"})

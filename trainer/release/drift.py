@@ -17,7 +17,8 @@ from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, read_recent, to_inputs
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
-from twotower.search.vector_index import VectorIndex
+from twotower.search.milvus import MilvusAddress
+from twotower.search.version_index import open_index
 
 # buyers that are enough for tenths: a share of 0.1 has a standard error of 0.01
 _BUYERS = 1000
@@ -38,7 +39,7 @@ def training_bins(version: Version, threads: int) -> dict[str, Bins]:
     if not histories:
         return {}
     files, manifest = version.layout, version.manifest
-    index = VectorIndex.load(files.index, files.embeddings, manifest.index, nearest=version.nearest)
+    index = open_index(version, MilvusAddress.from_environment())
     fused, tower = FusedSearch(index, FusedScore.load(version)), BuyerTower(files.buyer_tower, threads)
     batch = to_inputs([one.sequence for one in histories], EventSchema(manifest.event_weights))
     vectors = tower.encode(np.asarray(index.vectors[batch.rows]), batch)

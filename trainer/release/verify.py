@@ -15,7 +15,9 @@ from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.complements import ComplementTable
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
+from twotower.search.milvus import MilvusAddress
 from twotower.search.vector_index import FLAT, VectorIndex
+from twotower.search.version_index import open_index
 from twotower.search.word_index import WordIndex
 from twotower.search.word_search import WordSearch
 from twotower.sharding import Shard
@@ -32,7 +34,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     """
     verify(version)
     files = version.layout
-    opened = VectorIndex.load(files.index, files.embeddings, version.manifest.index, nearest=version.nearest)
+    opened = open_index(version, MilvusAddress.from_environment())
     FusedSearch(opened, FusedScore.load(version))
     if version.has_complements:
         ComplementTable.load(files).check(version.manifest.products)
@@ -42,7 +44,8 @@ def load_as_services_do(version: Version, threads: int) -> None:
     load_query_encoder(version, TextEncoder.load(version.encoder, threads)).encode(["خاتم ذهب"])
     SearchWords.load(files.search_words)
     squares = _squares(opened, files.embeddings.name)
-    texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
+    text_index = version.manifest.text_search.index
+    texts = VectorIndex.load(files.text_index, files.text_embeddings, text_index, nearest=version.nearest_texts)
     _squares(texts, files.text_embeddings.name)
     WordSearch(texts, WordIndex.load(files, version.manifest.products), version.manifest.text_search.words)
     _open_shards(version)

@@ -21,7 +21,8 @@ from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.vector_index import unit_rows
 from twotower.search.word_index import Word, WordIndex, head_of
 from twotower.search.word_search import added_by_words, evidence
-from twotower.text.words import is_number, query_words
+from twotower.text.spelling import holds_misspelt
+from twotower.text.words import indexed_words, is_number, query_words
 
 log = logging.getLogger(__name__)
 
@@ -118,16 +119,20 @@ def answered_above(
     if not texts:
         return 0.0
     queries = zip(texts, unit_rows(encoder.encode(texts)), strict=True)
-    found = [_evidence(text, vector, vectors, index, weights) for text, vector in queries]
+    found = [_evidence(text, vector, vectors, index, weights, products) for text, vector in queries]
     limit = float(np.quantile(found, _FALSE_ALARMS))
     log.info(f"searches whose best product shows less evidence than {limit:.3f} get a warning")
     return limit
 
 
-def _evidence(text: str, query: Float32, vectors: Float32, index: WordIndex, weights: WordWeights) -> float:
+def _evidence(
+    text: str, query: Float32, vectors: Float32, index: WordIndex, weights: WordWeights, products: Products
+) -> float:
     words, cosines = words_of(text), vectors @ query
-    row = int(np.argmax(cosines + added_by_words(index, weights, words)))
-    return evidence(float(cosines[row]), index.held(head_of(words), row))
+    row, head = int(np.argmax(cosines + added_by_words(index, weights, words))), head_of(words)
+    named = indexed_words(f"{products.titles[row]} {products.brands[row]} {products.categories[row]}")
+    is_misspelt = bool(head) and holds_misspelt(named, head[0].text)
+    return evidence(float(cosines[row]), index.held(head, row), is_misspelt)
 
 
 def make_queries(products: Products, index: WordIndex, seed: int) -> Iterator[Asked]:

@@ -21,7 +21,7 @@ def build_index(run: Run) -> None:
         require(path, "embed")
     vectors = np.load(files.embeddings, allow_pickle=False)
     queries = _index_queries(run, vectors, run.config.thread_count)
-    spec = write_index(vectors, queries, files, run.config)
+    spec = write_index(vectors, queries, files, run.config, run.data.products)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)
     texts = run.features.text.cpu().numpy()
     written = write_search(run.data.products, texts, encoder, files, run.config, run.data.searches)

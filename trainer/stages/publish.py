@@ -18,6 +18,7 @@ from trainer.data.split import everything
 from trainer.evaluate import similarity
 from trainer.evaluate.gate import Verdict
 from trainer.export.text_encoder import checked_encoder_files
+from trainer.index.milvus import collections, drop_unnamed
 from trainer.release.assemble import Description, product_records, write_release
 from trainer.release.retention import current_name, keep_newest, new_name
 from trainer.stages.gate import judge_run
@@ -27,11 +28,12 @@ from trainer.stages.workspace import Run, require
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import SCHEMA, Fusion, IndexSpec, Manifest, TextSearch
 from twotower.artifact.retention import prune
-from twotower.artifact.store import publish
 from twotower.artifact.version import Version
 from twotower.events import Interaction
 from twotower.forgotten import ForgottenBuyers
 from twotower.history import weights_by_code, write_recent
+from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_release import publish_version
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ def publish_run(run: Run) -> Published:
     version = _write(run, measured | {"gate": asdict(verdict)})
     if not verdict.refused:
         _warn_if_overtaken(run)
-        publish(run.layout, version.name)
+        publish_version(run.layout, version.name, MilvusAddress.from_environment())
     unpublished(run.layout).unlink(missing_ok=True)
     removed = _remove_old(run)
     _report(version.name, verdict, removed)
@@ -99,7 +101,9 @@ def _warn_if_overtaken(run: Run) -> None:
 def _remove_old(run: Run) -> list[str]:
     """Removes old versions and old work; returns the names of the versions."""
     keep = run.config.publish.keep_versions
+    held = collections(run.layout)
     removed = prune(run.layout, keep)
+    drop_unnamed(run.layout, held, MilvusAddress.from_environment())
     work = run.workspace.root.parent.parent
     for name in ("runs", "encoders", "text_vectors"):
         keep_newest(work / name, keep)

@@ -31,8 +31,10 @@ from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
+from twotower.search.milvus import MilvusAddress
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
+from twotower.search.version_index import index_files, open_index
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +80,9 @@ class _Recommender:
     @classmethod
     def load(cls, version: Version, threads: int) -> _Recommender:
         files = version.layout
-        version.check(files.index, files.embeddings, files.buyer_tower)
+        version.check(*index_files(version), files.buyer_tower)
         version.check(*fused_files(files, version.manifest.fusion))
-        index = VectorIndex.load(files.index, files.embeddings, version.manifest.index, threads)
+        index = open_index(version, MilvusAddress.from_environment(), threads, graph=False)
         search = FusedSearch(index, FusedScore.load(version))
         return cls(version, index, search, BuyerTower(files.buyer_tower, threads))
 

@@ -33,6 +33,7 @@ from trainer.errors import DataError
 from trainer.fit.cold_start import linear_part, product_rows
 from trainer.fit.text_neighbours import TextNeighbours
 from trainer.index import build
+from trainer.index.milvus import collections, drop_unnamed
 from trainer.index.product_index import buyer_queries, write_index
 from trainer.model.inputs import ItemFeatures
 from trainer.model.terms import read_terms
@@ -55,7 +56,6 @@ from twotower.artifact.manifest import IndexSpec, Manifest
 from twotower.artifact.pointer import Pointer, read_pointer
 from twotower.artifact.retention import prune
 from twotower.artifact.search_words import SearchWords
-from twotower.artifact.store import publish
 from twotower.artifact.version import Version, open_version, verify
 from twotower.artifact.vocab import Vocab
 from twotower.errors import CorruptArtifact, NotFound, SettingsError
@@ -64,11 +64,13 @@ from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
 from twotower.search.complements import ComplementTable
+from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_release import publish_version
 
 log = logging.getLogger(__name__)
 
 # the sections that a refresh may change: no weight depends on them
-_FREE = {"device", "threads", "ray", "data", "index", "search", "searches", "publish", "paths"}
+_FREE = {"device", "threads", "ray", "ray_workers", "data", "index", "search", "searches", "publish", "paths"}
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,11 @@ def refresh(
         today = _Refresh(base, served, config, catalogue, records, known, facts, rejects, forgotten, position, searches)
         name = _write(layout, today)
     # who rolled back meanwhile did not want this model
-    publish(layout, name, expected=pointer)
+    milvus = MilvusAddress.from_environment()
+    publish_version(layout, name, milvus, expected=pointer)
+    held = collections(layout)
     removed = remove_earlier(layout, facts["trained"]) + prune(layout, config.publish.keep_versions)
+    drop_unnamed(layout, held, milvus)
     log.info(f"published {name}" + (f"; removed {', '.join(removed)}" if removed else ""))
     return name
 
@@ -224,7 +229,7 @@ def _write(layout: Layout, today: _Refresh) -> str:
 def _write_indexes(
     today: _Refresh, features: ItemFeatures, vectors: Float32, target: VersionLayout
 ) -> tuple[IndexSpec, WrittenSearch]:
-    spec = write_index(vectors, _queries(today, vectors), target, today.config)
+    spec = write_index(vectors, _queries(today, vectors), target, today.config, today.products)
     encoder = TextEncoder.load(today.base.encoder, today.config.thread_count)
     searches = today.searches or NO_SEARCHES
     return spec, write_search(today.products, features.text.numpy(), encoder, target, today.config, searches)

@@ -122,6 +122,8 @@ class VersionLayout:
     word_scores = property(lambda self: self.root / "word_scores.npy")
     # only with a flat index of a small catalogue; it reads its vectors from `embeddings`
     nearest = property(lambda self: self.root / "nearest_products.onnx")
+    # the same for texts; it reads its vectors from `text_embeddings`
+    nearest_texts = property(lambda self: self.root / "nearest_texts.onnx")
     # the neighbours of each product as a sparse matrix, and what a product has for all buyers; only with a weight
     neighbour_offsets = property(lambda self: self.root / "neighbour_offsets.npy")
     neighbour_rows = property(lambda self: self.root / "neighbour_rows.npy")

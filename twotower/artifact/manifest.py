@@ -37,15 +37,17 @@ class IndexStep(BaseModel):
 
 
 class IndexSpec(BaseModel):
-    """The kind of a FAISS index and how to search it. The defaults describe a flat index."""
+    """The kind of an index and how to search it. The defaults describe a flat index."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str = "flat"
     # the string for FAISS's index factory
     factory: str = "Flat"
-    # the FAISS name of a step's `parameter`: nprobe, efSearch, or empty
+    # the name of a step's `parameter`: nprobe or efSearch of FAISS, ef of Milvus, or empty
     knob: str = ""
+    # of a Milvus index: the collection that holds the vectors
+    collection: str = ""
     # for each depth the fastest setting that reaches the target, by rising depth; none for an exact index
     steps: list[IndexStep] = []
     # a filter that allows at most this many products is answered by an exact scan of these

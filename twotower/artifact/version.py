@@ -77,6 +77,12 @@ class Version:
         return path if path.name in self.manifest.files else None
 
     @property
+    def nearest_texts(self) -> Path | None:
+        """The graph next to a flat text index, or None if the version has none."""
+        path: Path = self.layout.nearest_texts
+        return path if path.name in self.manifest.files else None
+
+    @property
     def query_ngrams(self) -> tuple[Path, Path] | None:
         """The ids and vectors that queries learned, or None if the version has none."""
         paths: tuple[Path, Path] = (self.layout.query_ngram_ids, self.layout.query_ngrams)

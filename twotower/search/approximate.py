@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.manifest import IndexSpec, IndexStep
+from twotower.search.milvus import MilvusCollection, Narrowed
 from twotower.search.ranking import SPARE, Hits, best_first, inner_products, outside
 from twotower.sharding import Rows
 
@@ -18,13 +19,18 @@ _FILTER_MARGIN = 1.3
 
 
 class ApproximateSearch:
-    """Searches a FAISS index of a `part` of all rows, as `spec` says, over vectors [N, D] that rank its candidates."""
+    """Searches FAISS or Milvus, as `spec` says, over vectors [N, D] that rank its candidates.
+
+    `part`: the rows that the index holds.
+    """
 
     def __init__(self, index: Any, vectors: Float32, spec: IndexSpec, part: Rows) -> None:
         self.index = index
         self._vectors = vectors
         self._spec = spec
         self._part = part
+        # FAISS has no filter
+        self._payload = index.payload if isinstance(index, MilvusCollection) else None
 
     def search(
         self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None
@@ -40,7 +46,10 @@ class ApproximateSearch:
         if allowed is not None and possible <= self._spec.exact_rows:
             return {}
         own = possible if self._part.size == size else _count(allowed, self._part)
-        share = size / possible * (_FILTER_MARGIN if possible < size else 1.0)
+        narrowed = Narrowed("", size)
+        if self._payload is not None and allowed is not None:
+            narrowed = self._payload.narrow(allowed)
+        share = narrowed.rows / possible * (_FILTER_MARGIN if possible < narrowed.rows else 1.0)
         by_step: dict[IndexStep, list[int]] = defaultdict(list)
         for row, (k, without) in enumerate(zip(ks, excluded, strict=True)):
             step = self._step(int(np.ceil(k * share)) + len(without))
@@ -49,7 +58,7 @@ class ApproximateSearch:
         results: dict[int, Hits] = {}
         for step, places in by_step.items():
             asked = queries if len(by_step) == 1 and len(places) == len(queries) else queries[places]
-            rows = self.candidates(asked, step)
+            rows = self.candidates(asked, step, narrowed)
             keep = rows >= 0
             if allowed is not None:
                 keep &= allowed[rows]
@@ -64,13 +73,17 @@ class ApproximateSearch:
                     results[row] = Hits(rows[place, :count], scores[place, :count])
         return results
 
-    def candidates(self, queries: Float32, step: IndexStep) -> Int64:
-        """Rows [B, F] in which the index finds the best `step.depth` of each query [B, D], in FAISS's own order.
+    def candidates(self, queries: Float32, step: IndexStep, within: Narrowed | None = None) -> Int64:
+        """Rows [B, F] in which the index finds the best `step.depth` of each query [B, D], in the index's own order.
 
         -1 fills the end if it finds fewer. A list index gets one query a call: in a batch FAISS adds in another order,
         and an answer would depend on the other queries. A graph searches each query by itself anyway.
         """
-        parameters, count = _parameters(self._spec.knob, step.parameter), self.fetched(step.depth, step.factor)
+        count = self.fetched(step.depth, step.factor)
+        if isinstance(self.index, MilvusCollection):
+            rows: Int64 = self.index.search(queries, count, step.parameter, within)[1]
+            return rows
+        parameters = _parameters(self._spec.knob, step.parameter)
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]
         rows: Int64 = np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
         if self._part.first:

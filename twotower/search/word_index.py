@@ -31,6 +31,8 @@ STEM_SURE, CLITIC_SURE = 0.8, 0.6
 # an unknown word counts as the commonest of the words that begin with it, as a word still being typed
 _COMPLETIONS, _COMPLETION_SURE = 32, 0.6
 _REMEMBERED = 50_000
+# entries of the lists of products that are remembered: some 8 bytes each
+_REMEMBERED_ENTRIES = 2_000_000
 _NO_ROWS = np.empty(0, np.int32)
 _NO_SCORES = np.empty(0, np.float32)
 
@@ -109,6 +111,24 @@ class _Places(NamedTuple):
 _UNKNOWN = _Postings(_NO_ROWS, _NO_SCORES, 0.0)
 
 
+class _Remembered:
+    """The products of words asked for lately: shoppers type the same words again and again. Forgets all when full."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[tuple[str, float], ...], _Postings] = {}
+        self._entries = 0
+
+    def get(self, alternatives: tuple[tuple[str, float], ...]) -> _Postings | None:
+        return self._found.get(alternatives)
+
+    def keep(self, alternatives: tuple[tuple[str, float], ...], found: _Postings) -> None:
+        if len(self._found) >= _REMEMBERED or self._entries >= _REMEMBERED_ENTRIES:
+            self._found.clear()
+            self._entries = 0
+        self._found[alternatives] = found
+        self._entries += len(found.rows)
+
+
 @dataclass(frozen=True)
 class WordIndex:
     """`text`: words and stems in UTF-8, sorted, without separators; word w is `text[starts[w] : starts[w + 1]]`. A stem
@@ -128,6 +148,7 @@ class WordIndex:
     part: Rows | None = None
     # the places of words asked for lately
     _places: dict[str, _Places] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _remembered: _Remembered = field(default_factory=_Remembered, init=False, repr=False, compare=False)
 
     @classmethod
     def load(cls, files: VersionLayout, size: int) -> WordIndex:
@@ -274,6 +295,14 @@ class WordIndex:
 
     def _best(self, alternatives: Sequence[Word]) -> _Postings:
         """The best alternative of each product; weighted as the likeliest known alternative is."""
+        key = tuple((one.text, one.weight) for one in alternatives)
+        found = self._remembered.get(key)
+        if found is None:
+            found = self._find_best(alternatives)
+            self._remembered.keep(key, found)
+        return found
+
+    def _find_best(self, alternatives: Sequence[Word]) -> _Postings:
         found = [(one.weight, self._of_word(one.text)) for one in alternatives]
         found = [(weight, one) for weight, one in found if one is not _UNKNOWN]
         if not found:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -29,6 +29,10 @@ _HAMZA = {ord("ؤ"): "و", ord("ئ"): "ي", ord("ء"): None}
 # "جدييييد": no Arabic word has one letter three times in a row.
 _RUN = re.compile("([ا-ي])\\1{2,}")
 _VOWELS = re.compile("[اويaeiou]")
+
+
+# the n-grams of a word, or those that reach from it into the next, with their weight
+_Part = tuple[int, tuple[int, ...]]
 
 
 class Bag(NamedTuple):
@@ -84,26 +88,24 @@ class NgramSpec:
         """The n-grams of one normalised text, in the order of its words."""
         # Digits, letters and signs are separate words: "10مل" and "10 مل" mean the same.
         words = (self.spelling and _PIECES.findall(_RUN.sub(r"\1", text.translate(_HAMZA)))) or _PIECES.findall(text)
-        ids: list[int] = []
-        weights: list[int] = []
-        shares: list[int] = []
+        # n-grams of one weight
+        parts: list[_Part] = []
+        count = 0
         for place, word in enumerate(words):
             found = _word_ids(word, self.minimum, self.maximum, self.skeleton, self.gaps, self.buckets)
-            shares.append(self._share(place, len(found)))
-            ids.extend(found)
-            weights.extend(shares[-1:] * len(found))
-            if len(ids) >= self.length:
+            parts.append((self._share(place, len(found)), found))
+            count += len(found)
+            if count >= self.length:
                 break
         if self.joined:
-            for gram, place in _across(words[: len(shares)], self.joined):
-                ids.append(_code(f"_{gram}", self.buckets))
-                weights.append(shares[place])
+            across = list(_across(words[: len(parts)], self.joined))
+            parts += [(parts[place][0], _joined_ids(piece, self.joined, self.buckets)) for place, piece in across]
         if self.head:
-            heaviest: dict[int, int] = {}
-            for one, weight in zip(ids, weights, strict=True):
-                if weight > heaviest.get(one, 0):
-                    heaviest[one] = weight
+            heaviest = _heaviest(parts)
             ids, weights = list(heaviest), list(heaviest.values())
+        else:
+            ids = [one for _, found in parts for one in found]
+            weights = [weight for weight, found in parts for _ in found]
         return Bag(ids[: self.length], weights[: self.length])
 
     def _share(self, place: int, grams: int) -> int:
@@ -127,15 +129,41 @@ def pad(bags: Sequence[Bag]) -> tuple[Int64, Int64]:
     return ids, weights
 
 
-def _across(words: Sequence[str], size: int) -> Iterator[tuple[str, int]]:
-    """Every n-gram of the text without spaces and signs, and the place of the word in which it starts."""
+def _heaviest(parts: Sequence[_Part]) -> dict[int, int]:
+    """The highest weight of each n-gram, in the order of the text."""
+    heaviest: dict[int, int] = {}
+    weighted = [(weight, _weighted(found, weight)) for weight, found in parts]
+    for _, part in weighted:
+        heaviest.update(part)
+    if len(heaviest) < sum(len(part) for _, part in weighted):
+        # of several weights, the highest is written last
+        for _, part in sorted(weighted, key=_weight):
+            heaviest.update(part)
+    return heaviest
+
+
+@lru_cache(maxsize=10_000)
+def _weighted(found: tuple[int, ...], weight: int) -> Mapping[int, int]:
+    return dict.fromkeys(found, weight)
+
+
+def _weight(part: tuple[int, Mapping[int, int]]) -> int:
+    return part[0]
+
+
+def _across(words: Sequence[str], size: int) -> Iterator[tuple[int, str]]:
+    """The place of each word, and the piece of the text without spaces and signs whose n-grams begin in it."""
     kept = [(place, word) for place, word in enumerate(words) if word[0].isalnum()]
     text = "".join(word for _, word in kept)
     start = 0
     for place, word in kept:
-        for at in range(start, min(start + len(word), len(text) - size + 1)):
-            yield text[at : at + size], place
+        yield place, text[start : start + len(word) + size - 1]
         start += len(word)
+
+
+@lru_cache(maxsize=50_000)
+def _joined_ids(piece: str, size: int, buckets: int) -> tuple[int, ...]:
+    return tuple(_code(f"_{piece[at : at + size]}", buckets) for at in range(len(piece) - size + 1))
 
 
 @lru_cache(maxsize=200_000)

@@ -38,6 +38,8 @@ _ELEMENTS = (
 _TAG = re.compile(rf"</?(?:{_ELEMENTS.replace(' ', '|')})(?=[\s/>])[^<>]*>", re.ASCII | re.IGNORECASE)
 _MARKUP = re.compile(r"[<>&;]")
 _SPACE = re.compile(r"\s+")
+# Words that no step changes, whatever the settings: letters that nothing folds, with single spaces between.
+_SETTLED = re.compile("[a-zءؤئابت-غف-وي]+(?: [a-zءؤئابت-غف-وي]+)*")
 _DIGITS = {ord(c): str(i) for zero in "٠۰" for i, c in enumerate(chr(ord(zero) + n) for n in range(10))}
 _ALEF = {ord(c): "ا" for c in "أإآٱٲٳٵ"}
 _LETTERS = {ord("ک"): "ك", ord("ی"): "ي", ord("ى"): "ي", ord("ە"): "ه", ord("ہ"): "ه", ord("ۀ"): "ه"}
@@ -111,6 +113,8 @@ class Normaliser:
 
     def __call__(self, text: str) -> str:
         """The normalised text: idempotent, never raises, never empty if `text` has a letter or digit."""
+        if _SETTLED.fullmatch(text):
+            return text
         cleaned = self._to_fixed_point(text, markup=True)
         if _holds_word(cleaned):
             return cleaned
@@ -161,6 +165,8 @@ def searched_words(text: str) -> str:
     Signs distinguish titles, but not what a shopper wants. A sign stays inside a word ("5W-30", "1.5"), and "+" or "%"
     after a digit ("SPF 50+"). A text without letters and digits becomes "".
     """
+    if "ـ" not in text and text.replace(" ", "").isalnum():
+        return " ".join(text.split())
     kept = [
         " " if unicodedata.category(character)[0] in "PS" and not _within_word(text, place) else character
         for place, character in enumerate(text)

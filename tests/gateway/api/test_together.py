@@ -110,8 +110,8 @@ async def test_reasons_name_the_product_of_the_cart(system: Stack, reference: Re
     title = reference.products["p0"].title
     sentences = [one["sentence"]["en"] for one in answer["reasons"]]
     assert sentences == [
-        *[f"Often chosen together with “{title}”"] * 3,
-        f"From a category that is chosen with that of “{title}”",
+        *[f"Often chosen together with “\u2068{title}\u2069”"] * 3,
+        f"From a category that is chosen with that of “\u2068{title}\u2069”",
         "Popular with shoppers",
     ]
     assert answer["reasons"][0]["sentence"]["ar"] == f"كثيرًا ما يُختار مع «{title}»"
@@ -173,19 +173,19 @@ async def test_bad_input_is_named(system: Stack, body: dict[str, Any], field: st
 
 async def test_lists_are_logged(system: Stack, server: RedisServer) -> None:
     raw = Redis(port=server.port)
-    await system.answer("/together", product_id="p0", k=2, slot="product", session_id="s")
-    await complete(system, "p0", "p1", k=1, slot="cart", buyer_id="ليلى")
+    await system.answer("/together", product_id="p0", k=2, slot="page", session_id="s")
+    await complete(system, "p0", "p1", k=1, slot="basket", buyer_id="ليلى")
 
     def logged() -> list[Any]:
         values = [fields[b"lists"] for _, fields in raw.xrange(STREAM) if b"lists" in fields]
         found = [KINDS["lists"](*row) for value in values for row in orjson.loads(value)]
-        # those of the other tests have the slot home
-        own = [one for one in found if one.slot in ("product", "cart")]
+        # those of the other tests have the slots product and cart
+        own = [one for one in found if one.slot in ("page", "basket")]
         return sorted(own, key=lambda one: str(one.slot), reverse=True)
 
     one, two = await until(logged, lambda found: len(found) == 2)
     assert isinstance(one, ListRecord) and isinstance(two, ListRecord)
-    assert (one.route, one.slot, one.product_id, one.session_id) == ("/together", "product", "p0", "s")
+    assert (one.route, one.slot, one.product_id, one.session_id) == ("/together", "page", "p0", "s")
     assert (one.source, one.product_ids) == ("together", "p9\np6")
-    assert (two.route, two.slot, two.product_id, two.buyer_id) == ("/complete", "cart", None, "ليلى")
+    assert (two.route, two.slot, two.product_id, two.buyer_id) == ("/complete", "basket", None, "ليلى")
     assert (two.source, two.product_ids, two.model_version) == ("together", "p13", VERSION)

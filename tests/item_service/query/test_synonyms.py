@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from item_service.query.expansion import expand
+from item_service.query.expansion import Expansions, expand
 from item_service.query.known_words import KnownWords
 from item_service.query.query import Alternative, Query
 from item_service.query.shop_synonyms import ShopSynonyms
@@ -56,7 +56,7 @@ def test_the_file_that_ships_holds_hundreds_of_groups_without_repeating_a_line()
 
 
 def test_a_word_that_no_title_has_is_replaced(known: KnownWords, synonyms: Synonyms) -> None:
-    found = expand(Query("", "تلفون lumora"), known, synonyms)
+    found = expand(Query("", "تلفون lumora"), Expansions(known, synonyms))
     assert found.text == "جوال lumora"
     assert [(change.step, change.before, change.after) for change in found.changes] == [
         ("synonyms", "تلفون lumora", "جوال lumora")
@@ -64,21 +64,21 @@ def test_a_word_that_no_title_has_is_replaced(known: KnownWords, synonyms: Synon
 
 
 def test_a_word_of_the_catalogue_stays_and_gets_alternatives(known: KnownWords, synonyms: Synonyms) -> None:
-    found = expand(Query("", "عبايه سوداء"), known, synonyms)
+    found = expand(Query("", "عبايه سوداء"), Expansions(known, synonyms))
     assert (found.text, found.changes) == ("عبايه سوداء", ())
     # no title says "اسود"
     assert found.alternatives == {}
-    assert expand(Query("", "كفر"), known, synonyms).text == "اطار"
+    assert expand(Query("", "كفر"), Expansions(known, synonyms)).text == "اطار"
 
 
 def test_an_english_phrase_is_turned_around(known: KnownWords, synonyms: Synonyms) -> None:
-    assert expand(Query("", "gold ring"), known, synonyms).text == "خاتم ذهب"
-    assert expand(Query("", "smart watch"), known, synonyms).text == "ساعه ذكيه"
+    assert expand(Query("", "gold ring"), Expansions(known, synonyms)).text == "خاتم ذهب"
+    assert expand(Query("", "smart watch"), Expansions(known, synonyms)).text == "ساعه ذكيه"
 
 
 def test_alternatives_of_an_earlier_step_stay_the_best_first(known: KnownWords, synonyms: Synonyms) -> None:
     query = Query("", "خاتم", alternatives={"خاتم": (Alternative("خواتم", 0.5),)})
-    assert expand(query, known, synonyms).alternatives == query.alternatives
+    assert expand(query, Expansions(known, synonyms)).alternatives == query.alternatives
 
 
 def test_a_shops_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -80,7 +80,7 @@ FILES = {
 
 
 # beside what the design lists
-MORE = {"nearest_products.onnx", "text_embeddings.npy", "text_index.faiss"}
+MORE = {"nearest_products.onnx", "nearest_texts.onnx", "text_embeddings.npy", "text_index.faiss"}
 
 
 def test_a_version_holds_the_files_of_the_design_and_their_hashes(version: Version) -> None:

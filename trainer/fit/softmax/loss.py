@@ -20,12 +20,14 @@ class Targets(NamedTuple):
     """The targets of P pairs among C candidates.
 
     `column` [P] is each pair's target. `masked` [P, M] are columns that are no negatives of the pair; columns may
-    repeat, and a masked target still counts. `weights` [P] are those of a weighted mean (default: all equal).
+    repeat, and a masked target still counts. `weights` [P] are those of a weighted mean (default: all equal);
+    `total_weight` is their sum if these pairs are not all.
     """
 
     column: Tensor
     masked: Tensor | None = None
     weights: Tensor | None = None
+    total_weight: Tensor | None = None
 
 
 def info_nce(
@@ -49,7 +51,8 @@ def info_nce(
     scale = 1 / torch.as_tensor(temperature, dtype=queries.dtype, device=queries.device)
     weights = torch.ones(len(queries), device=queries.device) if targets.weights is None else targets.weights
     factor = torch.bfloat16 if bfloat16 else queries.dtype
-    weighted = targets._replace(weights=weights / weights.sum())
+    total = weights.sum() if targets.total_weight is None else targets.total_weight
+    weighted = targets._replace(weights=weights / total)
     loss: Tensor = _InfoNCE.apply(queries, candidates, scale, weighted, log_q, factor)
     return loss
 

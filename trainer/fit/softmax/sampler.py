@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.events import Events
 from trainer.data.moments import first_of_moment
+from trainer.fit.softmax.workers import ONE_PROCESS, Workers
 from trainer.fit.training_set import TrainingSet
 from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.events import DAY_MS
@@ -20,10 +21,15 @@ from twotower.events import DAY_MS
 class Batch(NamedTuple):
     """One step: W windows of T interactions, P (history, next product) pairs, C candidates that all pairs share.
 
-    `products` [U] are the distinct products of the step; `items` [W, T] and `candidates` [C] are indices into it.
-    `pair_window`, `pair_step`, `target`, `pair_weight` [P]: the window and the step where the pair's history ends, its
-    target's column among the candidates, and its weight. `masked` [W, M]: columns of candidates that the window's buyer
-    met in training, which are no negatives; the first repeats to fill the row.
+    `products` [U] are the distinct products whose vectors this worker computes; `items` [W, T] are indices into it, or
+    into the candidates of a full softmax. `pair_window`, `pair_step`, `target`, `pair_weight` [P]: the window and the
+    step where the pair's history ends, its target's column among the candidates, and its weight. `masked` [W, M]:
+    columns of candidates that the window's buyer met in training, which are no negatives; the first repeats to fill the
+    row.
+
+    `candidates` [C] are those of all workers, `own` [c] (indices into `products`) those that this worker computes, and
+    `place` [C] is each candidate's place among all workers' own. `aligned` [A] are the products whose texts this worker
+    compares with their categories, `all_pairs` the number of pairs of all workers.
     """
 
     products: Int64
@@ -32,7 +38,11 @@ class Batch(NamedTuple):
     types: Int64
     ages: Float32
     mask: Mask
+    own: Int64
+    place: Int64
     candidates: Int64
+    aligned: Int64
+    all_pairs: int
     pair_window: Int64
     pair_step: Int64
     target: Int64
@@ -59,18 +69,41 @@ class SamplerSettings:
     seed: int
 
 
+class Plan(NamedTuple):
+    """What every worker knows of all windows: the pairs of each [W], and each product's share of the targets [N].
+
+    `row` [W] is the window's row among this worker's windows, or -1 if another worker has it.
+    """
+
+    pairs: Int64
+    target_share: Float64
+    row: Int64
+
+
 class Sampler:
     """Cuts the training events into windows and yields each epoch's batches, the same for the same (seed, epoch).
 
     A target's history are the buyer's events of earlier times: products of one basket do not predict one another.
+    The batches of several workers, each with the events of some buyers, together are those of one worker with all.
     """
 
-    def __init__(self, data: TrainingSet, products: int, event_weights: Float32, settings: SamplerSettings) -> None:
-        """`event_weights` [K + 1] are those of the event types by code; 0 is padding."""
-        events = data.events
-        self.events, self.products, self.seed = events, products, settings.seed
+    def __init__(
+        self,
+        data: TrainingSet,
+        products: int,
+        event_weights: Float32,
+        settings: SamplerSettings,
+        workers: Workers = ONE_PROCESS,
+        plan: Plan | None = None,
+    ) -> None:
+        """`event_weights` [K + 1] are those of the event types by code; 0 is padding.
+
+        With a `plan`, `data` are the events of this worker's buyers.
+        """
+        events, self._workers = data.events, workers
+        self.events, self.products, self.settings, self.seed = events, products, settings, settings.seed
         self.uses_full_softmax = products <= settings.full_softmax
-        self._weights = event_weights
+        self.event_weights = event_weights
         self._pair_weights = np.where(event_weights > 0, event_weights, 1.0) ** settings.weight_power
         self._batch_pairs, self._random = settings.batch_pairs, min(settings.random_negatives, products)
         is_first = _first_of_buyer(events, products)
@@ -81,9 +114,10 @@ class Sampler:
         self._is_target &= self._before > _window_starts(windows, len(events.buyer))
         targets_before = np.concatenate(([0], np.cumsum(self._is_target)))
         counts = targets_before[windows[:, 2]] - targets_before[windows[:, 1]]
-        self.windows, self._window_pairs = windows[counts > 0], counts[counts > 0]
-        self.pairs = int(self._window_pairs.sum())
-        self.target_share = _shares(events.product[self._is_target], products)
+        self.windows, pairs = windows[counts > 0], counts[counts > 0]
+        if plan is None:
+            plan = Plan(pairs, _shares(events.product[self._is_target], products), np.arange(len(pairs)))
+        self.plan, self.pairs, self.target_share = plan, int(plan.pairs.sum()), plan.target_share
         self._met, self._met_start = _met_products(events, is_training & is_first, len(events.start) - 1)
 
     def steps(self, epoch: int) -> int:
@@ -95,18 +129,20 @@ class Sampler:
         order = self._order(epoch)
         for step, (start, stop) in enumerate(self._cuts(order)):
             if step >= first_step:
-                yield self._batch(self.windows[order[start:stop]], np.random.default_rng((self.seed, epoch, step)))
+                chosen = order[start:stop]
+                rows, pairs = self.plan.row[chosen], int(self.plan.pairs[chosen].sum())
+                yield self._batch(self.windows[rows[rows >= 0]], pairs, np.random.default_rng((self.seed, epoch, step)))
 
     def _order(self, epoch: int) -> Int64:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.windows))
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.plan.pairs))
 
     def _cuts(self, order: Int64) -> list[tuple[int, int]]:
         """Runs of windows of about `batch_pairs` pairs each."""
-        number = (np.cumsum(self._window_pairs[order]) - 1) // self._batch_pairs
+        number = (np.cumsum(self.plan.pairs[order]) - 1) // self._batch_pairs
         edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(order)]
         return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
-    def _batch(self, windows: Int64, draw: np.random.Generator) -> Batch:
+    def _batch(self, windows: Int64, all_pairs: int, draw: np.random.Generator) -> Batch:
         events = self.events
         start, first, stop = windows.T
         window, target = _ranges(first, stop)
@@ -115,35 +151,53 @@ class Sampler:
         last = self._before[target] - 1  # the newest event in each target's history
         # no history of the window reaches further
         end = np.maximum.reduceat(last, np.flatnonzero(np.diff(window, prepend=-1))) + 1
-        length = int((end - start).max())
+        length = int((end - start).max(initial=1))  # a worker may have no window of the batch
         place = start[:, None] + np.arange(length)  # [W, T]
         mask = place < end[:, None]
         place = np.where(mask, place, start[:, None])
         positives = events.product[target].astype(np.int64)
         rows = events.product[place].astype(np.int64)
-        if self.uses_full_softmax:
-            candidates = products = np.arange(self.products)
-        else:
-            random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
-            candidates = np.unique(np.concatenate((positives, random)))
-            products = np.unique(np.concatenate((candidates, rows[mask])))
+        step = self._choose_products(positives, rows[mask], draw)
         types = np.where(mask, events.kind[place], 0).astype(np.int64)
         newest = events.time[end - 1][:, None]
         ages = np.where(mask, (newest - events.time[place]) / DAY_MS, 0).astype(np.float32)
+        inputs = step.candidates if self.uses_full_softmax else step.products
         return Batch(
-            products=products,
-            items=np.where(mask, np.searchsorted(products, rows), 0).clip(max=len(products) - 1),
-            weights=self._weights[types],
+            products=step.products,
+            items=np.where(mask, np.searchsorted(inputs, rows), 0).clip(max=len(inputs) - 1),
+            weights=self.event_weights[types],
             types=types,
             ages=ages,
             mask=mask,
-            candidates=np.searchsorted(products, candidates),
+            own=step.own,
+            place=step.place,
+            candidates=step.candidates,
+            aligned=step.aligned,
+            all_pairs=all_pairs,
             pair_window=window,
             pair_step=last - start[window],
-            target=np.searchsorted(candidates, positives),
+            target=np.searchsorted(step.candidates, positives),
             pair_weight=self._pair_weights[events.kind[target]].astype(np.float32),
-            masked=self._masked(events.buyer[start], candidates),
+            masked=self._masked(events.buyer[start], step.candidates),
         )
+
+    def _choose_products(self, positives: Int64, history: Int64, draw: np.random.Generator) -> _Products:
+        """The products of a step of which this worker has the targets `positives` and the interactions `history`."""
+        workers = self._workers
+        if self.uses_full_softmax:
+            candidates = np.arange(self.products)
+            products = np.array_split(candidates, workers.count)[workers.rank]
+            return _Products(products, np.arange(len(products)), candidates, candidates, products)
+        random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
+        mine = np.unique(np.concatenate((positives, random[workers.rank :: workers.count])))
+        products = np.unique(np.concatenate((mine, history)))
+        others = np.setdiff1d(products, mine, assume_unique=True)
+        # one exchange for both: products that are no candidates travel as negative numbers
+        every = workers.exchange(np.concatenate((mine, ~others)))
+        candidates, place = np.unique(np.concatenate([one[one >= 0] for one in every]), return_index=True)
+        all_products = np.unique(np.concatenate([np.where(one < 0, ~one, one) for one in every]))
+        aligned = all_products[workers.rank :: workers.count]
+        return _Products(products, np.searchsorted(products, mine), place, candidates, aligned)
 
     def _masked(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
         """Columns [W, M] of the candidates that each window's buyer met in training."""
@@ -152,11 +206,21 @@ class Sampler:
         columns = np.searchsorted(candidates, products).clip(max=len(candidates) - 1)
         is_candidate = candidates[columns] == products
         window, columns = window[is_candidate], columns[is_candidate]
-        counts = np.bincount(window, minlength=len(buyers))  # at least one: the target is a candidate
+        counts = np.bincount(window, minlength=len(buyers))  # at least one each: the target is a candidate
         inside = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
-        masked = np.repeat(columns[np.cumsum(counts) - counts][:, None], counts.max(), axis=1)
+        masked = np.repeat(columns[np.cumsum(counts) - counts][:, None], counts.max(initial=1), axis=1)
         masked[window, inside] = columns
         return masked
+
+
+class _Products(NamedTuple):
+    """The products of a step: fields of a Batch."""
+
+    products: Int64
+    own: Int64
+    place: Int64
+    candidates: Int64
+    aligned: Int64
 
 
 def _ranges(start: Int64, stop: Int64) -> tuple[Int64, Int64]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.config.schema import Config
 from trainer.fit.softmax.loss import Targets, bfloat16_is_fast, category_alignment, inclusion_probabilities, info_nce
 from trainer.fit.softmax.sampler import Batch, Sampler
+from trainer.fit.softmax.workers import ONE_PROCESS, Workers, share
 from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import TwoTower
 
@@ -29,38 +30,52 @@ class TrainingInputs:
     titles: Tensor | None = None
 
 
-def step_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs) -> Tensor:
-    """InfoNCE over every pair of the batch, plus the alignment of texts to categories."""
-    device = model.log_temperature.device
-    products = torch.from_numpy(batch.products).to(device)
-    features = inputs.features
-    if not inputs.sampler.uses_full_softmax:
-        features = ItemFeatures(*(column[products] for column in features))
-    loss = _retrieval_loss(model, batch, inputs, features)
+class StepLoss(nn.Module):
+    """`step_loss` of one model as a module, which workers can synchronise."""
+
+    def __init__(self, model: TwoTower, inputs: TrainingInputs, workers: Workers) -> None:
+        super().__init__()
+        self.model, self._inputs, self._workers = model, inputs, workers
+
+    def forward(self, batch: Batch) -> Tensor:
+        return step_loss(self.model, batch, self._inputs, self._workers)
+
+
+def step_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, workers: Workers = ONE_PROCESS) -> Tensor:
+    """InfoNCE over every pair of the batch, plus the alignment of texts to categories.
+
+    The sum of all workers' losses is that of one process with the whole batch.
+    """
+    loss = _retrieval_loss(model, batch, inputs, workers)
     if inputs.config.training.category_alignment and model.item.category.num_embeddings > 2:
-        titles = None if inputs.titles is None else (inputs.titles, products)
-        loss = loss + _alignment_loss(model, features, titles, inputs.config)
+        loss = loss + _alignment_loss(model, batch, inputs, workers)
     return loss
 
 
-def _retrieval_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, features: ItemFeatures) -> Tensor:
-    """Mean over heads of each head's InfoNCE. `features` are those of the batch's products [U]."""
+def _retrieval_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, workers: Workers) -> Tensor:
+    """Mean over heads of each head's InfoNCE."""
+    features, products = inputs.features, batch.products
+    if len(products) < len(features.text):
+        index = torch.from_numpy(products).to(features.text.device)
+        features = ItemFeatures(*(column[index] for column in features))
     config, device = inputs.config, model.log_temperature.device
     bfloat16 = _uses_bfloat16(config, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
         kept = drop_ids(features, config.model.attribute_dropout, config.model.product_dropout)
         vectors = model.items(kept)  # [U, D]
     vectors = vectors.float()
-    window = torch.from_numpy(batch.pair_window).to(device)
-    queries = _pair_queries(model, batch, vectors, window, config)
     candidates = vectors
-    if not inputs.sampler.uses_full_softmax:
+    if len(batch.own) < len(products):
         # `embedding` has a deterministic gradient, indexing does not
-        candidates = functional.embedding(torch.from_numpy(batch.candidates).to(device), vectors)  # [C, D]
+        candidates = functional.embedding(torch.from_numpy(batch.own).to(device), vectors)
+    candidates = workers.gather(candidates, batch.place)  # [C, D]
+    window = torch.from_numpy(batch.pair_window).to(device)
+    histories = candidates if inputs.sampler.uses_full_softmax else vectors
+    queries = _pair_queries(model, batch, histories, window, config)
     masked = torch.from_numpy(batch.masked).to(device)[window] if config.training.mask_positives else None
     log_q = _log_q(batch, inputs, device)
     weights = torch.from_numpy(batch.pair_weight).to(device)
-    targets = Targets(torch.from_numpy(batch.target).to(device), masked, weights)
+    targets = Targets(torch.from_numpy(batch.target).to(device), masked, weights, workers.total(weights.sum()))
     temperatures = model.log_temperature.exp().clamp(min=0.01)
     heads = len(temperatures)
     # each head is a model of its own; the product of two whole vectors is the mean of their heads' cosines
@@ -94,28 +109,24 @@ def _log_q(batch: Batch, inputs: TrainingInputs, device: torch.device) -> Tensor
     if not settings.logq_strength or sampler.uses_full_softmax:
         return None
     share = torch.from_numpy(sampler.target_share).to(device)
-    probabilities = inclusion_probabilities(share, len(batch.target), settings.random_negatives)
+    probabilities = inclusion_probabilities(share, batch.all_pairs, settings.random_negatives)
     log_q = settings.logq_strength * probabilities.clamp(min=1e-12).log().float()
-    return log_q[torch.from_numpy(batch.products[batch.candidates]).to(device)]
+    return log_q[torch.from_numpy(batch.candidates).to(device)]
 
 
-def _alignment_loss(
-    model: TwoTower, features: ItemFeatures, titles: tuple[Tensor, Tensor] | None, config: Config
-) -> Tensor:
-    """The weighted alignment of texts, and of `titles` (vectors [N, E], the batch's rows in them [U]), to categories.
-
-    It is computed on a random part of the batch's products, whose `features` are given.
-    """
-    settings = config.training
-    drawn = torch.randperm(len(features.text), device=features.text.device)[: settings.alignment_products]
+def _alignment_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, workers: Workers) -> Tensor:
+    """The weighted alignment of texts and titles to categories, on a random part of the batch's products."""
+    settings, features = inputs.config.training, inputs.features
+    aligned = torch.from_numpy(batch.aligned).to(features.text.device)
+    drawn = aligned[torch.randperm(len(aligned), device=aligned.device)[: share(settings.alignment_products, workers)]]
     texts = [features.text[drawn]]
-    if titles is not None:
-        vectors, products = titles
-        texts.append(vectors[products[drawn]])
+    if inputs.titles is not None:
+        texts.append(inputs.titles[drawn])
     content = model.items(text_alone(torch.cat(texts)))
     category = features.category[drawn].repeat(len(texts))
     loss = category_alignment(content, model.item.category.weight[1:], category, settings.category_temperature)
-    return settings.category_alignment * loss
+    known = (category > 0).sum().float()
+    return settings.category_alignment * loss * (known / workers.total(known).clamp(min=1))
 
 
 def _uses_bfloat16(config: Config, device: torch.device) -> bool:

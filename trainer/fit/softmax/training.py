@@ -15,8 +15,9 @@ import torch
 from trainer.config.schema import Training
 from trainer.errors import Diverged
 from trainer.fit.softmax.sampler import Batch, Sampler
-from trainer.fit.softmax.step_loss import TrainingInputs, step_loss
+from trainer.fit.softmax.step_loss import StepLoss, TrainingInputs
 from trainer.fit.softmax.training_state import TrainingState
+from trainer.fit.softmax.workers import ONE_PROCESS, Workers
 from trainer.model.towers import TwoTower, Weights
 from trainer.progress import track
 
@@ -70,6 +71,7 @@ def fit_softmax(
     epochs: int = 0,
     validate: Callable[[TwoTower], float] | None = None,
     watch: Callable[[Curve], None] | None = None,
+    workers: Workers = ONE_PROCESS,
 ) -> FittedSoftmax:
     """Trains for at most `epochs` (0 = `planned_epochs()`); resumes a checkpoint of `fingerprint` in `folder`.
 
@@ -78,23 +80,28 @@ def fit_softmax(
     epoch's checkpoint; an error that it raises ends the training. Every random draw of a step depends on (seed,
     epoch, step) alone, so a resumed training ends in the same weights as an uninterrupted one. Raises Diverged if the
     loss is not finite.
+
+    All `workers` call this with the same model and `folder`, each with a sampler of its own events. They all return the
+    same; the first validates, writes the checkpoints and calls `watch`. A resumed training may have more or fewer.
     """
-    config = inputs.config
+    config, is_first = inputs.config, workers.rank == 0
     state = TrainingState.resume(folder, fingerprint, model, _new_optimiser(model, config.training))
     if state.epoch or state.step:
         log.info(f"resuming after epoch {state.epoch}, step {state.step}")
     schedule = Schedule.plan(inputs.sampler, config.training, epochs)
+    steps = _Steps(state, StepLoss(model, inputs, workers), workers)
     while state.epoch < schedule.max_epochs and not (validate and state.has_stalled(schedule.patience)):
         started = time.monotonic()
-        _train_epoch(state, inputs, schedule)
+        steps.train_epoch(inputs, schedule)
         seconds = time.monotonic() - started
-        score = validate(model) if validate else None
+        score = workers.from_first(validate(model) if is_first else 0.0) if validate else None
         record = state.end_epoch(seconds, score)
-        state.save()
+        if is_first:
+            state.save()
         shown = "" if score is None else f", validation {config.evaluation.metric} {score:.4f}"
         pace = inputs.sampler.pairs / max(seconds, 1e-9)
         log.info(f"epoch {state.epoch}: loss {record['loss']:.4f}{shown}, {pace:,.0f} pairs/s")
-        if watch:
+        if watch and is_first:
             watch(state.curve)
     return FittedSoftmax(state.best_weights, state.best_epoch, state.curve)
 
@@ -122,35 +129,46 @@ def _new_optimiser(model: TwoTower, settings: Training) -> torch.optim.Optimizer
     return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
-def _train_epoch(state: TrainingState, inputs: TrainingInputs, schedule: Schedule) -> None:
-    """Makes the steps that are left of the epoch, with a checkpoint every `checkpoint_steps`."""
-    settings, sampler, epoch = inputs.config.training, inputs.sampler, state.epoch
-    steps = sampler.steps(epoch)
-    state.model.train()
-    batches = track(sampler.epoch(epoch, state.step), f"epoch {epoch + 1}", unit="batch", total=steps - state.step)
-    for batch in batches:
-        rate = learning_rate(settings, epoch * schedule.steps + state.step, schedule.planned_epochs * schedule.steps)
-        state.end_step(_train_step(state, batch, inputs, rate))
-        if state.step % settings.checkpoint_steps == 0 and state.step < steps:
-            state.save()
+class _Steps:
+    """Makes the steps of one process or of all workers."""
 
+    def __init__(self, state: TrainingState, loss: StepLoss, workers: Workers) -> None:
+        self._state, self._workers, self._rows = state, workers, state.model.item.product.weight
+        self._loss = workers.synchronise(loss, self._rows)
 
-def _train_step(state: TrainingState, batch: Batch, inputs: TrainingInputs, rate: float) -> float:
-    """Makes one step of the optimiser and returns its loss."""
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step))
-    loss = step_loss(state.model, batch, inputs)
-    state.optimiser.zero_grad()
-    loss.backward()
-    state.optimiser.step()
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise Diverged(
-            f"training diverged: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {value}; "
-            "lower training.learning_rate"
-        )
-    return value
+    def train_epoch(self, inputs: TrainingInputs, schedule: Schedule) -> None:
+        """Makes the steps that are left of the epoch, with a checkpoint every `checkpoint_steps`."""
+        state, settings, sampler, epoch = self._state, inputs.config.training, inputs.sampler, self._state.epoch
+        steps, planned = sampler.steps(epoch), schedule.planned_epochs * schedule.steps
+        state.model.train()
+        batches = track(sampler.epoch(epoch, state.step), f"epoch {epoch + 1}", unit="batch", total=steps - state.step)
+        for batch in batches:
+            rate = learning_rate(settings, epoch * schedule.steps + state.step, planned)
+            state.end_step(self._make(batch, inputs, rate))
+            if state.step % settings.checkpoint_steps == 0 and state.step < steps and self._workers.rank == 0:
+                state.save()
+
+    def _make(self, batch: Batch, inputs: TrainingInputs, rate: float) -> float:
+        """Makes one step of the optimiser and returns its loss."""
+        state, workers = self._state, self._workers
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        # workers drop different parts of their inputs
+        worker = (workers.rank,) if workers.rank else ()
+        torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step, *worker))
+        loss = self._loss(batch)
+        state.model.zero_grad()
+        loss.backward()
+        if self._rows.grad is not None:
+            workers.sum_rows(self._rows.grad, inputs.features.product[torch.from_numpy(batch.products)])
+        state.optimiser.step()
+        value = float(workers.total(loss.detach()))
+        if not math.isfinite(value):
+            raise Diverged(
+                f"training diverged: the loss of epoch {state.epoch + 1}, step {state.step + 1} is {value}; "
+                "lower training.learning_rate"
+            )
+        return value
 
 
 def _step_seed(*parts: int) -> int:

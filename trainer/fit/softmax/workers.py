@@ -1,0 +1,75 @@
+"""What the workers of one training exchange at every step. One process is the trivial case."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from twotower.arrays import Int64
+
+
+class Workers(Protocol):
+    """The workers that make each step together; this process is number `rank` of `count`.
+
+    Every method is called by all workers, in the same order.
+    """
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def count(self) -> int: ...
+
+    def exchange(self, numbers: Int64) -> list[Int64]:
+        """The numbers of each worker, in order of rank; they may be of different lengths."""
+
+    def gather(self, rows: Tensor, place: Int64) -> Tensor:
+        """Rows `place` [C] of all workers' rows [R, D], put one below the other in order of rank.
+
+        The gradient of a row is the sum over all workers, and goes to the worker that computed it.
+        """
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum over the workers, without a gradient."""
+
+    def from_first(self, value: float) -> float:
+        """The value of the worker with rank 0."""
+
+    def synchronise(self, loss: nn.Module, rows: Tensor) -> nn.Module:
+        """The same loss; its backward pass sums the gradients over the workers, except those of the table `rows`."""
+
+    def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
+        """Adds up a table's gradient [N, D] over the workers, each of which has touched the distinct `rows` [r]."""
+
+
+class OneProcess:
+    """Training without other workers."""
+
+    rank, count = 0, 1
+
+    def exchange(self, numbers: Int64) -> list[Int64]:
+        return [numbers]
+
+    def gather(self, rows: Tensor, place: Int64) -> Tensor:
+        return rows
+
+    def total(self, value: Tensor) -> Tensor:
+        return value
+
+    def from_first(self, value: float) -> float:
+        return value
+
+    def synchronise(self, loss: nn.Module, rows: Tensor) -> nn.Module:
+        return loss
+
+    def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
+        return None
+
+
+ONE_PROCESS = OneProcess()
+
+
+def share(total: int, workers: Workers) -> int:
+    """How many of `total` things fall to this worker if they are dealt out in turn."""
+    return len(range(workers.rank, total, workers.count))
