@@ -85,7 +85,7 @@ class ApproximateSearch:
             return rows
         parameters = _parameters(self._spec.knob, step.parameter)
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]
-        rows: Int64 = np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
+        rows = np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
         if self._part.first:
             rows[rows >= 0] += self._part.first
         return rows
