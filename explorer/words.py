@@ -114,7 +114,7 @@ _PAIRS = {
     "down": ("نزل", "down"),
     "together": ("يُشترى معه", "Bought together"),
     "trending": ("الرائج", "Trending"),
-    "again": ("حان وقت شرائه من جديد", "Due to be bought again"),
+    "again": ("يُعاد شراؤه", "Bought again"),
     "all_categories": ("كل الفئات", "All categories"),
     "nothing_rises": ("لا شيء يزداد الإقبال عليه الآن", "Nothing is rising now"),
     "counted_over": ("عُدّ المتسوقون خلال (أيام)", "Shoppers counted over (days)"),
