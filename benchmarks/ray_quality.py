@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from sklearn.feature_extraction.text import HashingVectorizer
+from torch.multiprocessing.spawn import spawn
 
 from demo.market.generate import generate
 from trainer.config.loading import load_config
@@ -135,7 +135,7 @@ def main() -> None:
         folder = Path(name)
         generate(folder / "market", products=800, buyers=1500, events=20_000, seed=7)
         for count in options.workers:
-            multiprocessing.spawn(_run, (count, folder), nprocs=count)
+            spawn(_run, (count, folder), nprocs=count)
             found = json.loads((folder / f"{count}.json").read_text(encoding="utf-8"))
             values = list(found.values())
             print(json.dumps({"workers": count, "ndcg@10": found, "mean": float(np.mean(values))}), flush=True)

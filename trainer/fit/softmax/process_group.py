@@ -35,8 +35,9 @@ class ProcessGroup:
 
     def exchange(self, numbers: Int64) -> list[Int64]:
         rows = torch.from_numpy(numbers).to(self.device)
-        every = _all_rows(rows[:, None], self._sizes(len(rows)))
-        self._count("product numbers", rows.numel() * 8 * (self.count - 1))
+        sizes = self._sizes(len(rows))
+        every = _all_rows(rows[:, None], sizes)
+        self._count("product numbers", (sum(sizes) - len(rows)) * 8)
         return [one[:, 0].cpu().numpy() for one in every]
 
     def gather(self, rows: Tensor, place: Int64) -> Tensor:

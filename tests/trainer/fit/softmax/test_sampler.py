@@ -72,7 +72,7 @@ def history(batch: Batch, pair: int) -> list[tuple[int, int]]:
 
 
 def product_of(batch: Batch, pair: int) -> int:
-    return int(batch.products[batch.candidates[batch.target[pair]]])
+    return int(batch.candidates[batch.target[pair]])
 
 
 @st.composite
@@ -138,7 +138,7 @@ def test_false_negatives_are_all_that_the_buyer_took_in_training(rows: list[Row]
     stop = [data.draw(st.integers(int(a), int(b))) for a, b in pairwise(start)]
     made = sampler(rows, stop, settings=replace(SETTINGS, random_negatives=PRODUCTS))
     for batch in made.epoch(0):
-        names = batch.products[batch.candidates]
+        names = batch.candidates
         assert names.tolist() == list(range(PRODUCTS))  # all drawn: every product is a candidate, each once
         for pair in range(len(batch.target)):
             window = int(batch.pair_window[pair])
@@ -167,7 +167,7 @@ def test_a_batch_by_hand() -> None:
     assert batch.mask.tolist() == [[True, True, True]]
     # the second view of 3 is no target: the history holds it already
     assert (batch.pair_window.tolist(), batch.pair_step.tolist()) == ([0, 0], [0, 2])
-    assert batch.products[batch.candidates].tolist() == [5, 6]
+    assert batch.candidates.tolist() == [5, 6]
     assert [product_of(batch, pair) for pair in range(2)] == [5, 6]
     np.testing.assert_allclose(batch.pair_weight, [10**0.5, 10**0.5], rtol=1e-6)
     assert sorted(batch.masked.tolist()[0]) == [0, 1]
@@ -220,7 +220,7 @@ def test_events_after_the_cut_are_neither_targets_nor_histories_nor_masks() -> N
     assert sorted(product_of(b, p) for b in batches for p in range(len(b.target))) == [1, 4]
     assert made.target_share[2] == 0
     for batch in batches:
-        taken = [set(batch.products[batch.candidates][row].tolist()) for row in batch.masked]
+        taken = [set(batch.candidates[row].tolist()) for row in batch.masked]
         assert all(one in ({0, 1}, {3, 4}) for one in taken)
         assert 2 not in batch.products[batch.items[batch.mask]]
 
@@ -269,7 +269,7 @@ def test_random_negatives_are_distinct_and_no_more_than_there_are_products() -> 
     for asked in (0, 3, 10_000):
         made = sampler(log(), settings=replace(SETTINGS, random_negatives=asked))
         for batch in made.epoch(0):
-            candidates = batch.products[batch.candidates]
+            candidates = batch.candidates
             assert len(np.unique(candidates)) == len(candidates) <= PRODUCTS
             positives = {product_of(batch, pair) for pair in range(len(batch.target))}
             assert positives <= set(candidates.tolist())
@@ -284,7 +284,7 @@ def test_every_product_is_drawn_as_a_negative_equally_often() -> None:
     for epoch in range(4):
         for batch in made.epoch(epoch):
             positives = {product_of(batch, pair) for pair in range(len(batch.target))}
-            fresh = np.setdiff1d(batch.products[batch.candidates], list(positives))
+            fresh = np.setdiff1d(batch.candidates, list(positives))
             counts[fresh] += 1
             steps += 1
     assert steps > 1000
