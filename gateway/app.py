@@ -31,6 +31,7 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.connect import connect_redis
 from gateway.history.event_log import EventLog
+from gateway.history.kafka_log import connect_kafka
 from gateway.history.keeper import HistoryKeeper
 from gateway.history.known_products import KnownProducts
 from gateway.history.redis_history import RedisHistory
@@ -146,6 +147,9 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     for client in (history, items, buyers, products, HistoryKeeper(redis)):
         stack.push_async_callback(client.close)
     log = None
+    if settings.event_log and settings.kafka:
+        redis.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
+        stack.push_async_callback(redis.kafka.close)
     if settings.event_log:
         log = EventLog(redis, settings.event_log_max_mb << 20, settings.event_log_lists)
         stack.push_async_callback(log.close)

@@ -98,6 +98,12 @@ class GatewaySettings(TracedSettings):
         64, ge=1, le=65_536, description="memory of the log in Redis, MiB: half of it full drops lists, all refuses"
     )
 
+    kafka: str = Field(
+        "", pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$", description="host:port of Kafka, for the log in its place"
+    )
+    kafka_topic: str = Field("twotower-log", pattern="^[A-Za-z0-9._-]{1,249}$", description="topic of the event log")
+    kafka_timeout_seconds: float = Field(10.0, gt=0, description="time for one call of Kafka")
+
     live_catalogue: bool = Field(False, description="takes changes of products, which the services follow in Redis")
     max_products: int = Field(5000, ge=1, description="maximum products in one request")
     explore: float = Field(

@@ -13,8 +13,9 @@ from recorder import metrics
 from recorder.catalogue import CatalogueCopy
 from recorder.drain import Recorder
 from recorder.files import LogFolder
+from recorder.kafka_source import connect_kafka
 from recorder.settings import RecorderSettings
-from recorder.source import connect_redis
+from recorder.source import RedisStream, Source, connect_redis
 from recorder.trending import TrendingCount, Windows
 from twotower.errors import SettingsError, Unavailable
 from twotower.serving import telemetry
@@ -27,7 +28,8 @@ def main() -> int:
     """Returns 0 after SIGTERM or SIGINT, 1 if it cannot begin to write, 2 for a wrong setting."""
     try:
         settings = read_settings(RecorderSettings, "recorder")
-        source = connect_redis(settings.redis_url, settings.redis_timeout_seconds)
+        redis = connect_redis(settings.redis_url, settings.redis_timeout_seconds)
+        source = open_source(settings, redis)
     except SettingsError as error:
         return _print_problem(error, 2)
     telemetry.configure_logging("recorder", settings.log_level)
@@ -43,14 +45,21 @@ def main() -> int:
             metrics.DISK_FREE.set_function(lambda: shutil.disk_usage(folder.root).free)
             port = telemetry.serve_metrics(settings.host, settings.metrics_port)
             log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
-            catalogue = CatalogueCopy(source.connected, folder.root)
+            catalogue = CatalogueCopy(redis.connected, folder.root)
             windows = Windows(int(settings.trending_hours * 3_600_000), settings.trending_past)
-            trending = TrendingCount(source.connected, folder.root, windows)
+            trending = TrendingCount(redis.connected, folder.root, windows)
             Recorder(source, folder, settings, catalogue=catalogue, trending=trending).run(stop)
     except (Unavailable, OSError) as error:
         return _print_problem(error, 1)
     log.info("stopped")
     return 0
+
+
+def open_source(settings: RecorderSettings, redis: RedisStream) -> Source:
+    """The log in Kafka, if its address is set, else the stream in Redis."""
+    if not settings.kafka:
+        return redis
+    return connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
 
 
 def _print_problem(problem: object, code: int) -> int:

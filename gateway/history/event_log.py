@@ -147,7 +147,7 @@ class EventLog:
             try:
                 rows = {kind: [tuple(one) for of, one in lists if of == kind] for kind in dict(lists)}
                 commands = [("XADD", STREAM, "*", kind, orjson.dumps(found)) for kind, found in rows.items()]
-                await self._redis.ask(STREAM, commands)
+                await self._redis.write_log(commands)
                 return
             except Unavailable as error:
                 log.debug("served lists are not logged: %s", error)

@@ -56,6 +56,7 @@ from gateway.history.codec import (
     written_key_of,
 )
 from gateway.history.connection import Ask, Batch, Command, RedisPipelines
+from gateway.history.kafka_log import KafkaLog
 from twotower.errors import Unavailable
 from twotower.event_log import STREAM
 from twotower.events import Interaction
@@ -113,6 +114,8 @@ class RedisHistory:
         self._ttl_ms = int(ttl_days * 86_400_000)
         self._breaker = breaker
         self._clock = clock
+        # where the event log is, if not in Redis
+        self.kafka: KafkaLog | None = None
         self._running: set[asyncio.Task[Any]] = set()
         self._is_loaded = True
         # the last refusal that was logged; the same one again is not
@@ -170,7 +173,7 @@ class RedisHistory:
         reason; a cluster writes each buyer or not.
         """
         parts = [list(self._parts(addition)) for addition in additions]
-        second, batches = self._clock.good_ms() // 1000, [Batch(STREAM, logged)] if logged else []
+        second, batches = self._clock.good_ms() // 1000, [Batch(STREAM, logged)] if logged and not self.kafka else []
         for addition, row in zip(additions, parts, strict=True):
             buyer_id, key = addition.buyer_id, key_of(addition.buyer_id)
             commands: list[Command] = [("DEL", key, apart_key_of(buyer_id))] if replace else []
@@ -180,7 +183,10 @@ class RedisHistory:
                 commands.extend(self._write_commands(part))
             batches.append(Batch(key, commands))
         answers = await self._guarded(lambda: self._pipelines.transact(batches))
-        if logged:
+        if logged and self.kafka:
+            # no caller gets a 200 for what the log lacks; sent again, what is stored counts once
+            await self.kafka.write(logged)
+        elif logged:
             written, *answers = answers
             if (failure := _refusal_in(written)) is not None:
                 # no caller gets a 200 for what the log lacks
@@ -208,7 +214,7 @@ class RedisHistory:
         parts = [_unpack(pack_reply(reply, source)) for reply in replies]
         if not any(parts):
             if logged:
-                await self.ask(STREAM, logged)
+                await self.write_log(logged)
             return 0
         (count,) = await self.add([Addition(target, *parts)], logged=logged)
         if isinstance(count, Exception):
@@ -216,6 +222,13 @@ class RedisHistory:
         pairs = zip(keys, replies, strict=True)
         await self.ask(keys[0], [("ZREM", key, *members) for key, members in pairs if members])
         return count
+
+    async def write_log(self, commands: Sequence[Command]) -> None:
+        """Writes entries of the event log, which belong to no history. Raises Unavailable."""
+        if self.kafka:
+            await self.kafka.write(commands)
+        else:
+            await self.ask(STREAM, commands)
 
     async def ping(self) -> None:
         """Writes and reads a key of its own on each server, also while the breaker is open, which a success closes.
