@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-shards bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -53,6 +53,9 @@ lint: .venv/dev.stamp $(GENERATED) ## check format, lint, types, import contract
 
 bench-live: .venv/run.stamp $(GENERATED) ## measure changes of products: time until they show, cost of 10,000 (ARGS="--artifacts .demo/artifacts")
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.live_catalogue $(ARGS)
+
+bench-shards: .venv/bench.stamp $(GENERATED) ## compare shards of one catalogue with the whole: memory, latency, answers (ARGS="--products 100000")
+	$(BIN)/python -m benchmarks.shards $(ARGS)
 
 bench-index: .venv/bench.stamp $(GENERATED) ## compare the vector index with a flat one, hnswlib and usearch (ARGS="--products 1000000")
 	$(BIN)/python -m benchmarks.index --svg docs/index.svg $(ARGS)

@@ -9,8 +9,9 @@ import numpy as np
 from retrieval_service.filters.allowed import Allowed
 from retrieval_service.filters.filters import Filters
 from retrieval_service.live.view import LiveView
-from retrieval_service.query import Answer, Query, Sort
-from twotower.arrays import Float64
+from retrieval_service.query import Answer, Merge, Query, Sort
+from twotower.arrays import Float64, Int64
+from twotower.merging import by_price
 from twotower.search.ranking import Hits
 from twotower.serving.wire import unpack_ids
 
@@ -30,13 +31,21 @@ class Answers:
         ids = self.ids[rows].tolist() if view is None else view.ids(rows, self.ids)
         return Answer(ids, hits.scores, allowed.unknown, is_below_noise, followers)
 
+    def ranked(self, hits: Hits, orders: Int64, allowed: Allowed, query: Query) -> Answer:
+        """The products of the hits as the query sorts them; they come by scores, equal ones by `orders` [K]."""
+        if not query.for_merge:
+            return self.answer(self.sorted(hits, query.sort, allowed.view), allowed)
+        return self.answer(hits, allowed)._replace(merge=self.merge(hits, orders, query, allowed.view))
+
+    def merge(self, hits: Hits, orders: Int64, query: Query, view: LiveView | None) -> Merge:
+        """What merging these hits with others needs; `orders` [K] says which of equal scores comes first."""
+        return Merge(orders, None if query.sort == "relevance" else self._prices(hits.rows, view))
+
     def sorted(self, hits: Hits, sort: Sort, view: LiveView | None = None) -> Hits:
         """The same products by price, equal prices in the order they have; those without a price come last."""
         if sort == "relevance":
             return hits
-        prices = self._price[hits.rows] if view is None else view.prices(hits.rows, self._price)
-        # NaN sorts last
-        order = np.argsort(prices if sort == "price_asc" else -prices, kind="stable")
+        order = by_price(self._prices(hits.rows, view), descending=sort == "price_desc")
         return Hits(hits.rows[order], hits.scores[order])
 
     def with_also(self, answer: Answer, query: Query, allowed: Allowed) -> Answer:
@@ -51,3 +60,6 @@ class Answers:
             excluded = set(query.excluded_ids)
             named = [one for one in named if one not in excluded]
         return answer._replace(also=named)
+
+    def _prices(self, rows: Int64, view: LiveView | None) -> Float64:
+        return self._price[rows] if view is None else view.prices(rows, self._price)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from twotower.search.complements import ComplementTable
 from twotower.search.fused_score import FusedScore
 from twotower.search.vector_index import VectorIndex
 from twotower.serving.drift import DriftCounter
+from twotower.sharding import WHOLE, Shard
 
 
 class ProductIndex:
@@ -44,8 +46,15 @@ class ProductIndex:
         catalogue: Catalogue,
         trained: Trained = UNNAMED,
         complements: ComplementTable | None = None,
+        shard: Shard = WHOLE,
     ) -> None:
-        """Raises CorruptArtifact if they are of different numbers of products."""
+        """`shard`: the products that answers are of; `index` and `texts` find its rows, all else is of all products.
+
+        Raises CorruptArtifact if they are of different numbers of products.
+        """
+        self.shard = shard
+        self._rows = rows
+        self._part = None if shard == WHOLE else shard.rows(len(rows))
         columns = catalogue.columns()
         if not index.size == len(rows) == len(columns.popularity):
             raise CorruptArtifact(
@@ -69,18 +78,28 @@ class ProductIndex:
                 columns.popularity,
                 texts.words,
             ),
+            shard,
         )
-        self._filters = Filters(rows, columns, texts.words.words, self.live)
+        self._filters = Filters(rows, columns, replace(texts.words.words, part=None), self.live, self._part)
         self._answers = Answers(rows, columns.price, self._filters)
         self._searches = Searches(index, score, texts, rows, self._filters, self._answers)
         self._lookup = ProductLookup(rows, catalogue, index.vectors, self.live)
         self._popular = PopularProducts(columns.popularity, self._filters, self._answers)
         self._carts = CartCompletion(
-            complements, rows, self._popular.rows, self._lookup, self.live, self._filters, self._answers
+            complements, rows, self._popular, self._lookup, self.live, self._filters, self._answers
         )
         # a version that lists them sets both
         self.again = Again(None, None, rows, columns.categories)
         self.rising = RisingTable([], np.empty((3, 0), np.float32), None)
+
+    def holds(self, product_id: str) -> bool:
+        """Whether answers about this product are this shard's."""
+        row = self._rows.get(product_id)
+        if self._part is None:
+            return True
+        if row is None or self.live.has_slot(product_id):
+            return self.shard.holds_id(product_id)
+        return self._part.first <= row < self._part.stop
 
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
@@ -134,6 +153,13 @@ class ProductIndex:
         """One product per id, None for an unknown one."""
         return self._lookup.products(ids)
 
+    def own_products(self, ids: Sequence[str]) -> list[Product | None]:
+        """One product per id, None for an unknown one and for one of another shard."""
+        found = self.lookup(ids)
+        if self._part is None:
+            return found
+        return [product if self.holds(one) else None for one, product in zip(ids, found, strict=True)]
+
     def marks(
         self, texts: Sequence[str], answers: Sequence[Sequence[str]], coded: Sequence[bool] = (False, False)
     ) -> list[Packed]:
@@ -147,8 +173,20 @@ class ProductIndex:
 
     def vectors(self, ids: Sequence[str]) -> StoredVectors:
         """The stored vectors of products, in the order of `ids`. A product that may not be shown is unknown."""
-        return self._lookup.vectors(ids)
+        if self._part is None:
+            return self._lookup.vectors(ids)
+        own = [place for place, one in enumerate(ids) if self.holds(one)]
+        stored = self._lookup.vectors([ids[place] for place in own])
+        vectors = np.zeros((len(ids), stored.vectors.shape[1]), np.float32)
+        vectors[own] = stored.vectors
+        kept = set(own)
+        others = (one for place, one in enumerate(ids) if place not in kept)
+        return StoredVectors(vectors, list(dict.fromkeys([*stored.unknown_product_ids, *others])))
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """The products that have no vector here, each once, in the order of `ids`; hidden ones have one."""
-        return self._lookup.unknown(ids)
+        unknown = self._lookup.unknown(ids)
+        if self._part is None:
+            return unknown
+        known = set(ids).difference(unknown)
+        return list(dict.fromkeys(one for one in ids if one not in known or not self.holds(one)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 
 from retrieval_service.index import ProductIndex
@@ -13,6 +16,7 @@ from retrieval_service.search.searches import Texts
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue, read_product_rows
+from twotower.artifact.manifest import IndexSpec
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
 from twotower.events import Interaction
@@ -21,11 +25,12 @@ from twotower.live.follower import Follower
 from twotower.live.records import Position
 from twotower.search.complements import ComplementTable, complement_files
 from twotower.search.fused_score import FusedScore, fused_files
-from twotower.search.vector_index import VectorIndex
+from twotower.search.vector_index import FLAT, VectorIndex
 from twotower.search.word_index import WordIndex, word_files
 from twotower.search.word_search import WordSearch, tie_breaker
 from twotower.serving.drift import DriftCounter
 from twotower.serving.wire import pack_history
+from twotower.sharding import WHOLE, Shard
 
 
 def load(version: Version, settings: RetrievalSettings, follower: Follower | None = None) -> ProductIndex:
@@ -34,11 +39,10 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     With a `follower`, the products have all changes of the live catalogue, and get further ones.
     Raises CorruptArtifact if a file does not fit.
     """
-    files, manifest = version.layout, version.manifest
-    version.check(files.index, files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
-    if version.nearest:
-        version.check(version.nearest)
-    index = VectorIndex.load(files.index, files.embeddings, manifest.index, nearest=version.nearest)
+    files, manifest, shard = version.layout, version.manifest, settings.shard
+    _check_shard(version, shard)
+    version.check(files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
+    index = _index(version, shard)
     if (index.size, index.dimension) != (manifest.products, manifest.dimension):
         raise CorruptArtifact(
             f"{files.index} is {index.size} x {index.dimension}, the manifest says "
@@ -46,12 +50,14 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
         )
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     trained = Trained(version.name, Position.of(manifest), _reads_descriptions(version))
-    score, texts, complements = FusedScore.load(version), _texts(version, catalogue), _complements(version)
-    products = ProductIndex(index, score, texts, rows, catalogue, trained, complements)
+    score, texts, complements = FusedScore.load(version), _texts(version, catalogue, shard), _complements(version)
+    products = ProductIndex(index, score, texts, rows, catalogue, trained, complements, shard)
     columns = catalogue.columns()
     products.again = load_again(version, rows, columns.categories)
     products.rising = load_trained(version, rows, np.array(list(rows), np.object_))
-    products.best_scores = DriftCounter(manifest, "best_score")
+    if shard == WHOLE:
+        # the best score of a shard is not that of all products, which the training has figures of
+        products.best_scores = DriftCounter(manifest, "best_score")
     _warm(version, products, np.array(index.vectors[:1]))
     if follower is not None:
         follower.attach(products.live)
@@ -65,19 +71,72 @@ def _reads_descriptions(version: Version) -> bool:
     return EncoderSpec.model_validate_json(version.encoder.spec.read_bytes()).template != "{title}"
 
 
-def _texts(version: Version, catalogue: Catalogue) -> Texts:
+def _check_shard(version: Version, shard: Shard) -> None:
+    """Raises CorruptArtifact if the version has no such shard."""
+    if shard != WHOLE and shard.count != version.manifest.shards:
+        raise CorruptArtifact(
+            f"version {version.name} is for {version.manifest.shards} shards (index.shards of its training), this is "
+            f"{shard}: set TWOTOWER_RETRIEVAL_SHARD_COUNT={version.manifest.shards}, or train with "
+            f"index.shards={shard.count}"
+        )
+    if shard.count > version.manifest.products:
+        raise CorruptArtifact(
+            f"version {version.name} has {version.manifest.products} products, fewer than {shard.count} shards"
+        )
+
+
+def _index(version: Version, shard: Shard) -> VectorIndex:
+    files, spec, nearest = version.layout, version.manifest.index, version.nearest
+    if _is_in_parts(version, shard, spec):
+        return _parts_of(version, shard, files.index_of, files.embeddings, spec)
+    version.check(files.index, *([nearest] if nearest else []))
+    return VectorIndex.load(files.index, files.embeddings, spec, nearest=nearest)
+
+
+def _text_index(version: Version, shard: Shard) -> VectorIndex:
+    files, spec = version.layout, version.manifest.text_search.index
+    if _is_in_parts(version, shard, spec):
+        return _parts_of(version, shard, files.text_index_of, files.text_embeddings, spec)
+    version.check(files.text_index)
+    return VectorIndex.load(files.text_index, files.text_embeddings, spec)
+
+
+def _is_in_parts(version: Version, shard: Shard, spec: IndexSpec) -> bool:
+    """Whether a shard is asked for, or the whole answers as its shards do; a flat index does so in one piece."""
+    return shard != WHOLE or (version.manifest.shards > 1 and spec.factory != FLAT.factory)
+
+
+def _parts_of(
+    version: Version, shard: Shard, path_of: Callable[[Shard], Path], embeddings: Path, spec: IndexSpec
+) -> VectorIndex:
+    """The index of a shard, or of all of them. A flat one is its vectors, and has no file."""
+    size, count = version.manifest.products, version.manifest.shards
+    if spec.factory == FLAT.factory:
+        return VectorIndex.load_part(None, embeddings, spec, shard.rows(size))
+    if shard != WHOLE:
+        version.check(path_of(shard))
+        return VectorIndex.load_part(path_of(shard), embeddings, spec, shard.rows(size))
+    every = [Shard(number, count) for number in range(count)]
+    paths = [path_of(one) for one in every]
+    version.check(*paths)
+    return VectorIndex.load_parts(paths, embeddings, spec, [one.rows(size) for one in every])
+
+
+def _texts(version: Version, catalogue: Catalogue, shard: Shard) -> Texts:
     files, manifest = version.layout, version.manifest
-    version.check(files.text_index, files.text_embeddings, *word_files(files))
-    index = VectorIndex.load(files.text_index, files.text_embeddings, manifest.text_search.index)
+    version.check(files.text_embeddings, *word_files(files))
+    index = _text_index(version, shard)
     if index.dimension != manifest.text_dimension:
         raise CorruptArtifact(
             f"{files.text_index} has {index.dimension} dimensions, the manifest says {manifest.text_dimension}"
         )
     weights, columns = manifest.text_search.words, catalogue.columns()
     ties = tie_breaker(weights, columns.popularity, columns.in_stock)
-    words = WordSearch(index, WordIndex.load(files, manifest.products), weights, ties)
+    words = WordIndex.load(files, manifest.products)
+    if shard != WHOLE:
+        words = words.within(index.part)
     found = manifest.text_search
-    return Texts(index, words, found.noise, found.noise_with_words)
+    return Texts(index, WordSearch(index, words, weights, ties), found.noise, found.noise_with_words)
 
 
 def _complements(version: Version) -> ComplementTable | None:

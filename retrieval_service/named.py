@@ -12,11 +12,10 @@ from retrieval_service.index import ProductIndex
 from retrieval_service.query import Answer, Filter
 from twotower.artifact.catalogue import Product
 from twotower.errors import InvalidInput
+from twotower.merging import named_score
 
 # forms of one text: with the signs around it and without, each as typed and with Latin digits
 _MOST = 4
-# at least the cosine of a text with itself
-_SCORE = 1.0
 
 
 class Named(NamedTuple):
@@ -28,6 +27,8 @@ class Named(NamedTuple):
 
 def named_first(index: ProductIndex, named: Named, excluded: Sequence[str], k: int, answer: Answer) -> Answer:
     """The answer with the named product first, if there is one that is not excluded and passes the filter.
+
+    In an answer to be merged it stays where it is, and is named beside it if this shard holds it.
 
     Raises InvalidInput for more than four ids.
     """
@@ -43,13 +44,16 @@ def named_first(index: ProductIndex, named: Named, excluded: Sequence[str], k: i
         ),
         None,
     )
+    if answer.merge is not None:
+        is_ours = found is not None and index.holds(found.id)
+        return answer._replace(merge=answer.merge._replace(named=found.id)) if found and is_ours else answer
     return answer if found is None else _put_first(found.id, answer, k)
 
 
 def _put_first(product_id: str, answer: Answer, k: int) -> Answer:
     scores = answer.scores.tolist()
     others = [pair for pair in zip(answer.product_ids, scores, strict=True) if pair[0] != product_id][: k - 1]
-    top = max([_SCORE, *(score for _, score in others)])
+    top = named_score(np.array([score for _, score in others], np.float32))
     return answer._replace(
         product_ids=[product_id, *(one for one, _ in others)],
         scores=np.array([top, *(score for _, score in others)], np.float32),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from retrieval_service.reasons import Parts, Reasons
-from twotower.arrays import Float32
+from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.errors import InvalidInput
 from twotower.search.diversity import check_diversity
 from twotower.search.word_index import Word
@@ -42,7 +42,7 @@ class Query(NamedTuple):
     (see `newest_products`): with it the fused score ranks (see `twotower.search.fused_score`), without it the vector.
     `follows` names a product instead: those that buyers take after it come first. `words`: those of a search by text.
     `sort`: the order of the k products. `parts`: those of the vector; then the answer has reasons. `also`: packed ids
-    of products to name if they may be in the answer.
+    of products to name if they may be in the answer. `for_merge`: the answer has what merging it with others needs.
     """
 
     k: int
@@ -55,6 +55,21 @@ class Query(NamedTuple):
     sort: Sort = "relevance"
     parts: Parts | None = None
     also: str = ""
+    for_merge: bool = False
+
+
+class Merge(NamedTuple):
+    """What merging an answer with those of other shards needs; see `Hits.orders` in protos/retrieval.proto.
+
+    `orders` [K]: of equal scores the lower number comes first. `prices` [K] and `is_follower` [K] if the query sorts or
+    follows a product. `vectors` [K, D]: with diversity. `named`: the id of the named product, if this shard holds it.
+    """
+
+    orders: Int64
+    prices: Float64 | None = None
+    is_follower: Mask | None = None
+    vectors: Float32 | None = None
+    named: str = ""
 
 
 class Answer(NamedTuple):
@@ -62,7 +77,8 @@ class Answer(NamedTuple):
 
     `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best product is no
     nearer than those of queries that nothing answers. `followers`: how many of the products are neighbours of the one
-    in `follows`. `also`: those of the query's `also` that the filter and the exclusions leave.
+    in `follows`. `also`: those of the query's `also` that the filter and the exclusions leave. `merge`: set for a query
+    with `for_merge`; then the products are all candidates, best first.
     """
 
     product_ids: list[str]
@@ -72,6 +88,7 @@ class Answer(NamedTuple):
     followers: int = 0
     reasons: Reasons | None = None
     also: Sequence[str] = ()
+    merge: Merge | None = None
 
 
 def check_queries(queries: Sequence[Query]) -> None:

@@ -50,9 +50,10 @@ def explain(
     columns = {one: column for column, one in enumerate(parts.product_ids)}
     if len(columns) < count:
         raise InvalidInput("parts.product_ids", list(parts.product_ids), "holds a product twice")
-    by_vector = score.vector_weight * (
-        vectors @ np.frombuffer(parts.data, "<f4").reshape(-1, dimension).T
-    )  # [K, U + 1]
+    rows_of_parts = np.frombuffer(parts.data, "<f4").reshape(-1, dimension)
+    # product by product: one matrix product would round in another way for another number of products
+    products = np.array([rows_of_parts @ one for one in vectors], np.float32).reshape(len(vectors), count + 1)
+    by_vector = score.vector_weight * products  # [K, U + 1]
     is_trained = rows >= 0
     by_product = score.by_product(history, rows[is_trained])  # [K, S]
     newest = [str(ids[row]) for row in history[: by_product.shape[1]]]

@@ -10,6 +10,7 @@ from typing import Any
 from retrieval_service.index import ProductIndex
 from retrieval_service.loading import load
 from retrieval_service.messages import calls, lists
+from retrieval_service.messages.hits import shard_of
 from retrieval_service.messages.queries import is_expensive, is_short, read_queries, version_of
 from retrieval_service.releases import ReleaseServicer
 from retrieval_service.settings import RetrievalSettings
@@ -90,7 +91,8 @@ class RetrievalServicer:
         version, index = self._versions.get(request.model_version)
         if request.unknown_only:
             # a millisecond for ten thousand
-            return retrieval_pb2.VectorsResponse(unknown_product_ids=index.unknown(request.product_ids))
+            unknown = index.unknown(request.product_ids)
+            return retrieval_pb2.VectorsResponse(unknown_product_ids=unknown, shard=shard_of(index))
         return await self._workers.run(calls.vectors, index, version, request)
 
 

@@ -18,16 +18,29 @@ from twotower.artifact.catalogue import Columns
 from twotower.caller import check_caller
 from twotower.conditions import matches
 from twotower.search.word_index import WordIndex
+from twotower.sharding import Rows
 from twotower.text.normalise import Normaliser
 
 _NONE = np.empty(0, np.int64)
 
 
 class Filters:
-    """The filters of one version."""
+    """The filters of one version.
 
-    def __init__(self, rows: Mapping[str, int], columns: Columns, words: WordIndex, live: LiveProducts) -> None:
-        """`rows`: product id → row. `live` changes stock and prices of `columns` in place."""
+    Masks are those of all products, since how deep an index searches depends on how many are allowed; a shard's index
+    finds its rows alone. Slots, and what is said of single products, are those of the shard.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, int],
+        columns: Columns,
+        words: WordIndex,
+        live: LiveProducts,
+        part: Rows | None = None,
+    ) -> None:
+        """`rows`: product id → row. `live` changes stock and prices of `columns` in place. `part`: a shard's rows."""
+        self._part = part
         fold = Normaliser.profile("full")
         self._rows = rows
         self._words = words
@@ -69,6 +82,15 @@ class Filters:
             slots &= matches(condition, self._slot_table(view, np.arange(view.count)))
         return Allowed(trained.mask, unknown, view, slots)
 
+    def shown(self, allowed: Allowed) -> Mask | None:
+        """The rows [N] of this shard that may be shown, as themselves or by a slot of this shard; None: all rows."""
+        mask = allowed.mask
+        if self._part is not None:
+            mask = np.zeros(len(self._rows), np.bool_)
+            own = slice(*self._part)
+            mask[own] = True if allowed.mask is None else allowed.mask[own]
+        return mask if allowed.view is None else allowed.view.trained_mask(mask, allowed.slots)
+
     def excluded(self, query: Query) -> Int64:
         """The rows of the excluded products."""
         if not query.excluded_ids:
@@ -84,7 +106,7 @@ class Filters:
                 return slot < view.count and bool(allowed.slots[slot])
             if self._live.is_hidden(product_id):
                 return False
-        return row is not None and (allowed.mask is None or bool(allowed.mask[row]))
+        return row is not None and self._is_own(row) and (allowed.mask is None or bool(allowed.mask[row]))
 
     def shown_row(self, product_id: str, allowed: Allowed) -> int:
         """The row of a product, or N + its slot, if it may be shown and the filter allows it; else -1."""
@@ -93,9 +115,12 @@ class Filters:
             slot = int(slots[0])
             return len(self._rows) + slot if slot < view.count and allowed.slots[slot] else -1
         row = self._rows.get(product_id, -1)
-        if row < 0 or (allowed.mask is not None and not allowed.mask[row]):
+        if row < 0 or not self._is_own(row) or (allowed.mask is not None and not allowed.mask[row]):
             return -1
         return -1 if view is not None and view.is_hidden(row) else row
+
+    def _is_own(self, row: int) -> bool:
+        return self._part is None or self._part.first <= row < self._part.stop
 
     def _slot_table(self, view: LiveView, slots: Int64) -> conditions.SlotTable:
         return conditions.SlotTable(view.all_slots, slots, self._is_name, self._columns.first_seen)

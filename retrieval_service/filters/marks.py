@@ -18,12 +18,14 @@ from retrieval_service.live.view import LiveView
 from twotower.arrays import Int32, Int64
 from twotower.caller import check_caller
 from twotower.conditions import Condition, matches
+from twotower.sharding import order_of
 
 # what is kept counts for so long: prices, stock and ages change
 _SECONDS = 0.5
 # sets of conditions that are kept; one is 8 bytes a product
 _KEPT = 16
 _WORD = 64
+_CODES = 1 << 31
 _KINDS = ((8, "<u1"), (16, "<u2"), (32, "<u4"), (64, "<u8"))
 
 Bits = NDArray[np.uint64]
@@ -93,8 +95,7 @@ class Marks:
                 (categories, self._code_of[1], slots.categories, slots.category),
             ):
                 name = names.name(int(own[slot]))
-                # names that the version lacks have codes behind its own
-                codes[place] = known.get(name, len(known) + int(own[slot])) if name else -1
+                codes[place] = known.get(name, _code_of_new(name, len(known))) if name else -1
         return brands, categories
 
     def _rows(self, view: LiveView | None, ids: Sequence[str]) -> Int64:
@@ -125,6 +126,11 @@ class Marks:
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return bits
+
+
+def _code_of_new(name: str, known: int) -> int:
+    """The code of a name that the version lacks, behind its own ones: the same in every replica."""
+    return known + order_of(name) % (_CODES - known)
 
 
 def _bits_of(conditions: Sequence[Condition], table: VersionTable | SlotTable) -> Bits:

@@ -24,4 +24,5 @@ def ranked(filters: Filters, answers: Answers, product_ids: Sequence[str], score
     order = np.argsort(-scores, kind="stable")
     order = order[rows[order] >= 0][: query.k]
     chosen = Hits(rows[order], scores[order])
-    return answers.answer(answers.sorted(chosen, query.sort, allowed.view), allowed)
+    # equal ones in the order of the list that all shards have
+    return answers.ranked(chosen, order, allowed, query)

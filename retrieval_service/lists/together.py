@@ -10,7 +10,9 @@ import numpy as np
 from retrieval_service.answers import Answers
 from retrieval_service.filters.allowed import Allowed
 from retrieval_service.filters.filters import Filters
+from retrieval_service.lists.popular import PopularProducts
 from retrieval_service.live.products import LiveProducts
+from retrieval_service.live.view import LiveView
 from retrieval_service.lookup import ProductLookup
 from retrieval_service.query import Answer, Query, check_queries
 from twotower.arrays import Int64, Mask
@@ -20,6 +22,8 @@ from twotower.search.complements import ComplementTable, Completion
 from twotower.search.ranking import Hits
 
 MAX_CART = 100
+# no cart has so many complements
+_AFTER_COMPLEMENTS = 1 << 40
 NOTHING = Completion(np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.bool_))
 
 
@@ -41,13 +45,13 @@ class CartCompletion:
         self,
         complements: ComplementTable | None,
         rows: Mapping[str, int],
-        popular: Int64,
+        popular: PopularProducts,
         lookup: ProductLookup,
         live: LiveProducts,
         filters: Filters,
         answers: Answers,
     ) -> None:
-        """`rows`: product id → row; `popular` [N]: all rows, the most popular first."""
+        """`rows`: product id → row."""
         self._complements = complements
         self._rows = rows
         self._popular = popular
@@ -76,20 +80,33 @@ class CartCompletion:
         placed = [
             (place, self._rows[one]) for place, one in enumerate(cart) if one in self._rows and one not in unknown
         ]
-        found = NOTHING
+        found = complements = NOTHING
         if placed and self._complements is not None:
             found = self._complements.complete([row for _, row in placed])
             found = found._replace(because=np.array([place for place, _ in placed], np.int64)[found.because])
-        mask = allowed.mask if view is None else view.trained_mask(allowed.mask, allowed.slots)
+            complements = found
         without = query._replace(excluded_ids=[*query.excluded_ids, *cart])
-        found = fill(found, mask, self._filters.excluded(without), self._popular, query.k)
+        excluded = self._filters.excluded(without)
+        found = fill(found, self._filters.shown(allowed), excluded, self._popular.rows, query.k)
         hits = Hits(found.rows, found.scores)
         if view is not None:
             # rows that a slot stands in for keep their places; new products come behind
             hits = view.with_new(hits, query.k, without.excluded_ids, allowed.slots)
             found = extended(found, hits.rows[len(found.rows) :])._replace(rows=hits.rows)
+        if query.for_merge:
+            orders = self._orders(hits.rows, complements, found.because, view)
+            return _completed(self._answers.ranked(hits, orders, allowed, query), hits, found, unknown)
         ordered = self._answers.sorted(hits, query.sort, view)
         return _completed(self._answers.answer(ordered, allowed), ordered, found, unknown)
+
+    def _orders(self, rows: Int64, complements: Completion, because: Int64, view: LiveView | None) -> Int64:
+        """Which of equal products comes first: complements in the order of all, then popular ones."""
+        orders = self._popular.orders(rows, view) + _AFTER_COMPLEMENTS
+        place_of = {row: place for place, row in enumerate(complements.rows.tolist())}
+        trained = rows if view is None else view.trained_rows(rows)
+        for place in np.flatnonzero(because >= 0).tolist():
+            orders[place] = place_of[int(trained[place])]
+        return orders
 
 
 def check_cart(product_ids: Sequence[str], field: str) -> None:

@@ -24,6 +24,7 @@ from twotower.artifact.catalogue import Catalogue, Product
 from twotower.live.merging import content_of, merged
 from twotower.live.records import Content, LiveVectors, Position, State, unpack_vectors
 from twotower.search.word_search import WordSearch
+from twotower.sharding import WHOLE, Shard
 from twotower.text.product_words import count_words
 
 log = logging.getLogger(__name__)
@@ -63,14 +64,15 @@ UNNAMED = Trained()
 class LiveProducts:
     """The changes since a version's training. It is empty until a follower fills it."""
 
-    def __init__(self, trained: Trained, base: VersionProducts) -> None:
+    def __init__(self, trained: Trained, base: VersionProducts, shard: Shard = WHOLE) -> None:
+        """A `shard` follows all changes, and answers with those of its own products."""
         self.version = trained.version
         self.position = trained.position
         self._base = base
         self._weights = base.search.weights
         reads_descriptions = trained.reads_descriptions
         words = LiveWords(base.search.words, self._weights, _mean_length(base, reads_descriptions), reads_descriptions)
-        self._slots = Slots(base.vectors.shape[1], base.texts.shape[1], words)
+        self._slots = Slots(base.vectors.shape[1], base.texts.shape[1], words, shard)
         self._hidden: Mask = np.zeros(len(base.rows), np.bool_)
         self._hidden_count = 0
         self._sorted_popularity = np.sort(base.popularity)
@@ -115,6 +117,10 @@ class LiveProducts:
     def knows(self, product_id: str) -> bool:
         """Whether it is a new product that has vectors."""
         return product_id in self._known
+
+    def has_slot(self, product_id: str) -> bool:
+        """Whether the product stands beside the index."""
+        return product_id in self._slots.by_id
 
     def vector(self, product_id: str) -> Float32 | None:
         """The vector of a product that has a slot."""

@@ -12,6 +12,7 @@ from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.artifact.catalogue import Product
 from twotower.live.records import LiveVectors
 from twotower.search.vector_index import unit_rows
+from twotower.sharding import WHOLE, Shard, order_of
 from twotower.text.normalise import Normaliser
 
 _FIRST = 256
@@ -52,15 +53,18 @@ class Slots:
     """The arrays have room for more slots than there are; whoever reads `count` first finds all of them.
 
     `base` [M]: the row of the version that a slot stands for, -1 for a new product. `ties` [M]: see `tie_breaker`.
+    `order` [M]: which of equal products comes first, the same in all replicas. `own` [M]: those that the `shard` may
+    answer with; it has all of them, since what words weigh depends on all.
     """
 
-    def __init__(self, dimension: int, text_dimension: int, words: LiveWords) -> None:
+    def __init__(self, dimension: int, text_dimension: int, words: LiveWords, shard: Shard = WHOLE) -> None:
         fold = Normaliser.profile("full")
         self.count = self.dead = 0
         self.ids: list[str] = []
         self.digests: list[bytes] = []
         self.by_id: dict[str, int] = {}
         self.words = words
+        self.shard = shard
         self.brands, self.categories = LiveNames(fold), LiveNames(fold)
         self.vectors: Float32 = np.zeros((_FIRST, dimension), np.float32)
         self.texts: Float32 = np.zeros((_FIRST, text_dimension), np.float32)
@@ -71,6 +75,8 @@ class Slots:
         self.brand: Int64 = np.zeros(_FIRST, np.int64)
         self.category: Int64 = np.zeros(_FIRST, np.int64)
         self.base: Int64 = np.full(_FIRST, -1, np.int64)
+        self.order: Int64 = np.zeros(_FIRST, np.int64)
+        self.own: Mask = np.zeros(_FIRST, np.bool_)
 
     def add(self, product: Product, vectors: LiveVectors, base: int, tie: float) -> None:
         """Puts the product into a new slot, and ends its earlier one."""
@@ -84,6 +90,7 @@ class Slots:
         self.vectors[slot], self.texts[slot] = vectors.item, unit_rows(vectors.text[None])[0]
         self.brand[slot], self.category[slot] = self.brands.code(product.brand), self.categories.code(product.category)
         self.base[slot] = base
+        self.order[slot], self.own[slot] = order_of(product.id), self.shard.holds_id(product.id)
         self._set(slot, product, tie)
         self.kill(product.id)
         self.alive[slot] = True
@@ -107,7 +114,7 @@ class Slots:
 
     def compacted(self, products: Sequence[Product]) -> Slots:
         """The living slots alone; `products` are theirs, in any order."""
-        fresh = Slots(self.vectors.shape[1], self.texts.shape[1], self.words.emptied())
+        fresh = Slots(self.vectors.shape[1], self.texts.shape[1], self.words.emptied(), self.shard)
         for one in products:
             slot = self.by_id[one.id]
             vectors = LiveVectors(self.digests[slot], self.vectors[slot], self.texts[slot])
@@ -120,7 +127,8 @@ class Slots:
         self.ties[slot] = tie
 
     def _grow(self) -> None:
-        for name in ("vectors", "texts", "alive", "in_stock", "price", "ties", "brand", "category", "base"):
+        columns = ("alive", "in_stock", "price", "ties", "brand", "category", "base", "order", "own")
+        for name in ("vectors", "texts", *columns):
             old = getattr(self, name)
             new = np.zeros((2 * len(old), *old.shape[1:]), old.dtype)
             new[: len(old)] = old

@@ -9,9 +9,10 @@ import numpy as np
 
 from retrieval_service.live.slots import LiveNames, Slots
 from twotower.arrays import Float32, Float64, Int64, Mask
+from twotower.merging import best_of
 from twotower.search.fused_score import FusedScore
 from twotower.search.neighbours import History
-from twotower.search.ranking import Hits, best_first, inner_products
+from twotower.search.ranking import Hits, inner_products
 from twotower.search.word_index import Word
 
 # a search of the index asks for so many times the hidden products to be expected among the best, and for some more
@@ -50,9 +51,9 @@ class LiveView:
         self._size = len(hidden)
 
     def allowed(self, is_name: Callable[[str, str], bool]) -> Mask:
-        """The slots [M] that the filter allows; `is_name("brand", value)`: the version has a brand of that name."""
+        """The slots [M] of this shard that the filter allows; `is_name("brand", value)`: the version has that brand."""
         slots, wanted, count = self._slots, self._wanted, self.count
-        allowed = slots.alive[:count].copy()
+        allowed = slots.alive[:count] & slots.own[:count]
         for kind, values, names, codes in self._attributes():
             if values:
                 matching = [code for one in values for code in names.codes(one, is_name=is_name(kind, one))]
@@ -102,12 +103,9 @@ class LiveView:
     def by_vector(self, queries: Float32, *, texts: bool) -> Float32:
         """Inner products [B, M] with the vectors, or with those of the texts."""
         vectors = self._slots.texts if texts else self._slots.vectors
-        if len(queries) == 1:
-            # rows times a vector reads memory in its order, which is a quarter faster
-            alone: Float32 = (vectors[: self.count] @ queries[0])[None]
-            return alone
-        scores: Float32 = queries @ vectors[: self.count].T
-        return scores
+        # BLAS adds in another order for another number of slots or queries, and replicas have different ones
+        every = np.arange(self.count)[None].repeat(len(queries), axis=0)
+        return inner_products(vectors, np.ascontiguousarray(queries, np.float32), every)
 
     def by_words(self, queries: Float32, words: Sequence[Sequence[Word]]) -> Float32:
         """Scores [B, M] of searches by text and words, as `WordSearch` has them."""
@@ -157,8 +155,13 @@ class LiveView:
             kept = np.flatnonzero(own >= np.partition(own, len(own) - k)[len(own) - k])
             mine, own = mine[kept], own[kept]
         rows, united = np.concatenate([hits.rows, mine + self._size]), np.concatenate([hits.scores, own])
-        ordered, falling = best_first(rows[None], united[None])
-        return Hits(ordered[0, :k], falling[0, :k])
+        best = best_of(united, np.concatenate([hits.rows, self._slots.order[mine] + self._size]), k)
+        return Hits(rows[best], united[best])
+
+    def orders(self, rows: Int64) -> Int64:
+        """Which of equal products comes first: rows of the version, then slots in an order that all replicas have."""
+        own = rows >= self._size
+        return np.where(own, self._slots.order[np.where(own, rows - self._size, 0)] + self._size, rows)
 
     @property
     def all_slots(self) -> Slots:
@@ -212,7 +215,8 @@ class LiveView:
             places = np.minimum(base[by_row].searchsorted(rows), len(by_row) - 1)
             rows = np.where(base[by_row[places]] == rows, by_row[places] + self._size, rows)
         new = np.flatnonzero(allowed & (base < 0))
-        new = new[~np.isin(new, self._slots.slots_of(excluded))][: k - len(rows)]
+        new = new[~np.isin(new, self._slots.slots_of(excluded))]
+        new = new[np.argsort(self._slots.order[new])][: k - len(rows)]
         scores = np.concatenate([hits.scores, np.zeros(len(new), np.float32)])
         return Hits(np.concatenate([rows, new + self._size]), scores)
 
@@ -233,7 +237,7 @@ class LiveView:
 
 
 class UnitedVectors:
-    """The vectors of the version [N, D] and of slots, as one array of N + M rows, for `diversify`."""
+    """The vectors of the version [N, D] and of slots, as one array of N + M rows."""
 
     def __init__(self, trained: Float32, slots: Float32) -> None:
         self._trained = trained
@@ -243,10 +247,3 @@ class UnitedVectors:
         size = len(self._trained)
         found: Float32 = self._trained[row] if row < size else self._slots[row - size]
         return found
-
-    def scores(self, queries: Float32, rows: Int64) -> Float32:
-        """Inner products [B, F] of queries [B, D] with their own rows [B, F]."""
-        own, size = rows >= len(self._trained), len(self._trained)
-        scores = inner_products(self._trained, queries, np.where(own, -1, rows))
-        scores[own] = inner_products(self._slots, queries, np.where(own, rows - size, -1))[own]
-        return scores

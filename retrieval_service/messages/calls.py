@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from retrieval_service.index import ProductIndex
-from retrieval_service.messages.hits import pack_answers, pack_product, pack_together
+from retrieval_service.messages.hits import pack_answers, pack_product, pack_together, shard_of
 from retrieval_service.messages.queries import check_named, read_filter, read_queries
 from retrieval_service.named import Named, named_first
 from retrieval_service.query import Answer
@@ -24,7 +24,7 @@ def search(index: ProductIndex, version: str, request: retrieval_pb2.SearchReque
         index.best_scores.count(_best_scores(request.queries, answers))
     answers = [_with_named(index, one, answer) for one, answer in zip(request.queries, answers, strict=True)]
     hits = pack_answers(index, request.queries, answers, request.packed)
-    return retrieval_pb2.SearchResponse(hits=hits, model_version=version)
+    return retrieval_pb2.SearchResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 
 def popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularRequest) -> retrieval_pb2.PopularResponse:
@@ -32,7 +32,7 @@ def popular(index: ProductIndex, version: str, request: retrieval_pb2.PopularReq
     answers = index.popular(read_queries(request.queries))
     CALL_ROWS.labels("Popular").inc(len(answers))
     hits = pack_answers(index, request.queries, answers, request.packed)
-    return retrieval_pb2.PopularResponse(hits=hits, model_version=version)
+    return retrieval_pb2.PopularResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 
 def together(
@@ -43,15 +43,15 @@ def together(
     answers = index.together(read_queries(one.query for one in request.queries), carts)
     CALL_ROWS.labels("Together").inc(len(answers))
     hits = [pack_together(answer, request.packed) for answer in answers]
-    return retrieval_pb2.TogetherResponse(hits=hits, model_version=version)
+    return retrieval_pb2.TogetherResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 
 def lookup(index: ProductIndex, version: str, request: retrieval_pb2.LookupRequest) -> retrieval_pb2.LookupResponse:
     """The details of each product."""
-    products = index.lookup(request.product_ids)
+    products = index.own_products(request.product_ids)
     CALL_ROWS.labels("Lookup").inc(len(products))
     return retrieval_pb2.LookupResponse(
-        products=map(pack_product, request.product_ids, products), model_version=version
+        products=map(pack_product, request.product_ids, products), model_version=version, shard=shard_of(index)
     )
 
 
@@ -60,7 +60,9 @@ def vectors(index: ProductIndex, version: str, request: retrieval_pb2.VectorsReq
     stored = index.vectors(request.product_ids)
     CALL_ROWS.labels("Vectors").inc(len(stored.vectors))
     return retrieval_pb2.VectorsResponse(
-        vectors=wire.pack(stored.vectors, version), unknown_product_ids=stored.unknown_product_ids
+        vectors=wire.pack(stored.vectors, version),
+        unknown_product_ids=stored.unknown_product_ids,
+        shard=shard_of(index),
     )
 
 

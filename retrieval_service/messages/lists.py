@@ -9,6 +9,7 @@ import numpy as np
 from retrieval_service.index import ProductIndex
 from retrieval_service.lists.again import Due
 from retrieval_service.lists.rising import RisingTable, read_table
+from retrieval_service.messages.hits import pack_merge, shard_of
 from retrieval_service.query import Answer, Query
 from twotower.artifact.lists import Counted
 from twotower.caller import check_caller
@@ -29,7 +30,7 @@ def again(
         due = [_due(found.due[one]) for one in answer.product_ids]
         hits.append(retrieval_pb2.AgainHits(hits=_hits(answer), due=due, missing=found.missing.name))
     CALL_ROWS.labels("Again").inc(len(hits))
-    return retrieval_pb2.AgainResponse(hits=hits, model_version=version)
+    return retrieval_pb2.AgainResponse(hits=hits, model_version=version, shard=shard_of(index))
 
 
 def trending(
@@ -53,7 +54,7 @@ def trending(
         )
     CALL_ROWS.labels("Trending").inc(len(hits))
     counted = None if table.counted is None else retrieval_pb2.Counted(**table.counted.model_dump())
-    return retrieval_pb2.TrendingResponse(hits=hits, model_version=version, counted=counted)
+    return retrieval_pb2.TrendingResponse(hits=hits, model_version=version, counted=counted, shard=shard_of(index))
 
 
 def _table(message: retrieval_pb2.RisingTable) -> RisingTable:
@@ -68,8 +69,10 @@ def _due(one: Due) -> retrieval_pb2.Due:
 
 
 def _hits(answer: Answer) -> retrieval_pb2.Hits:
-    return retrieval_pb2.Hits(
+    hits = retrieval_pb2.Hits(
         packed_product_ids=wire.pack_ids(answer.product_ids),
         scores=wire.pack_scores(np.asarray(answer.scores, np.float32)),
         unknown_filter_values=answer.unknown_filter_values,
     )
+    pack_merge(hits, answer.merge)
+    return hits

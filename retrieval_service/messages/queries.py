@@ -69,6 +69,7 @@ def read_queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
             _sort(one.sort),
             Parts(list(one.parts.product_ids), one.parts.data) if one.HasField("parts") else None,
             one.also,
+            one.for_merge,
         )
         for one in messages
     ]

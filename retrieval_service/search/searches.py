@@ -13,13 +13,13 @@ from retrieval_service.answers import Answers
 from retrieval_service.filters.allowed import Allowed
 from retrieval_service.filters.filters import Filters
 from retrieval_service.live.view import LiveView
-from retrieval_service.query import Answer, Filter, Query, check_queries
+from retrieval_service.query import Answer, Filter, Merge, Query, check_queries
 from retrieval_service.reasons import Parts, Reasons, explain
 from retrieval_service.search.ranking import BY_VECTOR, Ranking, Rankings
 from twotower.arrays import Float32, Int32, Int64, Mask
 from twotower.caller import check_caller
 from twotower.errors import InvalidInput
-from twotower.search.diversity import Vectors, candidates, diversify
+from twotower.search.diversity import Vectors, candidates, diversify, pool
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
 from twotower.search.ranking import Hits
@@ -118,8 +118,10 @@ class Searches:
                 asked = vectors if len(part) == len(queries) else vectors[part]
                 found = self._find(index, asked, here, [rankings[place] for place in part], allowed)
                 for place, query, hits in zip(part, here, found, strict=True):
-                    chosen = diversify(hits, chosen_from, query.k, query.diversity)
-                    chosen = self._answers.sorted(chosen, query.sort, allowed.view)
+                    chosen = hits
+                    if not query.for_merge:
+                        chosen = diversify(hits, chosen_from, query.k, query.diversity)
+                        chosen = self._answers.sorted(chosen, query.sort, allowed.view)
                     below = bool(len(hits.scores)) and self._is_below(query, vectors[place], hits, noise, allowed.view)
                     rows = chosen.rows if allowed.view is None else allowed.view.trained_rows(chosen.rows)
                     followers = _count(rows, rankings[place].followers)
@@ -127,6 +129,10 @@ class Searches:
                     if query.parts is not None:
                         reasons = self._explain(query.parts, rankings[place], chosen.rows, chosen_from, allowed.view)
                         answer = answer._replace(reasons=reasons)
+                    if query.for_merge:
+                        answer = answer._replace(
+                            merge=self._merge(chosen, query, rankings[place], chosen_from, allowed)
+                        )
                     answers[place] = self._answers.with_also(answer, query, allowed)
         return [answers[place] for place in range(len(queries))]
 
@@ -194,6 +200,15 @@ class Searches:
         vectors = np.array([chosen_from.vector(row) for row in rows.tolist()], np.float32)
         vectors = vectors.reshape(len(rows), self._index.dimension)
         return explain(parts, ranking.history, self._rankings.score, self._answers.ids, trained, vectors)
+
+    def _merge(self, hits: Hits, query: Query, ranking: Ranking, chosen_from: Vectors, allowed: Allowed) -> Merge:
+        view = allowed.view
+        orders = hits.rows if view is None else view.orders(hits.rows)
+        merge = self._answers.merge(hits, orders, query, view)
+        if query.follows:
+            rows = hits.rows if view is None else view.trained_rows(hits.rows)
+            merge = merge._replace(is_follower=np.isin(rows, ranking.followers))
+        return merge._replace(vectors=pool(hits, chosen_from)) if query.diversity else merge
 
     def _vectors_of(self, index: VectorIndex, view: LiveView | None) -> Vectors:
         return index if view is None else view.vectors(index.vectors, texts=index is self._texts.vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from retrieval_service.query import NO_FILTER
 from twotower.search.ranking import Hits
 
 # ten rows in the version, so slot s is row 10 + s
-VIEW = LiveView(cast(Slots, None), 4, np.zeros(10, np.bool_), 0, NO_FILTER)
+VIEW = LiveView(cast(Slots, SimpleNamespace(order=np.arange(4))), 4, np.zeros(10, np.bool_), 0, NO_FILTER)
 FOUND = Hits(np.array([7, 2, 4]), np.array([0.9, 0.5, 0.5], np.float32))
 SCORES = np.array([0.5, 0.95, 0.6, 0.99], np.float32)
 

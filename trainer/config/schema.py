@@ -202,6 +202,7 @@ class Evaluation(Section):
 class Index(Section):
     kind: Literal["auto", "flat", "hnsw", "ivf", "pq", "compact"]
     target_recall: Annotated[float, Field(gt=0.5, lt=1)]
+    shards: Annotated[int, Field(ge=1, le=1024)] = 1
 
 
 class Search(Section):

@@ -10,6 +10,7 @@ import numpy as np
 from trainer.config.schema import Config
 from trainer.index import build
 from trainer.index.nearest_graph import write_nearest
+from trainer.index.shards import write_shards
 from twotower.arrays import Float32
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec
@@ -29,6 +30,7 @@ def write_index(vectors: Float32, queries: build.Queries, files: VersionLayout, 
     """Builds the index of `vectors`, tuned with `queries`, and writes it to `files`. Returns its description."""
     built = build.build(vectors, queries, config.index, config.seed, config.thread_count)
     build.write(built, files.index)
+    write_shards(built, vectors, config.index.shards, files.index_of, config.thread_count)
     files.nearest.unlink(missing_ok=True)
     if build.is_small(built):
         write_nearest(files.embeddings, files.nearest)

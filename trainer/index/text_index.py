@@ -11,6 +11,7 @@ import numpy as np
 from trainer.config.schema import Config
 from trainer.errors import DataError
 from trainer.index import build
+from trainer.index.shards import write_shards
 from twotower.arrays import Float32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
@@ -42,6 +43,7 @@ def write_text_search(
     queries = build.Queries(asked, f"{len(rows):,} titles")
     built = _build_or_flat(vectors, queries, config)
     build.write(built, files.text_index)
+    write_shards(built, vectors, config.index.shards, files.text_index_of, config.thread_count)
     searcher = VectorIndex(built.index, vectors, built.spec, config.thread_count)
     places = _places(searcher, asked, wanted, titles)
     search = TextSearch(

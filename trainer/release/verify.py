@@ -15,9 +15,10 @@ from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.complements import ComplementTable
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
-from twotower.search.vector_index import VectorIndex
+from twotower.search.vector_index import FLAT, VectorIndex
 from twotower.search.word_index import WordIndex
 from twotower.search.word_search import WordSearch
+from twotower.sharding import Shard
 
 # products whose own vectors must find them
 _SEARCHED = 50
@@ -44,6 +45,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     texts = VectorIndex.load(files.text_index, files.text_embeddings, version.manifest.text_search.index)
     _squares(texts, files.text_embeddings.name)
     WordSearch(texts, WordIndex.load(files, version.manifest.products), version.manifest.text_search.words)
+    _open_shards(version)
     # nothing finds a product with a vector of zeros
     some = np.array(opened.vectors[np.flatnonzero(squares)[:_SEARCHED]])
     best = [hits.scores[0] for hits in opened.search(some, [1] * len(some), [_NONE] * len(some))]
@@ -51,6 +53,20 @@ def load_as_services_do(version: Version, threads: int) -> None:
     # an approximate index may miss one
     if count < (1.0 if opened.is_exact else 0.9) * len(some):
         raise DataError(f"the index finds only {count} of the first {len(some)} products by their own vectors")
+
+
+def _open_shards(version: Version) -> None:
+    """Raises CorruptArtifact if the index of a shard does not hold its rows."""
+    files, manifest = version.layout, version.manifest
+    for number in range(manifest.shards if manifest.shards > 1 else 0):
+        shard = Shard(number, manifest.shards)
+        for path, embeddings, spec in (
+            (files.index_of(shard), files.embeddings, manifest.index),
+            (files.text_index_of(shard), files.text_embeddings, manifest.text_search.index),
+        ):
+            if spec.factory != FLAT.factory:
+                version.check(path)
+                VectorIndex.load_part(path, embeddings, spec, shard.rows(manifest.products))
 
 
 def _squares(opened: VectorIndex, name: str) -> Float64:

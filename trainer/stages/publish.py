@@ -142,6 +142,7 @@ def _manifest(run: Run, name: str, created: datetime, metrics: dict[str, Any]) -
         gate=metrics["gate"]["verdict"],
         newest_event_ms=metrics["training"]["newest_event_ms"],
         index=IndexSpec.model_validate_json(workspace.index_spec.read_bytes()),
+        shards=run.config.index.shards,
         fusion=Fusion.model_validate_json(workspace.fusion.read_bytes()),
         text_search=TextSearch.model_validate_json(workspace.text_search.read_bytes()),
         catalogue=data.summary.catalogue,

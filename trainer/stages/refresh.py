@@ -247,6 +247,7 @@ def _manifest(today: _Refresh, name: str, created: datetime) -> Manifest:
             "created_at": created.isoformat(),
             "products": len(today.products),
             "configuration": origin | today.config.model_dump(),
+            "shards": today.config.index.shards,
             "catalogue": today.position,
             "files": {},
             "private_files": {},

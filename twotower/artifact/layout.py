@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from twotower.sharding import Shard
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -90,6 +92,14 @@ class VersionLayout:
     def private(self) -> Path:
         """The folder for those files of this version that name buyers."""
         return self.artifacts.private / self.root.name
+
+    def index_of(self, shard: Shard) -> Path:
+        """The index of a shard's rows; only with several shards and another index than a flat one."""
+        return self.root / f"product_index-{shard.number}-of-{shard.count}.faiss"
+
+    def text_index_of(self, shard: Shard) -> Path:
+        """The same of the texts."""
+        return self.root / f"text_index-{shard.number}-of-{shard.count}.faiss"
 
     recent = property(lambda self: self.private / "recent_interactions.jsonl.gz")
     rejects = property(lambda self: self.private / "rejects.csv")

@@ -166,6 +166,8 @@ class Manifest(BaseModel):
     # the newest event that the published model was trained on; None if it was trained on none
     newest_event_ms: int | None
     index: IndexSpec
+    # how many shards may serve the version, besides services that hold all of it
+    shards: Annotated[int, Field(ge=1)] = 1
     fusion: Fusion
     text_search: TextSearch
     # how purchases are repeated, and when the rising products were counted; None if the events do not show it

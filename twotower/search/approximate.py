@@ -11,18 +11,20 @@ import numpy as np
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.search.ranking import SPARE, Hits, best_first, inner_products, outside
+from twotower.sharding import Rows
 
 # under a filter, the index is asked for this much more than would hold k allowed rows on average
 _FILTER_MARGIN = 1.3
 
 
 class ApproximateSearch:
-    """Searches a FAISS index, as its `spec` says, over vectors [N, D] that rank its candidates."""
+    """Searches a FAISS index of a `part` of all rows, as `spec` says, over vectors [N, D] that rank its candidates."""
 
-    def __init__(self, index: Any, vectors: Float32, spec: IndexSpec) -> None:
+    def __init__(self, index: Any, vectors: Float32, spec: IndexSpec, part: Rows) -> None:
         self.index = index
         self._vectors = vectors
         self._spec = spec
+        self._part = part
 
     def search(
         self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], allowed: Mask | None
@@ -37,6 +39,7 @@ class ApproximateSearch:
         possible = size if allowed is None else int(np.count_nonzero(allowed))
         if allowed is not None and possible <= self._spec.exact_rows:
             return {}
+        own = possible if self._part.size == size else _count(allowed, self._part)
         share = size / possible * (_FILTER_MARGIN if possible < size else 1.0)
         by_step: dict[IndexStep, list[int]] = defaultdict(list)
         for row, (k, without) in enumerate(zip(ks, excluded, strict=True)):
@@ -56,7 +59,7 @@ class ApproximateSearch:
             scores = np.where(keep, inner_products(self._vectors, asked, rows), -np.inf)
             rows, scores = best_first(rows, scores)
             for place, (row, found) in enumerate(zip(places, keep.sum(axis=1).tolist(), strict=True)):
-                count = min(ks[row], possible)
+                count = min(ks[row], own)
                 if found >= count:
                     results[row] = Hits(rows[place, :count], scores[place, :count])
         return results
@@ -69,15 +72,23 @@ class ApproximateSearch:
         """
         parameters, count = _parameters(self._spec.knob, step.parameter), self.fetched(step.depth, step.factor)
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]
-        return np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
+        rows: Int64 = np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
+        if self._part.first:
+            rows[rows >= 0] += self._part.first
+        return rows
 
     def fetched(self, depth: int, factor: float) -> int:
         """How many rows FAISS is asked for to find the best `depth`."""
-        return min(int(np.ceil(depth * factor)) + SPARE, len(self._vectors))
+        return min(int(np.ceil(depth * factor)) + SPARE, self._part.size)
 
     def _step(self, depth: int) -> IndexStep | None:
         """The cheapest measured step that searches so deep; None if only a scan does."""
         return next((one for one in self._spec.steps if one.depth >= depth), None)
+
+
+def _count(allowed: Mask | None, part: Rows) -> int:
+    """How many rows of a part are allowed."""
+    return part.size if allowed is None else int(np.count_nonzero(allowed[part.first : part.stop]))
 
 
 def _parameters(knob: str, value: int) -> Any:

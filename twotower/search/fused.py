@@ -14,7 +14,7 @@ from twotower.arrays import Float32, Int64, Mask
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.fused_score import FusedScore
 from twotower.search.neighbours import History
-from twotower.search.ranking import Hits, inner_products, outside
+from twotower.search.ranking import Hits, inner_products, outside, united
 from twotower.search.threshold import Lists
 from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
@@ -40,8 +40,12 @@ class FusedSearch:
             raise CorruptArtifact(f"the index holds {index.size} products, the fused score {score.size}")
         self._index = index
         self._score = score
-        # all rows, best prior first
-        self._by_prior: Int64 = np.arange(index.size) if score.base is None else np.argsort(-score.base, kind="stable")
+        self._parts = [FusedSearch(one, score) for one in index.parts]
+        first, stop = index.part
+        # all rows that the index holds, best prior first
+        self._by_prior: Int64 = np.arange(first, stop)
+        if score.base is not None:
+            self._by_prior = first + np.argsort(-score.base[first:stop], kind="stable")
 
     @property
     def score(self) -> FusedScore:
@@ -73,6 +77,8 @@ class FusedSearch:
         `allowed` [N] is true for the rows that may be found; None allows all.
         """
         index, score = self._index, self._score
+        if self._parts:
+            return united([one.search(queries, histories, ks, excluded, allowed) for one in self._parts], ks)
         if queries.shape[1] != index.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {index.dimension} dimensions")
         if score.vector_weight != 1:
@@ -143,6 +149,8 @@ class FusedSearch:
     def _score_neighbours(self, query: Float32, history: History, excluded: Int64, allowed: Mask | None) -> Hits:
         """The allowed rows to which a history adds something, rising, and their whole scores."""
         rows, scores = self._score.added_to_neighbours(history)
+        own = slice(*rows.searchsorted(self._index.part))
+        rows, scores = rows[own], scores[own]
         if allowed is not None:
             keep = allowed[rows]
             rows, scores = rows[keep], scores[keep]

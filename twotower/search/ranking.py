@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,6 +46,16 @@ def best_first(rows: Int64, scores: Float32) -> tuple[Int64, Float32]:
         order = np.lexsort((rows, -scores), axis=1)
         ordered = scores[every, order]
     return rows[every, order], ordered
+
+
+def united(found: Sequence[Sequence[Hits]], ks: Sequence[int]) -> list[Hits]:
+    """The best `k` rows of each query, of the hits that several parts of the rows have for it."""
+    results = []
+    for k, *hits in zip(ks, *found, strict=True):
+        rows, scores = np.concatenate([one.rows for one in hits]), np.concatenate([one.scores for one in hits])
+        ordered, falling = best_first(rows[None], scores[None])
+        results.append(Hits(ordered[0, :k], falling[0, :k]))
+    return results
 
 
 def outside(rows: Int64, excluded: Int64) -> Mask:

@@ -18,7 +18,8 @@ from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.nearest_products import NearestProducts
 from twotower.search.approximate import ApproximateSearch
 from twotower.search.exact import ExactSearch
-from twotower.search.ranking import Hits, inner_products
+from twotower.search.ranking import Hits, inner_products, united
+from twotower.sharding import Rows
 
 # how many floats of vectors an exact search for one query reads in a millisecond, and the share of its time that each
 # further query of a batch takes
@@ -32,6 +33,10 @@ class VectorIndex:
     Every kind promises: scores are exact inner products, equal scores come in the order of the rows, a query's answer
     does not depend on its batch, and there are min(k, allowed) rows. A flat index finds the true best rows; the others
     find the share of them that `spec` states.
+
+    An index of a shard finds the rows of its `part` alone, as if a filter left out all others. Rows, filters and
+    exclusions are those of the whole, and so is how deep it searches: the shards together find every row that one index
+    of all products finds. Such a version held as a whole is searched in `parts`, and answers as its shards do.
     """
 
     def __init__(
@@ -41,20 +46,27 @@ class VectorIndex:
         spec: IndexSpec = FLAT,
         threads: int = 1,
         nearest: NearestProducts | None = None,
+        part: Rows | None = None,
+        parts: Sequence[VectorIndex] = (),
     ) -> None:
-        """Raises CorruptArtifact if the index and the vectors differ in size, or if the vectors are not float32."""
-        if index.ntotal != len(vectors) or index.d != vectors.shape[1]:
+        """`part`: the rows that `index` holds, all by default. `index` may be None if it is flat or in `parts`.
+
+        Raises CorruptArtifact if the index and the vectors differ in size, or if the vectors are not float32.
+        """
+        self.part = part or Rows(0, len(vectors))
+        if index is not None and (index.ntotal != self.part.size or index.d != vectors.shape[1]):
             raise CorruptArtifact(
-                f"the index holds {index.ntotal} x {index.d}, the vectors are {len(vectors)} x {vectors.shape[1]}"
+                f"the index holds {index.ntotal} x {index.d}, the vectors are {self.part.size} x {vectors.shape[1]}"
             )
         if vectors.dtype != np.float32 or not vectors.flags.c_contiguous:
             raise CorruptArtifact(f"the vectors are {vectors.dtype}, wanted float32, row by row")
         self.spec = spec
         self.vectors = vectors
         self._threads = threads
-        self._exact = ExactSearch(vectors, nearest)
+        self._exact = ExactSearch(vectors[self.part.first : self.part.stop], nearest)
         # a flat index holds nothing but its vectors, and those are mapped already
-        self._approximate = None if spec.factory == FLAT.factory else ApproximateSearch(index, vectors, spec)
+        self.parts = tuple(parts)
+        self._approximate = None if self.is_exact or parts else ApproximateSearch(index, vectors, spec, self.part)
 
     @classmethod
     def load(
@@ -64,23 +76,37 @@ class VectorIndex:
 
         Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
         """
-        import faiss  # only the retrieval service and the trainer have it
-
-        try:
-            # a plain view: each index operation on numpy's mapped-file class costs a microsecond more
-            vectors = np.asarray(np.load(embeddings, mmap_mode="r", allow_pickle=False))
-            read = faiss.read_index(str(index), faiss.IO_FLAG_MMAP_IFC)
-        except (RuntimeError, ValueError, OSError, EOFError, IndexError) as error:
-            raise CorruptArtifact(f"{index.name} or {embeddings.name} cannot be read: {error}") from error
-        if isinstance(read, faiss.IndexFlat) != (spec.factory == FLAT.factory):
-            raise CorruptArtifact(f"{index.name} is an {type(read).__name__}, the manifest says {spec.factory}")
+        vectors, read = _map_vectors(embeddings), _map_index(index, spec)
         graph = None if nearest is None else NearestProducts(nearest, len(vectors), vectors.shape[1], threads)
         return cls(read, vectors, spec, threads, graph)
+
+    @classmethod
+    def load_part(cls, index: Path | None, embeddings: Path, spec: IndexSpec, part: Rows) -> VectorIndex:
+        """Maps the index of a part, None for a flat one, and the vectors of all products; the files must be verified.
+
+        Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
+        """
+        read = None if index is None else _map_index(index, spec)
+        return cls(read, _map_vectors(embeddings), spec, part=part)
+
+    @classmethod
+    def load_parts(
+        cls, indexes: Sequence[Path], embeddings: Path, spec: IndexSpec, parts: Sequence[Rows]
+    ) -> VectorIndex:
+        """Maps the indexes of all parts as one, which is not flat; the files must be verified.
+
+        Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
+        """
+        vectors = _map_vectors(embeddings)
+        found = [
+            cls(_map_index(path, spec), vectors, spec, part=part) for path, part in zip(indexes, parts, strict=True)
+        ]
+        return cls(None, vectors, spec, parts=found)
 
     def with_spec(self, spec: IndexSpec) -> VectorIndex:
         """The same index, searched as another `spec` says; for tuning an index that is not flat."""
         assert self._approximate is not None
-        return VectorIndex(self._approximate.index, self.vectors, spec, self._threads)
+        return VectorIndex(self._approximate.index, self.vectors, spec, self._threads, part=self.part)
 
     @property
     def size(self) -> int:
@@ -93,7 +119,7 @@ class VectorIndex:
     @property
     def is_exact(self) -> bool:
         """True if every answer is the true best."""
-        return self._approximate is None
+        return self.spec.factory == FLAT.factory
 
     @property
     def deepest(self) -> int:
@@ -108,7 +134,7 @@ class VectorIndex:
         """About how long an unfiltered search for so many queries takes."""
         if not self.is_exact:
             return float(queries)
-        one = self.vectors.size / FLOATS_IN_A_MILLISECOND
+        one = self.part.size * self.dimension / FLOATS_IN_A_MILLISECOND
         return one * (1 + (queries - 1) * _FURTHER_QUERY)
 
     def search(
@@ -118,6 +144,8 @@ class VectorIndex:
 
         `allowed` [N] is true for the rows that may be found; None allows all.
         """
+        if self.parts:
+            return united([one.search(queries, ks, excluded, allowed) for one in self.parts], ks)
         if self._approximate is None:
             return self.search_exactly(queries, ks, excluded, allowed)
         queries, excluded = self._prepare(queries, excluded)
@@ -138,7 +166,7 @@ class VectorIndex:
         """
         queries, excluded = self._prepare(queries, excluded)
         is_whole = allowed is None and self.is_exact
-        results = self._exact.search(queries, ks, excluded, added) if is_whole else {}
+        results = self._search_whole(queries, ks, excluded, added) if is_whole else {}
         return self._scan_rest(results, queries, ks, excluded, allowed, added)
 
     def _prepare(self, queries: Float32, excluded: Sequence[Int64]) -> tuple[Float32, list[Int64]]:
@@ -147,6 +175,15 @@ class VectorIndex:
         self._limit_threads()
         sorted_rows = [np.unique(rows) if len(rows) else rows for rows in excluded]
         return np.ascontiguousarray(queries, np.float32), sorted_rows
+
+    def _search_whole(
+        self, queries: Float32, ks: Sequence[int], excluded: Sequence[Int64], added: Float32 | None
+    ) -> dict[int, Hits]:
+        """All rows of the part, without a filter."""
+        first, stop = self.part
+        own = [_within(rows, self.part) for rows in excluded]
+        results = self._exact.search(queries, ks, own, None if added is None else added[:, first:stop])
+        return {place: Hits(hits.rows + first, hits.scores) for place, hits in results.items()} if first else results
 
     def _scan_rest(
         self,
@@ -160,10 +197,13 @@ class VectorIndex:
         """All results: those that are there, and scans for the other queries."""
         rest = [row for row in range(len(queries)) if row not in results]
         if rest:
-            rows = np.arange(self.size) if allowed is None else np.flatnonzero(allowed)
+            first, stop = self.part
+            rows = np.arange(self.part.size) if allowed is None else np.flatnonzero(allowed[first:stop])
             for row in rest:
-                own = None if added is None else added[row]
-                results[row] = self._exact.scan(queries[row], rows, ks[row], excluded[row], own)
+                own = None if added is None else added[row, first:stop]
+                without = _within(excluded[row], self.part)
+                hits = self._exact.scan(queries[row], rows, ks[row], without, own)
+                results[row] = Hits(hits.rows + first, hits.scores)
         return [results[row] for row in range(len(queries))]
 
     def vector(self, row: int) -> Float32:
@@ -190,6 +230,34 @@ class VectorIndex:
 
         # OpenMP keeps this count per thread, so it is set in the thread that searches
         faiss.omp_set_num_threads(self._threads)
+
+
+def _map_vectors(embeddings: Path) -> Float32:
+    try:
+        # a plain view: each index operation on numpy's mapped-file class costs a microsecond more
+        return np.asarray(np.load(embeddings, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise CorruptArtifact(f"{embeddings.name} cannot be read: {error}") from error
+
+
+def _map_index(index: Path, spec: IndexSpec) -> Any:
+    import faiss  # only the retrieval service and the trainer have it
+
+    try:
+        read = faiss.read_index(str(index), faiss.IO_FLAG_MMAP_IFC)
+    except (RuntimeError, OSError, IndexError) as error:
+        raise CorruptArtifact(f"{index.name} cannot be read: {error}") from error
+    if isinstance(read, faiss.IndexFlat) != (spec.factory == FLAT.factory):
+        raise CorruptArtifact(f"{index.name} is an {type(read).__name__}, the manifest says {spec.factory}")
+    return read
+
+
+def _within(rows: Int64, part: Rows) -> Int64:
+    """Those of sorted rows that lie in a part, counted from its first."""
+    if not len(rows):
+        return rows
+    begin, end = rows.searchsorted(part)
+    return rows[begin:end] - part.first
 
 
 def unit_rows(vectors: Float32) -> Float32:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from twotower.arrays import Float32, Int32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
+from twotower.sharding import Rows
 from twotower.text.words import clitic_stems, parts_of, stem
 
 # a stem of the index begins with this sign, which no word holds
@@ -123,6 +124,8 @@ class WordIndex:
     offsets: Int64
     rows: Int32
     scores: Float32
+    # of a shard: the rows that postings are read of; words, weights and which words are known are those of all products
+    part: Rows | None = None
     # the places of words asked for lately
     _places: dict[str, _Places] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -137,7 +140,8 @@ class WordIndex:
             columns = [np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for path in word_files(files)]
         except (OSError, ValueError, EOFError) as error:
             raise CorruptArtifact(f"the index of words in {files.root} cannot be read: {error}") from error
-        index = cls(size, *columns)
+        text, starts, weights, offsets, rows, scores = columns
+        index = cls(size, text, starts, weights, offsets, rows, scores)
         index.check()
         return index
 
@@ -146,6 +150,10 @@ class WordIndex:
         columns: list[np.ndarray] = [self.text, self.starts, self.weights, self.offsets, self.rows, self.scores]
         for path, column in zip(word_files(files), columns, strict=True):
             np.save(path, column, allow_pickle=False)
+
+    def within(self, part: Rows) -> WordIndex:
+        """The same index, which finds the rows of a part alone, with the scores that they have among all."""
+        return replace(self, part=part)
 
     def check(self) -> None:
         """Raises CorruptArtifact if the arrays do not fit together."""
@@ -349,8 +357,12 @@ class WordIndex:
         )
 
     def _postings(self, place: int) -> _Postings:
-        part = slice(self.offsets[place], self.offsets[place + 1])
-        return _Postings(self.rows[part], self.scores[part], float(self.weights[place]))
+        start, stop = int(self.offsets[place]), int(self.offsets[place + 1])
+        if self.part is not None:
+            # in the type of the rows: numpy would convert all of them
+            first, last = self.rows[start:stop].searchsorted(np.array(self.part, np.int32)).tolist()
+            start, stop = start + first, start + last
+        return _Postings(self.rows[start:stop], self.scores[start:stop], float(self.weights[place]))
 
 
 def word_files(files: VersionLayout) -> list[Path]:

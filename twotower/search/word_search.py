@@ -13,7 +13,7 @@ import numpy as np
 from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.artifact.manifest import WordWeights
 from twotower.errors import CorruptArtifact
-from twotower.search.ranking import Hits, best_first, inner_products, outside
+from twotower.search.ranking import Hits, best_first, inner_products, outside, united
 from twotower.search.vector_index import VectorIndex
 from twotower.search.word_index import Word, WordIndex
 
@@ -42,6 +42,7 @@ class WordSearch:
         self._index = index
         self.weights = weights
         self.tie_breaker = tie_breaker
+        self._parts = [WordSearch(one, words.within(one.part), weights, tie_breaker) for one in index.parts]
 
     def search(
         self,
@@ -52,6 +53,8 @@ class WordSearch:
         allowed: Mask | None = None,
     ) -> list[Hits]:
         """The min(k, allowed) rows of highest score for each query [B, D] and its words, without its excluded rows."""
+        if self._parts:
+            return united([one.search(queries, words, ks, excluded, allowed) for one in self._parts], ks)
         found, block = list[Hits](), max(1, _ADDED // self._index.size)
         for start in range(0, len(queries), block):
             part = slice(start, start + block)
