@@ -73,10 +73,10 @@ def retrieval_dependencies(channels: Sequence[Any], *, degrades: bool) -> list[D
     if len(asks) == 1:
         return [Dependency("retrieval", asks[0], "no products", vital=True)]
     loss = "lists without the products of this shard" if degrades else "no products"
-    shards = [
-        Dependency(f"retrieval shard {number}", ask, loss, vital=not degrades) for number, ask in enumerate(asks)
-    ]
-    return [Dependency("retrieval", partial(_ask_any, asks), "no products", vital=True), *shards] if degrades else shards
+    shards = [Dependency(f"retrieval shard {number}", ask, loss, vital=not degrades) for number, ask in enumerate(asks)]
+    return (
+        [Dependency("retrieval", partial(_ask_any, asks), "no products", vital=True), *shards] if degrades else shards
+    )
 
 
 async def _ask_any(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:

@@ -86,7 +86,9 @@ async def of_product(
 async def of_cart(retrieval: Retrieval, cart: Sequence[str], found: Together, deadline: Deadline) -> list[Reason]:
     """The product of the cart that each product goes with best, or that it is popular."""
     named = sorted({cart[place] for place in found.because if place >= 0})
-    titles = {one.product_id: one.title for one in await retrieval.lookup_reachable(named, found.hits.version, deadline)}
+    titles = {
+        one.product_id: one.title for one in await retrieval.lookup_reachable(named, found.hits.version, deadline)
+    }
     return [
         Reason(sentences.POPULAR)
         if place < 0

@@ -16,7 +16,5 @@ def connect_retrieval(channels: Sequence[Any], limits: Limits, *, degrades: bool
     """A client of the retrieval service, by one channel for each shard; `degrades`: see ShardedRetrieval."""
     if len(channels) == 1:
         return RetrievalClient(channels[0], limits)
-    shards = [
-        RetrievalClient(channel, limits, f"retrieval shard {number}") for number, channel in enumerate(channels)
-    ]
+    shards = [RetrievalClient(channel, limits, f"retrieval shard {number}") for number, channel in enumerate(channels)]
     return ShardedRetrieval(shards, degrades)

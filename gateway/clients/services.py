@@ -98,8 +98,8 @@ class Hits(NamedTuple):
     category_codes: bytes = b""
     also: int = 0
     products: list[retrieval_pb2.Product] = []  # noqa: RUF012
-    # of a shard
-    merge: MergeKeys | None = None
+    # of a shard, if the query was `for_merge` and the answer is not empty: the message
+    merge: retrieval_pb2.Hits | None = None
     # numbers of the shards whose products are missing
     missing_shards: tuple[int, ...] = ()
 
@@ -466,6 +466,7 @@ def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
         hits.category_codes,
         hits.also,
         list(hits.products),
+        hits if hits.orders else None,
     )
 
 

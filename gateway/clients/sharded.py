@@ -70,13 +70,15 @@ class ShardedRetrieval:
         """As RetrievalClient.search."""
         asked = _for_merge(query)
         answers = await self._ask(lambda shard, _: shard.search(vector, asked, deadline), vector.version, deadline)
-        return _with_missing(merging.merge_hits(query, answers.found), answers)
+        return _with_missing(await _merged(query, answers.found), answers)
 
     async def search_texts(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
         """As RetrievalClient.search_texts."""
         asked = _for_merge(query)
-        answers = await self._ask(lambda shard, _: shard.search_texts(vector, asked, deadline), vector.version, deadline)
-        return _with_missing(merging.merge_hits(query, answers.found), answers)
+        answers = await self._ask(
+            lambda shard, _: shard.search_texts(vector, asked, deadline), vector.version, deadline
+        )
+        return _with_missing(await _merged(query, answers.found), answers)
 
     async def popular(self, query: retrieval_pb2.Query, version: str, deadline: Deadline) -> Hits:
         """As RetrievalClient.popular."""
@@ -253,6 +255,13 @@ def _for_merge(query: retrieval_pb2.Query) -> retrieval_pb2.Query:
     asked.CopyFrom(query)
     asked.for_merge = True
     return asked
+
+
+async def _merged(query: retrieval_pb2.Query, parts: Sequence[Hits]) -> Hits:
+    if not query.diversity:
+        return merging.merge_hits(query, parts)
+    # to choose a thousand diverse products takes long, outside of Python for the most part
+    return await asyncio.to_thread(merging.merge_hits, query, parts, query.diversity)
 
 
 def _with_missing(hits: Hits, answers: _Answers[Result]) -> Hits:
