@@ -276,6 +276,7 @@ _WARNINGS = (
         "لم يُعرف أن أيًّا من هذه المنتجات يُختار معه؛ هذه الأكثر رواجًا",
     ),
     (r"this version knows of no past to compare with", "لا يعرف هذا الإصدار ماضيًا يقارن به"),
+    (r"a part of the catalogue cannot be reached: shard (.*)", "جزء من المنتجات لا يمكن الوصول إليه الآن: {}"),
     (r"no product has category=(.*)", "لا منتج في الفئة «{}»"),
     (r"no product has brand=(.*)", "لا منتج من العلامة «{}»"),
     (r"no product has (.*)", "لا منتج له {}"),

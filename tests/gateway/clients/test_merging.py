@@ -135,9 +135,10 @@ def test_lists_with_columns_of_their_own() -> None:
     )
     assert (listed(regular.hits), [one.times for one in regular.due]) == ("ac", [1, 3])
     counts = np.array([10, 20], np.float32), np.array([30], np.float32)
-    rising = merge_rising(query(2), [RisingHits(first, counts[0], counts[0] + 1, None)] + [
-        RisingHits(second, counts[1], counts[1] + 1, None)
-    ])
+    rising = merge_rising(
+        query(2),
+        [RisingHits(first, counts[0], counts[0] + 1, None)] + [RisingHits(second, counts[1], counts[1] + 1, None)],
+    )
     assert (rising.buyers.tolist(), rising.expected.tolist()) == ([10, 30], [11, 31])
     together = merge_together(
         query(2), [Together(first, [0, -1], [True, False], ["u"]), Together(second, [1], [False], ["u"])]
