@@ -1,4 +1,4 @@
-"""A gateway over shards answers as one over a whole service; swaps that shards make one after the other; lost shards."""
+"""A gateway over shards answers as one over a whole service; shards that swap one after the other; lost shards."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.retrieval import JEWELLERY
 from tests.helpers.services import Running, running, until
 from tests.helpers.shards import publish_sharded
 from tests.helpers.stack import as_json, event, gateway
-from tests.helpers.tiny_version import BRANDS, CATEGORIES, build_version
+from tests.helpers.tiny_version import BRANDS, build_version
 from twotower.artifact.layout import Layout
 from twotower.artifact.store import publish
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/retrieve", {"buyer_id": "b", "k": 12}),
-    ("/retrieve", {"buyer_id": "b", "k": 7, "include": "products,reasons"}),
+    ("/retrieve", {"buyer_id": "b", "k": 7, "include": ["products", "reasons"]}),
     ("/retrieve", {"buyer_id": "b", "k": 9, "diversity": 0.5, "include": "products"}),
-    ("/retrieve", {"buyer_id": "b", "k": 9, "sort": "price_asc", "category": list(CATEGORIES)[0]}),
+    ("/retrieve", {"buyer_id": "b", "k": 9, "sort": "price_asc", "category": JEWELLERY}),
     ("/retrieve", {"buyer_id": "nobody", "k": 30}),
     ("/popular", {"k": 40, "brand": BRANDS[1]}),
-    ("/similar", {"product_id": "p1", "k": 15, "include": "products,reasons"}),
+    ("/similar", {"product_id": "p1", "k": 15, "include": ["products", "reasons"]}),
     ("/similar", {"product_id": "p39", "k": 15, "in_stock": "true"}),
     ("/similar", {"product_id": "p100"}),
-    ("/search", {"q": "خاتم ذهب", "k": 20, "include": "products,reasons"}),
+    ("/search", {"q": "خاتم ذهب", "k": 20, "include": ["products", "reasons"]}),
     ("/search", {"q": "p31", "k": 5}),
     ("/together", {"product_id": "p2", "k": 20, "include": "reasons"}),
     ("/together", {"product_id": "p100"}),

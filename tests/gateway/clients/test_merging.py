@@ -137,7 +137,7 @@ def test_lists_with_columns_of_their_own() -> None:
     counts = np.array([10, 20], np.float32), np.array([30], np.float32)
     rising = merge_rising(
         query(2),
-        [RisingHits(first, counts[0], counts[0] + 1, None)] + [RisingHits(second, counts[1], counts[1] + 1, None)],
+        [RisingHits(one, count, count + 1, None) for one, count in zip((first, second), counts, strict=True)],
     )
     assert (rising.buyers.tolist(), rising.expected.tolist()) == ([10, 30], [11, 31])
     together = merge_together(
