@@ -310,6 +310,7 @@ _WARNINGS = (
         r"counted by the training: the live log's counts cannot be read(?:: .*)?",
         "الأعداد من التدريب: تعذّرت قراءة أعداد السجل المباشر",
     ),
+    (r"a part of the catalogue cannot be reached: shard (.*)", "جزء من المنتجات لا يمكن الوصول إليه الآن: {}"),
     (r"no product has category=(.*)", "لا منتج في الفئة «{}»"),
     (r"no product has brand=(.*)", "لا منتج من العلامة «{}»"),
     (r"no product has (.*)", "لا منتج له {}"),

@@ -21,12 +21,13 @@ from gateway.api.rule_routes import RuleDesk
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.releases import ReleaseClient
-from gateway.clients.services import BuyerClient, ItemClient, RetrievalClient
+from gateway.clients.retrieval import connect_retrieval
+from gateway.clients.services import BuyerClient, ItemClient
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import Switches
 from gateway.exploration import Exploration
-from gateway.health import Dependency, grpc_health
+from gateway.health import Dependency, grpc_health, retrieval_dependencies
 from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.connect import connect_redis
@@ -123,11 +124,11 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
-    addresses = (settings.item_address, settings.buyer_address, settings.retrieval_address)
+    addresses = (settings.item_address, settings.buyer_address, *settings.shard_addresses)
     channels = [open_channel(address, settings.max_message_mb, settings.inner_tls) for address in addresses]
     for channel in channels:
         stack.push_async_callback(channel.close)
-    item, buyer, retrieval = channels
+    item, buyer, *shards = channels
     limits = Limits(
         settings.max_batch,
         settings.max_waiting,
@@ -143,7 +144,8 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         clock,
     )
     history = HistoryStore(redis, limits)
-    items, buyers, products = ItemClient(item, limits), BuyerClient(buyer, limits), RetrievalClient(retrieval, limits)
+    items, buyers = ItemClient(item, limits), BuyerClient(buyer, limits)
+    products = connect_retrieval(shards, limits, degrades=settings.missing_shard == "degrade")
     for client in (history, items, buyers, products, HistoryKeeper(redis)):
         stack.push_async_callback(client.close)
     log = None
@@ -154,9 +156,7 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         log = EventLog(redis, settings.event_log_max_mb << 20, settings.event_log_lists)
         stack.push_async_callback(log.close)
     dependencies = [
-        Dependency(
-            "retrieval", grpc_health(retrieval, "twotower.retrieval.v1.RetrievalService"), "no products", vital=True
-        ),
+        *retrieval_dependencies(shards, degrades=settings.missing_shard == "degrade"),
         Dependency(
             "buyer",
             grpc_health(buyer, "twotower.buyer.v1.BuyerService"),
@@ -206,4 +206,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
     desk = RuleDesk(book, RuleChecks(products), pipeline)
-    return Live(pipeline, dependencies, ReleaseClient(retrieval), experiments, searches, desk, catalogue)
+    return Live(pipeline, dependencies, ReleaseClient(shards[0]), experiments, searches, desk, catalogue)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
@@ -64,6 +65,25 @@ def grpc_health(channel: Any, service: str) -> Callable[[], Awaitable[None]]:
             raise Unavailable("it is about to end")
 
     return ask
+
+
+def retrieval_dependencies(channels: Sequence[Any], *, degrades: bool) -> list[Dependency]:
+    """The retrieval service, by one channel for each shard; with `degrades` one healthy shard is enough."""
+    asks = [grpc_health(channel, "twotower.retrieval.v1.RetrievalService") for channel in channels]
+    if len(asks) == 1:
+        return [Dependency("retrieval", asks[0], "no products", vital=True)]
+    loss = "lists without the products of this shard" if degrades else "no products"
+    shards = [Dependency(f"retrieval shard {number}", ask, loss, vital=not degrades) for number, ask in enumerate(asks)]
+    return (
+        [Dependency("retrieval", partial(_ask_any, asks), "no products", vital=True), *shards] if degrades else shards
+    )
+
+
+async def _ask_any(asks: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """Raises Unavailable if every one of them does."""
+    failures = await asyncio.gather(*(ask() for ask in asks), return_exceptions=True)
+    if None not in failures:
+        raise Unavailable(str(failures[0]))
 
 
 async def _state(dependency: Dependency) -> str:

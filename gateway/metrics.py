@@ -24,6 +24,7 @@ BATCH_WAITING = Gauge(
 REFUSED_CALLS = Counter("twotower_batch_refused", "Calls refused because too many were queued", ["batcher"])
 REFUSED_REQUESTS = Counter("twotower_requests_refused", "Requests refused because there was no room", ["kind"])
 HEDGES = Counter("twotower_hedges", "Calls sent once more because a replica did not answer soon", ["service"])
+SHARDS_MISSING = Counter("twotower_shards_missing", "Calls that no replica of a shard answered", ["shard"])
 VERSION_RERUNS = Counter("twotower_version_reruns", "Requests run again on a model version that all services hold")
 REDIS_UP = Gauge("twotower_redis_up", "0 while Redis does not answer, else 1", multiprocess_mode="livemin")
 REDIS_FAILURES = Counter("twotower_redis_failures", "Commands that Redis refused or did not answer")

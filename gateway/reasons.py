@@ -9,7 +9,8 @@ import numpy as np
 
 from gateway import sentences
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import EncodedBuyer, Hits, RetrievalClient, Together
+from gateway.clients.retrieval import Retrieval
+from gateway.clients.services import EncodedBuyer, Hits, Together
 from gateway.sentences import Cause, Sentence
 from twotower.arrays import Float32
 from twotower.pb import item_pb2, retrieval_pb2
@@ -50,7 +51,7 @@ class Reason:
     placed_by: str | None = None
 
 
-async def of_history(retrieval: RetrievalClient, encoded: EncodedBuyer, hits: Hits, deadline: Deadline) -> list[Reason]:
+async def of_history(retrieval: Retrieval, encoded: EncodedBuyer, hits: Hits, deadline: Deadline) -> list[Reason]:
     """One reason per product of a list that a history has ranked; both were asked for their parts."""
     assert hits.reasons is not None and encoded.parts is not None, "the parts were not asked for"
     events = dict(zip(encoded.parts.product_ids, encoded.parts.event_types, strict=True))
@@ -60,8 +61,8 @@ async def of_history(retrieval: RetrievalClient, encoded: EncodedBuyer, hits: Hi
     named = {place for row in shares if row is not None for place in _largest(row)}
     # a product that the parts do not have is older than the history that is encoded
     ids = [history[place] for place in sorted(named) if history[place] in events]
-    found = await retrieval.lookup(ids, hits.version, deadline)
-    titles = {one.product_id: one.title for one in found}
+    found = await retrieval.lookup_reachable(ids, hits.version, deadline)
+    titles = {one.product_id: one.title for one in found if one.found}
     products = wire.unpack_ids(hits.packed_ids)
     return [_of_shares(product, row, history, events, titles) for product, row in zip(products, shares, strict=True)]
 
@@ -72,20 +73,22 @@ def of_popularity(count: int) -> list[Reason]:
 
 
 async def of_product(
-    retrieval: RetrievalClient, product_id: str, hits: Hits, followers: Collection[str], deadline: Deadline
+    retrieval: Retrieval, product_id: str, hits: Hits, followers: Collection[str], deadline: Deadline
 ) -> list[Reason]:
     """What each product shares with the product asked for, or that buyers take it afterwards; the hits have details."""
-    [asked] = await retrieval.lookup([product_id], hits.version, deadline)
+    [asked] = await retrieval.lookup_reachable([product_id], hits.version, deadline)
     return [
         Reason(sentences.after(asked.title)) if one in followers else _shared(asked, product)
         for one, product in zip(wire.unpack_ids(hits.packed_ids), hits.products, strict=True)
     ]
 
 
-async def of_cart(retrieval: RetrievalClient, cart: Sequence[str], found: Together, deadline: Deadline) -> list[Reason]:
+async def of_cart(retrieval: Retrieval, cart: Sequence[str], found: Together, deadline: Deadline) -> list[Reason]:
     """The product of the cart that each product goes with best, or that it is popular."""
     named = sorted({cart[place] for place in found.because if place >= 0})
-    titles = {one.product_id: one.title for one in await retrieval.lookup(named, found.hits.version, deadline)}
+    titles = {
+        one.product_id: one.title for one in await retrieval.lookup_reachable(named, found.hits.version, deadline)
+    }
     return [
         Reason(sentences.POPULAR)
         if place < 0

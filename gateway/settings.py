@@ -37,7 +37,16 @@ def _check_target(value: str) -> str:
     return value
 
 
+def _check_shards(value: str) -> str:
+    for target in value.split(";"):
+        if not target.strip():
+            raise ValueError("an address between two ';' is empty")
+        as_target(target.strip())
+    return value
+
+
 Target = Annotated[str, AfterValidator(_check_target)]
+Shards = Annotated[str, AfterValidator(_check_shards)]
 
 
 class GatewaySettings(TracedSettings):
@@ -67,8 +76,13 @@ class GatewaySettings(TracedSettings):
     buyer_address: Target = Field(
         "127.0.0.1:50052", min_length=1, description="host:port or gRPC target of the buyer service"
     )
-    retrieval_address: Target = Field(
-        "127.0.0.1:50053", min_length=1, description="host:port or gRPC target of the retrieval service"
+    retrieval_address: Shards = Field(
+        "127.0.0.1:50053",
+        min_length=1,
+        description="host:port or gRPC target of the retrieval service; of each shard, separated by semicolons",
+    )
+    missing_shard: Literal["refuse", "degrade"] = Field(
+        "refuse", description="while no replica of a shard answers: 503, or lists without its products, with a warning"
     )
     inner_tls: MutualTls | None = Field(
         None, description="folder with tls.crt, tls.key and ca.crt for mutual TLS with the services"
@@ -159,3 +173,8 @@ class GatewaySettings(TracedSettings):
         description="origins whose pages may call the gateway, separated by commas: https://shop.example; empty: none",
     )
     access_log: bool = Field(True, description="one log line per request")
+
+    @property
+    def shard_addresses(self) -> list[str]:
+        """The address of each shard of the retrieval service; one if it is whole."""
+        return [one.strip() for one in self.retrieval_address.split(";")]

@@ -98,6 +98,10 @@ class Hits(NamedTuple):
     category_codes: bytes = b""
     also: int = 0
     products: list[retrieval_pb2.Product] = []  # noqa: RUF012
+    # of a shard, if the query was `for_merge` and the answer is not empty: the message
+    merge: retrieval_pb2.Hits | None = None
+    # numbers of the shards whose products are missing
+    missing_shards: tuple[int, ...] = ()
 
 
 class RegularHits(NamedTuple):
@@ -244,9 +248,9 @@ class _Lanes:
 class RetrievalClient:
     """RetrievalService."""
 
-    def __init__(self, channel: Any, limits: Limits) -> None:
+    def __init__(self, channel: Any, limits: Limits, name: str = "retrieval service") -> None:
+        """Errors and metrics call the service `name`."""
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
-        name = "retrieval service"
         self._name, self._hedging, self._max_batch = name, Hedging(name, limits.hedge_after), limits.max_batch
         self._streamed = StreamedCalls(
             self._stub.SearchStream, self._stub.Search, name, self._hedging, keep=limits.in_flight
@@ -294,13 +298,19 @@ class RetrievalClient:
         """The stored vector of a product, None for an unknown one."""
         return await self._vectors.call(product_id, deadline, version)
 
-    async def find_unknown(self, product_ids: Sequence[str], deadline: Deadline) -> set[str]:
-        """Those products that the current version does not know."""
-        return await self._unknowns.call(product_ids, deadline) if product_ids else set()
+    async def find_unknown(self, product_ids: Sequence[str], deadline: Deadline, version: str = "") -> set[str]:
+        """Those products that the version does not know."""
+        return await self._unknowns.call(product_ids, deadline, version) if product_ids else set()
 
     async def lookup(self, product_ids: Sequence[str], version: str, deadline: Deadline) -> list[retrieval_pb2.Product]:
         """The details of each product, in order."""
         return await self._lookups.call(product_ids, deadline, version) if product_ids else []
+
+    async def lookup_reachable(
+        self, product_ids: Sequence[str], version: str, deadline: Deadline
+    ) -> list[retrieval_pb2.Product]:
+        """As `lookup`: one service holds all products."""
+        return await self.lookup(product_ids, version, deadline)
 
     async def close(self) -> None:
         for lanes in (self._searches, self._text_searches):
@@ -384,10 +394,10 @@ class RetrievalClient:
         vectors = _split(answer.vectors, len(ids))
         return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
 
-    async def _unknown_of(self, group: str, calls: list[Sequence[str]], timeout: float) -> list[set[str]]:
+    async def _unknown_of(self, version: str, calls: list[Sequence[str]], timeout: float) -> list[set[str]]:
         ids = dict.fromkeys(one for asked in calls for one in asked)
-        request = retrieval_pb2.VectorsRequest(product_ids=ids, unknown_only=True)
-        answer = await client.call(self._stub.Vectors, request, timeout, "retrieval service")
+        request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version, unknown_only=True)
+        answer = await client.call(self._stub.Vectors, request, timeout, self._name)
         unknown = set(answer.unknown_product_ids)
         return [unknown.intersection(asked) for asked in calls]
 
@@ -456,6 +466,7 @@ def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
         hits.category_codes,
         hits.also,
         list(hits.products),
+        hits if hits.orders else None,
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import RetrievalClient
+from gateway.clients.retrieval import Retrieval
 
 # a new version may lack a product that an old one had
 _REMEMBER_SECONDS = 10.0
@@ -19,7 +19,7 @@ class KnownProducts:
     Unknown ones are not remembered: the next version may know them, and strangers can invent any number.
     """
 
-    def __init__(self, retrieval: RetrievalClient, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, retrieval: Retrieval, clock: Callable[[], float] = time.monotonic) -> None:
         self._retrieval = retrieval
         self._clock = clock
         self._known: set[str] = set()

@@ -10,12 +10,8 @@ from pathlib import Path
 
 from gateway import reasons
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import (
-    BuyerClient,
-    Hits,
-    ItemClient,
-    RetrievalClient,
-)
+from gateway.clients.retrieval import Retrieval
+from gateway.clients.services import BuyerClient, Hits, ItemClient
 from gateway.exploration import Exploration
 from gateway.history.codec import split_dismissed
 from gateway.history.event_log import EventLog
@@ -57,7 +53,7 @@ class Pipeline:
     history: HistoryStore
     items: ItemClient
     buyers: BuyerClient
-    retrieval: RetrievalClient
+    retrieval: Retrieval
     known: KnownProducts
     history_size: int
     forgotten_file: Path | None = None
@@ -90,7 +86,7 @@ class Pipeline:
         return await self.rules.find(
             query.slot,
             _owner(query),
-            Asking(asked, ask, first, lambda ids: self.retrieval.lookup(ids, "", deadline), any_product),
+            Asking(asked, ask, first, lambda ids: self.retrieval.lookup_reachable(ids, "", deadline), any_product),
             facts,
             deadline,
         )
@@ -105,6 +101,9 @@ class Pipeline:
     ) -> ProductList:
         hits = ruled.hits
         warnings = [*warnings, *ruled.warnings, *(f"no product has {value}" for value in hits.unknown_filter_values)]
+        if hits.missing_shards:
+            numbers = ", ".join(map(str, hits.missing_shards))
+            warnings.append(f"a part of the catalogue cannot be reached: shard {numbers}")
         products = None
         if "products" in query.include:
             products = (await self.detailed(ruled, deadline)).hits.products

@@ -9,7 +9,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import Hits, RetrievalClient
+from gateway.clients.retrieval import Retrieval
+from gateway.clients.services import Hits
 from gateway.rules.book import InForce
 from gateway.rules.plans import exclusion
 from gateway.schemas.rule import Boost, Bury, Exclude, NoRepeats, Pin, PriceRange, Rule
@@ -40,7 +41,7 @@ class RuleWarning(NamedTuple):
 class RuleChecks:
     """Asks the retrieval service what conditions match in the served version."""
 
-    def __init__(self, retrieval: RetrievalClient) -> None:
+    def __init__(self, retrieval: Retrieval) -> None:
         self._retrieval = retrieval
 
     async def warnings(self, found: InForce, deadline: Deadline) -> list[RuleWarning]:

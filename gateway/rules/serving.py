@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import RetrievalClient
+from gateway.clients.retrieval import Retrieval
 from gateway.history.clock import SharedClock
 from gateway.rules.book import InForce, RuleBook
 from gateway.rules.engine import Asking, Ruled, apply
@@ -34,7 +34,7 @@ class LiveRules:
         self,
         book: RuleBook,
         shown: ShownProducts,
-        retrieval: RetrievalClient,
+        retrieval: Retrieval,
         clock: SharedClock,
         draft: RulePlans | None = None,
     ) -> None:

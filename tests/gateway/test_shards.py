@@ -1,0 +1,200 @@
+"""A gateway over shards answers as one over a whole service; shards that swap one after the other; lost shards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.settings import GatewaySettings
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.retrieval import JEWELLERY
+from tests.helpers.services import Running, running, until
+from tests.helpers.shards import publish_sharded
+from tests.helpers.stack import as_json, event, gateway
+from tests.helpers.tiny_version import BRANDS, build_version
+from twotower.artifact.layout import Layout
+from twotower.artifact.store import publish
+
+HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
+CALLS: list[tuple[str, dict[str, Any]]] = [
+    ("/retrieve", {"buyer_id": "b", "k": 12}),
+    ("/retrieve", {"buyer_id": "b", "k": 7, "include": ["products", "reasons"]}),
+    ("/retrieve", {"buyer_id": "b", "k": 9, "diversity": 0.5, "include": "products"}),
+    ("/retrieve", {"buyer_id": "b", "k": 9, "sort": "price_asc", "category": JEWELLERY}),
+    ("/retrieve", {"buyer_id": "nobody", "k": 30}),
+    ("/popular", {"k": 40, "brand": BRANDS[1]}),
+    ("/similar", {"product_id": "p1", "k": 15, "include": ["products", "reasons"]}),
+    ("/similar", {"product_id": "p39", "k": 15, "in_stock": "true"}),
+    ("/similar", {"product_id": "p100"}),
+    ("/search", {"q": "خاتم ذهب", "k": 20, "include": ["products", "reasons"]}),
+    ("/search", {"q": "p31", "k": 5}),
+    ("/together", {"product_id": "p2", "k": 20, "include": "reasons"}),
+    ("/together", {"product_id": "p100"}),
+    ("/trending", {"k": 5}),
+    ("/again", {"buyer_id": "b"}),
+]
+
+
+def build(folder: Path, *names: str, shards: int = 2) -> Path:
+    """Versions for shards, of different towers, published one after the other."""
+    for name in names:
+        seed = ord(name)
+        base = build_version(folder, f"base-{name}", seed=seed, encoder_seed=seed, publish=False)
+        publish_sharded(base, name, shards)
+    return folder
+
+
+@asynccontextmanager
+async def shops(
+    folders: list[Path], redis: RedisServer, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, list[Running]]]:
+    """A gateway with one shard on each folder, buyer and item services on the first one, and the shards."""
+    async with AsyncExitStack() as exits:
+        shards = [
+            await exits.enter_async_context(
+                running("retrieval", folder, shard_index=number, shard_count=len(folders), drain_seconds=0.1)
+            )
+            for number, folder in enumerate(folders)
+        ]
+        addresses = {"retrieval_address": ";".join(one.address for one in shards)}
+        for name in ("item", "buyer"):
+            addresses[f"{name}_address"] = (await exits.enter_async_context(running(name, folders[0]))).address
+        client = await exits.enter_async_context(gateway(redis_url=redis.url, **addresses, **settings))
+        body = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
+        assert (await client.post("/encode_buyer", json=body)).status_code == 200
+        yield client, shards
+
+
+def said(answer: httpx.Response) -> tuple[int, Any]:
+    """Status and body without what is another one for each request."""
+    body = answer.json()
+    return answer.status_code, {one: body[one] for one in body if one not in ("request_id", "recommendation_id")}
+
+
+async def test_every_route_answers_as_over_a_whole_service(tmp_path: Path) -> None:
+    folder = build(tmp_path / "artifacts", "a", shards=3)
+    with RedisServer() as redis:
+        async with (
+            shops([folder] * 3, redis) as (client, _),
+            running("retrieval", folder) as whole,
+            running("item", folder) as item,
+            running("buyer", folder) as buyer,
+            gateway(
+                redis_url=redis.url,
+                retrieval_address=whole.address,
+                item_address=item.address,
+                buyer_address=buyer.address,
+            ) as one,
+        ):
+            filled = 0
+            for path, query in CALLS:
+                ours, wanted = said(await client.get(path, params=query)), said(await one.get(path, params=query))
+                assert ours == wanted, (path, query)
+                filled += bool(wanted[1].get("product_ids"))
+            assert filled >= 10
+            body = {"interactions": [{**each, "buyer_id": "c"} for each in as_json([event("p39"), event("p100")])]}
+            assert said(await client.post("/interactions", json=body)) == said(
+                await one.post("/interactions", json=body)
+            )
+            rules = {"product_ids": ["p3", "p38"], "k": 8}
+            assert said(await client.post("/complete", json=rules)) == said(await one.post("/complete", json=rules))
+
+
+async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path: Path) -> None:
+    """The first shard has swapped from a to b; the other one does so while requests run."""
+    ahead, behind = build(tmp_path / "ahead", "a", "b"), build(tmp_path / "behind", "a")
+    with RedisServer() as redis:
+        async with shops([ahead, behind], redis) as (client, _):
+
+            async def versions() -> set[str]:
+                found = set[str]()
+                for path, query in CALLS:
+                    answer = await client.get(path, params=query)
+                    assert answer.status_code in (200, 404), answer.text
+                    found.add(answer.json().get("model_version", ""))
+                return found - {""}
+
+            assert await versions() == {"a"}
+            seen = set[str]()
+
+            async def ask() -> bool:
+                now = await versions()
+                seen.update(now)
+                return now == {"b"}
+
+            await asyncio.to_thread(build, tmp_path / "behind", "b")
+            await until(ask)
+            assert seen <= {"a", "b"}
+            # and back
+            for folder in (ahead, behind):
+                publish(Layout(folder), "a")
+            await until(versions, lambda now: now == {"a"})
+
+
+async def test_a_missing_shard_refuses_every_list_and_is_named(tmp_path: Path) -> None:
+    folder = build(tmp_path / "artifacts", "a")
+    with RedisServer() as redis:
+        async with shops([folder] * 2, redis) as (client, shards):
+            shards[1].stop.set()
+            await shards[1].task
+            answer = await client.get("/popular")
+            assert answer.status_code == 503
+            problem = answer.json()
+            assert problem["missing_shards"] == [1] and answer.headers["retry-after"] == "1"
+            assert problem["detail"] == "shard 1 of 2 of the retrieval service cannot be reached"
+            for path, query in (("/retrieve", {"buyer_id": "b"}), ("/similar", {"product_id": "p1"})):
+                assert (await client.get(path, params=query)).status_code == 503
+            ready = await client.get("/readyz")
+            assert ready.status_code == 503 and ready.json()["dependencies"]["retrieval shard 0"] == "ok"
+
+
+async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(tmp_path: Path) -> None:
+    """Of 40 products the first shard holds p0 to p19."""
+    folder = build(tmp_path / "artifacts", "a")
+    warning = "a part of the catalogue cannot be reached: shard 1"
+    with RedisServer() as redis:
+        async with shops([folder] * 2, redis, missing_shard="degrade") as (client, shards):
+            assert (await client.get("/popular", params={"k": 40})).json()["warnings"] == []
+            shards[1].stop.set()
+            await shards[1].task
+            for path, query in (
+                ("/popular", {"k": 40}),
+                ("/retrieve", {"buyer_id": "b", "k": 40, "include": "reasons"}),
+                ("/similar", {"product_id": "p1", "k": 40}),
+                ("/search", {"q": "خاتم", "k": 40}),
+                ("/together", {"product_id": "p30", "k": 40, "include": "reasons"}),
+            ):
+                answer = await client.get(path, params=query)
+                assert answer.status_code == 200, answer.text
+                found = answer.json()
+                assert warning in found["warnings"], path
+                assert found["product_ids"] and {int(one[1:]) for one in found["product_ids"]} <= set(range(20)), path
+            # nobody can say whether there is such a product
+            lost = await client.get("/similar", params={"product_id": "p30"})
+            assert (lost.status_code, lost.json()["missing_shards"]) == (503, [1])
+            ready = await client.get("/readyz")
+            assert (ready.status_code, ready.json()["dependencies"]["retrieval"]) == (200, "ok")
+            assert any(one.startswith("retrieval shard 1") for one in ready.json()["degraded"])
+            exposed = (await client.get("/metrics")).text
+            assert 'twotower_shards_missing_total{shard="1"}' in exposed
+            shards[0].stop.set()
+            await shards[0].task
+            assert (await client.get("/popular")).json()["missing_shards"] == [0, 1]
+            assert (await client.get("/readyz")).status_code == 503
+
+
+@pytest.mark.parametrize("address", ["a:1;", ";a:1", "a:1;;b:1", "a:1;::1:5"])
+def test_an_address_of_shards_that_cannot_be_used_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=r"retrieval_address\n.*(empty|brackets)"):
+        GatewaySettings(retrieval_address=address)
+
+
+def test_addresses_of_shards_are_separated_by_semicolons() -> None:
+    settings = GatewaySettings(retrieval_address="a:1; ipv4:127.0.0.1:1,127.0.0.1:2")
+    assert settings.shard_addresses == ["a:1", "ipv4:127.0.0.1:1,127.0.0.1:2"]
