@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +28,6 @@ def test_a_run_gives_the_same_model(tmp_path: Path) -> None:
     one, two = current(artifacts), current(tmp_path / "artifacts")
     assert_same_model(one, two)
     np.testing.assert_allclose(np.load(one.layout.embeddings), np.load(two.layout.embeddings), atol=1e-5)
-
-
-def test_two_workers_train_the_softmax_of_a_run(tmp_path: Path) -> None:
-    shop, _ = small_run()
-    settings = ["ray_workers=2", "training.start=softmax", "training.max_epochs=1", "training.min_steps=1"]
-    assigned = [argument for setting in settings for argument in ("--set", setting)]
-    assert main([*run_arguments(shop, tmp_path / "artifacts"), "--ray", "auto", *assigned]) == 0
-    (path,) = (tmp_path / "artifacts").rglob("training.json")
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    assert [one["epoch"] for one in facts["curve"]] == [1]
-    assert "validation" in facts["curve"][0]
 
 
 def test_the_lists_of_all_buyers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
