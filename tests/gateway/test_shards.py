@@ -168,13 +168,14 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
             assert (await client.get("/popular", params={"k": 40})).json()["warnings"] == []
             shards[1].stop.set()
             await shards[1].task
-            for path, query in (
+            calls: list[tuple[str, dict[str, Any]]] = [
                 ("/popular", {"k": 40}),
                 ("/retrieve", {"buyer_id": "b", "k": 40, "include": "reasons"}),
                 ("/similar", {"product_id": "p1", "k": 40}),
                 ("/search", {"q": "خاتم", "k": 40}),
                 ("/together", {"product_id": "p30", "k": 40, "include": "reasons"}),
-            ):
+            ]
+            for path, query in calls:
                 answer = await client.get(path, params=query)
                 assert answer.status_code == 200, answer.text
                 found = answer.json()
