@@ -71,6 +71,11 @@ async def shops(
         yield client, shards
 
 
+def settings_of(address: str) -> GatewaySettings:
+    values: dict[str, Any] = {"retrieval_address": address}
+    return GatewaySettings(**values)
+
+
 def said(answer: httpx.Response) -> tuple[int, Any]:
     """Status and body without what is another one for each request."""
     body = answer.json()
@@ -163,13 +168,14 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
             assert (await client.get("/popular", params={"k": 40})).json()["warnings"] == []
             shards[1].stop.set()
             await shards[1].task
-            for path, query in (
+            calls: list[tuple[str, dict[str, Any]]] = [
                 ("/popular", {"k": 40}),
                 ("/retrieve", {"buyer_id": "b", "k": 40, "include": "reasons"}),
                 ("/similar", {"product_id": "p1", "k": 40}),
                 ("/search", {"q": "خاتم", "k": 40}),
                 ("/together", {"product_id": "p30", "k": 40, "include": "reasons"}),
-            ):
+            ]
+            for path, query in calls:
                 answer = await client.get(path, params=query)
                 assert answer.status_code == 200, answer.text
                 found = answer.json()
@@ -192,9 +198,9 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
 @pytest.mark.parametrize("address", ["a:1;", ";a:1", "a:1;;b:1", "a:1;::1:5"])
 def test_an_address_of_shards_that_cannot_be_used_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"retrieval_address\n.*(empty|brackets)"):
-        GatewaySettings(retrieval_address=address)
+        settings_of(address)
 
 
 def test_addresses_of_shards_are_separated_by_semicolons() -> None:
-    settings = GatewaySettings(retrieval_address="a:1; ipv4:127.0.0.1:1,127.0.0.1:2")
+    settings = settings_of("a:1; ipv4:127.0.0.1:1,127.0.0.1:2")
     assert settings.shard_addresses == ["a:1", "ipv4:127.0.0.1:1,127.0.0.1:2"]
