@@ -13,6 +13,7 @@ from twotower.arrays import Int64
 
 # events of one part, as far as whole buyers allow: what is sorted at once
 PART_EVENTS = 2_000_000
+_COLUMNS = {"buyer": pl.Int32, "row": pl.Int32, "kind": pl.Int8, "ms": pl.Int64}
 
 
 class Accepted(NamedTuple):
@@ -35,23 +36,22 @@ class AcceptedRows:
     """Gathers accepted rows batch by batch; an id of a buyer is kept once, whatever the number of events."""
 
     def __init__(self) -> None:
-        self.height = 0
+        self.height = self.batches = 0
         self._codes: dict[str, int] = {}
         self._batches: list[pl.DataFrame] = []
 
-    @property
-    def batches(self) -> int:
-        return len(self._batches)
-
     def add(self, rows: pl.DataFrame) -> None:
         """Takes a batch: `buyer` as text, `row`, `kind`, `ms` and any `query`."""
+        self.batches += 1
         self.height += rows.height
+        if not rows.height:
+            return
         ids = rows["buyer"].unique()
         codes = [self._codes.setdefault(one, len(self._codes)) for one in ids]
         coded = rows["buyer"].replace_strict(ids, codes, return_dtype=pl.Int32)
         self._batches.append(rows.with_columns(buyer=coded))
 
-    def finish(self, visitors: Visitors, checks: RowChecks, part_events: int = PART_EVENTS) -> Accepted:
+    def finish(self, visitors: Visitors, checks: RowChecks) -> Accepted:
         """All rows in parts; those of a visitor as the buyer's, repeated ones counted and left out. Empties this."""
         seen = pl.DataFrame({"buyer": pl.Series(list(self._codes), dtype=pl.String)})
         self._codes.clear()
@@ -62,9 +62,9 @@ class AcceptedRows:
         for at, batch in enumerate(self._batches):
             self._batches[at] = batch.with_columns(buyer=place.gather(batch["buyer"]))
             sizes += np.bincount(self._batches[at]["buyer"].to_numpy(), minlength=len(buyers))
-        rows = pl.concat(self._batches, how="diagonal", rechunk=False)
+        rows = pl.concat([pl.DataFrame(schema=_COLUMNS), *self._batches], how="diagonal", rechunk=False)
         self._batches.clear()
-        parts = [_once(rows.filter(pl.col("buyer").is_between(*part))) for part in _ranges(sizes, part_events)]
+        parts = [_once(rows.filter(pl.col("buyer").is_between(*part))) for part in _ranges(sizes, PART_EVENTS)]
         accepted = Accepted(buyers, parts)
         if again := rows.height - accepted.height:
             checks.dropped["exact duplicate"] += again

@@ -50,10 +50,10 @@ def searches_of(accepted: Accepted, logs: Sequence[Path], event_weights: Mapping
     if not searched:
         return NO_SEARCHES._replace(served=served_searches(logs))
     kinds = list(range(1, len(event_weights) + 1))
+    events = pl.concat([part.filter(pl.col("query").str.strip_chars() != "") for part in searched])
     pairs = (
-        pl.concat([part.filter(pl.col("query").str.strip_chars() != "") for part in searched])
-        .with_columns(
-            buyer=pl.lit(accepted.buyers).gather(pl.col("buyer")),
+        events.with_columns(
+            buyer=accepted.buyers.gather(events["buyer"]),
             weight=pl.col("kind").replace_strict(kinds, list(event_weights.values()), return_dtype=pl.Float64),
             day=pl.col("ms") // DAY_MS,
         )
