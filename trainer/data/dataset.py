@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from trainer.config.data import Data
+from trainer.data.accepted import Accepted
 from trainer.data.catalogue import Products, read_products
 from trainer.data.changes import find_products
 from trainer.data.event_log.sources import EventSources, find_events
@@ -43,14 +43,16 @@ class Dataset:
 class Reading:
     """What is known of both tables, as far as they have been read.
 
-    `accepted`: the rows of `read_events`. `warnings`: sentences about what was read, lost or understood.
+    `accepted`: the events until `arrange` sorts them; `accepted_rows` is their number. `warnings`: sentences about what
+    was read, lost or understood.
     """
 
     config: Data
     products: RowChecks
     events: RowChecks
     catalogue: Products | None = None
-    accepted: pl.DataFrame | None = None
+    accepted: Accepted | None = None
+    accepted_rows: int = 0
     sources: EventSources = field(default_factory=lambda: EventSources([], []))
     warnings: list[str] = field(default_factory=list)
     position: Position | None = None
@@ -71,33 +73,34 @@ class Reading:
         log.info(f"of {len(self.catalogue):,} products have: {shown}")
         log.info(f"{len(self.catalogue):,} products; reading events")
         self.accepted = read_events(self.sources, self.catalogue.ids, self.config, self.events)
+        self.accepted_rows = self.accepted.height
         self.warnings += [*self.events.hints, *self.events.notes]
 
     def check(self) -> None:
         """Raises DataError if too large a share of a table's rows is rejected, or if nothing is left."""
         self.products.check_share(self.config.max_reject_share)
         self.events.check_share(self.config.max_reject_share, self.config.max_unknown_share)
-        if self.accepted is None or self.accepted.is_empty():
+        if not self.accepted_rows:
             raise DataError(f"{self.sources.first}: no event is left after the checks{self.events.reasons()}")
 
     def arrange(self, seed: int) -> Dataset:
         """The data set, of tables that were read and are not empty."""
         if self.catalogue is None or self.accepted is None:
             raise DataError("the tables have not been read")
-        catalogue, limit = self.catalogue, self.config.max_buyer_events
+        catalogue, limit, weights = self.catalogue, self.config.max_buyer_events, self.config.event_weights
+        searches = searches_of(self.accepted, self.sources.logs, weights)
         buyers, coded = sort_events(self.accepted, tie_hash(catalogue.ids, seed))
+        self.accepted = None
         sizes = np.diff(coded.start)
         self.warnings += warn_of_look_alikes("products", catalogue.ids) + warn_of_look_alikes("buyers", buyers)
         self.warnings += warn_of_no_one(buyers, sizes) + warn_of_robots(buyers, sizes)
         self.warnings += _warn_of_old(coded)
         coded = keep_newest(coded, limit)
-        if older := self.accepted.height - len(coded.buyer):
+        if older := self.accepted_rows - len(coded.buyer):
             self.warnings.append(
                 f"{older:,} older events are left out: a buyer counts with the newest {limit:,} "
                 f"(data.max_buyer_events), one has {sizes.max():,}"
             )
-        weights = self.config.event_weights
-        searches = searches_of(self.accepted, self.sources.logs, weights)
         return Dataset(catalogue, buyers, coded, list(weights), self._summary(older), searches)
 
     def _summary(self, older: int) -> Summary:

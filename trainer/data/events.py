@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from trainer.config.data import OTHER_EVENTS, Data, Filter
+from trainer.data.accepted import Accepted, AcceptedRows
 from trainer.data.event_log.reading import read_log
 from trainer.data.event_log.searches import with_queries
 from trainer.data.event_log.sources import EventSources, find_events
@@ -72,17 +73,16 @@ def tie_hash(ids: Sequence[str], seed: int) -> UInt64:
     return np.frombuffer(digests, "<u8")
 
 
-def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> pl.DataFrame:
-    """The accepted events, those of files first: `buyer`, `row` of the product, code of the `kind`, `ms`; where any
-    event has one, `query`: the words of the search that led to it.
+def read_events(sources: EventSources, product_ids: Sequence[str], config: Data, checks: RowChecks) -> Accepted:
+    """The accepted events, those of files first.
 
-    Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, and those whose time is in a
-    form that the whole column decides.
+    Rows are counted, rejected and accepted in one pass; only accepted rows stay in memory, at 17 bytes each, and those
+    whose time is in a form that the whole column decides.
     """
     names = config.event_columns.names()
     coded = _code_columns(product_ids, config)
     problem = first_problem(_event_checks(int(time.time() * 1000) + DAY_MS), names)
-    kept, undecided, unknown, visitors = [], [], set[str](), Visitors()
+    kept, undecided, unknown, visitors = AcceptedRows(), [], set[str](), Visitors()
     files = ((batch, config.event_filter) for batch in _read_batches(sources.files, config))
     # filters look at columns of files
     unfiltered: Filter = {}
@@ -96,26 +96,22 @@ def read_events(sources: EventSources, product_ids: Sequence[str], config: Data,
         if late.height:
             undecided.append(late)
             checked = checked.filter(pl.col("reason").ne_missing(UNREADABLE_TIME))
-        kept.append(_settle(checked, checks, unknown))
+        kept.add(_settle(checked, checks, unknown))
     if undecided:
-        kept.append(
-            _settle(_decide_times(pl.concat(undecided, how="diagonal"), problem, kept, checks), checks, unknown)
-        )
+        late = _decide_times(pl.concat(undecided, how="diagonal"), problem, kept.height, checks)
+        kept.add(_settle(late, checks, unknown))
     checks.hints += explain_unknown(unknown, product_ids)
-    if not kept:
+    if not kept.batches:
         raise DataError(f"{sources.first}: the log holds no interaction yet")
-    events = visitors.join(pl.concat(kept, how="diagonal"), checks)
-    return _drop_duplicates(events, checks)
+    return kept.finish(visitors, checks)
 
 
-def _decide_times(
-    late: pl.DataFrame, problem: list[pl.Expr], kept: Sequence[pl.DataFrame], checks: RowChecks
-) -> pl.DataFrame:
-    """The rows whose time no single row explains, with what the whole column says."""
+def _decide_times(late: pl.DataFrame, problem: list[pl.Expr], plain: int, checks: RowChecks) -> pl.DataFrame:
+    """The rows whose time no single row explains, with what the whole column says; `plain` rows need no column."""
     form = find_form(late["time"])
     checks.hints += form.hints
     read = late.with_columns(form.read(pl.col("time")).alias("ms"))
-    count, plain = read.height - read["ms"].null_count(), sum(rows.height for rows in kept)
+    count = read.height - read["ms"].null_count()
     if count and plain:
         checks.notes.append(
             f"times are written in two ways: {plain:,} as ISO-8601 or epoch time, {count:,} in another form"
@@ -258,14 +254,6 @@ def _event_checks(latest_ms: int) -> list[Check]:
     ]
 
 
-def _drop_duplicates(accepted: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
-    """Each event once: nothing is wrong with a log that repeats one, as one whose times are days does."""
-    once = accepted.unique(["buyer", "row", "kind", "ms"], keep="first", maintain_order=True)
-    if again := accepted.height - once.height:
-        checks.dropped["exact duplicate"] += again
-    return once
-
-
 def keep_newest(events: Events, limit: int) -> Events:
     """The newest `limit` events of each buyer."""
     sizes = np.diff(events.start)
@@ -305,17 +293,22 @@ def load_history(
     return buyers, coded, checks.rejected
 
 
-def sort_events(
-    accepted: pl.DataFrame, tie: UInt64, kind_order: Sequence[int] | None = None
-) -> tuple[list[str], Events]:
-    """Codes buyers in the order of their ids, and sorts events by buyer, time, the product's `tie` [N] and kind."""
-    buyers = accepted["buyer"].unique().sort()
+def sort_events(accepted: Accepted, tie: UInt64, kind_order: Sequence[int] | None = None) -> tuple[list[str], Events]:
+    """Codes buyers in the order of their ids, and sorts events by buyer, time, the product's `tie` [N] and kind.
+
+    Takes the events out of `accepted`, part by part, so that they are in memory once.
+    """
     order = pl.Series("tie", tie)
     last = pl.col("kind") if kind_order is None else pl.col("kind").replace_strict(dict(enumerate(kind_order)))
-    coded = accepted.with_columns(
-        pl.col("buyer").cast(pl.Enum(buyers)).to_physical().cast(pl.Int32), tie=order.gather(accepted["row"]), last=last
-    ).sort("buyer", "ms", "tie", "last")
-    buyer = coded["buyer"].to_numpy()
+    buyers, total, done = accepted.buyers, accepted.height, 0
+    buyer, product = np.empty(total, np.int32), np.empty(total, np.int32)
+    kind, ms = np.empty(total, np.int8), np.empty(total, np.int64)
+    while accepted.parts:
+        part = accepted.parts.pop(0)
+        coded = part.with_columns(tie=order.gather(part["row"]), last=last).sort("buyer", "ms", "tie", "last")
+        here = slice(done, done + coded.height)
+        buyer[here], product[here] = coded["buyer"].to_numpy(), coded["row"].to_numpy()
+        kind[here], ms[here] = coded["kind"].to_numpy(), coded["ms"].to_numpy()
+        done += coded.height
     start = np.searchsorted(buyer, np.arange(len(buyers) + 1)).astype(np.int64)
-    events = Events(buyer, coded["row"].to_numpy(), coded["kind"].to_numpy(), coded["ms"].to_numpy(), start)
-    return buyers.to_list(), events
+    return buyers.to_list(), Events(buyer, product, kind, ms, start)

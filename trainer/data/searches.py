@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from trainer.data.accepted import Accepted
 from trainer.data.event_log.searches import SERVED, served_searches
 from twotower.events import DAY_MS
 
@@ -43,18 +44,20 @@ class SearchedWords(NamedTuple):
 NO_SEARCHES = Searches(pl.DataFrame(schema=_PAIRS), pl.DataFrame(schema=SERVED))
 
 
-def searches_of(accepted: pl.DataFrame, logs: Sequence[Path], event_weights: Mapping[str, float]) -> Searches:
+def searches_of(accepted: Accepted, logs: Sequence[Path], event_weights: Mapping[str, float]) -> Searches:
     """The searches among the events of `read_events`, and those that logs say were answered."""
-    if "query" not in accepted.columns:
+    searched = [part for part in accepted.parts if "query" in part.columns]
+    if not searched:
         return NO_SEARCHES._replace(served=served_searches(logs))
     kinds = list(range(1, len(event_weights) + 1))
+    events = pl.concat([part.filter(pl.col("query").str.strip_chars() != "") for part in searched])
     pairs = (
-        accepted.filter(pl.col("query").str.strip_chars() != "")
-        .with_columns(
+        events.with_columns(
+            buyer=accepted.buyers.gather(events["buyer"]),
             weight=pl.col("kind").replace_strict(kinds, list(event_weights.values()), return_dtype=pl.Float64),
             day=pl.col("ms") // DAY_MS,
         )
         .select(list(_PAIRS))
-        .sort("ms", "buyer", "row")
+        .sort("ms", "buyer", "row", maintain_order=True)
     )
     return Searches(pairs, served_searches(logs))

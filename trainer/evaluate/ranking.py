@@ -152,11 +152,11 @@ def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -
     """Encodes every product: vectors [N, D]."""
     model.eval()
     count = len(features.text)
-    parts = [
-        model.items(ItemFeatures(*(column[start : start + chunk] for column in features))).cpu().numpy()
-        for start in range(0, count, chunk)
-    ]
-    return np.concatenate(parts)
+    vectors = np.empty((count, model.item.projection.out_features), np.float32)
+    for start in range(0, count, chunk):
+        part = model.items(ItemFeatures(*(column[start : start + chunk] for column in features)))
+        vectors[start : start + chunk] = part.cpu().numpy()
+    return vectors
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from trainer.model.towers import Weights, attribute_means
 from twotower.arrays import Mask
 
 _ROWS, _ATTRIBUTES = "item.product.weight", "item.attribute.weight"
+# cold products whose rows are computed at once
+_BLOCK = 16_384
 
 
 def serve_linear(weights: Weights, features: ItemFeatures) -> Weights:
@@ -28,12 +30,14 @@ def serve_softmax(weights: Weights, features: ItemFeatures, is_trained: Mask, ne
     The row of a product that is not `is_trained` [N] becomes 0.5 x the weighted sum of the rows of its text neighbours
     among the trained ones, plus its attributes.
     """
-    served = fold_attributes(reset_untrained_rows(weights, is_trained), features)
+    served = _fold(reset_untrained_rows(weights, is_trained), features)
     rows, cold = weights[_ROWS][1:].cpu(), np.flatnonzero(~is_trained)
     if len(rows) and len(cold):
         nearest = neighbours.weights(cold, np.flatnonzero(is_trained), NEIGHBOUR_RIDGE)
-        sums = NEIGHBOUR_WEIGHT * torch.from_numpy(nearest @ rows.numpy())
-        served[_ROWS][1 + torch.from_numpy(cold)] += sums.to(served[_ROWS].device)
+        for start in range(0, len(cold), _BLOCK):
+            some = slice(start, start + _BLOCK)
+            sums = NEIGHBOUR_WEIGHT * torch.from_numpy(nearest[some] @ rows.numpy())
+            served[_ROWS][1 + torch.from_numpy(cold[some])] += sums.to(served[_ROWS].device)
     return served
 
 
@@ -50,7 +54,12 @@ def reset_untrained_rows(weights: Weights, is_trained: Mask) -> Weights:
 
 def fold_attributes(weights: Weights, features: ItemFeatures) -> Weights:
     """Adds the mean vector of each product's attributes to its row, and clears the attributes."""
-    rows, table = weights[_ROWS].clone(), weights[_ATTRIBUTES]
+    return _fold(weights | {_ROWS: weights[_ROWS].clone()}, features)
+
+
+def _fold(weights: Weights, features: ItemFeatures) -> Weights:
+    """`fold_attributes` that changes the rows in place: those of a large catalogue take as much as the model."""
+    rows, table = weights[_ROWS], weights[_ATTRIBUTES]
     if len(rows) > 1 and len(table) > 1 and features.attributes.shape[1]:
         rows[1:] += attribute_means(table, features.attributes.to(rows.device))
-    return weights | {_ROWS: rows, _ATTRIBUTES: torch.zeros_like(table)}
+    return weights | {_ATTRIBUTES: torch.zeros_like(table)}

@@ -252,7 +252,7 @@ class TwoTower(nn.Module):
 
 
 def load_towers(weights: Weights, config: Model) -> TwoTower:
-    """Towers with these weights, on their device, for inference.
+    """Towers with these weights, on their device, for inference. They hold the given tensors, not copies of them.
 
     The sizes, the dimension and the number of heads are those of the weights; the rest is that of `config`.
     """
@@ -268,6 +268,7 @@ def load_towers(weights: Weights, config: Model) -> TwoTower:
     )
     temperatures = weights["log_temperature"]
     settings = config.model_copy(update={"dimension": dimension})
-    model = TwoTower(sizes, settings, 1.0, len(temperatures)).to(temperatures.device)
-    model.load_state_dict(weights)
+    with torch.device("meta"):  # a large catalogue's rows are neither drawn nor copied
+        model = TwoTower(sizes, settings, 1.0, len(temperatures))
+    model.load_state_dict(weights, assign=True)
     return model.eval()

@@ -99,7 +99,7 @@ def _read(
         try:
             reading.read(events, products)
             # what is left is shown even if a run would stop
-            if reading.accepted is not None and reading.accepted.height:
+            if reading.accepted_rows:
                 data = reading.arrange(seed)
             reading.check()
             if data:

@@ -58,7 +58,8 @@ class TrainingState:
         self.checkpoints.save(progress, self.model, self.optimiser, self.best_weights)
 
     def end_step(self, loss: float) -> None:
-        """Counts a step."""
+        """Counts a step, and frees its gradients: the rows of a large catalogue have as many as weights."""
+        self.optimiser.zero_grad()
         self.loss_sum += loss
         self.loss_steps += 1
         self.step += 1
@@ -78,7 +79,9 @@ class TrainingState:
         record["temperature"] = float(self.model.log_temperature.detach().exp().mean())
         self.epoch, self.step, self.loss_sum, self.loss_steps = self.epoch + 1, 0, 0.0, 0
         if score is None or score > self.best_score:
-            self.best_weights, self.best_score, self.best_epoch = _copy(self.model), score or 0.0, self.epoch
+            self.best_score, self.best_epoch = score or 0.0, self.epoch
+            for name, value in self.model.state_dict().items():
+                self.best_weights[name].copy_(value)
         self.curve.append(record)
         return record
 
