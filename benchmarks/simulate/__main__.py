@@ -52,14 +52,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keeps files and logs there")
     parser.add_argument("--plot", type=Path, help="PNG or SVG to write")
     options = parser.parse_args()
-    summaries = []
+    runs, summaries = list[Run](), []
     for seed in range(options.seed, options.seed + options.seeds):
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="simulate-") as temporary:
             folder = options.folder / str(seed) if options.folder else Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
             run = _simulate(options, seed, folder)
+        runs.append(run)
         summaries.append(_summary(options, seed, run))
+        if options.plot:
+            _plot(runs, options.plot)
         print(json.dumps(summaries[-1] | {"minutes": round((time.monotonic() - started) / 60, 1)}), flush=True)
     if len(summaries) > 1:
         print(json.dumps(over_seeds(summaries)))
@@ -93,8 +96,6 @@ def _simulate(options: argparse.Namespace, seed: int, folder: Path) -> Run:
                     seconds.append(closed.train(sources, products, "--warm"))
                     closed.wait_served()
             run = Run(counts, deserved, seconds)
-            if options.plot:
-                _plot(run, options.plot)
             rates = {name: round(_rate(days[-1:]), 4) for name, days in counts.items()}
             print(json.dumps({"day": number, **rates}), flush=True)
     return run
@@ -172,12 +173,14 @@ def over_seeds(summaries: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _plot(run: Run, path: Path) -> None:
+def _plot(runs: list[Run], path: Path) -> None:
+    """Plots the click-through of each day over all runs."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
     labels = {"closed": "loop closed", "frozen": "model of day one", "popular": "popularity"}
-    for (name, days), style in zip(run.counts.items(), ("o-", "s--", "^:"), strict=True):
-        axes.plot(range(1, len(days) + 1), [_rate([one]) for one in days], style, markersize=4, label=labels[name])
+    for name, style in zip(labels, ("o-", "s--", "^:"), strict=True):
+        rates = [_rate(list(counts)) for counts in zip(*(run.counts[name] for run in runs), strict=True)]
+        axes.plot(range(1, len(rates) + 1), rates, style, markersize=4, label=labels[name])
     axes.set_xlabel("day")
     axes.set_ylabel("click-through rate")
     axes.set_ylim(bottom=0)
