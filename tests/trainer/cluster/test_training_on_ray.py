@@ -1,12 +1,9 @@
-"""The softmax trained by workers of a Ray cluster, one of which dies, and then by another number of workers."""
+"""The softmax trained by one worker, then by two of a Ray cluster of which one dies, and by one again."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +11,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from tests.helpers.services import until
 from tests.trainer.fit.softmax.test_process_group import DATA, WITHOUT_DRAWS
 from tests.trainer.fit.softmax.test_training import FEATURES, PRODUCTS, WEIGHTS, config, model, sampler
 from trainer.cluster.ray_training import processors_each
@@ -26,74 +22,60 @@ from trainer.fit.softmax.step_loss import TrainingInputs
 from trainer.fit.softmax.training import FittedSoftmax, fit_softmax
 from trainer.model.towers import TwoTower
 
+# an epoch has one checkpoint before its end
+CHECKPOINT = 2
 
-class WaitsToBeKilled:
-    """A validation that the first time writes the number of its process to `mark` and waits; later it is a score."""
 
-    def __init__(self, mark: Path) -> None:
-        self._mark = mark
+class KilledOnce:
+    """A validation that the first time notes the identity of a checkpoint in `mark` and kills its process."""
+
+    def __init__(self, mark: Path, checkpoint: Path) -> None:
+        self._mark, self._checkpoint = mark, checkpoint
 
     def __call__(self, _: TwoTower) -> float:
         if not self._mark.exists():
-            self._mark.with_suffix(".new").write_text(str(os.getpid()), encoding="utf-8")
-            self._mark.with_suffix(".new").rename(self._mark)
-            time.sleep(600)
+            self._mark.write_text(identity(self._checkpoint), encoding="utf-8")
+            os.kill(os.getpid(), signal.SIGKILL)
         return 0.5
 
 
-class Killed(NamedTuple):
-    """Of the last checkpoint before the end of the worker: the file's number and time."""
-
-    file: int
-    changed: int
+def identity(checkpoint: Path) -> str:
+    """Another one if the checkpoint is written again."""
+    seen = (checkpoint / "state.json").stat()
+    return f"{seen.st_ino} {seen.st_mtime_ns}"
 
 
 class Trained(NamedTuple):
+    """`before` and `after` identify the last checkpoint before the end of a worker, as seen then and at the end."""
+
     alone: FittedSoftmax
     changing: FittedSoftmax
-    before: Killed
-    after: Killed
+    before: str
+    after: str
 
 
 def fitted(
     folder: Path, workers: int, epochs: int, validate: Callable[[TwoTower], float] | None = None
 ) -> FittedSoftmax:
-    chosen = config(*WITHOUT_DRAWS, "training.checkpoint_steps=2", "ray=auto", f"ray_workers={workers}")
+    settings = ["training.batch_pairs=96", f"training.checkpoint_steps={CHECKPOINT}"]
+    chosen = config(*WITHOUT_DRAWS, *settings, "ray=auto", f"ray_workers={workers}")
     inputs = TrainingInputs(FEATURES, Sampler(DATA, PRODUCTS, WEIGHTS, sampler(chosen).settings), chosen)
     if workers == 1:
         return fit_softmax(model(chosen), inputs, folder, "f", epochs=epochs)
     return fit_on_ray(model(chosen), inputs, DATA, folder, "f", epochs=epochs, validate=validate)
 
 
-def kill(mark: Path, checkpoint: Path, found: list[Killed]) -> None:
-    """Kills the process that waits in the validation at the end of the first epoch."""
-    asyncio.run(until(mark.is_file, seconds=300))
-    found.append(identity(checkpoint))
-    os.kill(int(mark.read_text(encoding="utf-8")), signal.SIGKILL)
-
-
-def identity(checkpoint: Path) -> Killed:
-    seen = (checkpoint / "state.json").stat()
-    return Killed(seen.st_ino, seen.st_mtime_ns)
-
-
 @pytest.fixture(scope="module")
 def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """An epoch of two workers, of which the first is killed; one of one worker; and another one of two."""
+    """An epoch of one worker, one of two workers of which the first is killed at its end, and another one of one."""
     folder = tmp_path_factory.mktemp("trained")
     alone = fitted(folder / "alone", 1, 3)
-    # the last one before the end of the epoch
-    checkpoint = folder / "changing" / f"00000-{8:07d}"
-    before: list[Killed] = []
-    killer = threading.Thread(target=kill, args=(folder / "mark", checkpoint, before))
-    killer.start()
-    for workers, epochs in ((2, 1), (1, 2), (2, 3)):
-        validate = WaitsToBeKilled(folder / "mark") if epochs == 1 else None
-        changing = fitted(folder / "changing", workers, epochs, validate)
-        if epochs == 1:
-            killer.join()
-            after = identity(checkpoint)
-    return Trained(alone, changing, before[0], after)
+    changing, mark = folder / "changing", folder / "mark"
+    checkpoint = changing / f"00001-{CHECKPOINT:07d}"
+    fitted(changing, 1, 1)
+    fitted(changing, 2, 2, KilledOnce(mark, checkpoint))
+    after = identity(checkpoint)
+    return Trained(alone, fitted(changing, 1, 3), mark.read_text(encoding="utf-8"), after)
 
 
 def test_a_training_goes_on_with_other_numbers_of_workers(trained: Trained) -> None:

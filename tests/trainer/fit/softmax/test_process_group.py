@@ -1,4 +1,4 @@
-"""The steps of two or three processes are those of one process with the same batch."""
+"""The steps of two processes are those of one process with the same batch."""
 
 from __future__ import annotations
 
@@ -44,11 +44,16 @@ WITHOUT_DRAWS = [
 # by name: settings of a training of some steps
 CASES = {
     "sampled": ["training.batch_pairs=96"],
-    "full": ["training.full_softmax=99"],
-    "heads": ["model.heads=2", "training.random_negatives=3"],
-    "average": ["model.buyer_tower=weighted_average", "training.logq_strength=0", "training.learn_temperature=false"],
-    # most steps have a window for one of the workers alone
-    "few windows": ["training.batch_pairs=2", "training.random_negatives=5"],
+    "full": ["training.batch_pairs=96", "training.full_softmax=99"],
+    "heads": ["training.batch_pairs=96", "model.heads=2", "training.random_negatives=3"],
+    "average": [
+        "training.batch_pairs=96",
+        "model.buyer_tower=weighted_average",
+        "training.logq_strength=0",
+        "training.learn_temperature=false",
+    ],
+    # some steps have windows for one of the workers alone
+    "few windows": ["training.batch_pairs=8", "training.random_negatives=5"],
 }
 # with one type of event, the gradient of its bias is zero but for rounding, and Adam makes a whole step of that
 KINDS = np.random.default_rng(0).integers(1, 4, size=len(EVENTS.kind)).astype(np.int8)
@@ -75,17 +80,19 @@ def train(case: str, workers: Workers, folder: Path) -> dict[str, Tensor]:
     return fitted.weights | gradients | {"loss": torch.tensor(fitted.curve[0]["loss"])}
 
 
-def train_all(folder: Path) -> None:
+def work(folder: Path) -> None:
+    """All that one worker of the group does: to start another group takes as long as all cases."""
     workers = ProcessGroup(torch.device("cpu"))
+    gather_unequal(workers, folder)
     for case in CASES:
         save_file(train(case, workers, folder / case), folder / f"{case} {workers.rank}.safetensors")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The weights of every case after an epoch, of each of two workers, in a file each."""
+    """What two workers have written: the weights of every case after an epoch, and gathered rows; a file each."""
     folder = tmp_path_factory.mktemp("group")
-    run_group(train_all, 2, folder, folder)
+    run_group(work, 2, folder, folder)
     return folder
 
 
@@ -104,9 +111,8 @@ def test_all_workers_end_with_the_same_bits(trained: Path, case: str) -> None:
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-def gather_unequal(folder: Path) -> None:
+def gather_unequal(workers: ProcessGroup, folder: Path) -> None:
     """Worker 0 has two rows, worker 1 has one; each weighs all rows with numbers of its own."""
-    workers = ProcessGroup(torch.device("cpu"))
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]] if workers.rank == 0 else [[5.0, 6.0]], requires_grad=True)
     every = workers.gather(rows, np.array([2, 0, 1, 0]))
     weights = torch.tensor([1.0, 10.0, 100.0, 1000.0]) * (1 + workers.rank)
@@ -125,9 +131,8 @@ def _joined(workers: ProcessGroup) -> Tensor:
     return torch.cat([torch.from_numpy(one) for one in workers.exchange(np.arange(3 * (1 - workers.rank)))])
 
 
-def test_rows_are_gathered_with_their_gradients_and_added_up(tmp_path: Path) -> None:
-    run_group(gather_unequal, 2, tmp_path, tmp_path)
-    one, two = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+def test_rows_are_gathered_with_their_gradients_and_added_up(trained: Path) -> None:
+    one, two = (load_file(trained / f"{rank}.safetensors") for rank in range(2))
     for found in (one, two):
         assert found["every"].tolist() == [[5, 6], [1, 2], [3, 4], [1, 2]]
         # row 1: 1 of worker 0; row 3: 1 of worker 0 and 2 of worker 1
