@@ -24,7 +24,8 @@ from trainer.config.schema import Index
 from trainer.index.build import build, item_queries
 from trainer.index.milvus import write_collection
 from twotower.arrays import Float32
-from twotower.search.milvus import MilvusAddress, MilvusCollection, connect
+from twotower.search.milvus import MilvusCollection, connect
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.vector_index import VectorIndex
 
 K = 100

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from twotower.live.settings import LiveSettings
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.sharding import Shard
 
 HOSTNAME = "hostname"

@@ -12,7 +12,7 @@ from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from tests.helpers.redis_server import free_port
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 
 _SECONDS = 60.0
 

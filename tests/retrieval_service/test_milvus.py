@@ -23,7 +23,8 @@ from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact, SettingsError, Unavailable
 from twotower.events import Interaction
 from twotower.live.records import State
-from twotower.search.milvus import MilvusAddress, MilvusCollection, Narrowed, Payload
+from twotower.search.milvus import MilvusCollection, Narrowed, Payload
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.word_index import Word
 from twotower.serving.wire import pack_history
 

@@ -38,7 +38,7 @@ def run_publish(options: argparse.Namespace) -> int:
 
 def _publish_existing(layout: Layout, name: str, force: bool) -> int:
     from twotower.artifact.version import open_version
-    from twotower.search.milvus import MilvusAddress
+    from twotower.search.milvus_address import MilvusAddress
     from twotower.search.milvus_release import publish_version
 
     manifest = open_version(layout, name).manifest

@@ -21,7 +21,8 @@ from twotower.artifact.manifest import IndexSpec, IndexStep
 from twotower.artifact.retention import list_versions
 from twotower.artifact.version import open_version
 from twotower.errors import CorruptArtifact, Unavailable
-from twotower.search.milvus import KIND, ROW, VECTOR, MilvusAddress, MilvusCollection, ask, connect
+from twotower.search.milvus import KIND, ROW, VECTOR, MilvusCollection, ask, connect
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,13 @@ def write_collection(
 
 
 def collections(layout: Layout) -> set[str]:
-    """The collections that versions on disk name. Raises CorruptArtifact if a manifest cannot be read."""
-    named = {open_version(layout, name).manifest.index.collection for name in list_versions(layout)}
+    """The collections that versions on disk name; a damaged version names none."""
+    named = set[str]()
+    for name in list_versions(layout):
+        try:
+            named.add(open_version(layout, name).manifest.index.collection)
+        except CorruptArtifact as error:
+            log.info(f"{error}; its collection in Milvus, if it has one, stays")
     return named - {""}
 
 

@@ -17,7 +17,8 @@ from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import IndexSpec
 from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerInputs
-from twotower.search.milvus import KIND, MilvusAddress
+from twotower.search.milvus import KIND
+from twotower.search.milvus_address import MilvusAddress
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from twotower.graphs.towers import BuyerTower
 from twotower.history import BuyerSequence, read_recent, to_inputs
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.version_index import open_index
 
 # buyers that are enough for tenths: a share of 0.1 has a standard error of 0.01

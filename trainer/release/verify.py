@@ -15,7 +15,7 @@ from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
 from twotower.search.complements import ComplementTable
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.vector_index import FLAT, VectorIndex
 from twotower.search.version_index import open_index
 from twotower.search.word_index import WordIndex

@@ -32,7 +32,7 @@ from twotower.artifact.version import Version
 from twotower.events import Interaction
 from twotower.forgotten import ForgottenBuyers
 from twotower.history import weights_by_code, write_recent
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.milvus_release import publish_version
 
 log = logging.getLogger(__name__)

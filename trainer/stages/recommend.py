@@ -31,7 +31,7 @@ from twotower.graphs.towers import BuyerTower
 from twotower.search.diversity import candidates, diversify
 from twotower.search.fused import FusedSearch
 from twotower.search.fused_score import FusedScore, fused_files
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.ranking import Hits
 from twotower.search.vector_index import VectorIndex
 from twotower.search.version_index import index_files, open_index

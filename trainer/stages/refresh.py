@@ -64,7 +64,7 @@ from twotower.forgotten import ForgottenBuyers
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.history import BuyerSequence, latest, read_recent, to_inputs, write_recent
 from twotower.search.complements import ComplementTable
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.milvus_release import publish_version
 
 log = logging.getLogger(__name__)

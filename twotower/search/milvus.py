@@ -6,7 +6,6 @@ Milvus finds candidates and nothing else: their scores are computed from the map
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +16,7 @@ from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Columns
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact, SettingsError, Unavailable
+from twotower.search.milvus_address import MilvusAddress
 
 KIND = "milvus"
 # the fields of a collection: `row` is the primary key; `brand` and `category` are places in the sorted names, which
@@ -32,22 +32,6 @@ _MAX_EFFORT = 32_768
 _MAX_CODES = 256
 
 Result = TypeVar("Result")
-
-
-class MilvusAddress(NamedTuple):
-    """Where Milvus is. `alias` names the collection of the published version, for the shop's own tools."""
-
-    uri: str
-    token: str = ""
-    timeout_seconds: float = 5.0
-    alias: str = "twotower"
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> MilvusAddress:
-        """The address that TWOTOWER_MILVUS, TWOTOWER_MILVUS_TOKEN and TWOTOWER_MILVUS_ALIAS give, for the trainer."""
-        alias = environ.get("TWOTOWER_MILVUS_ALIAS", "twotower")
-        # nobody waits for a trainer's answer
-        return cls(environ.get("TWOTOWER_MILVUS", ""), environ.get("TWOTOWER_MILVUS_TOKEN", ""), 60.0, alias)
 
 
 class Narrowed(NamedTuple):

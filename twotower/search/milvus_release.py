@@ -7,7 +7,8 @@ from twotower.artifact.pointer import Pointer
 from twotower.artifact.store import publish
 from twotower.artifact.version import open_version
 from twotower.errors import CorruptArtifact
-from twotower.search.milvus import KIND, MilvusAddress, MilvusCollection, ask, connect
+from twotower.search.milvus import KIND, MilvusCollection, ask, connect
+from twotower.search.milvus_address import MilvusAddress
 
 
 def publish_version(layout: Layout, name: str, milvus: MilvusAddress, expected: Pointer | None = None) -> Pointer:

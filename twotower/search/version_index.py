@@ -9,7 +9,8 @@ import numpy as np
 from twotower.artifact.catalogue import Columns
 from twotower.artifact.version import Version
 from twotower.errors import CorruptArtifact
-from twotower.search.milvus import KIND, MilvusAddress, MilvusCollection, Payload
+from twotower.search.milvus import KIND, MilvusCollection, Payload
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.vector_index import VectorIndex
 
 

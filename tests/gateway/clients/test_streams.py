@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.helpers.gate_cases import Gate
 from tests.helpers.redis_server import free_port
 from tests.helpers.services import running, until
 from twotower import errors
+from twotower.caller import Caller
 from twotower.pb import item_pb2, item_pb2_grpc
 from twotower.serving import telemetry
 from twotower.serving.client import connect
@@ -138,13 +141,22 @@ async def test_the_request_id_travels_with_each_message(tiny: Path, monkeypatch:
 
 
 async def test_a_call_that_takes_too_long_is_given_up_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate()
+    gate, callers = Gate(), list[Caller]()
     gate.install(monkeypatch)
+    start = Caller.__init__
+
+    def note(self: Caller, deadline: float = math.inf) -> None:
+        start(self, deadline)
+        callers.append(self)
+
+    monkeypatch.setattr(Caller, "__init__", note)
     async with running("item", tiny, threads=1) as service, client(service.address) as one:
         patient = asyncio.ensure_future(one.call(timeout=60))
         await until(gate.inside.is_set)
         with pytest.raises(errors.DeadlineExceeded, match="item service did not answer in time"):
             await one.call(timeout=1)
+        # the service counts the second from when it has the message
+        await until(lambda: callers[-1].has_left or callers[-1].deadline < time.monotonic())
         gate.open.set()
         assert len((await patient).items) == 1
         await one.call()

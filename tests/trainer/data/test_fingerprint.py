@@ -24,6 +24,7 @@ NEUTRAL = (
     "twotower.caller",
     "twotower.errors",
     "twotower.artifact",
+    "twotower.sharding",
 )
 
 

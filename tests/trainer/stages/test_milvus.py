@@ -19,7 +19,7 @@ from trainer.index.product_index import write_index
 from twotower.artifact.layout import Layout
 from twotower.artifact.manifest import IndexSpec
 from twotower.errors import CorruptArtifact
-from twotower.search.milvus import MilvusAddress
+from twotower.search.milvus_address import MilvusAddress
 from twotower.search.milvus_release import publish_version
 
 

@@ -107,11 +107,11 @@ def test_a_run_that_died_before_it_published_is_not_one_that_was_rolled_back(
     (artifacts / "PREVIOUS").unlink()
     command = run_arguments(small_run()[0], artifacts, settings=settings)
 
-    def die(layout: Layout, name: str) -> None:
+    def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish_stage, "publish", die)
+        patch.setattr(publish_stage, "publish_version", die)
         assert main(command) == 130
     assert current(artifacts).name == before and len(list_versions(Layout(artifacts))) == 2
     assert main(command) == 0

@@ -167,14 +167,14 @@ def test_a_configuration_that_cannot_be_trained_in_time_is_an_error_and_goes_on_
     run = prepare(config, layout, [str(shop.events)], [str(shop.products)])
     clock = Clock()
     searching = Search(run, Deadline.after(1, clock), 2)
-    epoch = training._train_epoch
+    epoch = training._Steps.train_epoch
 
     def slow(*arguments: Any) -> None:
         epoch(*arguments)
         clock.now += 25
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_train_epoch", slow)
+        patch.setattr(training._Steps, "train_epoch", slow)
         with pytest.raises(DataError, match="still takes 50 s, --minutes leaves 35 s: give it more minutes"):
             searching.search()
     # an epoch is done; the two others fit
