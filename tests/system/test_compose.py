@@ -520,6 +520,41 @@ def recovered(load: Load) -> bool:
     return len(latest) == 20 and all(answer.get("source") == "model" for _, _, answer in latest)
 
 
+def test_two_shards_of_two_replicas_answer_as_the_whole_service(system: Compose) -> None:
+    """A replica of a shard may stop; without both of them, a request is refused and names the shard."""
+    load, profile = mixed_load(system.data), ("--profile", "sharded")
+    files = {"EVENTS": str(system.data / "b" / "events.csv.gz"), "PRODUCTS": str(system.data / "b" / "products")}
+    said = system.run("run", "--rm", "-T", "trainer", "--set", "seed=12", "index.shards=2", **files)
+    version = next(line.split()[-1] for line in said.splitlines() if "published" in line)
+    shards = {"RETRIEVAL_ADDRESS": "retrieval-0:50053;retrieval-1:50053"}
+    with system.client() as client:
+        wait_for_version(client, load, version)
+        whole = ask_once(load, client)
+        system.run(*profile, "up", "-d", "--wait", "--build", "--no-deps", "retrieval-0", "retrieval-1", **shards)
+        system.run("up", "-d", "--wait", "--no-deps", "gateway", **shards)
+        for name, answer in ask_once(load, client).items():
+            check_answer(name, answer, whole[name])
+        first, second = (one["Name"].lstrip("/") for one in shard_containers(system, "retrieval-1"))
+        with load.running(system, seconds=120):
+            wait_for_calls(system, first)
+            wait_for_calls(system, second)
+            assert system.call("docker", "stop", first).returncode == 0
+        assert [one for one in load.seen if one[1] != 200] == []
+        assert system.call("docker", "stop", second).returncode == 0
+        refused = client.get("/popular")
+        assert (refused.status_code, refused.json()["missing_shards"]) == (503, [1])
+        system.run("up", "-d", "--wait", "--no-deps", "gateway")
+        system.run(*profile, "rm", "-s", "-f", "retrieval-0", "retrieval-1")
+        assert ask_once(load, client)["search"]["product_ids"] == whole["search"]["product_ids"]
+
+
+def shard_containers(compose: Compose, service: str) -> list[dict[str, Any]]:
+    """As `containers`, for a service of the profile `sharded`."""
+    ids = compose.run("--profile", "sharded", "ps", "-q", service).split()
+    found: list[dict[str, Any]] = json.loads(compose.call("docker", "inspect", *ids).stdout)
+    return found
+
+
 def test_prometheus_scrapes_every_replica_and_has_the_rules(system: Compose) -> None:
     """Of the profile `observability`, all but Grafana, whose image needs a registry."""
     profile = ("--profile", "observability")
