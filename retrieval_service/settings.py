@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import socket
-from typing import Annotated
-
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from twotower.live.settings import LiveSettings
 from twotower.search.milvus_address import MilvusAddress
 from twotower.sharding import Shard
-
-HOSTNAME = "hostname"
-
-
-def _ordinal(value: object) -> object:
-    """The number at the end of the host's name, if the setting says so: that of a pod of a StatefulSet."""
-    if value != HOSTNAME:
-        return value
-    found = re.search(r"-(\d+)$", socket.gethostname())
-    if found is None:
-        raise ValueError(f"the host is {socket.gethostname()!r}, which does not end with -NUMBER")
-    return int(found[1])
 
 
 class RetrievalSettings(LiveSettings):
     """The settings of every service, and what else it may be asked."""
 
     max_lookup: int = Field(100_000, ge=1, description="maximum product ids in one Lookup")
-    shard_index: Annotated[int, BeforeValidator(_ordinal)] = Field(
-        0,
-        ge=0,
-        description=f"which shard of the products to answer for; {HOSTNAME}: the number that the host ends with",
-    )
+    shard_index: int = Field(0, ge=0, description="which shard of the products to answer for, from 0")
     shard_count: int = Field(1, ge=1, le=1024, description="index.shards of the versions; 1: all products")
     may_publish: bool = Field(False, description="publishes versions; it then needs to write to the artifacts")
     milvus: str = Field(

@@ -155,9 +155,10 @@ def test_a_port_is_the_one_that_its_image_exposes(objects: list[Object]) -> None
     for stage in ("item", "buyer", "retrieval", "gateway"):
         exposed = re.search(rf"FROM online AS {stage}\n.*?EXPOSE ([\d ]+)", dockerfile, re.DOTALL)
         assert exposed is not None
-        kind = "StatefulSet" if stage == "retrieval" else "Deployment"
-        container = named(objects, kind, stage)["spec"]["template"]["spec"]["containers"][0]
-        assert {int(port) for port in exposed[1].split()} <= {port["containerPort"] for port in container["ports"]}
+        seen = [container for _, container in containers(objects) if container["name"] == stage]
+        assert seen
+        for container in seen:
+            assert {int(port) for port in exposed[1].split()} <= {port["containerPort"] for port in container["ports"]}
 
 
 def test_a_selector_finds_its_pods(objects: list[Object]) -> None:
@@ -183,7 +184,12 @@ def test_a_trainer_gets_a_command_that_it_takes(objects: list[Object]) -> None:
             assert options.products == ["/input/products.csv"]
         else:
             # the image's own entry point fills in the rest
-            assert container["args"] == ["run"]
+            assert (
+                build_parser()
+                .parse_args([*container["args"], "--events", "e", "--products", "p", "--artifacts", "a"])
+                .command
+                == "run"
+            )
 
 
 def test_a_service_downloads_a_version_before_it_starts_and_follows_the_storage(stored: list[Object]) -> None:
@@ -197,6 +203,31 @@ def test_a_service_downloads_a_version_before_it_starts_and_follows_the_storage(
     assert loader["initContainers"][0]["args"] == ["pull", "s3://shop-models/production", "--private"]
     scheduler = named(stored, "Deployment", "scheduler")["spec"]["template"]["spec"]
     assert scheduler["containers"][1]["args"] == ["push", "s3://shop-models/production", "--follow", "2"]
+
+
+def test_each_shard_is_a_set_of_replicas_behind_an_address_of_its_own() -> None:
+    objects = render(values_of(EXAMPLES[0].with_name("sharded.yaml")))
+    addresses = []
+    for number in range(3):
+        name = f"retrieval-{number}"
+        shard = named(objects, "StatefulSet", name)["spec"]
+        values = environ(shard["template"]["spec"]["containers"][0])
+        prefix = "TWOTOWER_RETRIEVAL_SHARD_"
+        assert (values[f"{prefix}INDEX"], values[f"{prefix}COUNT"]) == (str(number), "3")
+        service = named(objects, "Service", name)["spec"]
+        assert service["selector"] == shard["selector"]["matchLabels"]
+        assert service["selector"].items() <= shard["template"]["metadata"]["labels"].items()
+        assert service["selector"]["twotower/shard"] == str(number)
+        target = named(objects, "HorizontalPodAutoscaler", name)["spec"]["scaleTargetRef"]
+        assert (target["kind"], target["name"]) == ("StatefulSet", f"shop-twotower-{name}")
+        addresses.append(f"shop-twotower-{name}:50053")
+    gateway = named(objects, "Deployment", "gateway")["spec"]["template"]["spec"]["containers"][0]
+    address = environ(gateway)["TWOTOWER_GATEWAY_RETRIEVAL_ADDRESS"]
+    assert address == ";".join(addresses)
+    assert GatewaySettings(retrieval_address=address).shard_addresses == addresses
+    # one budget for all shards: it never takes both replicas of one
+    budget = named(objects, "PodDisruptionBudget", "retrieval")["spec"]
+    assert budget["maxUnavailable"] == 1 and "twotower/shard" not in budget["selector"]["matchLabels"]
 
 
 def test_the_arguments_of_the_storage_containers_are_taken(stored: list[Object]) -> None:

@@ -357,16 +357,11 @@ def test_a_version_for_other_shards_is_refused(tmp_path: Path) -> None:
         load(version, RetrievalSettings(shard_index=0, shard_count=3))
 
 
-def test_the_ordinal_comes_from_the_environment_or_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shard_comes_from_the_environment() -> None:
     def read(index: str, count: str = "4") -> Shard:
         names = {"TWOTOWER_RETRIEVAL_SHARD_INDEX": index, "TWOTOWER_RETRIEVAL_SHARD_COUNT": count}
         return read_settings(RetrievalSettings, "retrieval", names).shard
 
     assert read("3") == Shard(3, 4)
-    monkeypatch.setattr("socket.gethostname", lambda: "retrieval-2")
-    assert read("hostname") == Shard(2, 4)
     with pytest.raises(SettingsError, match=r"SHARD_COUNT='2': .*shard 2 is none of 2"):
-        read("hostname", "2")
-    monkeypatch.setattr("socket.gethostname", lambda: "retrieval")
-    with pytest.raises(SettingsError, match=r"SHARD_INDEX='hostname': .*does not end with -NUMBER"):
-        read("hostname")
+        read("2", "2")

@@ -22,13 +22,22 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* metadata of an object; (list $ component) */}}
+{{/* metadata of an object; (list $ component), or (list $ component name) */}}
 {{- define "twotower.metadata" -}}
 {{- $root := index . 0 -}}
-name: {{ include "twotower.name" $root }}-{{ index . 1 }}
+name: {{ include "twotower.name" $root }}-{{ last . }}
 namespace: {{ $root.Release.Namespace }}
 labels:
   {{- include "twotower.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* the addresses of the retrieval service: one for each shard, separated by semicolons */}}
+{{- define "twotower.retrievalAddress" -}}
+{{- $name := printf "%s-retrieval" (include "twotower.name" .) -}}
+{{- $shards := int .Values.retrieval.shards -}}
+{{- range $shard := until $shards -}}
+{{- if $shard }};{{ end }}{{ $name }}{{ if gt $shards 1 }}-{{ $shard }}{{ end }}:50053
+{{- end -}}
 {{- end -}}
 
 {{/* image and its policy; (list $ name) */}}
