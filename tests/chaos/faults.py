@@ -85,17 +85,19 @@ def pause(name: str, seconds: float) -> Fault:
     return fault
 
 
-def replace_only(service: str) -> Fault:
-    """Kills the only replica of a service, starts it two seconds later, and waits until it has loaded a version."""
+def replace_only(service: str, number: int = 0) -> Fault:
+    """Kills the only replica of a service, or of a shard, starts it two seconds later, and waits until it has loaded a
+    version.
+    """
 
     async def fault(scene: Scene) -> None:
-        node = scene.system.nodes[f"{service}-0"]
+        node = scene.system.nodes[f"{service}-{number}"]
         with _mending(scene):
             node.send(signal.SIGKILL)
             await node.wait()
             await asyncio.sleep(2)
             node.start()
-            await scene.system.serves(service)
+            await scene.system.serves(service, number)
 
     return fault
 
@@ -145,6 +147,20 @@ def publish(names: str, pause: float) -> Fault:
         for name in names:
             await asyncio.to_thread(publish_version, scene.system.artifacts, name)
             await asyncio.sleep(pause)
+
+    return fault
+
+
+def publish_beside(name: str, version: str, seconds: float) -> Fault:
+    """Publishes a version while a node is stopped; it goes on after so many seconds, and changes later than others."""
+
+    async def fault(scene: Scene) -> None:
+        node = scene.system.nodes[name]
+        with _mending(scene):
+            node.send(signal.SIGSTOP)
+            await asyncio.to_thread(publish_version, scene.system.artifacts, version)
+            await asyncio.sleep(seconds)
+            node.send(signal.SIGCONT)
 
     return fault
 

@@ -70,6 +70,8 @@ _REDIS = frozenset({"redis"})
 _TWO = Shape({"retrieval": 2, "buyer": 2})
 _BESIDE = Limits(bystanders=frozenset({"200", "503", "504"}))
 
+_SHARDED, _SHARDED_TWICE = Shape(is_sharded=True), Shape({"retrieval": 2}, is_sharded=True)
+
 ROWS = [
     Row("no fault", faults.nothing, 10),
     *(row for service in SERVICES for row in _of_replicas(service)),
@@ -95,6 +97,22 @@ ROWS = [
     Row("versions: swap and roll back", faults.publish("ba", 6), shape=_TWO),
     Row("versions: three, one every 1.5 s", faults.publish("bca", 1.5), 32, shape=_TWO),
     Row("versions: damaged ones, one file each", faults.corrupt_versions, 50, shape=_TWO),
+    Row("shards: kill -9 one replica of two", faults.send(signal.SIGKILL, "retrieval-3"), shape=_SHARDED_TWICE),
+    Row(
+        "shards: kill -9 the only replica of one, start it after 2 s",
+        faults.replace_only("retrieval", 1),
+        20,
+        Limits(without=frozenset({"retrieval"}), back_seconds=0.5),
+        _SHARDED,
+    ),
+    Row(
+        "shards: a version is published, one replica of four lags by 5 s",
+        faults.publish_beside("retrieval-3", "b", 5),
+        25,
+        Limits(share=0.01),
+        _SHARDED_TWICE,
+    ),
+    Row("shards: swap and roll back", faults.publish("ba", 6), shape=_SHARDED_TWICE),
     Row("files: cut in half in place for 8 s", faults.spoil_in_place(faults.cut_in_place), 25),
     Row("files: zeroed in place for 8 s", faults.spoil_in_place(faults.zero_in_place), 25),
     Row(

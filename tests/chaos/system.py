@@ -23,6 +23,8 @@ from tests.helpers.redis_server import free_port, redis_binary
 from tests.helpers.services import serving, until
 
 SERVICES = ("item", "buyer", "retrieval")
+# that the versions are for
+SHARDS = 2
 _START_SECONDS = 60.0
 
 
@@ -32,6 +34,7 @@ class Shape:
 
     `replicas` of the services that have more than one, `absent` names nodes that the fault starts, `environ` are
     settings beside the addresses. `files` is the gateway's soft limit of open files. `has_loader` runs `warm --watch`.
+    With `is_sharded`, so many replicas of retrieval hold each shard: those of shard 0 first.
     """
 
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -39,6 +42,7 @@ class Shape:
     environ: Mapping[str, str] = field(default_factory=dict)
     files: int = 0
     has_loader: bool = False
+    is_sharded: bool = False
 
 
 @dataclass
@@ -222,10 +226,18 @@ def _nodes(artifacts: Path, folder: Path, shape: Shape) -> dict[str, Node]:
     shared = {"TWOTOWER_ARTIFACTS": str(artifacts), **shape.environ}
     gateway = {**shared, "TWOTOWER_GATEWAY_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
     for service in SERVICES:
-        ports = [free_port() for _ in range(shape.replicas.get(service, 1))]
-        gateway[f"TWOTOWER_GATEWAY_{service.upper()}_ADDRESS"] = "ipv4:" + ",".join(f"127.0.0.1:{one}" for one in ports)
+        replicas = shape.replicas.get(service, 1)
+        shards = SHARDS if shape.is_sharded and service == "retrieval" else 1
+        ports = [free_port() for _ in range(replicas * shards)]
+        gateway[f"TWOTOWER_GATEWAY_{service.upper()}_ADDRESS"] = ";".join(
+            "ipv4:" + ",".join(f"127.0.0.1:{one}" for one in ports[first : first + replicas])
+            for first in range(0, len(ports), replicas)
+        )
         for number, port in enumerate(ports):
             environ = {**shared, f"TWOTOWER_{service.upper()}_PORT": str(port)}
+            if shards > 1:
+                environ["TWOTOWER_RETRIEVAL_SHARD_INDEX"] = str(number // replicas)
+                environ["TWOTOWER_RETRIEVAL_SHARD_COUNT"] = str(shards)
             name, command = f"{service}-{number}", [sys.executable, "-m", f"{service}_service"]
             nodes[name] = Node(name, command, environ, port, folder / f"{name}.log")
     for number in range(shape.replicas.get("gateway", 1)):

@@ -12,7 +12,7 @@ import orjson
 
 from tests.chaos.asks import Ask, Asks, make_asks, reference_buyer, store
 from tests.chaos.judge import Book
-from tests.chaos.system import Shape, system
+from tests.chaos.system import SHARDS, Shape, system
 from tests.helpers.services import until
 from tests.helpers.tiny_version import build_version, catalogue, publish_version, recent_interactions
 from twotower.artifact.layout import Layout, VersionLayout
@@ -57,6 +57,8 @@ async def make_world(
             buyers=buyers,
             fusion=_FUSION,
             markup=1000.0 * number,
+            # a whole service serves them too
+            shards=SHARDS,
         )
     histories = dict(recent_interactions(catalogue(products), buyers))
     asks = make_asks(histories, products)

@@ -112,6 +112,7 @@ def build_version(
     drift: Mapping[str, Bins] | None = None,
     newest_event_ms: int | None = None,
     metrics: Mapping[str, Any] | None = None,
+    shards: int = 1,
 ) -> Version:
     """Writes version `name` below `artifacts`; with `publish`, also names it in CURRENT.
 
@@ -160,6 +161,7 @@ def build_version(
             newest_event_ms=newest_event_ms,
             drift=dict(drift or {}),
             index=IndexSpec(),
+            shards=shards,
             fusion=fusion,
             text_search=TextSearch(
                 index=IndexSpec(),
