@@ -10,9 +10,10 @@ import asyncio
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
+from functools import partial
+from typing import Literal, NamedTuple
 
 import orjson
 
@@ -35,6 +36,13 @@ _MAX_REMEMBERED = 1000
 _FULL = "the event log is full: the recorder has been away for too long"
 
 
+class Encoded(NamedTuple):
+    """Commands that log a history, and what to call once Redis has accepted them."""
+
+    commands: list[Command]
+    accepted: Callable[[], None]
+
+
 class EventLog:
     """Builds the commands that log interactions, and writes served lists by itself, until it is closed."""
 
@@ -53,21 +61,16 @@ class EventLog:
         """Commands that log interactions. Raises Unavailable if the log is full."""
         return [self._entry("interactions", orjson.dumps([tuple(one) for one in records]))]
 
-    def encoded(self, buyer_id: str, packed_history: str) -> list[Command]:
-        """Commands that log what is new in a packed history. Raises Unavailable if the log is full.
+    def encoded(self, buyer_id: str, packed_history: str) -> Encoded:
+        """Logs what is new in a packed history. Raises Unavailable if the log is full.
 
         /encode_buyer gets the same interactions again and again.
         """
-        known = self._remembered.get(buyer_id, frozenset())
-        new = [one for one in packed_history.split(wire.SEPARATOR) if one not in known]
-        return [self._entry(ENCODED, wire.SEPARATOR.join([buyer_id, *new]))] if new else []
-
-    def remember(self, buyer_id: str, packed_history: str) -> None:
-        """Says that Redis has accepted what `encoded` logs of this history."""
-        self._remembered.pop(buyer_id, None)
-        self._remembered[buyer_id] = frozenset(packed_history.split(wire.SEPARATOR))
-        if len(self._remembered) > _MAX_REMEMBERED:
-            self._remembered.popitem(last=False)
+        remembered, given = self._remembered, packed_history.split(wire.SEPARATOR)
+        known = remembered.get(buyer_id, frozenset())
+        new = [one for one in given if one not in known]
+        commands = [self._entry(ENCODED, wire.SEPARATOR.join([buyer_id, *new]))] if new else []
+        return Encoded(commands, partial(_remember, remembered, buyer_id, frozenset(given)))
 
     def merge(self, record: MergeRecord) -> list[Command]:
         """Commands that log that a guest has logged in. Raises Unavailable if the log is full."""
@@ -123,13 +126,14 @@ class EventLog:
         try:
             size, info = await self._redis.ask(STREAM, [("MEMORY", "USAGE", STREAM), ("INFO", "server")])
         except Unavailable as error:
-            self._remembered.clear()
+            self._remembered = OrderedDict()
             log.debug("the size of the event log is not known: %s", error)
             return
         if (run_id := next(line for line in info.splitlines() if line.startswith(b"run_id:"))) != self._run_id:
             # a Redis that was killed may have lost what it accepted last
             self._run_id = run_id
-            self._remembered.clear()
+            # a call that began before this remembers what it wrote in the old one
+            self._remembered = OrderedDict()
         had_room, was_full = self._has_room_for_lists, self._bytes >= self._max_bytes
         self._bytes = size or 0
         metrics.LOG_BYTES.set(self._bytes)
@@ -152,3 +156,10 @@ class EventLog:
             except Unavailable as error:
                 log.debug("served lists are not logged: %s", error)
         metrics.LISTS_NOT_LOGGED.inc(len(lists))
+
+
+def _remember(remembered: OrderedDict[str, frozenset[str]], buyer_id: str, history: frozenset[str]) -> None:
+    remembered.pop(buyer_id, None)
+    remembered[buyer_id] = history
+    if len(remembered) > _MAX_REMEMBERED:
+        remembered.popitem(last=False)

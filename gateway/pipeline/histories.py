@@ -59,10 +59,10 @@ async def encode_buyer(
         warnings.append(f"{len(interactions)} of {len(given)} interactions count: the latest, each once")
     try:
         addition = split_known(buyer_id, interactions, set(encoded.unknown_product_ids))
-        logged = pipeline.log.encoded(buyer_id, packed) if pipeline.log else []
-        stored = await pipeline.history.add([addition], deadline, logged)
-        if pipeline.log:
-            pipeline.log.remember(buyer_id, packed)
+        logged = pipeline.log.encoded(buyer_id, packed) if pipeline.log else None
+        stored = await pipeline.history.add([addition], deadline, logged.commands if logged else [])
+        if logged:
+            logged.accepted()
     except (Unavailable, DeadlineExceeded) as error:
         stored = 0
         warnings.append(f"nothing was stored: {error}")

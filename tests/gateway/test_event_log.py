@@ -108,6 +108,24 @@ async def test_a_redis_that_was_killed_gets_what_is_encoded_again(tiny: Path) ->
             await until(is_logged)
 
 
+async def test_a_call_that_meets_a_new_redis_halfway_hides_nothing_from_the_log(tiny: Path) -> None:
+    with RedisServer() as own:
+        async with stack(tiny, own, event_log=True) as system:
+            log = system.pipeline.log
+            assert log is not None
+            first = log.encoded("b", "p1")
+            assert first.commands
+            first.accepted()
+            again = log.encoded("b", "p1")
+            assert not again.commands
+            own.kill()
+            own.start()
+            await until(lambda: log.encoded("b", "p1").commands)
+            # the call began before the gateway saw that Redis is another one
+            again.accepted()
+            assert log.encoded("b", "p1").commands
+
+
 async def test_a_refused_interaction_is_not_logged(system: Stack, raw: Any) -> None:
     for body in (view("p1", buyer_id="b", event_type="Stare"), view("p1"), view("p1", buyer_id="guest:x")):
         assert (await system.post("/interactions", body)).status_code == 422

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from trainer.cluster.ray_cluster import RayCluster
 from trainer.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -41,11 +40,14 @@ class WorkerGroup:
 
         Raises DataError if the cluster has too few CPUs or GPUs, or if the workers have failed too often.
         """
-        RayCluster(self.address)  # connects
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
+
+        from trainer.cluster.ray_cluster import RayCluster
+
+        RayCluster(self.address)  # connects
 
         processors = processors_each(ray.nodes(), self.count, self.address)
         log.info(f"training on {self.count} workers, {processors} CPUs each")
