@@ -98,6 +98,7 @@ ROWS = [
     Row("versions: three, one every 1.5 s", faults.publish("bca", 1.5), 32, shape=_TWO),
     Row("versions: damaged ones, one file each", faults.corrupt_versions, 50, shape=_TWO),
     Row("shards: kill -9 one replica of two", faults.send(signal.SIGKILL, "retrieval-3"), shape=_SHARDED_TWICE),
+    Row("shards: SIGTERM one replica of two", faults.send(signal.SIGTERM, "retrieval-3"), shape=_SHARDED_TWICE),
     Row(
         "shards: kill -9 the only replica of one, start it after 2 s",
         faults.replace_only("retrieval", 1),
