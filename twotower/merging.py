@@ -1,6 +1,6 @@
 """What a whole search and a merge of the answers of shards do in the same way: order products, and choose diverse ones.
 
-Pure functions on arrays, so that the same numbers give the same products, wherever they were found.
+Pure functions on arrays, so that the same numbers give the same products in every process.
 """
 
 from __future__ import annotations

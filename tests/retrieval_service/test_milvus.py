@@ -79,7 +79,7 @@ def twins(milvus: MilvusServer, flat: Version, spec: IndexSpec) -> tuple[Product
 
 
 def recall(found: list[Answer], best: list[Answer]) -> float:
-    """The share of the best scores that were found: products of equal scores may stand for one another."""
+    """The share of the best scores in the answer: products of equal scores may stand for one another."""
     shares = [
         (one.scores >= true.scores[-1] - 1e-6).sum() / len(true.scores) for one, true in zip(found, best, strict=True)
     ]

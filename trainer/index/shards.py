@@ -28,7 +28,7 @@ def write_shards(
         raise DataError(f"index.shards={shards} is more than the {len(vectors)} products")
     _remove(path_of)
     if shards == 1 or built.spec.factory == FLAT.factory:
-        # a flat index is its vectors, of which a shard reads its rows
+        # a flat index is its vectors, and a shard reads its own rows of them
         return
     empty = faiss.clone_index(built.index)
     empty.reset()

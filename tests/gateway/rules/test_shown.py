@@ -1,4 +1,4 @@
-"""What a buyer was shown, as Redis has it: newest lists first, at most 500 products, cut when it is long."""
+"""What a buyer was shown, kept in Redis: newest lists first, at most 500 products, cut when it is long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The softmax trained by one worker, then by two of a Ray cluster of which one dies, and by one again."""
+"""The softmax trained by one worker, then by two of a Ray cluster while one of them dies, and by one again."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def fitted(
 
 @pytest.fixture(scope="module")
 def trained(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """An epoch of one worker, one of two workers of which the first is killed at its end, and another one of one."""
+    """An epoch of one worker, one of two workers, whose first is killed at its end, and another one of one."""
     folder = tmp_path_factory.mktemp("trained")
     alone = fitted(folder / "alone", 1, 3)
     changing, mark = folder / "changing", folder / "mark"

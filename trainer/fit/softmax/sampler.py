@@ -182,7 +182,7 @@ class Sampler:
         )
 
     def _choose_products(self, positives: Int64, history: Int64, draw: np.random.Generator) -> _Products:
-        """The products of a step of which this worker has the targets `positives` and the interactions `history`."""
+        """The products of a step, if this worker has the targets `positives` and the interactions `history`."""
         workers = self._workers
         if self.uses_full_softmax:
             candidates = np.arange(self.products)

@@ -40,7 +40,7 @@ class Workers(Protocol):
         """The same loss; its backward pass sums the gradients over the workers, except those of the table `rows`."""
 
     def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
-        """Adds up a table's gradient [N, D] over the workers, each of which has touched the distinct `rows` [r]."""
+        """Adds up a table's gradient [N, D] over the workers; each has touched distinct `rows` [r] of its own."""
 
 
 class OneProcess:
