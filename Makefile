@@ -13,7 +13,7 @@ GENERATED := twotower/pb/common_pb2.py
 # Installed without bytecode (see PIP): a library is compiled when it is first imported, and never again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-shards bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ray bench-memory bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
+.PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-shards bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ray bench-ray-reading bench-memory bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
@@ -83,6 +83,9 @@ bench-growth: .venv/bench.stamp $(GENERATED) ## measure time and memory of train
 
 bench-ray: .venv/dev.stamp $(GENERATED) ## compare training on two Ray workers with torch on two threads; prints one line of JSON (ARGS="--rounds 9")
 	$(BIN)/python -m benchmarks.ray $(ARGS)
+
+bench-ray-reading: .venv/dev.stamp $(GENERATED) ## compare reading events on Ray workers with this machine: time, memory (ARGS="--events 3000000")
+	$(BIN)/python -m benchmarks.ray_reading $(ARGS)
 
 bench-memory: .venv/dev.stamp $(GENERATED) ## measure the peak memory of every stage of a training (ARGS="--events 3000000 --buyers 100000 --products 50000")
 	$(BIN)/python -m benchmarks.memory $(ARGS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from trainer.cluster.parts import Part, Worker
+from trainer.cluster.parts import Part, Result, TableWorker, Worker
 from trainer.errors import DataError
 
 # Ray reports its use to its makers unless this says otherwise before it is imported
@@ -19,6 +19,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 5.0
+# the column of an error in the place of a result
+_PROBLEM = "problem"
 
 
 class RayCluster:
@@ -27,6 +29,8 @@ class RayCluster:
     Every node needs this package and the artifact folder at the same path. An actor that dies is started again, and its
     part is computed again. Raises DataError if there is no Ray, or no cluster at `address`.
     """
+
+    has_workers = True
 
     def __init__(self, address: str) -> None:
         try:
@@ -44,6 +48,20 @@ class RayCluster:
 
     def map(self, parts: Iterable[Part], worker: Worker, *arguments: Any) -> Iterator[Part]:
         tables = [_to_table(part) for part in parts]
+        for table in self._map(tables, _Actor, worker, arguments):
+            yield _to_part(table)
+
+    def flat_map(self, tasks: Sequence[Any], worker: TableWorker[Result], *arguments: Any) -> Iterator[Result]:
+        import ray
+
+        places = [pa.table({"task": [place]}) for place in range(len(tasks))]
+        for table in self._map(places, _TaskActor, worker, arguments, ray.put(tasks)):
+            if _PROBLEM in table.column_names:
+                raise DataError(next(filter(None, table.column(_PROBLEM).to_pylist())))
+            yield worker.unpack(table)
+
+    def _map(self, tables: list[pa.Table], actor: type, *arguments: Any) -> Iterator[pa.Table]:
+        """What actors make of each table, in order."""
         if not tables:
             return
         import ray.data
@@ -52,15 +70,14 @@ class RayCluster:
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         results = ray.data.from_arrow(tables).map_batches(
-            _Actor,
-            fn_constructor_args=(worker, arguments),
+            actor,
+            fn_constructor_args=arguments,
             compute=ray.data.ActorPoolStrategy(size=min(self._workers, len(tables))),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
         )
-        for table in results.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield _to_part(table)
+        yield from results.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def _check_reachable(address: str) -> None:
@@ -78,6 +95,22 @@ class _Actor:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         return _to_table(self._work(_to_part(table)))
+
+
+class _TaskActor:
+    """A worker that yields the results of tasks. A DataError becomes a row: Ray would wrap it into its own errors."""
+
+    def __init__(self, worker: TableWorker[Any], arguments: tuple[Any, ...], tasks: Any) -> None:
+        import ray
+
+        self._work, self._pack, self._tasks = worker(*arguments), worker.pack, ray.get(tasks)
+
+    def __call__(self, places: pa.Table) -> Iterator[pa.Table]:
+        try:
+            for place in places.column("task").to_pylist():
+                yield from map(self._pack, self._work(self._tasks[place]))
+        except DataError as error:
+            yield pa.table({_PROBLEM: [str(error)]})
 
 
 def _to_table(part: Part) -> pa.Table:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.cluster.parts import Engine, OneMachine
 from trainer.config.data import Data
 from trainer.data.accepted import Accepted
 from trainer.data.catalogue import Products, read_products
@@ -62,8 +63,8 @@ class Reading:
         """A reading of nothing yet."""
         return cls(config, RowChecks("products", rejects), RowChecks("events", rejects))
 
-    def read(self, events: Sequence[str], products: Sequence[str]) -> None:
-        """Reads both tables, each file once. Raises DataError if a file cannot be read."""
+    def read(self, events: Sequence[str], products: Sequence[str], engine: Engine) -> None:
+        """Reads both tables; the engine reads the events' files. Raises DataError if a file cannot be read."""
         named, self.sources = find_products(products), find_events(events)
         log.info("reading products")
         found = named.overlay(read_products(named.files, self.config, self.products))
@@ -72,7 +73,7 @@ class Reading:
         shown = ", ".join(f"{name} {count.found:,}" for name, count in self.products.fields.items())
         log.info(f"of {len(self.catalogue):,} products have: {shown}")
         log.info(f"{len(self.catalogue):,} products; reading events")
-        self.accepted = read_events(self.sources, self.catalogue.ids, self.config, self.events)
+        self.accepted = read_events(self.sources, self.catalogue.ids, self.config, self.events, engine)
         self.accepted_rows = self.accepted.height
         self.warnings += [*self.events.hints, *self.events.notes]
 
@@ -127,15 +128,17 @@ def _warn_of_old(events: Events) -> list[str]:
     ]
 
 
-def load_dataset(events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path) -> Dataset:
-    """Reads and checks both tables, each file once. Writes `work`/rejects.csv.
+def load_dataset(
+    events: Sequence[str], products: Sequence[str], config: Data, seed: int, work: Path, engine: Engine | None = None
+) -> Dataset:
+    """Reads and checks both tables; writes `work`/rejects.csv. The engine, by default this machine, reads the events.
 
     Raises DataError if a file cannot be read or too large a share of a table's rows is rejected.
     """
     work.mkdir(parents=True, exist_ok=True)
     with open_rejects(work / "rejects.csv") as rejects:
         reading = Reading.start(config, rejects)
-        reading.read(events, products)
+        reading.read(events, products, engine or OneMachine())
     reading.check()
     for table in (reading.products, reading.events):
         for reason, count in table.dropped.items():

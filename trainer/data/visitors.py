@@ -7,18 +7,25 @@ import polars as pl
 from trainer.data.rejects import RowChecks
 
 
+def visitor_pairs(rows: pl.DataFrame) -> pl.DataFrame:
+    """The pairs `anonymous`, `buyer` that stand in one of the rows; none if the settings name no anonymous ids."""
+    if "anonymous" not in rows.columns:
+        return pl.DataFrame()
+    other = pl.col("anonymous").fill_null("")
+    is_pair = pl.col("named") & (other != "") & (other != pl.col("buyer"))
+    return rows.filter(is_pair).select("anonymous", "buyer").unique(maintain_order=True)
+
+
 class Visitors:
     """The pairs of an anonymous id and a buyer that stand in one row, of events of any name."""
 
     def __init__(self) -> None:
         self._pairs: list[pl.DataFrame] = []
 
-    def note(self, rows: pl.DataFrame) -> None:
-        """Remembers the pairs of these rows, if the settings name a column of anonymous ids."""
-        if "anonymous" in rows.columns:
-            other = pl.col("anonymous").fill_null("")
-            is_pair = pl.col("named") & (other != "") & (other != pl.col("buyer"))
-            self._pairs.append(rows.filter(is_pair).select("anonymous", "buyer").unique())
+    def add(self, pairs: pl.DataFrame) -> None:
+        """Remembers pairs of `visitor_pairs`."""
+        if pairs.height:
+            self._pairs.append(pairs)
 
     def join(self, events: pl.DataFrame, checks: RowChecks) -> pl.DataFrame:
         """The events, those of a visitor as the buyer's; a visitor with several buyers stays, as on a shared device."""

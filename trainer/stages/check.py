@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
+from trainer.cluster.parts import OneMachine
 from trainer.config.data import Data
 from trainer.data.changes import find_products
 from trainer.data.dataset import Dataset, Reading, check_learnable
@@ -97,7 +98,7 @@ def _read(
     with tempfile.TemporaryDirectory() as work, open_rejects(Path(work) / "rejects.csv", is_kept=False) as rejects:
         reading = Reading.start(config, rejects)
         try:
-            reading.read(events, products)
+            reading.read(events, products, OneMachine())
             # what is left is shown even if a run would stop
             if reading.accepted_rows:
                 data = reading.arrange(seed)

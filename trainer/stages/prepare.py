@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from trainer.cluster.parts import open_engine
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products, attribute_codes
 from trainer.data.changes import find_products
@@ -95,7 +96,7 @@ def prepare(
     work, workspace = work_folder(config, layout), open_workspace(config, layout, name)
     workspace.version.root.mkdir(parents=True, exist_ok=True)
     os.utime(workspace.root)
-    data = load_dataset(events, products, config.data, config.seed, workspace.root)
+    data = load_dataset(events, products, config.data, config.seed, workspace.root, open_engine(config.ray))
     log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
     check_learnable(data)
     schema = EventSchema(config.data.event_weights)

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from trainer.cluster.parts import Part, open_engine
+from trainer.cluster.parts import Engine, Part, open_engine
 from trainer.config.loading import load_config
 from trainer.data.events import Events, load_history
 from trainer.data.split import Cases
@@ -139,14 +139,14 @@ def recommend(
     served = open_version(layout, version or _current(layout))
     served.check(served.layout.ids, served.layout.config)
     ids = np.load(served.layout.ids, allow_pickle=False)
-    buyers, history = _read_history(served, ids, events, out.with_name(f"{out.name}.rejects.csv"))
-    name = served.name
+    engine, name = open_engine(ray), served.name
+    buyers, history = _read_history(served, ids, events, out.with_name(f"{out.name}.rejects.csv"), engine)
     if options.exclude_seen is None:
         options = options._replace(exclude_seen=served.manifest.exclude_seen)
     seen = "excluded" if options.exclude_seen else "kept"
     known = _not_forgotten(layout, buyers)
     log.info(f"version {name}: {len(known):,} buyers, products in their history {seen}")
-    names, engine = np.array(buyers, dtype=object), open_engine(ray)
+    names = np.array(buyers, dtype=object)
     chunks = [known[first : first + _CHUNK] for first in range(0, len(known), _CHUNK)]
     parts = (_part(history, codes) for codes in chunks)
     arguments = (str(layout.root.resolve()), name, 1 if ray else threads, options)
@@ -177,14 +177,16 @@ def _current(layout: Layout) -> str:
     return pointer.version
 
 
-def _read_history(version: Version, ids: NDArray[np.str_], events: History, rejects: Path) -> tuple[list[str], Events]:
+def _read_history(
+    version: Version, ids: NDArray[np.str_], events: History, rejects: Path, engine: Engine
+) -> tuple[list[str], Events]:
     """The buyers and their events, read with the settings of the version's training and those of the preset."""
     trained = version.layout.config
     config = load_config([trained, events.preset] if events.preset else [trained])
     weights = load_config([trained]).data.event_weights
     if config.data.event_weights != weights:
         raise SettingsError(f"{events.preset}: data.event_weights are not those of the version's training")
-    buyers, history, counts = load_history(events.files, ids.tolist(), config.data, rejects)
+    buyers, history, counts = load_history(events.files, ids.tolist(), config.data, rejects, engine)
     if counts:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
         log.info(f"{sum(counts.values()):,} rows rejected ({reasons}): {rejects}")

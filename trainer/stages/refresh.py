@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from trainer.cluster.parts import open_engine
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.catalogue import Products
@@ -131,7 +132,8 @@ def refresh(
         return ""
     stop_above(config.publish.max_missing_share, changes.gone, served.manifest.products)
     facts = refresh_facts(served, changes, summary) | {"events": learned_from}
-    searches = load_searches(events, catalogue.ids, config.data, work / "event_rejects.csv") if events else None
+    rejected_events, engine = work / "event_rejects.csv", open_engine(config.ray)
+    searches = load_searches(events, catalogue.ids, config.data, rejected_events, engine) if events else None
     with alone_in_cache(config, layout), restored_on_failure(_text_cache(layout, config)):
         rejects, forgotten = work / "rejects.csv", ForgottenBuyers.read(layout.forgotten)
         position = summary.catalogue

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 
@@ -47,6 +50,27 @@ class Fails:
         raise ValueError(f"no number above {part['number'].max()}")
 
 
+class Counted:
+    """Yields the numbers of a task, each with the one before; a task "bad" is an error after its first number."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __call__(self, task: str) -> Iterator[list[int]]:
+        yield [self._start, len(task)]
+        if task == "bad":
+            raise DataError(f"task {task}: no such file")
+        yield [self._start + 1, len(task)]
+
+    @staticmethod
+    def pack(result: list[int]) -> pa.Table:
+        return pa.table({"number": result})
+
+    @staticmethod
+    def unpack(table: pa.Table) -> list[int]:
+        return list(table.column("number").to_pylist())
+
+
 @pytest.fixture
 def cluster(ray_cluster: None) -> Engine:
     return open_engine("auto")
@@ -85,6 +109,20 @@ def test_a_worker_that_dies_is_started_again_and_its_part_is_not_lost(cluster: E
 def test_an_error_of_a_worker_is_not_lost(cluster: Engine) -> None:
     with pytest.raises(Exception, match="no number above 2"):
         list(cluster.map(parts(1), Fails))
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_the_results_of_tasks_come_in_their_order(cluster: Engine, count: int) -> None:
+    tasks = ["x" * length for length in range(count)]
+    here = list(itertools.chain(*open_engine("").flat_map(tasks, Counted, 10)))
+    there = list(itertools.chain(*cluster.flat_map(tasks, Counted, 10)))
+    assert here == there == list(itertools.chain(*([10, length, 11, length] for length in range(count))))
+
+
+def test_a_data_error_of_a_task_is_one_here(cluster: Engine) -> None:
+    for engine in (open_engine(""), cluster):
+        with pytest.raises(DataError, match=r"^task bad: no such file$"):
+            list(engine.flat_map(["x", "bad", "xx"], Counted, 10))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])

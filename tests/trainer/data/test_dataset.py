@@ -16,11 +16,13 @@ import polars as pl
 import pytest
 
 from tests.helpers.small_shop import EVENT_COLUMNS, PRODUCT_COLUMNS, write_csv
+from trainer.cluster.parts import OneMachine
 from trainer.config.data import Data
 from trainer.config.loading import load_config
 from trainer.data.changes import load_products
 from trainer.data.dataset import Dataset, load_dataset
-from trainer.data.events import UNREADABLE_TIME, load_history, tie_hash
+from trainer.data.event_checks import UNREADABLE_TIME
+from trainer.data.events import load_history, tie_hash
 from trainer.errors import DataError
 from twotower.events import SPREADSHEET_DAY_PROBLEM, Interaction
 from twotower.history import latest
@@ -569,7 +571,7 @@ def test_a_history_is_ordered_as_services_see_it(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "h.csv", EVENT_COLUMNS, rows)
     ids, names = ["p9", "p2", "p10"], ["View", "AddToCart", "Purchase"]
     rejects = tmp_path / "r.csv"
-    buyers, events, counts = load_history([str(path)], ids, data_config(), rejects)
+    buyers, events, counts = load_history([str(path)], ids, data_config(), rejects, OneMachine())
     assert buyers == ["a", "b"]
     assert counts == {"product is not in the catalogue": 2}
     assert len(rejected(rejects)) == 2

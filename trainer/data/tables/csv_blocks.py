@@ -62,11 +62,16 @@ def read_blocks(path: Path, block_bytes: int = BLOCK_BYTES, chunks: Iterable[byt
     Raises DataError if the file is empty, is not UTF-8 text, or is a damaged archive.
     """
     line = 1
-    for raw in _whole_records(chunks or read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
-        text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
-        _check_encoding(path, line, text)
-        yield Block(line, text)
-        line += text.count(b"\n")
+    for raw in whole_records(chunks or read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
+        yield checked_block(path, line, raw)
+        line += raw.count(b"\n")
+
+
+def checked_block(path: Path, line: int, raw: bytes) -> Block:
+    """Records that begin at a line of a file, without a byte order mark. Raises DataError if they are not UTF-8."""
+    text = raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw
+    _check_encoding(path, line, text)
+    return Block(line, text)
 
 
 def starts_as_json(text: bytes) -> bool:
@@ -91,6 +96,16 @@ def starts_as_xml(text: bytes) -> bool:
     )
 
 
+def starts_as_table(text: bytes) -> bool:
+    """Whether the first bytes of a file may be those of a CSV file: neither JSON nor XML nor a page."""
+    return not (starts_as_json(text) or starts_as_html(text) or starts_as_xml(text))
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file has the name of an archive that is unpacked on the way."""
+    return path.suffix.lower() in _UNPACK
+
+
 def is_zip(path: Path) -> bool:
     """Whether a file is a zip archive, as Excel's .xlsx files are, whatever it is called."""
     if not path.is_file():
@@ -103,7 +118,7 @@ def is_zip(path: Path) -> bool:
 def read_chunks(path: Path, chunk_bytes: int = CHUNK) -> Iterator[bytes]:
     """Yields the unpacked bytes of a file. Raises DataError if it is empty, no text or a damaged archive."""
     # The unpacked size of an archive is not known before the end.
-    total = None if path.suffix.lower() in _UNPACK else -(-path.stat().st_size // chunk_bytes)
+    total = None if is_packed(path) else -(-path.stat().st_size // chunk_bytes)
     is_empty = True
     try:
         with _open_binary(path) as file:
@@ -129,7 +144,7 @@ def _open_binary(path: Path) -> BinaryIO:
     return unpack(path, "rb") if unpack else path.open("rb")  # type: ignore[return-value]
 
 
-def _whole_records(chunks: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
+def whole_records(chunks: Iterable[bytes], block_bytes: int) -> Iterator[bytes]:
     """Joins chunks into blocks that end with a record; the last block is what remains."""
     held, in_quotes = bytearray(), False
     for chunk in chunks:

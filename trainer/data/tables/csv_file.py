@@ -6,11 +6,13 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from trainer.data.fingerprint import CHUNK
 from trainer.data.tables.columns import (
     ColumnNames,
     check_columns,
@@ -19,7 +21,14 @@ from trainer.data.tables.columns import (
     wanted_columns,
     with_source,
 )
-from trainer.data.tables.csv_blocks import BLOCK_BYTES, Block, read_blocks
+from trainer.data.tables.csv_blocks import (
+    BLOCK_BYTES,
+    Block,
+    checked_block,
+    read_blocks,
+    read_chunks,
+    whole_records,
+)
 from trainer.errors import DataError
 from twotower.events import AROUND_ID
 
@@ -61,14 +70,72 @@ def read_csv(
             delimiter, block = _read_delimiter(block, delimiter)
             if not block.text:
                 continue
-            csv_format, block = _split_header(path, block, columns, delimiter)
-            check_columns(path, csv_format.header, columns, optional)
+            csv_format, block = _split_header(path, block, columns, optional, delimiter)
         if block.text:
-            rows = _parse(block, csv_format)
+            rows = _read_block(block, csv_format, columns)
             records += rows.height
-            yield with_source(rows.select("line", *wanted_columns(csv_format.header, columns)), path, columns)
+            yield rows
     if not records:
-        raise DataError(f"{path} has a header and no rows")
+        raise DataError(_no_rows(path))
+
+
+@dataclass(frozen=True)
+class CsvSection:
+    """Whole records of a CSV file that is not packed: the bytes from `start` to `stop`, from the line `line` on."""
+
+    csv_format: _Format
+    start: int
+    stop: int
+    line: int
+    is_only: bool
+
+    def read(self, columns: ColumnNames) -> pl.DataFrame:
+        """The rows, as `read_csv` yields them. Raises DataError if they cannot be read."""
+        path = self.csv_format.path
+        try:
+            with path.open("rb") as file:
+                file.seek(self.start)
+                raw = file.read(self.stop - self.start)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        if len(raw) < self.stop - self.start:
+            raise DataError(f"{path} has become shorter while it was read")
+        rows = _read_block(checked_block(path, self.line, raw), self.csv_format, columns)
+        if self.is_only and not rows.height:
+            raise DataError(_no_rows(path))
+        return rows
+
+
+def csv_sections(
+    path: Path, columns: ColumnNames, optional: frozenset[str], delimiter: str, block_bytes: int = BLOCK_BYTES
+) -> list[CsvSection]:
+    """All records of a CSV file below its header, cut where `read_csv` cuts them. Raises DataError as it does."""
+    csv_format: _Format | None = None
+    bounds: list[tuple[int, int, int]] = []
+    line, stop = 1, 0
+    for raw in whole_records(read_chunks(path, min(CHUNK, block_bytes)), block_bytes):
+        start, stop, first = stop, stop + len(raw), line
+        line += raw.count(b"\n")
+        if csv_format is None:
+            delimiter, block = _read_delimiter(checked_block(path, first, raw), delimiter)
+            if not block.text:
+                continue
+            csv_format, block = _split_header(path, block, columns, optional, delimiter)
+            start, first = stop - len(block.text), block.line
+        if start < stop:
+            bounds.append((start, stop, first))
+    if csv_format is None or not bounds:
+        raise DataError(_no_rows(path))
+    return [CsvSection(csv_format, *bound, is_only=len(bounds) == 1) for bound in bounds]
+
+
+def _no_rows(path: Path) -> str:
+    return f"{path} has a header and no rows"
+
+
+def _read_block(block: Block, csv_format: _Format, columns: ColumnNames) -> pl.DataFrame:
+    rows = _parse(block, csv_format)
+    return with_source(rows.select("line", *wanted_columns(csv_format.header, columns)), csv_format.path, columns)
 
 
 def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
@@ -78,8 +145,10 @@ def _read_delimiter(block: Block, delimiter: str) -> tuple[str, Block]:
     return (found[1].decode(), Block(block.line + 1, rest)) if found else (delimiter, block)
 
 
-def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str) -> tuple[_Format, Block]:
-    """Reads the header; returns it with the rest of the first block.
+def _split_header(
+    path: Path, block: Block, columns: ColumnNames, optional: frozenset[str], delimiter: str
+) -> tuple[_Format, Block]:
+    """Reads and checks the header; returns it with the rest of the first block.
 
     A header that is one column is read with the delimiter that parts it into most columns.
     """
@@ -91,6 +160,7 @@ def _split_header(path: Path, block: Block, columns: ColumnNames, delimiter: str
             if len(parts) > len(header):
                 delimiter, header, lines = other, parts, count
     header = match_header(path, header, columns)
+    check_columns(path, header, columns, optional)
     rest = block.text.split(b"\n", lines)[lines:]
     return _Format(path, delimiter, header), Block(block.line + lines, b"".join(rest))
 

@@ -63,5 +63,9 @@ def _read_text(path: Path, columns: ColumnNames, optional: frozenset[str], delim
         raise DataError(f"{path} is an HTML page, as of a login or an error; download the file itself")
     if starts_as_xml(first):
         return read_xml(path, chunks, columns, optional)
-    is_tsv = ".tsv" in [one.lower() for one in path.suffixes]
-    return read_csv(path, columns, optional, "\t" if is_tsv else delimiter, chunks=chunks)
+    return read_csv(path, columns, optional, delimiter_of(path, delimiter), chunks=chunks)
+
+
+def delimiter_of(path: Path, delimiter: str) -> str:
+    """What separates the fields of a file: tabs in a .tsv, packed or not, the given character in others."""
+    return "\t" if ".tsv" in [one.lower() for one in path.suffixes] else delimiter

@@ -25,16 +25,15 @@ from trainer.errors import DataError
 _BATCH_ROWS = 250_000
 
 
-def read_parquet(path: Path, columns: ColumnNames, optional: frozenset[str]) -> Iterator[pl.DataFrame]:
-    """Yields the rows of a Parquet file, batch by batch, in one pass; `line` 1 is the first row.
+def read_parquet(
+    path: Path, columns: ColumnNames, optional: frozenset[str], start: int = 0, count: int | None = None
+) -> Iterator[pl.DataFrame]:
+    """Yields the rows of a Parquet file, batch by batch, in one pass; `line` 1 is the first row of the file.
 
-    `columns` maps our names to those of the file. Raises DataError if the file or a column's type cannot be read.
+    `columns` maps our names to those of the file; `start` and `count` choose rows of a file without nested columns.
+    Raises DataError if the file or a column's type cannot be read.
     """
-    try:
-        frame = pl.scan_parquet(path, glob=False)
-        schema = frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} is not a Parquet file: {first_line(error)}") from None
+    frame, schema = _scan(path)
     if _is_nested(schema, columns):
         yield from rows_of_records(path, _records(path, frame), columns, optional)
         return
@@ -45,7 +44,8 @@ def read_parquet(path: Path, columns: ColumnNames, optional: frozenset[str]) -> 
     _check_types(path, schema, columns)
     wanted = list(_wanted(schema, columns))
     # Selected before it is numbered: the file may have a column named "line".
-    batches = frame.select(wanted).with_row_index("line", offset=1).collect_batches(chunk_size=_BATCH_ROWS)
+    numbered = frame.select(wanted).slice(start, count).with_row_index("line", offset=1 + start)
+    batches = numbered.collect_batches(chunk_size=_BATCH_ROWS)
     rows = 0
     try:
         for batch in batches:
@@ -55,6 +55,20 @@ def read_parquet(path: Path, columns: ColumnNames, optional: frozenset[str]) -> 
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
     if not rows:
         raise DataError(f"{path} has no rows")
+
+
+def parquet_rows(path: Path, columns: ColumnNames) -> int:
+    """How many rows of a Parquet file can be read apart: none of a file with nested columns."""
+    frame, schema = _scan(path)
+    return 0 if _is_nested(schema, columns) else int(frame.select(pl.len()).collect().item())
+
+
+def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
+    try:
+        frame = pl.scan_parquet(path, glob=False)
+        return frame, frame.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file: {first_line(error)}") from None
 
 
 def _is_nested(schema: pl.Schema, columns: ColumnNames) -> bool:
