@@ -42,7 +42,9 @@ def main() -> None:
         shop = options.folder or Path(scratch)
         if not (shop / "events.csv").is_file():
             generate(shop, options.products, options.buyers, options.events)
-        ways = {f"{count} workers" if count else "one machine": _measure(shop, count) for count in (0, *options.workers)}
+        ways = {
+            f"{count} workers" if count else "one machine": _measure(shop, count) for count in (0, *options.workers)
+        }
     print(json.dumps({"benchmark": "ray_reading", "synthetic": options.folder is None, "ways": ways}))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,13 @@ class RayCluster:
         import ray
 
         places = [pa.table({"task": [place]}) for place in range(len(tasks))]
-        for table in self._map(places, _TaskActor, worker, arguments, ray.put(tasks)):
-            if _PROBLEM in table.column_names:
-                raise DataError(next(filter(None, table.column(_PROBLEM).to_pylist())))
-            yield worker.unpack(table)
+        with closing(self._map(places, _TaskActor, worker, arguments, ray.put(tasks))) as tables:
+            for table in tables:
+                if _PROBLEM in table.column_names:
+                    raise DataError(next(filter(None, table.column(_PROBLEM).to_pylist())))
+                yield worker.unpack(table)
 
-    def _map(self, tables: list[pa.Table], actor: type, *arguments: Any) -> Iterator[pa.Table]:
+    def _map(self, tables: list[pa.Table], actor: type, *arguments: Any) -> Generator[pa.Table]:
         """What actors make of each table, in order."""
         if not tables:
             return

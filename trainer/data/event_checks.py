@@ -23,18 +23,18 @@ UNKNOWN_EVENT = "unknown event name"
 _LEFT_OUT = -1
 # the years 1340 to 1500, which are of our time in the Hijri calendar
 _HIJRI_MS = (-19_880_899_200_000, -14_831_769_600_000)
-_ACCEPTED = ("buyer", "row", "kind", "ms")
+ACCEPTED_COLUMNS = ("buyer", "row", "kind", "ms")
 
 
 class Checked(NamedTuple):
     """Some rows after the checks.
 
-    `count`: rows that were read. `accepted`: `buyer`, `row` of the product, `kind`, `ms` and any `query`. `rejected`:
+    `rows`: how many were read. `accepted`: `buyer`, `row` of the product, `kind`, `ms` and any `query`. `rejected`:
     the columns of a reject. `undecided`: whole rows, in whose time only the whole column shows a form. `dropped`: the
     number of rows left out without harm, by `reason`. `visitors`: pairs of an `anonymous` id and a `buyer`.
     """
 
-    count: int
+    rows: int
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     undecided: pl.DataFrame
@@ -105,7 +105,7 @@ def _settle(checked: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         checked = checked.filter(good)
     # millions of rows without a query need no column of nulls
     has_query = "query" in checked.columns and checked["query"].null_count() < checked.height
-    return checked.select(*_ACCEPTED, *(["query"] if has_query else [])), rejected
+    return checked.select(*ACCEPTED_COLUMNS, *(["query"] if has_query else [])), rejected
 
 
 def _code_columns(product_ids: Sequence[str], config: Data) -> list[pl.Expr]:

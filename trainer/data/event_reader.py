@@ -8,13 +8,15 @@ import polars as pl
 import pyarrow as pa
 
 from trainer.config.data import Data
-from trainer.data.event_checks import Checked, EventChecks
+from trainer.data.event_checks import ACCEPTED_COLUMNS, Checked, EventChecks
 from trainer.data.filters import filter_columns, optional_filters
+from trainer.data.rejects import REJECT_COLUMNS
 from trainer.data.tables.sections import Section
 from twotower.events import AROUND_ID
 
 # one table holds all parts of what was checked: `part` is the place in `Checked`
 _PART = "part"
+_ORDER = {name: place for place, name in enumerate((*REJECT_COLUMNS, "count", "anonymous", *ACCEPTED_COLUMNS))}
 
 
 class EventReader:
@@ -32,7 +34,7 @@ class EventReader:
     @staticmethod
     def pack(checked: Checked) -> pa.Table:
         """All parts one below the other, without columns that hold nothing: Arrow's tables are flat."""
-        count = pl.DataFrame({"count": [checked.count]}, {"count": pl.Int64})
+        count = pl.DataFrame({"count": [checked.rows]}, {"count": pl.Int64})
         parts = [count, *checked[1:]]
         marked = [
             part.with_columns(pl.lit(place, pl.Int8).alias(_PART)) for place, part in enumerate(parts) if part.height
@@ -47,7 +49,13 @@ class EventReader:
         rows = pl.DataFrame(table)
         count, *parts = (rows.filter(pl.col(_PART) == place).drop(_PART) for place in range(len(Checked._fields)))
         filled = [part.select(name for name in part.columns if part[name].null_count() < part.height) for part in parts]
-        return Checked(int(count["count"].sum()), *filled)
+        return Checked(int(count["count"].sum()), *map(_in_order, filled))
+
+
+def _in_order(part: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a part as the checks order them: the table has them in the order in which its parts bring them."""
+    ordered: list[str] = sorted(part.columns, key=lambda name: _ORDER.get(name, len(_ORDER)))
+    return part.select(ordered)
 
 
 def event_columns(config: Data) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:

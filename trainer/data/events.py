@@ -97,7 +97,7 @@ def _sections(files: Sequence[Path], config: Data, engine: Engine) -> list[Secti
 
 def _count(checked: Checked, checks: RowChecks, unknown: set[str]) -> pl.DataFrame:
     """The accepted rows; all others are counted and rejected."""
-    checks.rows += checked.count
+    checks.rows += checked.rows
     for reason, count in checked.dropped.iter_rows():
         checks.dropped[reason] += count
     for record in checked.rejected.iter_rows():

@@ -71,8 +71,9 @@ def split_files(
             raise DataError(f"{path} is not a regular file: the workers of a Ray cluster cannot read it")
         if path.suffix.lower() == ".parquet":
             rows = parquet_rows(path, columns)
-            ranges = [ParquetRange(path, start, _PARQUET_ROWS) for start in range(0, rows, _PARQUET_ROWS)]
-            yield from ranges or [WholeFiles((path,))]
+            yield from (ParquetRange(path, start, _PARQUET_ROWS) for start in range(0, rows, _PARQUET_ROWS))
+            if not rows:
+                yield WholeFiles((path,))
         elif is_packed(path) or is_zip(path) or not starts_as_table(next(read_chunks(path), b"")):
             yield WholeFiles((path,))
         else:
