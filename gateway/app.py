@@ -16,8 +16,8 @@ from starlette.types import ASGIApp
 
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
-from gateway.api.routes import Live, Routes
-from gateway.api.rule_routes import RuleDesk
+from gateway.api.routes import make_routes
+from gateway.api.state import Live
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.releases import ReleaseClient
@@ -64,7 +64,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     Raises SettingsError if the keys file cannot be used, or if the gateway would be open to other machines.
     """
     guard, clock = Guard(settings), SharedClock()
-    table = Routes(settings, guard, clock).table()
+    table = make_routes(settings, guard, clock)
     access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
@@ -205,5 +205,13 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    desk = RuleDesk(book, RuleChecks(products), pipeline)
-    return Live(pipeline, dependencies, ReleaseClient(shards[0]), experiments, searches, desk, catalogue)
+    return Live(
+        pipeline,
+        dependencies,
+        ReleaseClient(shards[0]),
+        experiments,
+        searches,
+        book,
+        RuleChecks(products),
+        catalogue,
+    )

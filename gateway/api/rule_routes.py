@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.product_routes import BodyOf
+from gateway.admission import cost_of_encode
+from gateway.api.request_reader import Model, RequestReader
 from gateway.api.rule_preview import Preview, Previewed
+from gateway.api.state import Live, live_of
 from gateway.auth.guard import caller_of
-from gateway.clients.deadline import Deadline
-from gateway.pipeline.parts import Pipeline
-from gateway.rules.book import InForce, RuleBook
-from gateway.rules.checks import RuleChecks, RuleWarning
+from gateway.rules.book import InForce
+from gateway.rules.checks import RuleWarning
 from gateway.schemas import parsing
-from gateway.schemas.fields import Context
 from gateway.schemas.rule import Rules
 from gateway.schemas.rules import PreviewBody, RulesBody, UndoBody
 from twotower.errors import InvalidInput
@@ -29,77 +27,62 @@ _JSON = "application/json"
 _KIND = re.compile(r"^(rules\[\d+\])\.[a-z_]+(?=[.\[])")
 
 
-@dataclass(frozen=True)
-class RuleDesk:
-    """What the routes need of a running gateway."""
-
-    book: RuleBook
-    checks: RuleChecks
-    pipeline: Pipeline
-
-
 class RuleRoutes:
-    """The handlers; `desk_of` finds the desk of a request."""
+    """The handlers of the rules in force, of earlier ones, and of a draft."""
 
-    def __init__(
-        self,
-        body_of: BodyOf,
-        desk_of: Callable[[Request], RuleDesk],
-        context: Callable[[], Context],
-        timeout_seconds: float,
-    ) -> None:
-        self._body_of, self._desk_of, self._context, self._seconds = body_of, desk_of, context, timeout_seconds
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
 
     async def rules(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        await desk.book.refresh()
-        return await self._in_force(desk)
+        live = live_of(request)
+        await live.rule_book.refresh()
+        return await self._in_force(live)
 
     async def put(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body = await given.read(lambda value: self._read(RulesBody, value))
-            await desk.book.put(_checked(body.rules), body.version, caller_of(request), body.note)
-        return await self._in_force(desk)
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(RulesBody, content))
+            await live.rule_book.put(_checked(body.rules), body.version, caller_of(request), body.note)
+        return await self._in_force(live)
 
     async def undo(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body = await given.read(lambda value: self._read(UndoBody, value))
-            await desk.book.undo(body.version, caller_of(request), body.note)
-        return await self._in_force(desk)
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(UndoBody, content))
+            await live.rule_book.undo(body.version, caller_of(request), body.note)
+        return await self._in_force(live)
 
     async def history(self, request: Request) -> Response:
         versions = [
-            {**one._asdict(), "rules": one.rules.as_json()} for one in await self._desk_of(request).book.history()
+            {**one._asdict(), "rules": one.rules.as_json()} for one in await live_of(request).rule_book.history()
         ]
         return _json({"versions": versions})
 
     async def preview(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body: PreviewBody = await given.read(lambda value: self._read(PreviewBody, value))
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(PreviewBody, content))
             rules = _checked(body.rules)
-            lists = await Preview(desk.pipeline).lists(body, rules, given.deadline)
-            warnings = await desk.checks.warnings(InForce(rules), given.deadline)
+            lists = await Preview(live.pipeline).lists(body, rules, given.deadline)
+            warnings = await live.rule_checks.warnings(InForce(rules), given.deadline)
         before, after = ([_product(one) for one in found] for found in lists)
         return _json({"before": before, "after": after, "warnings": _shown(warnings)})
 
-    async def _in_force(self, desk: RuleDesk) -> Response:
-        found = desk.book.current
-        warnings = await desk.checks.warnings(found, Deadline.after(self._seconds))
+    async def _in_force(self, live: Live) -> Response:
+        found = live.rule_book.current
+        warnings = await live.rule_checks.warnings(found, self._reader.deadline())
         return _json(
             {
                 "version": found.version,
-                "source": desk.book.source,
+                "source": live.rule_book.source,
                 "rules": found.rules.as_json(),
                 "warnings": _shown(warnings),
             }
         )
 
-    def _read(self, model: Any, body: bytes) -> Any:
+    def _read(self, model: type[Model], body: bytes) -> Model:
         try:
-            return parsing.read_body(model, parsing.read_json(body), self._context())
+            return self._reader.parse(model, body)
         except parsing.InvalidFields as error:
             raise parsing.InvalidFields([_without_kind(one) for one in error.errors], error.total) from None
 

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.admission import Admission
+from gateway.api.request_reader import RequestReader
 from gateway.api.responses import json_response
+from gateway.api.state import live_of
 from gateway.audience import LENGTH, SAMPLE, audience, recent_buyers
-from gateway.clients.deadline import Deadline
-from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import ExperimentState
-from gateway.pipeline.parts import Pipeline
-from gateway.searches import SearchCounts
 from twotower.events import check_id
 from twotower.serving import telemetry
 
 _SEARCHES, _BUYERS = 20, 24
-
-
-class Parts(NamedTuple):
-    """The parts of the application that the handlers read."""
-
-    pipeline: Pipeline
-    experiments: LiveExperiments
-    searches: SearchCounts
-
-
-Pairs = list[tuple[str, int]]
 
 
 class IntervalOut(BaseModel):
@@ -120,19 +104,19 @@ class AudienceAnswer(BaseModel):
 
 
 class ViewRoutes:
-    """The handlers; `parts_of` finds the parts of the application that they read."""
+    """The handlers of what happens now, and of who is recommended what."""
 
-    def __init__(self, parts_of: Callable[[Request], Parts], admission: Admission, timeout_seconds: float) -> None:
-        self._parts_of, self._admission, self._seconds = parts_of, admission, timeout_seconds
+    def __init__(self, reader: RequestReader, admission: Admission) -> None:
+        self._reader, self._admission = reader, admission
 
     async def buyers(self, request: Request) -> Response:
-        found = await recent_buyers(self._parts_of(request).pipeline.history.redis, _BUYERS)
+        found = await recent_buyers(live_of(request).pipeline.history.redis, _BUYERS)
         return json_response(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()).model_dump())
 
     async def audience(self, request: Request) -> Response:
         """Costs as many lists as buyers are asked."""
         product_id = check_id(request.query_params.get("product_id", ""), "product_id")
-        pipeline, deadline = self._parts_of(request).pipeline, Deadline.after(self._seconds)
+        pipeline, deadline = live_of(request).pipeline, self._reader.deadline()
         buyers = await recent_buyers(pipeline.history.redis, SAMPLE)
         listed = await self._admission.run(
             max(len(buyers), 1), deadline, lambda: audience(pipeline, product_id, buyers, deadline)
@@ -142,17 +126,17 @@ class ViewRoutes:
         return json_response(answer.model_dump())
 
     async def experiments(self, request: Request) -> Response:
-        states = [_experiment(one) for one in await self._parts_of(request).experiments.states()]
+        states = [_experiment(one) for one in await live_of(request).experiments.states()]
         answer = ExperimentsAnswer(experiments=states, request_id=telemetry.request_id.get())
         return json_response(answer.model_dump())
 
     async def searches(self, request: Request) -> Response:
-        found = await self._parts_of(request).searches.read(_SEARCHES)
+        found = await live_of(request).searches.read(_SEARCHES)
         lists = {name: _counted(pairs) for name, pairs in found._asdict().items()}
         return json_response(SearchesAnswer(**lists, request_id=telemetry.request_id.get()).model_dump())
 
 
-def _counted(pairs: Pairs) -> list[SearchCountOut]:
+def _counted(pairs: list[tuple[str, int]]) -> list[SearchCountOut]:
     return [SearchCountOut(query=text, count=count) for text, count in pairs]
 
 
