@@ -14,18 +14,9 @@ from gateway.clients.services import Hits
 from gateway.rules.book import InForce
 from gateway.rules.plans import exclusion
 from gateway.schemas.rule import Boost, Bury, Exclude, NoRepeats, Pin, PriceRange, Rule
-from twotower.conditions import (
-    ALWAYS,
-    NEVER,
-    Condition,
-    both,
-    comparisons,
-    has_facts,
-    is_one_of,
-    negated,
-    products_of,
-    write,
-)
+from twotower.conditions.evaluation import products_of
+from twotower.conditions.language import ALWAYS, NEVER, Condition, both, comparisons, has_facts, is_one_of, negated
+from twotower.conditions.parsing import write
 from twotower.errors import TwoTowerError
 from twotower.pb import retrieval_pb2
 

@@ -22,8 +22,8 @@ from retrieval_service.messages.hits import pack_product
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.retrieval import opened
 from tests.helpers.tiny_version import TEXT_DIMENSION
-from twotower import conditions
 from twotower.artifact.catalogue import Product
+from twotower.conditions import language
 from twotower.live.records import LiveVectors, State, pack_vectors
 from twotower.pb import common_pb2, retrieval_pb2
 
@@ -86,7 +86,7 @@ class Shelf:
         rules: Sequence[Mapping[str, Any]],
         query: retrieval_pb2.Query,
         *,
-        facts: Mapping[str, conditions.Fact] | None = None,
+        facts: Mapping[str, language.Fact] | None = None,
         shown: Sequence[str] = (),
         popular: bool = False,
     ) -> Ruled:
@@ -103,18 +103,18 @@ def numbered(rules: Sequence[Mapping[str, Any]]) -> Rules:
     return Rules.model_validate({"rules": [{"name": str(place), **one} for place, one in enumerate(rules)]})
 
 
-def holds(condition: conditions.Condition, product: Product) -> bool:
+def holds(condition: language.Condition, product: Product) -> bool:
     """Whether a condition is true of a product, one comparison at a time."""
     match condition:
-        case conditions.Constant(value):
+        case language.Constant(value):
             return value
-        case conditions.Not(part):
+        case language.Not(part):
             return not holds(part, product)
-        case conditions.All(parts):
+        case language.All(parts):
             return all(holds(one, product) for one in parts)
-        case conditions.Any(parts):
+        case language.Any(parts):
             return any(holds(one, product) for one in parts)
-        case conditions.Comparison(field, sign, values):
+        case language.Comparison(field, sign, values):
             value = _value(product, field)
             if value is None:
                 return False

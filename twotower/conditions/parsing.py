@@ -1,9 +1,8 @@
-"""Conditions over catalogue fields and over facts of a request: parsed from text, never evaluated as code.
+"""Conditions as text, read and written, never evaluated as code.
 
     brand = "لازوردي" and price < 200 and not (category in ["عطور", "تمور"]) and buyer.guest = true
 
-A comparison with something that is not known, such as the price of a product without one, is false. Texts are in
-double quotes, as JSON has them.
+Texts are in double quotes, as in JSON.
 """
 
 from __future__ import annotations
@@ -11,37 +10,24 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, reduce
-from typing import Literal, NamedTuple, Protocol
+from functools import lru_cache
+from typing import NamedTuple
 
-import numpy as np
+from twotower.conditions.language import (
+    ALWAYS,
+    FACTS,
+    NEVER,
+    PRODUCT_FIELDS,
+    All,
+    Any,
+    Comparison,
+    Condition,
+    Constant,
+    Kind,
+    Not,
+    Value,
+)
 
-from twotower.arrays import Float64, Mask
-
-Kind = Literal["text", "number", "flag"]
-Value = str | float | bool
-# what a request is about; a set of texts equals each of its members
-Fact = str | float | bool | frozenset[str]
-PRODUCT_FIELDS: Mapping[str, Kind] = {
-    "product_id": "text",
-    "brand": "text",
-    "category": "text",
-    "price": "number",
-    "in_stock": "flag",
-    "age_days": "number",
-}
-FACTS: Mapping[str, Kind] = {
-    "buyer.id": "text",
-    "buyer.guest": "flag",
-    "buyer.known": "flag",
-    "buyer.events": "number",
-    "buyer.days_since": "number",
-    "buyer.did": "text",
-    "buyer.products": "text",
-    "request.query": "text",
-    "request.product_id": "text",
-}
 _KNOWN = {**PRODUCT_FIELDS, **FACTS}
 _OPERATORS: Mapping[Kind, Sequence[str]] = {
     "text": ("=", "!=", "in", "has"),
@@ -61,56 +47,6 @@ class ConditionError(ValueError):
 
     def __init__(self, place: int, problem: str) -> None:
         super().__init__(f"character {place + 1}: {problem}")
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Always true, or always false."""
-
-    value: bool
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A field, and the values it may have (`=`), a word that it has (`has`), or the limit on one side of it."""
-
-    field: str
-    operator: Literal["=", "<", "<=", ">", ">=", "has"]
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True)
-class Not:
-    part: Condition
-
-
-@dataclass(frozen=True)
-class All:
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True)
-class Any:
-    parts: tuple[Condition, ...]
-
-
-Condition = Constant | Comparison | Not | All | Any
-ALWAYS, NEVER = Constant(True), Constant(False)
-
-
-class Table(Protocol):
-    """The fields of M products."""
-
-    @property
-    def size(self) -> int: ...
-    def equal(self, field: str, values: Sequence[str]) -> Mask:
-        """Which products have one of these texts [M]."""
-
-    def number(self, field: str) -> Float64:
-        """[M], NaN where it is not known."""
-
-    def flag(self, field: str) -> Mask:
-        """[M]."""
 
 
 @lru_cache(1024)
@@ -136,146 +72,6 @@ def write(condition: Condition) -> str:
             return " and ".join(f"({write(one)})" for one in parts)
         case Any(parts):
             return " or ".join(f"({write(one)})" for one in parts)
-
-
-def both(*parts: Condition) -> Condition:
-    """True where all parts are."""
-    left = [one for one in parts if one != ALWAYS]
-    if NEVER in left:
-        return NEVER
-    return left[0] if len(left) == 1 else All(tuple(left)) if left else ALWAYS
-
-
-def either(*parts: Condition) -> Condition:
-    """True where one of the parts is."""
-    left = [one for one in parts if one != NEVER]
-    if ALWAYS in left:
-        return ALWAYS
-    return left[0] if len(left) == 1 else Any(tuple(left)) if left else NEVER
-
-
-def negated(part: Condition) -> Condition:
-    """True where the part is not."""
-    match part:
-        case Constant(value):
-            return Constant(not value)
-        case Not(inner):
-            return inner
-        case _:
-            return Not(part)
-
-
-def is_one_of(field: str, values: Sequence[Value]) -> Condition:
-    """True of products whose field has one of these values."""
-    return Comparison(field, "=", tuple(values)) if values else NEVER
-
-
-def given(condition: Condition, facts: Mapping[str, Fact]) -> Condition:
-    """What the condition says of products alone, once these facts are known; other facts are not known."""
-    match condition:
-        case Comparison(field) if field in FACTS:
-            return Constant(field in facts and _holds(condition, facts[field]))
-        case Not(part):
-            return negated(given(part, facts))
-        case All(parts):
-            return both(*(given(one, facts) for one in parts))
-        case Any(parts):
-            return either(*(given(one, facts) for one in parts))
-        case _:
-            return condition
-
-
-def products_of(condition: Condition, possible: bool = True) -> Condition:
-    """What the condition says of products for some request: it is true of every product that a request can mean.
-
-    With `possible` False, of every product that all requests mean.
-    """
-    match condition:
-        case Comparison(field) if field in FACTS:
-            return Constant(possible)
-        case Not(part):
-            return negated(products_of(part, not possible))
-        case All(parts):
-            return both(*(products_of(one, possible) for one in parts))
-        case Any(parts):
-            return either(*(products_of(one, possible) for one in parts))
-        case _:
-            return condition
-
-
-def comparisons(condition: Condition) -> list[Comparison]:
-    """All comparisons in it, in their order."""
-    match condition:
-        case Comparison():
-            return [condition]
-        case Not(part):
-            return comparisons(part)
-        case All(parts) | Any(parts):
-            return [found for one in parts for found in comparisons(one)]
-        case _:
-            return []
-
-
-def has_facts(condition: Condition) -> bool:
-    """Whether it depends on more than the product."""
-    return any(one.field in FACTS for one in comparisons(condition))
-
-
-def matches(condition: Condition, table: Table) -> Mask:
-    """Which products [M] of a table it is true of. It must be free of facts."""
-    match condition:
-        case Constant(value):
-            return np.full(table.size, value)
-        case Not(part):
-            return ~matches(part, table)
-        case All(parts):
-            return reduce(np.logical_and, (matches(one, table) for one in parts))
-        case Any(parts):
-            return reduce(np.logical_or, (matches(one, table) for one in parts))
-        case Comparison():
-            return _compare(condition, table)
-
-
-def _compare(one: Comparison, table: Table) -> Mask:
-    kind = PRODUCT_FIELDS[one.field]
-    if kind == "text":
-        return table.equal(one.field, [str(value) for value in one.values])
-    if kind == "flag":
-        flagged: Mask = np.isin(table.flag(one.field), np.array(one.values, np.bool_))
-        return flagged
-    numbers, limit = table.number(one.field), float(one.values[0])
-    found: Mask
-    match one.operator:
-        case "<":
-            found = numbers < limit
-        case "<=":
-            found = numbers <= limit
-        case ">":
-            found = numbers > limit
-        case ">=":
-            found = numbers >= limit
-        case _:
-            found = np.isin(numbers, np.array(one.values, np.float64))
-    return found
-
-
-def _holds(one: Comparison, fact: Fact) -> bool:
-    if isinstance(fact, frozenset):
-        return not fact.isdisjoint(one.values)
-    if one.operator == "=":
-        return fact in one.values
-    if one.operator == "has":
-        return str(one.values[0]).casefold() in str(fact).casefold().split()
-    limit, number = float(one.values[0]), float(fact)
-    match one.operator:
-        case "<":
-            return number < limit
-        case "<=":
-            return number <= limit
-        case ">":
-            return number > limit
-        case _:
-            return number >= limit
 
 
 def _written(value: Value) -> str:
