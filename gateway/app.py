@@ -20,9 +20,10 @@ from gateway.api.routes import make_routes
 from gateway.api.state import Live
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
+from gateway.clients.buyer_client import BuyerClient
+from gateway.clients.item_client import ItemClient
 from gateway.clients.releases import ReleaseClient
 from gateway.clients.retrieval import connect_retrieval
-from gateway.clients.services import BuyerClient, ItemClient
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import Switches

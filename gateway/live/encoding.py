@@ -15,7 +15,7 @@ import numpy as np
 
 from gateway import metrics
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import ItemClient
+from gateway.clients.item_client import ItemClient
 from gateway.history.redis_history import RedisHistory
 from twotower.errors import CorruptArtifact, TwoTowerError, Unavailable, VersionNotHeld
 from twotower.live.records import (

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import NamedTuple
 
+from gateway.clients.answers import Hits
 from gateway.clients.deadline import Deadline
 from gateway.clients.retrieval import Retrieval
-from gateway.clients.services import Hits
 from gateway.rules.book import InForce
 from gateway.rules.plans import exclusion
 from gateway.schemas.rule import Boost, Bury, Exclude, NoRepeats, Pin, PriceRange, Rule

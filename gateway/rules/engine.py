@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.clients.answers import Hits
 from gateway.clients.hits import take
-from gateway.clients.services import Hits
 from gateway.rules.answers import Answers
 from gateway.rules.placing import arrange, lacks
 from gateway.rules.plans import Plan

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.clients import services
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits, unpack_hits
 from gateway.rules.engine import Asking, Ruled, apply
 from gateway.rules.plans import compile_plan
 from gateway.schemas.rule import Rules
@@ -71,12 +70,12 @@ class Shelf:
         vectors = common_pb2.Vectors(data=vector.tobytes(), dimension=vector.shape[1], model_version="tiny-a")
         request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query], packed=True)
         (hits,) = calls.search(self.index, "tiny-a", request).hits
-        return services._hits(hits, "tiny-a")
+        return unpack_hits(hits, "tiny-a")
 
     async def popular(self, query: retrieval_pb2.Query) -> Hits:
         self.asked.append(query)
         (hits,) = calls.popular(self.index, "tiny-a", retrieval_pb2.PopularRequest(queries=[query], packed=True)).hits
-        return services._hits(hits, "tiny-a")
+        return unpack_hits(hits, "tiny-a")
 
     async def names(self, ids: Sequence[str]) -> list[retrieval_pb2.Product]:
         return [pack_product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits
 from gateway.rules.engine import Ruled
 from gateway.rules.plans import exclusion
 from tests.helpers.rules import Shelf, holds, numbered

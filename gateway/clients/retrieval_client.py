@@ -1,224 +1,25 @@
-"""Clients of the three services: they batch concurrent calls into one RPC and return plain values."""
+"""The client of one retrieval service: batches concurrent calls into one RPC."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from gateway.clients.answers import Hits, RegularHits, RisingHits, Together, Vector, unpack_hits, unpack_vectors
 from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
 from gateway.clients.hedging import Hedging
 from gateway.clients.streams import StreamedCalls
-from twotower.arrays import Float32
-from twotower.errors import InvalidInput, NotFound, TwoTowerError, Unavailable
-from twotower.live.records import Content
-from twotower.pb import (
-    buyer_pb2,
-    buyer_pb2_grpc,
-    common_pb2,
-    item_pb2,
-    item_pb2_grpc,
-    retrieval_pb2,
-    retrieval_pb2_grpc,
-)
+from twotower.errors import Unavailable
+from twotower.pb import common_pb2, retrieval_pb2, retrieval_pb2_grpc
 from twotower.serving import client, wire
 
 # ids in one Lookup: enough for the largest answer, and within every service's limit
 _MAX_LOOKUP = 1000
-
-
-class Vector(NamedTuple):
-    """One vector as it travels: little-endian float32 bytes, and the version whose space it lies in."""
-
-    data: bytes
-    dimension: int
-    version: str
-
-    def floats(self) -> Float32:
-        """The vector [D]."""
-        return np.frombuffer(self.data, dtype="<f4")
-
-
-class EncodedBuyer(NamedTuple):
-    """A buyer's vector, how many interactions it was encoded from, and the unknown products that were skipped.
-
-    `newest`: how many of the newest interactions a search for the buyer reads. `parts`: of the vector, if asked for.
-    """
-
-    vector: Vector
-    used: int
-    unknown_product_ids: list[str]
-    newest: int
-    parts: common_pb2.Parts | None = None
-
-
-class EncodedQuery(NamedTuple):
-    """A query's text vector, and how its words were understood."""
-
-    vector: Vector
-    understood: item_pb2.Understood
-
-
-class EncodedContent(NamedTuple):
-    """The vectors of a product's content, as they travel; zeros if there is a `problem` with it."""
-
-    item: bytes
-    text: bytes
-    problem: str
-
-
-class Suggestions(NamedTuple):
-    """Completions, best first, and the version that they come from."""
-
-    suggestions: list[item_pb2.Suggestion]
-    version: str
-
-
-class Hits(NamedTuple):
-    """Products, best first, with their scores [K] and their version; `wire.unpack_ids` reads the ids.
-
-    `is_below_noise`: a search by text whose best score is no higher than random letters reach. `followers`: how many
-    products follow the one that the query names in `follows`. `reasons`: of a query with parts. `products`:
-    the details of each, if the query asks for them. The others: as the message has them.
-    """
-
-    packed_ids: str
-    scores: Float32
-    version: str
-    unknown_filter_values: list[str]
-    is_below_noise: bool = False
-    followers: int = 0
-    reasons: retrieval_pb2.Reasons | None = None
-    marks: bytes = b""
-    brand_codes: bytes = b""
-    category_codes: bytes = b""
-    also: int = 0
-    products: list[retrieval_pb2.Product] = []  # noqa: RUF012
-    # of a shard, if the query was `for_merge` and the answer is not empty: the message
-    merge: retrieval_pb2.Hits | None = None
-    # numbers of the shards whose products are missing
-    missing_shards: tuple[int, ...] = ()
-
-
-class RegularHits(NamedTuple):
-    """What a buyer buys again, with one `due` per product; `missing`: why there is nothing."""
-
-    hits: Hits
-    due: Sequence[retrieval_pb2.Due]
-    missing: retrieval_pb2.AgainMissing
-
-
-class RisingHits(NamedTuple):
-    """Rising products, with their buyers and those expected [K]; `counted` is None if nothing was counted."""
-
-    hits: Hits
-    buyers: Float32
-    expected: Float32
-    counted: retrieval_pb2.Counted | None
-
-
-class Together(NamedTuple):
-    """The hits for a cart, and for each the place in the cart of the product that it goes with best, -1 for a popular
-    one. `is_known`: whether that pair was measured. `unknown`: products of the cart that the version does not know.
-    """
-
-    hits: Hits
-    because: list[int]
-    is_known: list[bool]
-    unknown: list[str]
-
-
-class BuyerClient:
-    """BuyerService."""
-
-    def __init__(self, channel: Any, limits: Limits) -> None:
-        self._stub = buyer_pb2_grpc.BuyerServiceStub(channel)  # type: ignore[no-untyped-call]
-        name = "buyer service"
-        hedging = Hedging(name, limits.hedge_after)
-        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
-        self._encodes: Batcher[buyer_pb2.History, EncodedBuyer] = Batcher(name, self._encode, limits)
-
-    async def encode(self, history: str, version: str, deadline: Deadline, with_parts: bool = False) -> EncodedBuyer:
-        """The vector of one packed history, by `version` or by the current version if it is empty.
-
-        Raises NotFound if the version knows none of the products, and InvalidInput for an event that it does not know.
-        """
-        return await self._encodes.call(buyer_pb2.History(packed=history, with_parts=with_parts), deadline, version)
-
-    async def close(self) -> None:
-        await self._encodes.close()
-        self._streamed.close()
-
-    async def _encode(
-        self, version: str, histories: list[buyer_pb2.History], timeout: float
-    ) -> list[EncodedBuyer | Exception]:
-        request = buyer_pb2.EncodeRequest(model_version=version, histories=histories)
-        answer = await self._streamed.call(request, timeout)
-        vectors = _split(answer.vectors, len(answer.buyers))
-        return [
-            _row_error(buyer.error) if buyer.HasField("error") else _encoded(vector, buyer)
-            for vector, buyer in zip(vectors, answer.buyers, strict=True)
-        ]
-
-
-class ItemClient:
-    """ItemService."""
-
-    def __init__(self, channel: Any, limits: Limits) -> None:
-        self._stub = item_pb2_grpc.ItemServiceStub(channel)  # type: ignore[no-untyped-call]
-        name = "item service"
-        hedging = Hedging(name, limits.hedge_after)
-        self._streamed = StreamedCalls(self._stub.EncodeStream, self._stub.Encode, name, hedging, keep=limits.in_flight)
-        self._name, self._hedging = name, hedging
-        self._encodes: Batcher[item_pb2.Query, EncodedQuery] = Batcher(name, self._encode, limits)
-
-    async def encode_query(self, query: item_pb2.Query, version: str, deadline: Deadline) -> EncodedQuery:
-        """The vector of what a shopper typed, and how it was understood."""
-        return await self._encodes.call(query, deadline, version)
-
-    async def encode_contents(
-        self, contents: Sequence[tuple[str, Content]], version: str, deadline: Deadline
-    ) -> list[EncodedContent]:
-        """The vectors of products by their ids and contents, in order. Raises VersionNotHeld."""
-        items = [item_pb2.Item(product_id=one, **content._asdict()) for one, content in contents]
-        request = item_pb2.EncodeRequest(items=items, model_version=version, with_text=True)
-        answer = await client.call(self._stub.Encode, request, deadline.remaining(), self._name)
-        vectors, texts = _split(answer.vectors, len(items)), _split(answer.text_vectors, len(items))
-        return [
-            EncodedContent(vector.data, text.data, row.error.problem)
-            for vector, text, row in zip(vectors, texts, answer.items, strict=True)
-        ]
-
-    async def suggest(self, text: str, k: int, deadline: Deadline) -> Suggestions:
-        """The k best completions of what is typed so far."""
-        request = item_pb2.SuggestRequest(text=text, k=k)
-
-        def attempt() -> Coroutine[Any, Any, Any]:
-            return client.call(self._stub.Suggest, request, deadline.remaining(), self._name)
-
-        answer = await self._hedging.call(attempt, deadline.remaining())
-        return Suggestions(list(answer.suggestions), answer.model_version)
-
-    async def close(self) -> None:
-        await self._encodes.close()
-        self._streamed.close()
-
-    async def _encode(
-        self, version: str, queries: list[item_pb2.Query], timeout: float
-    ) -> list[EncodedQuery | Exception]:
-        request = item_pb2.EncodeRequest(queries=queries, model_version=version)
-        answer = await self._streamed.call(request, timeout)
-        vectors = _split(answer.text_vectors, len(answer.queries))
-        return [
-            _row_error(query.error) if query.HasField("error") else EncodedQuery(vector, query.understood)
-            for vector, query in zip(vectors, answer.queries, strict=True)
-        ]
-
-
 _Search = tuple[Vector, retrieval_pb2.Query]
 _Trending = tuple[retrieval_pb2.Query, retrieval_pb2.RisingTable | None]
 
@@ -336,26 +137,26 @@ class RetrievalClient:
     async def _search(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
         is_expensive = self._is_expensive(calls)
         answer = await self._streamed.call(_search_request(version, calls), timeout, is_expensive=is_expensive)
-        return [_hits(hits, answer.model_version) for hits in answer.hits]
+        return [unpack_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
         request, is_expensive = _search_request(version, calls, by_text=True), self._is_expensive(calls)
         answer = await self._streamed.call(request, timeout, is_expensive=is_expensive)
-        return [_hits(hits, answer.model_version) for hits in answer.hits]
+        return [unpack_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
         self, version: str, queries: list[retrieval_pb2.Query], timeout: float
     ) -> list[Hits | Exception]:
         request = retrieval_pb2.PopularRequest(queries=queries, model_version=version, packed=True)
         answer = await self._call(self._stub.Popular, request, timeout)
-        return [_hits(hits, answer.model_version) for hits in answer.hits]
+        return [unpack_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _again(
         self, version: str, queries: list[retrieval_pb2.AgainQuery], timeout: float
     ) -> list[RegularHits | Exception]:
         request = retrieval_pb2.AgainRequest(queries=queries, model_version=version)
         answer = await self._call(self._stub.Again, request, timeout)
-        return [RegularHits(_hits(one.hits, answer.model_version), one.due, one.missing) for one in answer.hits]
+        return [RegularHits(unpack_hits(one.hits, answer.model_version), one.due, one.missing) for one in answer.hits]
 
     async def _trending(self, version: str, calls: list[_Trending], timeout: float) -> list[RisingHits | Exception]:
         queries = [query for query, _ in calls]
@@ -364,7 +165,7 @@ class RetrievalClient:
         counted = answer.counted if answer.HasField("counted") else None
         return [
             RisingHits(
-                _hits(one.hits, answer.model_version),
+                unpack_hits(one.hits, answer.model_version),
                 wire.unpack_scores(one.buyers),
                 wire.unpack_scores(one.expected),
                 counted,
@@ -379,7 +180,7 @@ class RetrievalClient:
         answer = await self._call(self._stub.Together, request, timeout)
         return [
             Together(
-                _hits(one.hits, answer.model_version),
+                unpack_hits(one.hits, answer.model_version),
                 list(one.because),
                 list(one.is_known),
                 list(one.unknown_product_ids),
@@ -391,7 +192,7 @@ class RetrievalClient:
         request = retrieval_pb2.VectorsRequest(product_ids=ids, model_version=version)
         answer = await self._call(self._stub.Vectors, request, timeout)
         unknown = set(answer.unknown_product_ids)
-        vectors = _split(answer.vectors, len(ids))
+        vectors = unpack_vectors(answer.vectors, len(ids))
         return [None if one in unknown else vector for one, vector in zip(ids, vectors, strict=True)]
 
     async def _unknown_of(self, version: str, calls: list[Sequence[str]], timeout: float) -> list[set[str]]:
@@ -434,51 +235,3 @@ def _cost(call: _Search) -> int:
 def _details_cost(query: retrieval_pb2.Query) -> int:
     """The cost of a list in lists without details: a batch of 64 then holds details of a thousand products at most."""
     return 1 + (query.k // 16 if query.with_products else 0)
-
-
-def _split(vectors: common_pb2.Vectors, rows: int) -> list[Vector]:
-    """One Vector per row. Raises Unavailable if the message holds another number of vectors."""
-    data, dimension, version = vectors.data, vectors.dimension, vectors.model_version
-    size = 4 * dimension
-    if len(data) != rows * size or not dimension:
-        raise Unavailable(f"a service answered {len(data)} bytes for {rows} vectors of {dimension} dimensions")
-    return [Vector(data[row * size : (row + 1) * size], dimension, version) for row in range(rows)]
-
-
-def _encoded(vector: Vector, buyer: buyer_pb2.EncodedBuyer) -> EncodedBuyer:
-    parts = buyer.parts if buyer.HasField("parts") else None
-    return EncodedBuyer(vector, buyer.used, list(buyer.unknown_product_ids), buyer.newest, parts)
-
-
-def _hits(hits: retrieval_pb2.Hits, version: str) -> Hits:
-    scores, unknown = wire.unpack_scores(hits.scores), list(hits.unknown_filter_values)
-    reasons = hits.reasons if hits.HasField("reasons") else None
-    return Hits(
-        hits.packed_product_ids,
-        scores,
-        version,
-        unknown,
-        hits.is_below_noise,
-        hits.followers,
-        reasons,
-        hits.marks,
-        hits.brand_codes,
-        hits.category_codes,
-        hits.also,
-        list(hits.products),
-        hits if hits.orders else None,
-    )
-
-
-def _row_error(error: common_pb2.RowError) -> TwoTowerError:
-    """The exception that a service raised for one row."""
-    match error.kind:
-        case "NotFound":
-            return NotFound(error.message, error.field)
-        case "InvalidInput":
-            invalid = InvalidInput(error.field, "", error.problem)
-            # the service has shortened the value already
-            invalid.value, invalid.args = error.value, (error.message,)
-            return invalid
-        case _:
-            return Unavailable(error.message)
