@@ -110,14 +110,14 @@ class ViewRoutes:
         self._reader, self._admission = reader, admission
 
     async def buyers(self, request: Request) -> Response:
-        found = await recent_buyers(live_of(request).pipeline.history.redis, _BUYERS)
+        found = await recent_buyers(live_of(request).pipeline.history.stored.redis, _BUYERS)
         return json_response(BuyersAnswer(buyer_ids=found, request_id=telemetry.request_id.get()).model_dump())
 
     async def audience(self, request: Request) -> Response:
         """Costs as many lists as buyers are asked."""
         product_id = check_id(request.query_params.get("product_id", ""), "product_id")
         pipeline, deadline = live_of(request).pipeline, self._reader.deadline()
-        buyers = await recent_buyers(pipeline.history.redis, SAMPLE)
+        buyers = await recent_buyers(pipeline.history.stored.redis, SAMPLE)
         listed = await self._admission.run(
             max(len(buyers), 1), deadline, lambda: audience(pipeline, product_id, buyers, deadline)
         )
