@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.admission import SUGGEST_COST, Admission, cost_of_encode, cost_of_store
 from gateway.api.request_reader import RequestReader
-from gateway.api.responses import json_response
+from gateway.api.responses import answer_response, json_response
 from gateway.api.state import live_of
 from gateway.auth.guard import check_buyer
 from gateway.history.clock import SharedClock
@@ -82,9 +82,7 @@ class BuyerRoutes:
             {"product_id": one.product_id, "event_type": one.event_type, "timestamp": one.timestamp_ms}
             for one in stored
         ]
-        return json_response(
-            {"buyer_id": query.buyer_id, "interactions": rows, "request_id": telemetry.request_id.get()}
-        )
+        return answer_response({"buyer_id": query.buyer_id, "interactions": rows})
 
     async def merge(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
@@ -93,12 +91,12 @@ class BuyerRoutes:
         async with self._reader.body(request, cost_of_store) as given:
             body = self._reader.parse(MergeBody, given.body)
             merged = await histories.merge(live_of(request).pipeline, buyer_id, body.session_id, self._clock.good_ms())
-        return json_response({"merged": merged, "request_id": telemetry.request_id.get()})
+        return answer_response({"merged": merged})
 
     async def forget(self, request: Request) -> Response:
         buyer_id = check_id(request.path_params["buyer_id"], "buyer_id")
         removed = await histories.forget(live_of(request).pipeline, buyer_id)
-        return json_response({"removed": removed, "request_id": telemetry.request_id.get()})
+        return answer_response({"removed": removed})
 
     def _read_interactions(self, body: bytes) -> list[InteractionRecord]:
         value, context = parsing.read_json(body), self._reader.context()

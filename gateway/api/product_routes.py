@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway import metrics
 from gateway.admission import Admission, cost_of_encode
 from gateway.api.request_reader import RequestReader
-from gateway.api.responses import json_response, product_document
+from gateway.api.responses import answer_response, product_document
 from gateway.api.state import live_of
 from gateway.clients.deadline import Deadline
 from gateway.live.store import CatalogueStore, ProductChange
@@ -21,7 +21,6 @@ from gateway.schemas.products import ChangeProductsQuery, ProductBody, ProductPa
 from gateway.schemas.requests import ProductsQuery
 from twotower.errors import InvalidInput, NotConfigured, TwoTowerError
 from twotower.events import check_id
-from twotower.serving import telemetry
 
 NDJSON = "application/x-ndjson"
 
@@ -37,11 +36,10 @@ class ProductRoutes:
         query, deadline = self._reader.query(ProductsQuery, request), self._reader.deadline()
         pipeline = live_of(request).pipeline
         found = await self._admission.run(1.0, deadline, lambda: product_lists.products(pipeline, query.id, deadline))
-        return json_response(
+        return answer_response(
             {
                 "products": [product_document(one) for one in found if one.found],
                 "unknown_product_ids": [one.product_id for one in found if not one.found],
-                "request_id": telemetry.request_id.get(),
             }
         )
 
@@ -110,7 +108,7 @@ def _store_of(request: Request) -> CatalogueStore:
 
 def _accepted(kind: str, product_id: str, number: int) -> Response:
     metrics.PRODUCT_CHANGES.labels(kind).inc()
-    return json_response({"product_id": product_id, "sequence": number, "request_id": telemetry.request_id.get()})
+    return answer_response({"product_id": product_id, "sequence": number})
 
 
 def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[int | TwoTowerError]) -> Response:
@@ -128,4 +126,4 @@ def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[
         rows.append({"row": number, "product_id": product_id, "status": status, "errors": errors})
     accepted = sum(row["status"] == "accepted" for row in rows)
     metrics.PRODUCT_CHANGES.labels("post").inc(accepted)
-    return json_response({"accepted": accepted, "rows": rows, "request_id": telemetry.request_id.get()})
+    return answer_response({"accepted": accepted, "rows": rows})

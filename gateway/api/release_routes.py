@@ -7,11 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api.request_reader import RequestReader
-from gateway.api.responses import json_response
+from gateway.api.responses import answer_response
 from gateway.api.state import live_of
 from gateway.clients.deadline import Deadline
 from twotower.pb import releases_pb2
-from twotower.serving import telemetry
 
 _POINTS = 600
 # a publication hashes every file of the version first
@@ -26,7 +25,9 @@ class ReleaseRoutes:
 
     async def versions(self, request: Request) -> Response:
         found = await live_of(request).releases.list(self._reader.deadline())
-        return _json({"versions": [_release(one) for one in found.releases], "may_publish": found.may_publish})
+        return answer_response(
+            {"versions": [_release(one) for one in found.releases], "may_publish": found.may_publish}
+        )
 
     async def report(self, request: Request) -> Response:
         version = request.path_params["version"]
@@ -40,16 +41,12 @@ class ReleaseRoutes:
             {"product_id": one.product_id, "title": one.title, "category": one.category, "x": one.x, "y": one.y}
             for one in found.points
         ]
-        return _json({"points": points, "variance": found.variance, "model_version": found.model_version})
+        return answer_response({"points": points, "variance": found.variance, "model_version": found.model_version})
 
     async def publish(self, request: Request) -> Response:
         version = request.path_params["version"]
         published = await live_of(request).releases.publish(version, Deadline.after(_PUBLISH_SECONDS))
-        return _json({"published": published})
-
-
-def _json(value: dict[str, object]) -> Response:
-    return json_response(value | {"request_id": telemetry.request_id.get()})
+        return answer_response({"published": published})
 
 
 def _release(one: releases_pb2.Release) -> dict[str, object]:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.admission import cost_of_encode
 from gateway.api.request_reader import Model, RequestReader
+from gateway.api.responses import answer_response
 from gateway.api.rule_preview import Preview, Previewed
 from gateway.api.state import Live, live_of
 from gateway.auth.guard import caller_of
@@ -21,9 +21,7 @@ from gateway.schemas import parsing
 from gateway.schemas.rule import Rules
 from gateway.schemas.rules import PreviewBody, RulesBody, UndoBody
 from twotower.errors import InvalidInput
-from twotower.serving import telemetry
 
-_JSON = "application/json"
 _KIND = re.compile(r"^(rules\[\d+\])\.[a-z_]+(?=[.\[])")
 
 
@@ -56,7 +54,7 @@ class RuleRoutes:
         versions = [
             {**one._asdict(), "rules": one.rules.as_json()} for one in await live_of(request).rule_book.history()
         ]
-        return _json({"versions": versions})
+        return answer_response({"versions": versions})
 
     async def preview(self, request: Request) -> Response:
         live = live_of(request)
@@ -66,12 +64,12 @@ class RuleRoutes:
             lists = await Preview(live.pipeline).lists(body, rules, given.deadline)
             warnings = await live.rule_checks.warnings(InForce(rules), given.deadline)
         before, after = ([_product(one) for one in found] for found in lists)
-        return _json({"before": before, "after": after, "warnings": _shown(warnings)})
+        return answer_response({"before": before, "after": after, "warnings": _shown(warnings)})
 
     async def _in_force(self, live: Live) -> Response:
         found = live.rule_book.current
         warnings = await live.rule_checks.warnings(found, self._reader.deadline())
-        return _json(
+        return answer_response(
             {
                 "version": found.version,
                 "source": live.rule_book.source,
@@ -88,7 +86,7 @@ class RuleRoutes:
 
 
 def _without_kind(error: InvalidInput) -> InvalidInput:
-    """The same about rules[3].when instead of rules[3].exclude.when, as pydantic has it for one of several kinds."""
+    """The same about rules[3].when instead of rules[3].exclude.when, which pydantic says of one of several kinds."""
     found = InvalidInput(_KIND.sub(r"\1", error.field), "", error.problem)
     found.value, found.args = error.value, (_KIND.sub(r"\1", str(error)),)
     return found
@@ -119,7 +117,3 @@ def _product(one: Previewed) -> dict[str, object]:
         "score": one.score,
         "placed_by": one.placed_by,
     }
-
-
-def _json(value: dict[str, object]) -> Response:
-    return Response(orjson.dumps(value | {"request_id": telemetry.request_id.get()}), media_type=_JSON)

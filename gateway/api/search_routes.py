@@ -8,11 +8,10 @@ from starlette.responses import Response
 from gateway.admission import SUGGEST_COST, Admission
 from gateway.api.list_finder import ListFinder
 from gateway.api.request_reader import RequestReader
-from gateway.api.responses import json_response, search_response
+from gateway.api.responses import answer_response, search_response
 from gateway.api.state import live_of
 from gateway.pipeline import searches
 from gateway.schemas.requests import SearchQuery, SuggestQuery
-from twotower.serving import telemetry
 
 
 class SearchRoutes:
@@ -44,12 +43,11 @@ class SearchRoutes:
         query, deadline = self._reader.query(SuggestQuery, request), self._reader.deadline()
         pipeline = live_of(request).pipeline
         answer = await self._admission.run(SUGGEST_COST, deadline, lambda: searches.suggest(pipeline, query, deadline))
-        return json_response(
+        return answer_response(
             {
                 "suggestions": [
                     {"text": one.text, "kind": one.kind, "products": one.products} for one in answer.suggestions
                 ],
                 "model_version": answer.version,
-                "request_id": telemetry.request_id.get(),
             }
         )
