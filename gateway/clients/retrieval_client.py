@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class RetrievalClient:
             self._stub.SearchStream, self._stub.Search, name, self._hedging, keep=limits.in_flight
         )
         self._searches = _Lanes(name, self._search, limits)
-        self._text_searches = _Lanes(name, self._search_texts, limits)
+        self._text_searches = _Lanes(name, partial(self._search, by_text=True), limits)
         self._populars: Batcher[retrieval_pb2.Query, Hits] = Batcher(name, self._popular, limits, _details_cost)
         self._agains: Batcher[retrieval_pb2.AgainQuery, RegularHits] = Batcher(name, self._again, limits)
         self._trendings: Batcher[_Trending, RisingHits] = Batcher(name, self._trending, limits)
@@ -134,14 +135,11 @@ class RetrievalClient:
         """True for a batch that costs as much as a whole batch of plain searches: it may be late without a fault."""
         return len(calls) == 1 and _cost(calls[0]) >= self._max_batch
 
-    async def _search(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        is_expensive = self._is_expensive(calls)
-        answer = await self._streamed.call(_search_request(version, calls), timeout, is_expensive=is_expensive)
-        return [unpack_hits(hits, answer.model_version) for hits in answer.hits]
-
-    async def _search_texts(self, version: str, calls: list[_Search], timeout: float) -> list[Hits | Exception]:
-        request, is_expensive = _search_request(version, calls, by_text=True), self._is_expensive(calls)
-        answer = await self._streamed.call(request, timeout, is_expensive=is_expensive)
+    async def _search(
+        self, version: str, calls: list[_Search], timeout: float, by_text: bool = False
+    ) -> list[Hits | Exception]:
+        request = _search_request(version, calls, by_text)
+        answer = await self._streamed.call(request, timeout, is_expensive=self._is_expensive(calls))
         return [unpack_hits(hits, answer.model_version) for hits in answer.hits]
 
     async def _popular(
@@ -215,7 +213,7 @@ class RetrievalClient:
         return [products[end - len(ids) : end] for ids, end in zip(calls, ends, strict=True)]
 
 
-def _search_request(version: str, calls: list[_Search], by_text: bool = False) -> retrieval_pb2.SearchRequest:
+def _search_request(version: str, calls: list[_Search], by_text: bool) -> retrieval_pb2.SearchRequest:
     vectors = common_pb2.Vectors(
         data=b"".join(vector.data for vector, _ in calls), dimension=calls[0][0].dimension, model_version=version
     )
