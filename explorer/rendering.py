@@ -50,15 +50,11 @@ class Renderer:
             "dir": DIRECTION[language],
             "w": words_of(language),
             "found": found,
-        }
-        values |= {
             "warning_in": warning_in,
             "step_in": step_in,
             "drawing_of": drawing_of,
             "picture_of": self._picture_of,
-        }
-        values["problem_word"] = _PROBLEMS.get(status, "problem")
-        values |= {
+            "problem_word": _PROBLEMS.get(status, "problem"),
             "other_url": elsewhere,
             "other": other,
             "asked": request.query_params,
