@@ -57,7 +57,7 @@ class HistoryKeeper:
 
 
 def show_memory(replies: Sequence[bytes]) -> None:
-    """Sets the metrics of the server that has the least room, from each server's INFO."""
+    """Sets the metrics of the fullest server, from each server's INFO."""
     servers = []
     for reply in replies:
         values = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)

@@ -87,7 +87,7 @@ class _Token(NamedTuple):
 
 
 class _Parser:
-    """Recursive descent: `or` binds least, then `and`, then `not`."""
+    """Recursive descent: `or` binds weakest, then `and`, then `not`."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _tokens(text)
@@ -184,7 +184,7 @@ class _Parser:
             try:
                 value: Value = str(json.loads(token.text))
             except json.JSONDecodeError:
-                raise ConditionError(token.place, f"{token.text} is no text as JSON has it") from None
+                raise ConditionError(token.place, f"{token.text} is no JSON string") from None
         elif kind == "number" and token.kind == "number":
             value = float(token.text)
         elif kind == "flag" and token.text in ("true", "false"):

@@ -26,7 +26,7 @@ from twotower.conditions.parsing import ConditionError, parse, write
         ("(price < 1", "expected ), not the end"),
         ('brand in ["a" "b"]', "expected , or ]"),
         ("price < 1 and", "character 14: the end is no field"),
-        ('brand = "a\\x"', "no text as JSON has it"),
+        ('brand = "a\\x"', "is no JSON string"),
         ("(" * 70 + "price < 1" + ")" * 70, "is nested more than 60 deep"),
         ("__import__('os').system('true')", "cannot read"),
     ],
