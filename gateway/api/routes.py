@@ -20,7 +20,7 @@ from gateway.api.request_reader import RequestReader
 from gateway.api.route import RouteSpec
 from gateway.api.rule_routes import RuleRoutes
 from gateway.api.search_routes import SearchRoutes
-from gateway.api.view_routes import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, SearchesAnswer, ViewRoutes
+from gateway.api.view_routes import ViewRoutes
 from gateway.auth.guard import Guard, Handler, PublicUse
 from gateway.history.clock import SharedClock
 from gateway.schemas.answers import (
@@ -64,6 +64,7 @@ from gateway.schemas.requests import (
     TrendingQuery,
 )
 from gateway.schemas.rules import PreviewAnswer, PreviewBody, RulesAnswer, RulesBody, RulesHistoryAnswer, UndoBody
+from gateway.schemas.views import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, SearchesAnswer
 from gateway.settings import GatewaySettings
 
 
