@@ -119,19 +119,10 @@ def _shop_routes(
         ),
         _read("/search", searches.search, "Products for a search text", SearchAnswer, SearchQuery, "products"),
         _read(
-            "/suggest",
-            searches.suggest,
-            "Completions of what is typed so far",
-            SuggestAnswer,
-            SuggestQuery,
-            "products",
+            "/suggest", searches.suggest, "Completions of what is typed so far", SuggestAnswer, SuggestQuery, "products"
         ),
         _read(
-            "/history",
-            buyers.history,
-            "The stored interactions of a buyer, newest first",
-            HistoryAnswer,
-            HistoryQuery,
+            "/history", buyers.history, "The stored interactions of a buyer, newest first", HistoryAnswer, HistoryQuery
         ),
         _read(
             "/products",
@@ -202,14 +193,13 @@ def _change_routes(products: ProductRoutes) -> list[RouteSpec]:
 def _admin_routes(
     releases: ReleaseRoutes, lists: ListRoutes, searches: SearchRoutes, views: ViewRoutes
 ) -> list[RouteSpec]:
-    one = "/versions/{version}"
     return [
         _admin("GET", "/versions", releases.versions, "Model versions with their figures"),
-        _admin("GET", f"{one}/report", releases.report, "A version's report"),
-        _admin("POST", f"{one}/publish", releases.publish, "Publishes a version"),
+        _admin("GET", "/versions/{version}/report", releases.report, "A version's report"),
+        _admin("POST", "/versions/{version}/publish", releases.publish, "Publishes a version"),
         _admin(
             "GET",
-            f"{one}/retrieve",
+            "/versions/{version}/retrieve",
             lists.retrieve_of,
             "A version's products for a known buyer, outside all experiments and not logged",
             ListAnswer,
@@ -217,25 +207,17 @@ def _admin_routes(
         ),
         _admin(
             "GET",
-            f"{one}/search",
+            "/versions/{version}/search",
             searches.search_of,
             "A version's products for a search text, not logged",
             SearchAnswer,
             SearchQuery,
         ),
         _admin(
-            "GET",
-            "/experiments",
-            views.experiments,
-            "The experiments in force with their counts",
-            ExperimentsAnswer,
+            "GET", "/experiments", views.experiments, "The experiments in force with their counts", ExperimentsAnswer
         ),
         _admin(
-            "GET",
-            "/searches",
-            views.searches,
-            "What is searched most, and what of it finds nothing",
-            SearchesAnswer,
+            "GET", "/searches", views.searches, "What is searched most, and what of it finds nothing", SearchesAnswer
         ),
         _admin("GET", "/buyers", views.buyers, "Buyers who were active last", BuyersAnswer),
         _admin(
