@@ -35,7 +35,8 @@ def main() -> int:
     parser.set_defaults(products=100_000)
     parser.add_argument("--rounds", type=int, default=5, help="starts per service, after the first")
     options = parser.parse_args()
-    settings = systems.settings_with_free_ports(options.folder)
+    # no Redis runs here, for which a service with a live catalogue would wait
+    settings = systems.settings_with_free_ports(options.folder).model_copy(update={"live_catalogue": False})
     size = systems.market_size(options)
     print(f"synthetic market {size.name}", flush=True)
     market.make(settings.artifacts, size)
