@@ -36,8 +36,7 @@ class Given:
 
 
 class RequestReader:
-    """Reads what requests ask, and gives each its deadline. What it refuses is an error of `gateway.schemas.parsing`,
-    or Overloaded."""
+    """Checked requests and their deadlines. Raises the errors of `gateway.schemas.parsing`, and Overloaded."""
 
     def __init__(self, settings: GatewaySettings, admission: Admission, clock: SharedClock) -> None:
         self._settings = settings

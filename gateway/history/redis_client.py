@@ -68,8 +68,10 @@ class RedisClient:
     async def run(
         self, ask: Callable[[RedisPipelines], Coroutine[Any, Any, Answer]], *, always: bool = False
     ) -> Answer:
-        """The result of `ask`, unless the breaker is open; with `always`, even then. A refused command is an exception
-        in the place of its reply."""
+        """The result of `ask`, unless the breaker is open; with `always`, even then.
+
+        A refused command is an exception in the place of its reply.
+        """
         if not always:
             self._breaker.check()
         task = asyncio.create_task(ask(self._pipelines))
