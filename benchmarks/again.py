@@ -15,9 +15,7 @@ difference. The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -27,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.options import ROOT, data_parser
 from benchmarks.repeats import Shop, shops
 from retrieval_service.lists.again import Again
 from trainer.config.loading import load_config
@@ -38,7 +37,6 @@ from twotower.arrays import Float64
 from twotower.events import DAY_MS, EventSchema, Interaction
 from twotower.serving.wire import pack_history
 
-ROOT = Path(__file__).parent.parent
 CUT, DRAWS, SEED = 10, 2000, 7
 HISTORIES = {"whole history": 0, "newest 50": 50}
 
@@ -51,7 +49,7 @@ class Question(NamedTuple):
 
 
 def main() -> int:
-    options = _arguments()
+    options = data_parser(__doc__, "online_retail_2009_2010").parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for shop in shops(options.data, Path(scratch)):
@@ -140,14 +138,6 @@ def most_bought(history: list[Interaction]) -> list[str]:
     days = Counter(product for product, _ in {(one.product_id, one.timestamp_ms // DAY_MS) for one in history})
     last = {one.product_id: one.timestamp_ms for one in history}
     return sorted(days, key=lambda product: (-days[product], -last[product], product))
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=shared / "online_retail_2009_2010")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.options import DATA
 from demo.market.generate import generate
-
-ROOT = Path(__file__).parent.parent
 
 
 class DataSet(NamedTuple):
@@ -25,8 +23,7 @@ def open_data(folder: Path | None, scratch: Path) -> DataSet:
 
     Raises SystemExit if the folder lacks one of the two.
     """
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-    chosen = folder or shared / "s3rec_beauty"
+    chosen = folder or DATA / "s3rec_beauty"
     synthetic = not chosen.is_dir()
     if synthetic:
         print(f"{chosen} is not there: the SYNTHETIC demo market is measured instead", flush=True)

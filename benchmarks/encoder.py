@@ -38,10 +38,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from benchmarks.options import DATA, ROOT
 from twotower.arrays import Float32, Int64
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
 FORMS = ("title", "full text", "sum of both")
 _TATWEEL = "\u0640"
 _ALEFS = "اأإآ"

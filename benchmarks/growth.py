@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.charts import open_pyplot, save_figure
 from demo.market.generate import generate
 
 ROOT = Path(__file__).parent.parent
@@ -293,13 +294,7 @@ def _print_table(what: str, found: dict[int, list[Stage]]) -> None:
 
 def _draw(found: dict[int, list[Stage]], path: Path) -> None:
     """Seconds of each stage over events, with a line of slope 1, and the memory."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "twotower"
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(ncols=2, figsize=(9, 4))
+    figure, (left, right) = open_pyplot().subplots(ncols=2, figsize=(9, 4))
     sizes = np.array(list(found))
     for name in GROWING:
         stages = [stage for stages in found.values() for stage in stages if stage.name == name]
@@ -314,9 +309,7 @@ def _draw(found: dict[int, list[Stage]], path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3, which="both")
         axes.legend(fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import hnswlib
 import numpy as np
 from usearch.index import Index as USearch
 
+from benchmarks.charts import open_pyplot, save_figure
 from trainer.config.loading import load_config
 from trainer.index.build import Queries, build, describe, train_index
 from twotower.arrays import Float32, Int64, Mask
@@ -281,13 +282,7 @@ def _filtered(candidate: Candidate, vectors: Float32, queries: Float32, mask: Ma
 
 
 def _draw(rows: list[dict[str, Any]], path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "index"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    figure, axes = open_pyplot().subplots(figsize=(7, 4.5))
     for row in rows:
         curve = row["curve"] or [(row["recall"], 1e6 / row["microseconds"])]
         axes.plot(*zip(*sorted(curve), strict=True), marker="o", markersize=4, label=str(row["index"]))
@@ -297,8 +292,7 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_ylabel("queries a second, one thread")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.curves import Curve, Point, say
-from benchmarks.datasets import ROOT
+from benchmarks.options import ROOT
 from trainer.data.events import Events
 from trainer.data.split import Cases
 from trainer.evaluate.baselines import Scorer

@@ -7,9 +7,12 @@ import os
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from demo.supervisor import Child
 
 _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
@@ -42,6 +45,20 @@ def wait_for_answer(port: int, path: str, is_good: Callable[[dict[str, Any]], bo
             last = str(error)
         time.sleep(0.1)
     raise SystemExit(f"port {port} is not ready after {seconds:.0f} s; the last answer to {path}: {last}")
+
+
+@contextmanager
+def running(children: Sequence[Child], logs: Path) -> Iterator[dict[str, int]]:
+    """Starts the processes and yields their ids by name; at the end stops them, the last one first."""
+    try:
+        for child in children:
+            child.start(logs)
+        yield {child.name: child.process.pid for child in children if child.process}
+    finally:
+        for child in reversed(children):
+            if child.process:
+                child.process.terminate()
+                child.process.wait()
 
 
 def cpu_ms(pid: int) -> float:

@@ -52,8 +52,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.datasets import ROOT, DataSet, open_data
+from benchmarks.datasets import DataSet, open_data
 from benchmarks.figures import Measured, figures_of, table
+from benchmarks.options import ROOT
 from benchmarks.peer import PYTHON, Histories, Peer, PeerData, peer_settings, vectors_scorer
 from trainer.commands.output import log_to_stdout
 from trainer.config.loading import load_config

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch.multiprocessing.spawn import spawn
 
+from benchmarks.ray_sampler import make_sampler
 from demo.market.generate import generate
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
@@ -26,8 +27,6 @@ from trainer.data.dataset import load_dataset
 from trainer.data.split import Split, leave_last_out
 from trainer.evaluate.ranking import metrics, model_scorer, rank_targets
 from trainer.fit.softmax.process_group import ProcessGroup
-from trainer.fit.softmax.sampler import Sampler, SamplerSettings
-from trainer.fit.softmax.shards import cut_shard
 from trainer.fit.softmax.step_loss import TrainingInputs
 from trainer.fit.softmax.training import fit_softmax
 from trainer.fit.softmax.workers import ONE_PROCESS, Workers
@@ -86,24 +85,10 @@ def _codes(names: list[str]) -> torch.Tensor:
 
 def train_and_test(shop: Shop, seed: int, workers: Workers, folder: Path) -> float:
     """NDCG@10 of the last epoch's weights."""
-    training = shop.config.training
-    settings = SamplerSettings(
-        shop.config.model.max_history,
-        training.batch_pairs,
-        training.random_negatives,
-        full_softmax=0,
-        weight_power=training.event_weight_power,
-        repeat_targets=False,
-        seed=seed,
-    )
-    weights = weights_by_code(shop.schema)
-    sampler = Sampler(shop.data, shop.sizes.products, weights, settings)
-    if workers.count > 1:
-        shard = cut_shard(shop.data, sampler, workers.rank, workers.count)
-        sampler = Sampler(shard.data, shop.sizes.products, weights, settings, workers, shard.plan)
-    config = shop.config.model_copy(update={"seed": seed})
+    config, weights = shop.config.model_copy(update={"seed": seed}), weights_by_code(shop.schema)
+    sampler = make_sampler(config, shop.data, shop.sizes.products, weights, workers)
     torch.manual_seed(seed)
-    model = TwoTower(shop.sizes, config.model, training.temperature)
+    model = TwoTower(shop.sizes, config.model, config.training.temperature)
     fit_softmax(model, TrainingInputs(shop.features, sampler, config), folder, str(seed), workers=workers)
     if workers.rank:
         return 0.0

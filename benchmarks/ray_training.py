@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from benchmarks.ray_sampler import make_sampler
 from trainer.cluster.ray_training import WorkerGroup
 from trainer.config.loading import load_config
 from trainer.config.schema import Config
 from trainer.data.events import Events
 from trainer.fit.softmax.process_group import ProcessGroup
-from trainer.fit.softmax.sampler import Batch, Sampler, SamplerSettings
-from trainer.fit.softmax.shards import cut_shard
+from trainer.fit.softmax.sampler import Batch, Sampler
 from trainer.fit.softmax.step_loss import StepLoss, TrainingInputs
 from trainer.fit.softmax.workers import ONE_PROCESS, Workers
 from trainer.fit.training_set import TrainingSet
@@ -64,21 +64,7 @@ class Shop:
     size: Size
 
     def sampler(self, workers: Workers) -> Sampler:
-        training = self.config.training
-        settings = SamplerSettings(
-            self.config.model.max_history,
-            training.batch_pairs,
-            training.random_negatives,
-            full_softmax=0,
-            weight_power=training.event_weight_power,
-            repeat_targets=False,
-            seed=self.config.seed,
-        )
-        whole = Sampler(self.data, self.size.products, _WEIGHTS, settings)
-        if workers.count == 1:
-            return whole
-        shard = cut_shard(self.data, whole, workers.rank, workers.count)
-        return Sampler(shard.data, self.size.products, _WEIGHTS, settings, workers, shard.plan)
+        return make_sampler(self.config, self.data, self.size.products, _WEIGHTS, workers)
 
     def features(self) -> ItemFeatures:
         draw, count = torch.Generator().manual_seed(0), self.size.products

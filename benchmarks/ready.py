@@ -21,7 +21,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks import market, systems
-from benchmarks.processes import cpu_ms
+from benchmarks.processes import cpu_ms, running
 from demo.settings import DemoSettings
 from demo.supervisor import children
 
@@ -35,7 +35,8 @@ def main() -> int:
     parser.set_defaults(products=100_000)
     parser.add_argument("--rounds", type=int, default=5, help="starts per service, after the first")
     options = parser.parse_args()
-    settings = systems.settings_with_free_ports(options.folder)
+    # no Redis runs here, for which a service with a live catalogue would wait
+    settings = systems.settings_with_free_ports(options.folder).model_copy(update={"live_catalogue": False})
     size = systems.market_size(options)
     print(f"synthetic market {size.name}", flush=True)
     market.make(settings.artifacts, size)
@@ -62,23 +63,18 @@ def _start(settings: DemoSettings, name: str) -> tuple[float, float]:
     """Starts a service, waits until it is ready, and stops it. Returns seconds and CPU seconds until it was ready."""
     child = next(one for one in children(settings) if one.name == name)
     started = time.monotonic()
-    child.start(settings.logs)
-    assert child.process
-    try:
+    with running([child], settings.logs) as pids:
         with grpc.insecure_channel(f"127.0.0.1:{child.port}", [("grpc.max_reconnect_backoff_ms", 20)]) as channel:
             checks = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < started + _TIMEOUT_SECONDS:
                 try:
                     answer = checks.Check(health_pb2.HealthCheckRequest(), timeout=1)
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                        return time.monotonic() - started, cpu_ms(child.process.pid) / 1000
+                        return time.monotonic() - started, cpu_ms(pids[name]) / 1000
                 except grpc.RpcError:
                     pass  # it does not listen yet
                 time.sleep(0.01)
         raise SystemExit(f"{name} is not ready after {_TIMEOUT_SECONDS} s: see its log in {settings.logs}")
-    finally:
-        child.process.terminate()
-        child.process.wait()
 
 
 if __name__ == "__main__":

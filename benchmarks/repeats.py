@@ -14,20 +14,18 @@ The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.grocery import write_grocery
+from benchmarks.options import ROOT, data_parser
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 
-ROOT = Path(__file__).parent.parent
 BASELINE = "bought_before"
 METRICS = ("ndcg@10", "recall@10", "recall@100")
 GOAL = 1.1
@@ -43,7 +41,7 @@ class Shop(NamedTuple):
 
 
 def main() -> int:
-    options = _arguments()
+    options = data_parser(__doc__, "online_retail_2009_2010").parse_args()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for shop in shops(options.data, Path(scratch)):
@@ -94,14 +92,6 @@ def _measure(shop: Shop, settings: list[str], folder: Path) -> dict[str, Any]:
     test = {name: {metric: figures[metric] for metric in METRICS} for name, figures in measured["test"].items()}
     training = measured["training"]
     return {"repeats": repeats, "kind": training["kind"], "terms": training["terms"], "test": test, "ratios": ratios}
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=shared / "online_retail_2009_2010")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from benchmarks import market
+from benchmarks.charts import open_pyplot, save_figure
 from benchmarks.load import Outcome, drive_in_process
 from benchmarks.processes import cpu_ms, get_json
 from benchmarks.systems import (
@@ -178,13 +179,7 @@ def _median_of(runs: Sequence[Measurement], field: str) -> float:
 
 def _draw(measurements: Measurements, names: Sequence[str], path: Path) -> None:
     """Draws p99 against requests per second: one line per system, one point per number of clients."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "twotower"
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure, axes = open_pyplot().subplots(figsize=(7, 4.2))
     for name in names:
         points = []
         for clients in CLIENTS:
@@ -196,9 +191,7 @@ def _draw(measurements: Measurements, names: Sequence[str], path: Path) -> None:
     axes.set(xlabel="requests per second (1, 16, 64 clients)", ylabel="p99, ms", yscale="log", xlim=(0, None))
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ import argparse
 import contextlib
 import gzip
 import json
-import os
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from benchmarks.options import ROOT, data_parser
 from trainer.config.loading import load_config
 from trainer.data.dataset import load_dataset
 from trainer.data.events import Events
@@ -46,7 +46,6 @@ from trainer.evaluate.session_baselines import stan_scorer, vsknn_scorer
 from trainer.progress import track
 from twotower.arrays import Float64, Int64
 
-ROOT = Path(__file__).parent.parent
 OURS = "ours, as served"
 CUT = 20
 # (Recall@20, MRR@20) of session-rec, its table "DIGINETICA", single split
@@ -234,12 +233,9 @@ def _read_lists(path: Path, products: list[str], questions: int) -> Int64:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=shared / "diginetica_sessions")
+    parser = data_parser(__doc__, "diginetica_sessions")
     parser.add_argument("--sessions", type=int, default=0, help="newest training sessions; 0 = all")
     parser.add_argument("--asked", type=int, default=0, help="questions, drawn at random; 0 = all")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of our trainer")
     options = parser.parse_args()
     if not options.data.is_dir():
         parser.error(f"--data {options.data} is not a folder")

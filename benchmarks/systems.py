@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from benchmarks import market
 from benchmarks.load import get, post
 from benchmarks.monolith.inputs import write_histories
-from benchmarks.processes import free_port, wait_for_answer
+from benchmarks.processes import free_port, running, wait_for_answer
 from demo.settings import DemoSettings
 from demo.supervisor import Child, children, redis_url
 from twotower.events import Interaction
@@ -110,18 +110,10 @@ def start(
 @contextmanager
 def _running_chain(settings: DemoSettings) -> Iterator[dict[str, int]]:
     """Runs Redis, two services and the gateway; yields their process ids by name as soon as they are ready."""
-    started = [child for child in children(settings) if child.name != "item"]
-    try:
-        for child in started:
-            child.start(settings.logs)
+    with running([child for child in children(settings) if child.name != "item"], settings.logs) as pids:
         # the item service is the one that is missing
         wait_for_answer(settings.gateway_port, "/readyz", lambda answer: len(answer["degraded"]) == 1)
-        yield {child.name: child.process.pid for child in started if child.process}
-    finally:
-        for child in reversed(started):
-            if child.process:
-                child.process.terminate()
-                child.process.wait()
+        yield pids
 
 
 @contextmanager
@@ -130,14 +122,9 @@ def _running_gateway(settings: DemoSettings, name: str, environ: Mapping[str, st
     changed = settings.model_copy(update={"gateway_port": free_port()})
     (found,) = [one for one in children(changed) if one.name == "gateway"]
     child = Child(f"gateway-{name}", found.command, {**found.environ, **environ}, found.port)
-    child.start(settings.logs)
-    assert child.process is not None
-    try:
+    with running([child], settings.logs) as pids:
         wait_for_answer(child.port, "/readyz", lambda answer: len(answer["degraded"]) == 1)
-        yield child.port, child.process.pid
-    finally:
-        child.process.terminate()
-        child.process.wait()
+        yield child.port, pids[child.name]
 
 
 @contextmanager

@@ -19,9 +19,7 @@ The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -31,6 +29,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from benchmarks.options import data_parser
 from trainer.config.loading import load_config
 from trainer.data.dataset import Dataset, load_dataset
 from trainer.data.matrix import item_similarities
@@ -42,7 +41,6 @@ from twotower.arrays import Float64, Int64
 from twotower.events import DAY_MS, EventSchema
 from twotower.search.complements import ComplementTable
 
-ROOT = Path(__file__).parent.parent
 TEST_DAYS = 30
 LISTED = 10
 GOALS = {"item-kNN, baskets": 1.15, "popularity": 1.5}
@@ -50,7 +48,7 @@ SEED = 7
 
 
 def main() -> int:
-    options = _arguments()
+    options = data_parser(__doc__, "online_retail_2009_2010").parse_args()
     if not options.data.is_dir():
         raise SystemExit(f"{options.data} is not there: this benchmark needs real baskets")
     config = load_config([], options.set)
@@ -173,14 +171,6 @@ def _compare(hits: dict[str, Float64], buyers: Int64) -> dict[str, Any]:
             }
         print(name, json.dumps(report[name]), flush=True)
     return report
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shared = Path(os.environ.get("TWOTOWER_DATA") or ROOT.parent / "shared" / "data")
-    parser.add_argument("--data", type=Path, default=shared / "online_retail_2009_2010")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the trainer")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import grpc
 
 from benchmarks import market
 from benchmarks.load import drive_in_process, get
-from benchmarks.processes import cpu_ms, free_port, wait_for_answer
+from benchmarks.processes import cpu_ms, free_port, running, wait_for_answer
 from benchmarks.systems import add_market_arguments, market_size, settings_with_free_ports
 from demo.settings import DemoSettings
 from demo.supervisor import Child, children, redis_url
@@ -94,16 +94,10 @@ def _start(options: argparse.Namespace, stack: ExitStack) -> tuple[dict[str, int
 
 @contextmanager
 def _running(started: Sequence[Child], settings: DemoSettings, environ: Mapping[str, str]) -> Iterator[list[int]]:
-    try:
-        for child in started:
-            child.environ = {**child.environ, **environ}
-            child.start(settings.logs)
-        yield [child.process.pid for child in started if child.process]
-    finally:
-        for child in reversed(started):
-            if child.process:
-                child.process.terminate()
-                child.process.wait()
+    for child in started:
+        child.environ = {**child.environ, **environ}
+    with running(started, settings.logs) as pids:
+        yield list(pids.values())
 
 
 @contextmanager

@@ -38,7 +38,8 @@ import polars as pl
 import torch
 
 from benchmarks.curves import Clock, Curve, Point, say
-from benchmarks.datasets import ROOT, DataSet, open_data
+from benchmarks.datasets import DataSet, open_data
+from benchmarks.options import ROOT
 from benchmarks.peer import PYTHON, SETTINGS, Histories, Peer, PeerData, peer_settings, vectors_scorer
 from trainer.config.loading import load_config
 from trainer.data.split import Cases, sample

@@ -69,7 +69,7 @@ def new_rule(form: Mapping[str, str], names: set[str], now: float) -> Rule:
         what = rule["product_id"]
     else:
         fields = (("product", "product_id"), ("brand", "brand"), ("category", "category"))
-        # a condition has texts as JSON has them
+        # texts in a condition are JSON strings
         parts = [f"{name} = {json.dumps(given[key], ensure_ascii=False)}" for key, name in fields if given.get(key)]
         if not parts:
             raise WrongForm("brand, category or product: one of them is needed")

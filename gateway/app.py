@@ -16,13 +16,14 @@ from starlette.types import ASGIApp
 
 from gateway.api import openapi
 from gateway.api.problems import on_error, on_failure, on_http
-from gateway.api.routes import Live, Routes
-from gateway.api.rule_routes import RuleDesk
+from gateway.api.routes import make_routes
+from gateway.api.state import Live
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
+from gateway.clients.buyer_client import BuyerClient
+from gateway.clients.item_client import ItemClient
 from gateway.clients.releases import ReleaseClient
 from gateway.clients.retrieval import connect_retrieval
-from gateway.clients.services import BuyerClient, ItemClient
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.serving import LiveExperiments
 from gateway.experiments.switches import Switches
@@ -35,6 +36,7 @@ from gateway.history.event_log import EventLog
 from gateway.history.kafka_log import connect_kafka
 from gateway.history.keeper import HistoryKeeper
 from gateway.history.known_products import KnownProducts
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.http.access_log import AccessLog
@@ -64,7 +66,7 @@ def create_app(settings: GatewaySettings) -> Edge:
     Raises SettingsError if the keys file cannot be used, or if the gateway would be open to other machines.
     """
     guard, clock = Guard(settings), SharedClock()
-    table = Routes(settings, guard, clock).table()
+    table = make_routes(settings, guard, clock)
     access = AccessLog() if settings.access_log else None
 
     @asynccontextmanager
@@ -136,24 +138,20 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         settings.batch_patience_seconds,
         settings.hedge_seconds,
     )
-    redis = RedisHistory(
-        connect_redis(settings),
-        settings.history_size,
-        settings.history_ttl_days,
-        Breaker("Redis", settings.redis_retry_seconds),
-        clock,
-    )
-    history = HistoryStore(redis, limits)
+    redis = RedisClient(connect_redis(settings), Breaker("Redis", settings.redis_retry_seconds))
+    stored = RedisHistory(redis, settings.history_size, clock)
+    history = HistoryStore(stored, limits)
     items, buyers = ItemClient(item, limits), BuyerClient(buyer, limits)
     products = connect_retrieval(shards, limits, degrades=settings.missing_shard == "degrade")
-    for client in (history, items, buyers, products, HistoryKeeper(redis)):
+    keeper = HistoryKeeper(redis, clock, settings.history_ttl_days)
+    for client in (history, items, buyers, products, keeper):
         stack.push_async_callback(client.close)
     log = None
     if settings.event_log and settings.kafka:
-        redis.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
-        stack.push_async_callback(redis.kafka.close)
+        stored.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
+        stack.push_async_callback(stored.kafka.close)
     if settings.event_log:
-        log = EventLog(redis, settings.event_log_max_mb << 20, settings.event_log_lists)
+        log = EventLog(stored, settings.event_log_max_mb << 20, settings.event_log_lists)
         stack.push_async_callback(log.close)
     dependencies = [
         *retrieval_dependencies(shards, degrades=settings.missing_shard == "degrade"),
@@ -165,7 +163,7 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
         Dependency(
             "redis",
-            redis.ping,
+            stored.ping,
             "interactions are not stored, or /retrieve answers with popular products, or both",
         ),
     ]
@@ -205,5 +203,13 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         dependencies.append(
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
-    desk = RuleDesk(book, RuleChecks(products), pipeline)
-    return Live(pipeline, dependencies, ReleaseClient(shards[0]), experiments, searches, desk, catalogue)
+    return Live(
+        pipeline,
+        dependencies,
+        ReleaseClient(shards[0]),
+        experiments,
+        searches,
+        book,
+        RuleChecks(products),
+        catalogue,
+    )

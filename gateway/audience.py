@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gateway.clients.deadline import Deadline
 from gateway.history.codec import WRITTEN_KEYS
 from gateway.history.connection import Batch
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from gateway.pipeline import buyer_lists
 from gateway.pipeline.parts import Pipeline
 from gateway.schemas.requests import RetrieveQuery
@@ -27,7 +27,7 @@ class Listed(NamedTuple):
     place: int
 
 
-async def recent_buyers(redis: RedisHistory, count: int) -> list[str]:
+async def recent_buyers(redis: RedisClient, count: int) -> list[str]:
     """Buyers by the time of their last event, newest first, without guests; the newest of each shard alone.
 
     Raises Unavailable if Redis is down.

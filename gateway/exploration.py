@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.clients.answers import Hits
 from gateway.clients.hits import take
-from gateway.clients.services import Hits
 from twotower.serving import wire
 
 # explored products are drawn from so many that follow the list's own

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from gateway.clients.services import RegularHits
+from gateway.clients.answers import RegularHits
 from gateway.reasons import Reason
 from gateway.sentences import PLACED, Sentence
 from twotower.events import DAY_MS

@@ -9,7 +9,7 @@ import logging
 import time
 
 from gateway.history.clock import SharedClock
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from twotower.errors import CorruptArtifact, Unavailable
 from twotower.events import DAY_MS
 from twotower.pb import retrieval_pb2
@@ -25,7 +25,7 @@ _FRESH_SECONDS = 5.0
 class LiveTrending:
     """Reads the recorder's table when a list needs it, and keeps it for a few seconds."""
 
-    def __init__(self, redis: RedisHistory, clock: SharedClock) -> None:
+    def __init__(self, redis: RedisClient, clock: SharedClock) -> None:
         self._redis = redis
         self._clock = clock
         self._table: retrieval_pb2.RisingTable | None = None

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gateway import sentences
+from gateway.clients.answers import EncodedBuyer, Hits, Together
 from gateway.clients.deadline import Deadline
 from gateway.clients.retrieval import Retrieval
-from gateway.clients.services import EncodedBuyer, Hits, Together
 from gateway.sentences import Cause, Sentence
 from twotower.arrays import Float32
 from twotower.pb import item_pb2, retrieval_pb2

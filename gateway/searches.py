@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import NamedTuple
 
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from twotower.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Searched(NamedTuple):
 class SearchCounts:
     """Counts in memory, and adds what it has counted to Redis every two seconds, until it is closed."""
 
-    def __init__(self, redis: RedisHistory) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._all, self._none = Counter[str](), Counter[str]()
         self._task = asyncio.create_task(self._run())

@@ -21,6 +21,7 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.connect import connect_redis
 from gateway.history.loader import Loaded, LoadingElsewhere, Mark
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from twotower.artifact.layout import Layout
@@ -181,7 +182,7 @@ async def _watch_until_signal(settings: GatewaySettings, layout: Layout, ready_f
 @asynccontextmanager
 async def _connect(settings: GatewaySettings) -> AsyncIterator[RedisHistory]:
     breaker, clock = Breaker("Redis", settings.redis_retry_seconds), SharedClock()
-    history = RedisHistory(connect_redis(settings), settings.history_size, settings.history_ttl_days, breaker, clock)
+    history = RedisHistory(RedisClient(connect_redis(settings), breaker), settings.history_size, clock)
     try:
         yield history
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api.routes import RouteSpec
+from gateway.api.route import RouteSpec
 from gateway.schemas.answers import Problem, ReadyAnswer
 
 _REFERENCES = "#/components/schemas/{model}"

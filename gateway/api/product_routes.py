@@ -1,51 +1,47 @@
-"""The handlers of /products: changes of the live catalogue."""
+"""The handlers of /products: details of products, and changes of the live catalogue."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import metrics
-from gateway.api.responses import json_response
+from gateway.admission import Admission, cost_of_encode
+from gateway.api.request_reader import RequestReader
+from gateway.api.responses import answer_response, product_document
+from gateway.api.state import live_of
 from gateway.clients.deadline import Deadline
 from gateway.live.store import CatalogueStore, ProductChange
+from gateway.pipeline import product_lists
 from gateway.schemas import parsing
-from gateway.schemas.fields import Context
 from gateway.schemas.products import ChangeProductsQuery, ProductBody, ProductPatch, ProductPatchRow, ProductRow
+from gateway.schemas.requests import ProductsQuery
 from twotower.errors import InvalidInput, NotConfigured, TwoTowerError
 from twotower.events import check_id
-from twotower.serving import telemetry
 
 NDJSON = "application/x-ndjson"
-
-
-class Given(Protocol):
-    """A body that has arrived, and the deadline of the request."""
-
-    @property
-    def body(self) -> bytes: ...
-    @property
-    def deadline(self) -> Deadline: ...
-    async def read(self, parse: Callable[[bytes], Any]) -> Any: ...
-
-
-# the body of a request with this content type
-BodyOf = Callable[[Request, str], AbstractAsyncContextManager[Given]]
-StoreOf = Callable[[Request], CatalogueStore | None]
 
 
 class ProductRoutes:
     """Handlers for one product and for many."""
 
-    def __init__(self, body_of: BodyOf, store_of: StoreOf, context: Callable[[], Context], max_rows: int) -> None:
-        self._body_of = body_of
-        self._store_of = store_of
-        self._context = context
-        self._max_rows = max_rows
+    def __init__(self, reader: RequestReader, admission: Admission, max_rows: int) -> None:
+        """`max_rows`: of one call that changes many products."""
+        self._reader, self._admission, self._max_rows = reader, admission, max_rows
+
+    async def products(self, request: Request) -> Response:
+        query, deadline = self._reader.query(ProductsQuery, request), self._reader.deadline()
+        pipeline = live_of(request).pipeline
+        found = await self._admission.run(1.0, deadline, lambda: product_lists.products(pipeline, query.id, deadline))
+        return answer_response(
+            {
+                "products": [product_document(one) for one in found if one.found],
+                "unknown_product_ids": [one.product_id for one in found if not one.found],
+            }
+        )
 
     async def put(self, request: Request) -> Response:
         return await self._change(request, "put", ProductBody)
@@ -54,15 +50,15 @@ class ProductRoutes:
         return await self._change(request, "patch", ProductPatch)
 
     async def delete(self, request: Request) -> Response:
-        product_id, store = _id_of(request), self._store(request)
+        product_id, store = _id_of(request), _store_of(request)
         number = await store.change(ProductChange("delete", product_id, {}), Deadline.after(2.0))
         return _accepted("delete", product_id, number)
 
     async def post(self, request: Request) -> Response:
         """Answers each line by itself."""
-        store = self._store(request)
-        query = parsing.read_query(ChangeProductsQuery, request.scope["query_string"], self._context())
-        async with self._body_of(request, NDJSON) as given:
+        store = _store_of(request)
+        query = parsing.read_query(ChangeProductsQuery, request.scope["query_string"], self._reader.context())
+        async with self._reader.body(request, cost_of_encode, NDJSON) as given:
             read: list[ProductChange | TwoTowerError] = await given.read(lambda body: self._rows(body, query.mode))
             changes = [one for one in read if isinstance(one, ProductChange)]
             outcomes = await store.change_all(changes, given.deadline)
@@ -71,16 +67,10 @@ class ProductRoutes:
             raise failures[0]
         return _answered(read, outcomes)
 
-    def _store(self, request: Request) -> CatalogueStore:
-        store = self._store_of(request)
-        if store is None:
-            raise NotConfigured("this gateway takes no changes of products: set TWOTOWER_GATEWAY_LIVE_CATALOGUE=true")
-        return store
-
     async def _change(self, request: Request, kind: Any, model: Any) -> Response:
-        product_id, store = _id_of(request), self._store(request)
-        async with self._body_of(request, "application/json") as given:
-            body = parsing.read_body(model, parsing.read_json(given.body), self._context())
+        product_id, store = _id_of(request), _store_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body: Any = self._reader.parse(model, given.body)
             fields = body.fields()
             if not fields:
                 raise InvalidInput("body", {}, "changes nothing")
@@ -98,7 +88,7 @@ class ProductRoutes:
         rows: list[ProductChange | TwoTowerError] = []
         for line in lines:
             try:
-                row = parsing.read_body(model, parsing.read_json(line), self._context())
+                row = self._reader.parse(model, line)
                 rows.append(ProductChange(mode, row.product_id, row.fields()))
             except InvalidInput as error:
                 rows.append(error)
@@ -109,9 +99,16 @@ def _id_of(request: Request) -> str:
     return check_id(request.path_params["product_id"], "product_id")
 
 
+def _store_of(request: Request) -> CatalogueStore:
+    store = live_of(request).catalogue
+    if store is None:
+        raise NotConfigured("this gateway takes no changes of products: set TWOTOWER_GATEWAY_LIVE_CATALOGUE=true")
+    return store
+
+
 def _accepted(kind: str, product_id: str, number: int) -> Response:
     metrics.PRODUCT_CHANGES.labels(kind).inc()
-    return json_response({"product_id": product_id, "sequence": number, "request_id": telemetry.request_id.get()})
+    return answer_response({"product_id": product_id, "sequence": number})
 
 
 def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[int | TwoTowerError]) -> Response:
@@ -129,4 +126,4 @@ def _answered(read: Sequence[ProductChange | TwoTowerError], outcomes: Sequence[
         rows.append({"row": number, "product_id": product_id, "status": status, "errors": errors})
     accepted = sum(row["status"] == "accepted" for row in rows)
     metrics.PRODUCT_CHANGES.labels("post").inc(accepted)
-    return json_response({"accepted": accepted, "rows": rows, "request_id": telemetry.request_id.get()})
+    return answer_response({"accepted": accepted, "rows": rows})

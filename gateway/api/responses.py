@@ -15,7 +15,13 @@ from twotower.serving import telemetry, wire
 
 
 def json_response(value: object, status: int = 200) -> Response:
+    """Any value as JSON; arrays of numbers are lists."""
     return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type="application/json")
+
+
+def answer_response(fields: dict[str, object]) -> Response:
+    """The fields of an answer as JSON, and the id of its request."""
+    return json_response(fields | {"request_id": telemetry.request_id.get()})
 
 
 def list_response(route: str, answer: ProductList) -> Response:

@@ -3,109 +3,90 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.product_routes import BodyOf
+from gateway.admission import cost_of_encode
+from gateway.api.request_reader import Model, RequestReader
+from gateway.api.responses import answer_response
 from gateway.api.rule_preview import Preview, Previewed
+from gateway.api.state import Live, live_of
 from gateway.auth.guard import caller_of
-from gateway.clients.deadline import Deadline
-from gateway.pipeline.parts import Pipeline
-from gateway.rules.book import InForce, RuleBook
-from gateway.rules.checks import RuleChecks, RuleWarning
+from gateway.rules.book import InForce
+from gateway.rules.checks import RuleWarning
 from gateway.schemas import parsing
-from gateway.schemas.fields import Context
 from gateway.schemas.rule import Rules
 from gateway.schemas.rules import PreviewBody, RulesBody, UndoBody
 from twotower.errors import InvalidInput
-from twotower.serving import telemetry
 
-_JSON = "application/json"
 _KIND = re.compile(r"^(rules\[\d+\])\.[a-z_]+(?=[.\[])")
 
 
-@dataclass(frozen=True)
-class RuleDesk:
-    """What the routes need of a running gateway."""
-
-    book: RuleBook
-    checks: RuleChecks
-    pipeline: Pipeline
-
-
 class RuleRoutes:
-    """The handlers; `desk_of` finds the desk of a request."""
+    """The handlers of the rules in force, of earlier ones, and of a draft."""
 
-    def __init__(
-        self,
-        body_of: BodyOf,
-        desk_of: Callable[[Request], RuleDesk],
-        context: Callable[[], Context],
-        timeout_seconds: float,
-    ) -> None:
-        self._body_of, self._desk_of, self._context, self._seconds = body_of, desk_of, context, timeout_seconds
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
 
     async def rules(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        await desk.book.refresh()
-        return await self._in_force(desk)
+        live = live_of(request)
+        await live.rule_book.refresh()
+        return await self._in_force(live)
 
     async def put(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body = await given.read(lambda value: self._read(RulesBody, value))
-            await desk.book.put(_checked(body.rules), body.version, caller_of(request), body.note)
-        return await self._in_force(desk)
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(RulesBody, content))
+            await live.rule_book.put(_checked(body.rules), body.version, caller_of(request), body.note)
+        return await self._in_force(live)
 
     async def undo(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body = await given.read(lambda value: self._read(UndoBody, value))
-            await desk.book.undo(body.version, caller_of(request), body.note)
-        return await self._in_force(desk)
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(UndoBody, content))
+            await live.rule_book.undo(body.version, caller_of(request), body.note)
+        return await self._in_force(live)
 
     async def history(self, request: Request) -> Response:
         versions = [
-            {**one._asdict(), "rules": one.rules.as_json()} for one in await self._desk_of(request).book.history()
+            {**one._asdict(), "rules": one.rules.as_json()} for one in await live_of(request).rule_book.history()
         ]
-        return _json({"versions": versions})
+        return answer_response({"versions": versions})
 
     async def preview(self, request: Request) -> Response:
-        desk = self._desk_of(request)
-        async with self._body_of(request, _JSON) as given:
-            body: PreviewBody = await given.read(lambda value: self._read(PreviewBody, value))
+        live = live_of(request)
+        async with self._reader.body(request, cost_of_encode) as given:
+            body = await given.read(lambda content: self._read(PreviewBody, content))
             rules = _checked(body.rules)
-            lists = await Preview(desk.pipeline).lists(body, rules, given.deadline)
-            warnings = await desk.checks.warnings(InForce(rules), given.deadline)
+            lists = await Preview(live.pipeline).lists(body, rules, given.deadline)
+            warnings = await live.rule_checks.warnings(InForce(rules), given.deadline)
         before, after = ([_product(one) for one in found] for found in lists)
-        return _json({"before": before, "after": after, "warnings": _shown(warnings)})
+        return answer_response({"before": before, "after": after, "warnings": _shown(warnings)})
 
-    async def _in_force(self, desk: RuleDesk) -> Response:
-        found = desk.book.current
-        warnings = await desk.checks.warnings(found, Deadline.after(self._seconds))
-        return _json(
+    async def _in_force(self, live: Live) -> Response:
+        found = live.rule_book.current
+        warnings = await live.rule_checks.warnings(found, self._reader.deadline())
+        return answer_response(
             {
                 "version": found.version,
-                "source": desk.book.source,
+                "source": live.rule_book.source,
                 "rules": found.rules.as_json(),
                 "warnings": _shown(warnings),
             }
         )
 
-    def _read(self, model: Any, body: bytes) -> Any:
+    def _read(self, model: type[Model], body: bytes) -> Model:
         try:
-            return parsing.read_body(model, parsing.read_json(body), self._context())
+            return self._reader.parse(model, body)
         except parsing.InvalidFields as error:
             raise parsing.InvalidFields([_without_kind(one) for one in error.errors], error.total) from None
 
 
 def _without_kind(error: InvalidInput) -> InvalidInput:
-    """The same about rules[3].when instead of rules[3].exclude.when, as pydantic has it for one of several kinds."""
+    """The same about rules[3].when instead of rules[3].exclude.when, which pydantic says of one of several kinds."""
     found = InvalidInput(_KIND.sub(r"\1", error.field), "", error.problem)
     found.value, found.args = error.value, (_KIND.sub(r"\1", str(error)),)
     return found
@@ -136,7 +117,3 @@ def _product(one: Previewed) -> dict[str, object]:
         "score": one.score,
         "placed_by": one.placed_by,
     }
-
-
-def _json(value: dict[str, object]) -> Response:
-    return Response(orjson.dumps(value | {"request_id": telemetry.request_id.get()}), media_type=_JSON)

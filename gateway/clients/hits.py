@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits
 from twotower.arrays import Int64
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire

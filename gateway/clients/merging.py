@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.clients.answers import Hits, RegularHits, RisingHits, Together
 from gateway.clients.hits import join, take
-from gateway.clients.services import Hits, RegularHits, RisingHits, Together
 from twotower.arrays import Float32, Int64
 from twotower.merging import best_of, by_price, choose_diverse, named_score
 from twotower.pb import retrieval_pb2

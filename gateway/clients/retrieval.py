@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.clients.batching import Limits
-from gateway.clients.services import RetrievalClient
+from gateway.clients.retrieval_client import RetrievalClient
 from gateway.clients.sharded import ShardedRetrieval
 
 Retrieval = RetrievalClient | ShardedRetrieval

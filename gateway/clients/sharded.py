@@ -10,8 +10,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from gateway import metrics
 from gateway.clients import merging
+from gateway.clients.answers import Hits, RegularHits, RisingHits, Together, Vector
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import Hits, RegularHits, RetrievalClient, RisingHits, Together, Vector
+from gateway.clients.retrieval_client import RetrievalClient
 from twotower.errors import DeadlineExceeded, Unavailable, VersionNotHeld
 from twotower.pb import retrieval_pb2
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gateway import metrics
+from gateway.clients.answers import Hits
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import Hits
 from gateway.experiments.draft import draft
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.switches import ExperimentState, Switches

@@ -16,7 +16,7 @@ import orjson
 
 from gateway import metrics
 from gateway.experiments.guardrails import ArmCounts, find_breach
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from twotower.errors import Unavailable
 from twotower.experiments import Experiment
 
@@ -60,7 +60,7 @@ class ExperimentState:
 class Switches:
     """The counts and the switches of the experiments in force."""
 
-    def __init__(self, redis: RedisHistory) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
         self._worker = os.urandom(8).hex()
         self._states: dict[str, _State] = {}

@@ -52,8 +52,8 @@ class SharedClock:
     def observe(self, redis_seconds: float, last_written: float | None) -> None:
         """Takes in Redis' clock, and when a history was written last (None: never), by the good clock of that time.
 
-        A process that starts trusts Redis' clock up to a day after the last write: after a start, a later one cannot be
-        told from a jump, and histories that live longer by the time of a stop do no harm.
+        A process that starts trusts Redis' clock up to a day after the last write: after a start, a later one looks
+        like a jump, and histories that live longer by the time of a stop do no harm.
         """
         self._watch_local()
         redis = redis_seconds - self._steady()

@@ -125,11 +125,6 @@ def _order(interaction: Interaction) -> tuple[float, bytes]:
     return interaction.timestamp_ms, wire.pack_interaction(interaction).encode()
 
 
-def is_refusal(reply: object) -> bool:
-    """Whether Redis refused a command. A key of the wrong type is no refusal: it concerns one buyer only."""
-    return isinstance(reply, Exception) and not str(reply).startswith("WRONGTYPE")
-
-
 def pack_reply(members: object, buyer_id: str) -> str:
     """One reply as a packed history. Members that are no interactions are logged, counted and left out."""
     if not isinstance(members, list):

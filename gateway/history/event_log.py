@@ -46,8 +46,8 @@ class Encoded(NamedTuple):
 class EventLog:
     """Builds the commands that log interactions, and writes served lists by itself, until it is closed."""
 
-    def __init__(self, redis: RedisHistory, max_bytes: int, lists_share: float) -> None:
-        self._redis = redis
+    def __init__(self, history: RedisHistory, max_bytes: int, lists_share: float) -> None:
+        self._history = history
         self._max_bytes = max_bytes
         self._lists_share = lists_share
         self._bytes = 0
@@ -124,7 +124,7 @@ class EventLog:
 
     async def _look(self) -> None:
         try:
-            size, info = await self._redis.ask(STREAM, [("MEMORY", "USAGE", STREAM), ("INFO", "server")])
+            size, info = await self._history.redis.ask(STREAM, [("MEMORY", "USAGE", STREAM), ("INFO", "server")])
         except Unavailable as error:
             self._remembered = OrderedDict()
             log.debug("the size of the event log is not known: %s", error)
@@ -151,7 +151,7 @@ class EventLog:
             try:
                 rows = {kind: [tuple(one) for of, one in lists if of == kind] for kind in dict(lists)}
                 commands = [("XADD", STREAM, "*", kind, orjson.dumps(found)) for kind, found in rows.items()]
-                await self._redis.write_log(commands)
+                await self._history.write_log(commands)
                 return
             except Unavailable as error:
                 log.debug("served lists are not logged: %s", error)

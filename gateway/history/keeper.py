@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway import metrics
-from gateway.history.redis_history import RedisHistory
+from gateway.history.clock import SharedClock
+from gateway.history.expiry import expire, observe_clock
+from gateway.history.redis_client import RedisClient
 from twotower.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -23,8 +25,8 @@ _MEMORY_EVERY = 10
 class HistoryKeeper:
     """Runs until it is closed. While Redis is down it waits: the breaker has logged why."""
 
-    def __init__(self, redis: RedisHistory) -> None:
-        self._redis = redis
+    def __init__(self, redis: RedisClient, clock: SharedClock, ttl_days: float) -> None:
+        self._redis, self._clock, self._ttl_days = redis, clock, ttl_days
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -36,9 +38,9 @@ class HistoryKeeper:
         readings = 0
         while True:
             try:
-                await self._redis.observe_clock()
-                if readings % _EXPIRE_EVERY == 0 and (expired := await self._redis.expire()):
-                    log.info("deleted %s expired histories", expired)
+                await observe_clock(self._redis, self._clock)
+                if readings % _EXPIRE_EVERY == 0:
+                    await self._expire()
                 if readings % _MEMORY_EVERY == 0:
                     show_memory(await self._redis.ask_nodes(("INFO", "memory")))
                 readings += 1
@@ -49,9 +51,13 @@ class HistoryKeeper:
                 log.exception("keeping the histories failed")
             await asyncio.sleep(_CLOCK_SECONDS)
 
+    async def _expire(self) -> None:
+        if expired := await expire(self._redis, self._clock, self._ttl_days):
+            log.info("deleted %s expired histories", expired)
+
 
 def show_memory(replies: Sequence[bytes]) -> None:
-    """Sets the metrics of the server that has the least room, from each server's INFO."""
+    """Sets the metrics of the fullest server, from each server's INFO."""
     servers = []
     for reply in replies:
         values = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gateway.history.clock import SharedClock
 from gateway.history.codec import (
     APART_PREFIX,
     LOADED,
@@ -21,6 +22,8 @@ from gateway.history.codec import (
     pack_reply,
     split_known,
 )
+from gateway.history.expiry import observe_clock
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from twotower.artifact.catalogue import read_product_rows
 from twotower.artifact.version import Version
@@ -83,7 +86,7 @@ def mark_of(version: Version) -> Mark:
 
 async def read_mark(history: RedisHistory) -> Mark | None:
     """The mark in Redis; None if no histories are loaded."""
-    (value,) = await history.ask(LOADED, [("GET", LOADED)])
+    (value,) = await history.redis.ask(LOADED, [("GET", LOADED)])
     return None if value is None else Mark(**json.loads(value))
 
 
@@ -99,7 +102,7 @@ async def load(history: RedisHistory, version: Version, forgotten: ForgottenBuye
     version.check(files.recent, files.ids)
     products = read_product_rows(files.ids)
     buyers = interactions = 0
-    async with _Lock(history) as lock:
+    async with _Lock(history.redis, history.clock) as lock:
         additions = (one for one in read_additions(files.recent, products) if one.buyer_id not in forgotten)
         for batch in _batches(additions, _BATCH_BUYERS):
             for count in await history.add(batch, replace=replace):
@@ -125,7 +128,7 @@ async def adopt(history: RedisHistory, version: Version) -> Loaded:
     mark = mark_of(version)
     version.check(version.layout.ids)
     products = read_product_rows(version.layout.ids)
-    async with _Lock(history) as lock:
+    async with _Lock(history.redis, history.clock) as lock:
         adopted = await _adopt_all(history, products, lock)
         await lock.finish(mark)
     return Loaded(version.name, 0, 0, adopted)
@@ -148,7 +151,7 @@ def read_additions(path: Path, products: Container[str]) -> Iterator[Addition]:
 
 async def _adopt_all(history: RedisHistory, products: Container[str], lock: _Lock) -> int:
     moved = 0
-    async for keys in history.scan(f"{APART_PREFIX}*"):
+    async for keys in history.redis.scan(f"{APART_PREFIX}*"):
         for key in keys:
             moved += await _adopt_one(history, buyer_of_apart_key(key), products)
         await lock.renew()
@@ -157,7 +160,7 @@ async def _adopt_all(history: RedisHistory, products: Container[str], lock: _Loc
 
 async def _adopt_one(history: RedisHistory, buyer_id: str, products: Container[str]) -> int:
     apart = apart_key_of(buyer_id)
-    (members,) = await history.ask(apart, [("ZRANGE", apart, 0, -1)])
+    (members,) = await history.redis.ask(apart, [("ZRANGE", apart, 0, -1)])
     columns = wire.unpack_columns(pack_reply(members, buyer_id))
     known = [Interaction(*one) for one in zip(*columns, strict=True) if one[0] in products]
     if not known:
@@ -166,23 +169,23 @@ async def _adopt_one(history: RedisHistory, buyer_id: str, products: Container[s
     (count,) = await history.add([Addition(buyer_id, known)])
     if isinstance(count, Exception):
         raise count
-    await history.ask(apart, [("ZREM", apart, *map(wire.pack_interaction, known))])
+    await history.redis.ask(apart, [("ZREM", apart, *map(wire.pack_interaction, known))])
     return len(known)
 
 
 class _Lock:
     """The lock of the loader. Entering raises LoadingElsewhere if another process holds it."""
 
-    def __init__(self, history: RedisHistory) -> None:
-        self._history = history
+    def __init__(self, redis: RedisClient, clock: SharedClock) -> None:
+        self._redis, self._clock = redis, clock
         self._token = uuid.uuid4().hex
         self._run_ids: set[bytes] = set()
 
     async def __aenter__(self) -> _Lock:
         # what is loaded expires by Redis' clock
-        await self._history.observe_clock()
+        await observe_clock(self._redis, self._clock)
         run_ids = await self._read_run_ids()
-        (taken,) = await self._history.ask(LOADING, [("SET", LOADING, self._token, "NX", "PX", _LEASE_MS)])
+        (taken,) = await self._redis.ask(LOADING, [("SET", LOADING, self._token, "NX", "PX", _LEASE_MS)])
         if taken is None:
             raise LoadingElsewhere("another process is loading histories into Redis")
         self._run_ids = run_ids
@@ -191,10 +194,10 @@ class _Lock:
     async def __aexit__(self, *_: object) -> None:
         # if Redis is down, the lease ends by itself
         with suppress(Unavailable):
-            await self._history.ask(LOADING, [("EVAL", _RELEASE, 1, LOADING, self._token)])
+            await self._redis.ask(LOADING, [("EVAL", _RELEASE, 1, LOADING, self._token)])
 
     async def renew(self) -> None:
-        (held,) = await self._history.ask(LOADING, [("EVAL", _RENEW, 1, LOADING, self._token, _LEASE_MS)])
+        (held,) = await self._redis.ask(LOADING, [("EVAL", _RENEW, 1, LOADING, self._token, _LEASE_MS)])
         self._check(held)
 
     async def finish(self, mark: Mark) -> None:
@@ -202,12 +205,12 @@ class _Lock:
         if await self._read_run_ids() != self._run_ids:
             raise Unavailable("Redis was restarted while histories were loaded into it")
         value = json.dumps(mark._asdict())
-        (held,) = await self._history.ask(LOADING, [("EVAL", _FINISH, 2, LOADING, LOADED, self._token, value)])
+        (held,) = await self._redis.ask(LOADING, [("EVAL", _FINISH, 2, LOADING, LOADED, self._token, value)])
         self._check(held)
 
     async def _read_run_ids(self) -> set[bytes]:
         """What names this run of each server."""
-        return {_run_id(info) for info in await self._history.ask_nodes(("INFO", "server"))}
+        return {_run_id(info) for info in await self._redis.ask_nodes(("INFO", "server"))}
 
     def _check(self, held: Any) -> None:
         if not held:

@@ -26,8 +26,8 @@ def _size(write: _Write) -> int:
 class HistoryStore:
     """Batches concurrent reads into one pipeline, and concurrent writes into one transaction."""
 
-    def __init__(self, redis: RedisHistory, limits: Limits) -> None:
-        self.redis = redis
+    def __init__(self, stored: RedisHistory, limits: Limits) -> None:
+        self.stored = stored
         self._reads: Batcher[str, str] = Batcher("Redis reads", self._read, limits)
         self._writes: Batcher[_Write, int] = Batcher("Redis writes", self._write, limits, size=_size)
 
@@ -45,20 +45,20 @@ class HistoryStore:
     @property
     def is_loaded(self) -> bool:
         """Whether histories had been loaded into Redis when it was last read."""
-        return self.redis.is_loaded
+        return self.stored.is_loaded
 
     async def close(self) -> None:
         await self._reads.close()
         await self._writes.close()
-        await self.redis.close()
+        await self.stored.close()
 
     async def _read(self, group: str, buyer_ids: list[str], timeout: float) -> Sequence[str | Exception]:
-        return await self.redis.read(buyer_ids)
+        return await self.stored.read(buyer_ids)
 
     async def _write(self, group: str, requests: list[_Write], timeout: float) -> list[int | Exception]:
         additions = [addition for write in requests for addition in write.additions]
         logged = [command for write in requests for command in write.logged]
-        written = iter(await self.redis.add(additions, logged=logged))
+        written = iter(await self.stored.add(additions, logged=logged))
         results: list[int | Exception] = []
         for write in requests:
             counts = [next(written) for _ in write.additions]

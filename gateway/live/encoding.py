@@ -15,8 +15,8 @@ import numpy as np
 
 from gateway import metrics
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import ItemClient
-from gateway.history.redis_history import RedisHistory
+from gateway.clients.item_client import ItemClient
+from gateway.history.redis_client import RedisClient
 from twotower.errors import CorruptArtifact, TwoTowerError, Unavailable, VersionNotHeld
 from twotower.live.records import (
     CHANGES,
@@ -47,7 +47,7 @@ _Wanted = tuple[bytes, str, str, Content]
 class LiveEncoder:
     """Works by itself until it is closed."""
 
-    def __init__(self, redis: RedisHistory, items: ItemClient) -> None:
+    def __init__(self, redis: RedisClient, items: ItemClient) -> None:
         self._redis = redis
         self._items = items
         self._problem = ""

@@ -6,7 +6,7 @@ import time
 
 import orjson
 
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from twotower.errors import Unavailable
 from twotower.live.records import HEAD, REPLICAS
 
@@ -14,7 +14,7 @@ from twotower.live.records import HEAD, REPLICAS
 _BEHIND_SECONDS, _SILENT_MS, _GONE_MS = 1.0, 10_000, 600_000
 
 
-async def check_replicas(redis: RedisHistory) -> None:
+async def check_replicas(redis: RedisClient) -> None:
     """Raises Unavailable, with the replica's name, if one is behind, and forgets those that are gone."""
     (sequence,), found = await redis.ask(HEAD, [("HMGET", HEAD, "sequence"), ("HGETALL", REPLICAS)])
     now_ms, late, gone = time.time_ns() // 1_000_000, list[str](), list[bytes]()

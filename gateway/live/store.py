@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from gateway.clients.deadline import Deadline
 from gateway.clients.retrieval import Retrieval
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from twotower.errors import Conflict, NotFound, TwoTowerError, Unavailable
 from twotower.live.records import (
     CHANGES,
@@ -42,7 +42,7 @@ class ProductChange(NamedTuple):
 class CatalogueStore:
     """Accepts changes. What it has returned is in Redis."""
 
-    def __init__(self, redis: RedisHistory, retrieval: Retrieval) -> None:
+    def __init__(self, redis: RedisClient, retrieval: Retrieval) -> None:
         self._redis = redis
         self._retrieval = retrieval
 

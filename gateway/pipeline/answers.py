@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from gateway.clients.services import (
-    EncodedBuyer,
-    Hits,
-)
+from gateway.clients.answers import EncodedBuyer, Hits
 from gateway.reasons import Reason
 from twotower.errors import (
     TwoTowerError,

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from gateway import reasons
+from gateway.clients.answers import EncodedBuyer, Hits
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import (
-    EncodedBuyer,
-    Hits,
-)
 from gateway.exploration import DEPTH, Exploration
 from gateway.pipeline.answers import KnownBuyer, ProductList
 from gateway.pipeline.parts import FIRST_SHARE, ListedQuery, Pipeline, explained

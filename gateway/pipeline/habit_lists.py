@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from gateway import habits
+from gateway.clients.answers import Hits
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import Hits
 from gateway.pipeline.answers import ProductList
 from gateway.pipeline.parts import Pipeline
 from gateway.pipeline.queries import list_query, no_diversity

@@ -99,14 +99,14 @@ async def merge(pipeline: Pipeline, buyer_id: str, session_id: str, now_ms: int)
     The same request may come again: it moves what the guest did meanwhile. Raises Conflict if the session belongs
     to another buyer, Unavailable if Redis is down or the log is full.
     """
-    redis, key, owner = pipeline.history.redis, MERGED_PREFIX + session_id, buyer_hash(buyer_id)
+    history, key, owner = pipeline.history.stored, MERGED_PREFIX + session_id, buyer_hash(buyer_id)
     logged: list[Command] = []
     if pipeline.log:
         logged = pipeline.log.merge(MergeRecord(session_id, buyer_id, now_ms))
-    _, holder = await redis.ask(key, [("SET", key, owner, "NX", "EX", _MERGED_SECONDS), ("GET", key)])
+    _, holder = await history.redis.ask(key, [("SET", key, owner, "NX", "EX", _MERGED_SECONDS), ("GET", key)])
     if holder != owner.encode():
         raise Conflict(f"the session {session_id!r} was merged into another buyer")
-    return await redis.move(owner_of(None, session_id), buyer_id, logged)
+    return await history.move(owner_of(None, session_id), buyer_id, logged)
 
 
 async def forget(pipeline: Pipeline, buyer_id: str) -> bool:
@@ -122,7 +122,7 @@ async def forget(pipeline: Pipeline, buyer_id: str) -> bool:
     except OSError as error:
         log.error("the list of forgotten buyers cannot be written: %s", error)
         raise Unavailable("the list of forgotten buyers cannot be written") from None
-    return bool(await pipeline.history.redis.remove([buyer_id]))
+    return bool(await pipeline.history.stored.remove([buyer_id]))
 
 
 async def stored(pipeline: Pipeline, buyer_id: str, deadline: Deadline) -> list[Interaction]:

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from gateway import reasons
+from gateway.clients.answers import Hits
+from gateway.clients.buyer_client import BuyerClient
 from gateway.clients.deadline import Deadline
+from gateway.clients.item_client import ItemClient
 from gateway.clients.retrieval import Retrieval
-from gateway.clients.services import BuyerClient, Hits, ItemClient
 from gateway.exploration import Exploration
 from gateway.history.codec import split_dismissed
 from gateway.history.event_log import EventLog

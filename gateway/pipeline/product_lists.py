@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from gateway import reasons
+from gateway.clients.answers import Hits, Together, Vector
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import (
-    Hits,
-    Together,
-    Vector,
-)
 from gateway.pipeline.answers import ProductList, Source
 from gateway.pipeline.parts import Pipeline, explained
 from gateway.pipeline.queries import list_query, needs_details

@@ -5,11 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from gateway import reasons
+from gateway.clients.answers import Hits, Suggestions
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import (
-    Hits,
-    Suggestions,
-)
 from gateway.named_product import named_ids
 from gateway.pipeline.answers import ProductList
 from gateway.pipeline.parts import Pipeline, explained

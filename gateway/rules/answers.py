@@ -8,8 +8,8 @@ from operator import or_
 
 import numpy as np
 
+from gateway.clients.answers import Hits
 from gateway.clients.hits import codes_of, join, marks_of, take
-from gateway.clients.services import Hits
 from twotower.serving import wire
 
 

@@ -8,24 +8,15 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import NamedTuple
 
+from gateway.clients.answers import Hits
 from gateway.clients.deadline import Deadline
 from gateway.clients.retrieval import Retrieval
-from gateway.clients.services import Hits
 from gateway.rules.book import InForce
 from gateway.rules.plans import exclusion
 from gateway.schemas.rule import Boost, Bury, Exclude, NoRepeats, Pin, PriceRange, Rule
-from twotower.conditions import (
-    ALWAYS,
-    NEVER,
-    Condition,
-    both,
-    comparisons,
-    has_facts,
-    is_one_of,
-    negated,
-    products_of,
-    write,
-)
+from twotower.conditions.evaluation import products_of
+from twotower.conditions.language import ALWAYS, NEVER, Condition, both, comparisons, has_facts, is_one_of, negated
+from twotower.conditions.parsing import write
 from twotower.errors import TwoTowerError
 from twotower.pb import retrieval_pb2
 

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gateway.clients.answers import Hits
 from gateway.clients.hits import take
-from gateway.clients.services import Hits
 from gateway.rules.answers import Answers
 from gateway.rules.placing import arrange, lacks
 from gateway.rules.plans import Plan
 from gateway.rules.ranking import Ranked, rank
-from twotower.conditions import ALWAYS, NEVER, Condition, both, either, is_one_of, negated, write
+from twotower.conditions.language import ALWAYS, NEVER, Condition, both, either, is_one_of, negated
+from twotower.conditions.parsing import write
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 

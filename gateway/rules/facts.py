@@ -14,7 +14,7 @@ from gateway.schemas.requests import (
     SimilarQuery,
     TogetherQuery,
 )
-from twotower.conditions import FACTS, Fact
+from twotower.conditions.language import FACTS, Fact
 from twotower.serving import wire
 
 _DAY_SECONDS = 86_400.0

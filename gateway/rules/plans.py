@@ -20,20 +20,10 @@ from gateway.schemas.rule import (
     Rule,
     Rules,
 )
-from twotower.conditions import (
-    ALWAYS,
-    NEVER,
-    Comparison,
-    Condition,
-    Fact,
-    both,
-    comparisons,
-    either,
-    given,
-    negated,
-    write,
-)
-from twotower.conditions import FACTS as FACT_FIELDS
+from twotower.conditions.evaluation import given
+from twotower.conditions.language import ALWAYS, NEVER, Comparison, Condition, Fact, both, comparisons, either, negated
+from twotower.conditions.language import FACTS as FACT_FIELDS
+from twotower.conditions.parsing import write
 
 # callers choose the slots, and their facts the plans: so many of each are kept
 _KEPT = 256

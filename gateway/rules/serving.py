@@ -14,7 +14,7 @@ from gateway.rules.book import InForce, RuleBook
 from gateway.rules.engine import Asking, Ruled, apply
 from gateway.rules.plans import Plan, RulePlans, SlotRules
 from gateway.rules.shown import ShownProducts
-from twotower.conditions import Fact
+from twotower.conditions.language import Fact
 from twotower.errors import DeadlineExceeded, Overloaded, TwoTowerError, Unavailable
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire

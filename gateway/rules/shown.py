@@ -13,7 +13,7 @@ from gateway.clients.batching import Batcher, Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.codec import shown_key_of
 from gateway.history.connection import Batch
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 
 # products that are kept of one session or buyer: the newest ones
 _KEPT = 500
@@ -51,7 +51,7 @@ class _Write(NamedTuple):
 class ShownProducts:
     """Batches reads and writes. Raises Unavailable while Redis is down."""
 
-    def __init__(self, redis: RedisHistory, limits: Limits) -> None:
+    def __init__(self, redis: RedisClient, limits: Limits) -> None:
         self._redis = redis
         self._reads: Batcher[str, Shown] = Batcher("Redis shown", self._read, limits)
         self._writes: Batcher[_Write, int] = Batcher("Redis shown writes", self._write, limits)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from gateway.schemas.rule import Rules
 from twotower.errors import Conflict, CorruptArtifact, NotFound
 
@@ -39,7 +39,7 @@ class RulesVersion(NamedTuple):
 class RulesStore:
     """Raises Unavailable while Redis is down."""
 
-    def __init__(self, redis: RedisHistory) -> None:
+    def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def last(self) -> int:

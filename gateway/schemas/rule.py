@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from gateway.schemas.fields import refuse
-from twotower.conditions import Condition, ConditionError, negated, parse, write
+from twotower.conditions.language import Condition, negated
+from twotower.conditions.parsing import ConditionError, parse, write
 from twotower.events import MAX_ID_BYTES
 
 MAX_RULES = 500

@@ -10,7 +10,8 @@ import numpy as np
 
 from retrieval_service.live.slots import LiveNames, Slots
 from twotower.arrays import Float64, Int32, Int64, Mask
-from twotower.conditions import FACTS, Condition, ConditionError, comparisons, parse
+from twotower.conditions.language import FACTS, Condition, comparisons
+from twotower.conditions.parsing import ConditionError, parse
 from twotower.errors import InvalidInput
 
 _DAY_SECONDS = 86_400.0
@@ -35,7 +36,7 @@ class VersionColumns:
 
 
 class VersionTable:
-    """Rows of a version; see `twotower.conditions.Table`."""
+    """Rows of a version; see `twotower.conditions.evaluation.Table`."""
 
     def __init__(self, columns: VersionColumns, rows: Int64 | None) -> None:
         self._columns = columns

@@ -16,7 +16,7 @@ from retrieval_service.query import NO_FILTER, Filter, Query
 from twotower.arrays import Int64, Mask
 from twotower.artifact.catalogue import Columns
 from twotower.caller import check_caller
-from twotower.conditions import matches
+from twotower.conditions.evaluation import matches
 from twotower.search.word_index import WordIndex
 from twotower.sharding import Rows
 from twotower.text.normalise import Normaliser

@@ -17,7 +17,8 @@ from retrieval_service.filters.conditions import SlotTable, VersionColumns, Vers
 from retrieval_service.live.view import LiveView
 from twotower.arrays import Int32, Int64
 from twotower.caller import check_caller
-from twotower.conditions import Condition, matches
+from twotower.conditions.evaluation import matches
+from twotower.conditions.language import Condition
 from twotower.sharding import order_of
 
 # what is kept counts for so long: prices, stock and ages change

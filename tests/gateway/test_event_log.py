@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
@@ -120,7 +121,7 @@ async def test_a_call_that_meets_a_new_redis_halfway_hides_nothing_from_the_log(
         async def ask(self, *_: object) -> tuple[int, bytes]:
             return 0, info[0]
 
-    log = EventLog(cast(RedisHistory, Server()), 1 << 20, 1.0)
+    log = EventLog(cast(RedisHistory, SimpleNamespace(redis=Server())), 1 << 20, 1.0)
     await until(lambda: log._run_id == b"run_id:old")
     log.encoded("b", "p1").accepted()
     halfway = log.encoded("b", "p1")

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits
 from gateway.exploration import DEPTH, Exploration
 from twotower.serving import wire
 

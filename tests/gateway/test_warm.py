@@ -17,6 +17,7 @@ from gateway.history.clock import SharedClock
 from gateway.history.codec import KEY_PREFIX, LOADED, LOADING, Addition, apart_key_of, key_of
 from gateway.history.connect import connect_redis
 from gateway.history.loader import Loaded, LoadingElsewhere, load
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -34,9 +35,8 @@ from twotower.history import latest, read_recent
 
 
 def connect(server: RedisServer) -> RedisHistory:
-    return RedisHistory(
-        connect_redis(GatewaySettings(redis_url=server.url)), 50, 90, Breaker("Redis", 0.05), SharedClock()
-    )
+    redis = RedisClient(connect_redis(GatewaySettings(redis_url=server.url)), Breaker("Redis", 0.05))
+    return RedisHistory(redis, 50, SharedClock())
 
 
 def buyers_in(raw: Any) -> int:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway.clients import services
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits, unpack_hits
 from gateway.rules.engine import Asking, Ruled, apply
 from gateway.rules.plans import compile_plan
 from gateway.schemas.rule import Rules
@@ -22,8 +21,8 @@ from retrieval_service.messages.hits import pack_product
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.retrieval import opened
 from tests.helpers.tiny_version import TEXT_DIMENSION
-from twotower import conditions
 from twotower.artifact.catalogue import Product
+from twotower.conditions import language
 from twotower.live.records import LiveVectors, State, pack_vectors
 from twotower.pb import common_pb2, retrieval_pb2
 
@@ -71,12 +70,12 @@ class Shelf:
         vectors = common_pb2.Vectors(data=vector.tobytes(), dimension=vector.shape[1], model_version="tiny-a")
         request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query], packed=True)
         (hits,) = calls.search(self.index, "tiny-a", request).hits
-        return services._hits(hits, "tiny-a")
+        return unpack_hits(hits, "tiny-a")
 
     async def popular(self, query: retrieval_pb2.Query) -> Hits:
         self.asked.append(query)
         (hits,) = calls.popular(self.index, "tiny-a", retrieval_pb2.PopularRequest(queries=[query], packed=True)).hits
-        return services._hits(hits, "tiny-a")
+        return unpack_hits(hits, "tiny-a")
 
     async def names(self, ids: Sequence[str]) -> list[retrieval_pb2.Product]:
         return [pack_product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]
@@ -86,7 +85,7 @@ class Shelf:
         rules: Sequence[Mapping[str, Any]],
         query: retrieval_pb2.Query,
         *,
-        facts: Mapping[str, conditions.Fact] | None = None,
+        facts: Mapping[str, language.Fact] | None = None,
         shown: Sequence[str] = (),
         popular: bool = False,
     ) -> Ruled:
@@ -103,18 +102,18 @@ def numbered(rules: Sequence[Mapping[str, Any]]) -> Rules:
     return Rules.model_validate({"rules": [{"name": str(place), **one} for place, one in enumerate(rules)]})
 
 
-def holds(condition: conditions.Condition, product: Product) -> bool:
+def holds(condition: language.Condition, product: Product) -> bool:
     """Whether a condition is true of a product, one comparison at a time."""
     match condition:
-        case conditions.Constant(value):
+        case language.Constant(value):
             return value
-        case conditions.Not(part):
+        case language.Not(part):
             return not holds(part, product)
-        case conditions.All(parts):
+        case language.All(parts):
             return all(holds(one, product) for one in parts)
-        case conditions.Any(parts):
+        case language.Any(parts):
             return any(holds(one, product) for one in parts)
-        case conditions.Comparison(field, sign, values):
+        case language.Comparison(field, sign, values):
             value = _value(product, field)
             if value is None:
                 return False

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmarks.encoder import CHANGES, DATA, Catalogue, TfIdf, product_forms, rank, recalls, train
+from benchmarks.encoder import CHANGES, Catalogue, TfIdf, product_forms, rank, recalls, train
+from benchmarks.options import DATA
 
 
 def catalogue_of(name: str) -> Catalogue:

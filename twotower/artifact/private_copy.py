@@ -20,8 +20,8 @@ from pathlib import Path
 
 from twotower.artifact.layout import EncoderLayout, VersionLayout
 from twotower.artifact.manifest import FileEntry
-from twotower.artifact.version import Version, check_file, check_size
-from twotower.errors import CorruptArtifact, SettingsError
+from twotower.artifact.version import Version, check_file, check_size, is_intact
+from twotower.errors import SettingsError
 
 # ioctl: makes a file share the blocks of another one until either is written (Btrfs, XFS, bcachefs)
 _FICLONE = 0x40049409
@@ -77,7 +77,7 @@ def _provide(source: Version, encoder: EncoderLayout, target: Path, entry: FileE
     """
     original = (source.encoder if target.parent == encoder.root else source.layout).root / target.name
     with _locked(target.parent / ".copying"):
-        if _is_whole(target, entry):
+        if is_intact(target, entry):
             return
         check_size(original, entry)
         temporary = target.with_name(f".new-{target.name}")
@@ -92,16 +92,6 @@ def _provide(source: Version, encoder: EncoderLayout, target: Path, entry: FileE
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-
-
-def _is_whole(path: Path, entry: FileEntry) -> bool:
-    if not path.exists():
-        return False
-    try:
-        check_file(path, entry)
-    except CorruptArtifact:
-        return False
-    return True
 
 
 def _reflink(source: Path, target: Path) -> bool:

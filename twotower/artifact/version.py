@@ -49,6 +49,15 @@ def check_file(path: Path, entry: FileEntry, shown: Path | None = None) -> None:
         raise CorruptArtifact(f"{shown or path} has sha256 {actual.sha256}, its manifest says {entry.sha256}")
 
 
+def is_intact(path: Path, entry: FileEntry) -> bool:
+    """Whether a file is there and matches its entry. Hashes it if its size is right."""
+    try:
+        check_file(path, entry)
+    except CorruptArtifact:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Version:
     """An opened version: its manifest, its folder and its encoder's folder.

@@ -22,7 +22,7 @@ from twotower.artifact.pointer import (
     write_experiment_pointers,
 )
 from twotower.artifact.retention import remove_versions
-from twotower.artifact.version import Version, check_file, open_version
+from twotower.artifact.version import Version, check_file, is_intact, open_version
 from twotower.errors import Conflict, CorruptArtifact, NotFound
 from twotower.storage.names import CURRENT, EXPERIMENTS, PREVIOUS, files_of, key_of
 from twotower.storage.remote import Remote
@@ -133,7 +133,7 @@ class Puller:
         return True
 
     def _fetch_file(self, path: Path, entry: FileEntry) -> None:
-        if _matches(path, entry) or _matches(self._layout.root / key_of(self._staging, path), entry):
+        if is_intact(path, entry) or is_intact(self._layout.root / key_of(self._staging, path), entry):
             return
         key = key_of(self._staging, path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,16 +198,6 @@ class Puller:
                 if self._layout.version(mark.name).root.exists():
                     remove_versions(self._layout, [mark.name])
                 mark.unlink()
-
-
-def _matches(path: Path, entry: FileEntry) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        check_file(path, entry)
-    except CorruptArtifact:
-        return False
-    return True
 
 
 def _write_pointer(path: Path, pointer: Pointer) -> None:

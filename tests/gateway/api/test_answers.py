@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.responses import list_response
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits
 from gateway.pipeline.answers import ProductList
 from twotower.serving import wire
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gateway.clients.answers import Hits, RegularHits, RisingHits, Together, unpack_hits
 from gateway.clients.merging import merge_found, merge_hits, merge_regular, merge_rising, merge_together
-from gateway.clients.services import Hits, RegularHits, RisingHits, Together, _hits
 from twotower.pb import retrieval_pb2
 from twotower.serving import wire
 
@@ -20,7 +20,7 @@ def part(ids: str, scores: list[float], orders: list[int], **fields: Any) -> Hit
         orders=np.array(orders, "<i8").tobytes(),
         **fields,
     )
-    return _hits(message, "v")
+    return unpack_hits(message, "v")
 
 
 def query(k: int, **fields: Any) -> retrieval_pb2.Query:

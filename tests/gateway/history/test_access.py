@@ -19,6 +19,8 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition
 from gateway.history.connect import connect_redis
+from gateway.history.expiry import expire
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.redis_url import read_redis_url
 from gateway.settings import GatewaySettings
@@ -38,7 +40,8 @@ PASSWORD = "kX9/3v+Qz=@#"
 
 
 def connect(url: str) -> RedisHistory:
-    return RedisHistory(connect_redis(GatewaySettings(redis_url=url)), 50, 90.0, Breaker("Redis", 0.05), SharedClock())
+    redis = RedisClient(connect_redis(GatewaySettings(redis_url=url)), Breaker("Redis", 0.05))
+    return RedisHistory(redis, 50, SharedClock())
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +154,10 @@ async def test_a_user_with_the_documented_rights_is_enough(
     with Redis(port=server.port) as client:
         assert client.keys("twotower:limits:1:*")
     clock = SharedClock(wall=lambda: 4e9)
-    history = RedisHistory(connect_redis(GatewaySettings(redis_url=url)), 50, 90.0, Breaker("Redis", 0.05), clock)
+    redis = RedisClient(connect_redis(GatewaySettings(redis_url=url)), Breaker("Redis", 0.05))
     # every history is older than that clock allows
-    assert await history.expire() == 6
-    await history.close()
+    assert await expire(redis, clock, 90.0) == 6
+    await redis.close()
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from gateway.history.codec import (
     written_key_of,
 )
 from gateway.history.connect import connect_redis
+from gateway.history.expiry import expire, observe_clock
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -75,7 +77,7 @@ def url_of(nodes: Sequence[RedisServer]) -> str:
 
 def connect(url: str, clock: SharedClock | None = None, **settings: Any) -> RedisHistory:
     values = GatewaySettings(redis_url=url, **settings)
-    return RedisHistory(connect_redis(values), 50, 90.0, Breaker("Redis", 0.05), clock or SharedClock())
+    return RedisHistory(RedisClient(connect_redis(values), Breaker("Redis", 0.05)), 50, clock or SharedClock())
 
 
 async def read(history: RedisHistory, buyers: Sequence[str]) -> list[list[Interaction]]:
@@ -127,9 +129,9 @@ async def test_histories_expire_on_all_nodes(nodes: list[RedisServer], clients: 
     await history.add([Addition(buyer, VIEW, LATER) for buyer in BUYERS])
     steady[0] += 89 * 86_400
     await history.add([Addition("b", VIEW)])
-    assert await history.expire() == 0
+    assert await expire(history.redis, history.clock, 90.0) == 0
     steady[0] += 2 * 86_400
-    assert await history.expire() == len(BUYERS) - 1
+    assert await expire(history.redis, history.clock, 90.0) == len(BUYERS) - 1
     assert all_keys(clients) == sorted([key_of("b"), apart_key_of("b"), written_key_of("b")])
     await history.close()
 
@@ -151,7 +153,7 @@ async def test_a_cluster_is_ready_if_each_node_writes(nodes: list[RedisServer], 
     finally:
         clients[2].config_set("maxmemory", 0)
     await history.ping()
-    await history.observe_clock()
+    await observe_clock(history.redis, history.clock)
     await history.close()
 
 
@@ -276,8 +278,8 @@ async def test_a_user_with_the_documented_rights_is_enough(nodes: list[RedisServ
     assert await history.add([Addition(buyer, VIEW, LATER) for buyer in BUYERS]) == [2] * len(BUYERS)
     with pytest.raises(Unavailable, match="holds no loaded histories"):
         await history.ping()
-    assert len([key async for keys in history.scan(f"{APART_PREFIX}*") for key in keys]) == len(BUYERS)
-    assert await history.expire() == 0
+    assert len([key async for keys in history.redis.scan(f"{APART_PREFIX}*") for key in keys]) == len(BUYERS)
+    assert await expire(history.redis, history.clock, 90.0) == 0
     assert await history.remove(BUYERS) == len(BUYERS)
     await history.close()
     limiter, close = connect_limiter(GatewaySettings(redis_url=url))

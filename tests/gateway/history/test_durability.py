@@ -11,6 +11,7 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition
 from gateway.history.connect import connect_redis
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -24,7 +25,7 @@ WRITES = 300
 
 def connect(server: RedisServer) -> RedisHistory:
     pipelines = connect_redis(GatewaySettings(redis_url=server.url))
-    return RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05), SharedClock())
+    return RedisHistory(RedisClient(pipelines, Breaker("Redis", 0.05)), 50, SharedClock())
 
 
 async def write(history: RedisHistory, start: int, acknowledged: list[int]) -> None:
@@ -69,7 +70,7 @@ async def test_with_everysec_no_acknowledged_write_older_than_the_sync_is_lost()
 
         async def is_synced() -> bool:
             # Redis writes its buffer before it answers, or within two seconds if a sync is under way
-            (info,) = await history.ask_nodes(("INFO", "persistence"))
+            (info,) = await history.redis.ask_nodes(("INFO", "persistence"))
             return b"aof_pending_bio_fsync:0" in info and b"aof_buffer_length:0" in info
 
         await until(is_synced)

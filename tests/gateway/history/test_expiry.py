@@ -11,6 +11,8 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition, written_key_of
 from gateway.history.connect import connect_redis
+from gateway.history.expiry import expire
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.helpers.histories import unpack_history
@@ -42,7 +44,7 @@ def clocks() -> Clocks:
 @pytest_asyncio.fixture
 async def history(server: RedisServer, clocks: Clocks) -> AsyncIterator[RedisHistory]:
     pipelines = connect_redis(GatewaySettings(redis_url=server.url))
-    opened = RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05), clocks.shared)
+    opened = RedisHistory(RedisClient(pipelines, Breaker("Redis", 0.05)), 50, clocks.shared)
     yield opened
     await opened.close()
 
@@ -56,28 +58,28 @@ async def test_a_history_expires_90_days_after_its_last_write(history: RedisHist
     clocks.steady += 10 * DAY
     await history.add([Addition("new", VIEW)])
     clocks.steady += 80 * DAY - 2
-    assert await history.expire() == 0
+    assert await expire(history.redis, history.clock, 90.0) == 0
     clocks.steady += 4
-    assert await history.expire() == 1
+    assert await expire(history.redis, history.clock, 90.0) == 1
     assert await known(history) == [False, True]
     # nothing of the expired buyer is left
-    assert await history.ask_nodes(("KEYS", "*old*")) == [[]]
+    assert await history.redis.ask_nodes(("KEYS", "*old*")) == [[]]
 
 
 async def test_a_clock_that_jumps_ten_years_ahead_expires_nothing(history: RedisHistory, clocks: Clocks) -> None:
     await history.add([Addition("old", VIEW), Addition("new", VIEW)])
     clocks.shared.observe(START, None)
     clocks.shared.observe(START + 3650 * DAY, START)
-    assert await history.expire() == 0
+    assert await expire(history.redis, history.clock, 90.0) == 0
     assert await known(history) == [True, True]
     # what is written under the jumped clock is stamped by the good one
     written = written_key_of("new")
     await history.add([Addition("new", VIEW)])
-    assert (await history.ask(written, [("ZSCORE", written, "new")])) == [b"1800000000"]
+    assert (await history.redis.ask(written, [("ZSCORE", written, "new")])) == [b"1800000000"]
 
 
 async def test_more_buyers_than_one_call_of_the_script(history: RedisHistory, clocks: Clocks) -> None:
     await history.add([Addition(f"b{number}", VIEW) for number in range(250)])
     clocks.steady += 91 * DAY
-    assert await history.expire() == 250
-    assert await history.ask_nodes(("DBSIZE",)) == [0]
+    assert await expire(history.redis, history.clock, 90.0) == 250
+    assert await history.redis.ask_nodes(("DBSIZE",)) == [0]

@@ -27,6 +27,7 @@ from gateway.history.codec import (
     written_key_of,
 )
 from gateway.history.connect import connect_redis
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.history.store import HistoryStore
 from gateway.settings import GatewaySettings
@@ -42,7 +43,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def connect(server: RedisServer, size: int = 50) -> RedisHistory:
     pipelines = connect_redis(GatewaySettings(redis_url=server.url))
-    return RedisHistory(pipelines, size, 90.0, Breaker("Redis", 0.05), SharedClock())
+    return RedisHistory(RedisClient(pipelines, Breaker("Redis", 0.05)), size, SharedClock())
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -213,7 +214,7 @@ async def test_asking_whether_redis_writes_leaves_one_key_of_no_buyers_for_a_min
 async def test_a_cancelled_read_leaves_no_half_read_reply_behind(server: RedisServer, raw: Any) -> None:
     # one connection: a reply that is left on it would be the next caller's answer
     pipelines = connect_redis(GatewaySettings(redis_url=server.url, redis_connections=1))
-    history = RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05), SharedClock())
+    history = RedisHistory(RedisClient(pipelines, Breaker("Redis", 0.05)), 50, SharedClock())
     await history.add([Addition("a", events(1)), Addition("b", events(2))])
     for steps in range(12):
         task = asyncio.create_task(history.read(["a"]))
@@ -240,7 +241,7 @@ async def test_requests_share_pipelines_and_get_their_own_answers(server: RedisS
 async def test_without_redis_every_call_says_so_and_most_at_once(server: RedisServer) -> None:
     with RedisServer() as other:
         pipelines = connect_redis(GatewaySettings(redis_url=other.url))
-        history = RedisHistory(pipelines, 50, 90.0, breaker := Breaker("Redis", 3600), SharedClock())
+        history = RedisHistory(RedisClient(pipelines, breaker := Breaker("Redis", 3600)), 50, SharedClock())
         await history.add([Addition("b", events(1))])
         other.kill()
         with pytest.raises(Unavailable, match="Redis does not answer"):

@@ -17,6 +17,7 @@ from gateway.history.breaker import Breaker
 from gateway.history.clock import SharedClock
 from gateway.history.codec import Addition
 from gateway.history.connect import connect_redis
+from gateway.history.redis_client import RedisClient
 from gateway.history.redis_history import RedisHistory
 from gateway.settings import GatewaySettings
 from tests.gateway.history.test_access import VIEW
@@ -70,7 +71,7 @@ def _low() -> int:
 def connect(url: str) -> RedisHistory:
     # a busy machine takes longer for a handshake than the default
     settings = GatewaySettings(redis_url=url, redis_timeout_seconds=5.0, redis_connect_timeout_seconds=5.0)
-    return RedisHistory(connect_redis(settings), 50, 90.0, Breaker("Redis", 0.05), SharedClock())
+    return RedisHistory(RedisClient(connect_redis(settings), Breaker("Redis", 0.05)), 50, SharedClock())
 
 
 async def check(url: str, folder: Path) -> None:

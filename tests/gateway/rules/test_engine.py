@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.clients.services import Hits
+from gateway.clients.answers import Hits
 from gateway.rules.engine import Ruled
 from gateway.rules.plans import exclusion
 from tests.helpers.rules import Shelf, holds, numbered
@@ -276,7 +276,7 @@ async def test_whatever_the_rules_a_list_is_full_without_duplicates_and_within_t
 
 def _forbidden(shelf: Shelf, rules: Sequence[Mapping[str, Any]]) -> set[str]:
     """What the rules exclude, worked out without the engine."""
-    from twotower.conditions import given as known
+    from twotower.conditions.evaluation import given as known
 
     facts = {"buyer.guest": False}
     conditions = [exclusion(one, known(one.condition, facts)) for one in numbered(rules).rules]

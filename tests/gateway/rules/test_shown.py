@@ -7,10 +7,9 @@ from redis import Redis
 from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
 from gateway.history.breaker import Breaker
-from gateway.history.clock import SharedClock
 from gateway.history.codec import shown_key_of
 from gateway.history.connect import connect_redis
-from gateway.history.redis_history import RedisHistory
+from gateway.history.redis_client import RedisClient
 from gateway.rules import shown
 from gateway.rules.shown import ShownProducts, pack_shown, unpack_shown
 from gateway.settings import GatewaySettings
@@ -43,8 +42,8 @@ def test_no_more_is_kept_than_500_products() -> None:
 
 async def test_a_long_text_is_cut_and_keeps_its_time_to_live(server: RedisServer) -> None:
     pipelines = connect_redis(GatewaySettings(redis_url=server.url))
-    history = RedisHistory(pipelines, 50, 90.0, Breaker("Redis", 0.05), SharedClock())
-    products = ShownProducts(history, Limits())
+    redis = RedisClient(pipelines, Breaker("Redis", 0.05))
+    products = ShownProducts(redis, Limits())
     deadline = Deadline.after(20)
     long = [f"{one:0>120}" for one in range(100)]
     try:
@@ -61,4 +60,4 @@ async def test_a_long_text_is_cut_and_keeps_its_time_to_live(server: RedisServer
         assert await products.read("nobody", deadline) == ([], [])
     finally:
         await products.close()
-        await history.close()
+        await redis.close()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.api.responses import json_response
+from gateway.api.request_reader import RequestReader
+from gateway.api.responses import answer_response
+from gateway.api.state import live_of
 from gateway.clients.deadline import Deadline
-from gateway.clients.releases import ReleaseClient
 from twotower.pb import releases_pb2
-from twotower.serving import telemetry
 
 _POINTS = 600
 # a publication hashes every file of the version first
@@ -20,36 +18,35 @@ _PUBLISH_SECONDS = 60.0
 
 
 class ReleaseRoutes:
-    """The handlers; `client_of` finds the client of a request."""
+    """The handlers. They ask the retrieval service, which reads the versions' files."""
 
-    def __init__(self, client_of: Callable[[Request], ReleaseClient], timeout_seconds: float) -> None:
-        self._client_of, self._seconds = client_of, timeout_seconds
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
 
     async def versions(self, request: Request) -> Response:
-        found = await self._client_of(request).list(Deadline.after(self._seconds))
-        return _json({"versions": [_release(one) for one in found.releases], "may_publish": found.may_publish})
+        found = await live_of(request).releases.list(self._reader.deadline())
+        return answer_response(
+            {"versions": [_release(one) for one in found.releases], "may_publish": found.may_publish}
+        )
 
     async def report(self, request: Request) -> Response:
         version = request.path_params["version"]
-        html = await self._client_of(request).report(version, Deadline.after(self._seconds))
+        html = await live_of(request).releases.report(version, self._reader.deadline())
         # a browser that opens it must run nothing of it as a page of the gateway
         return Response(html, media_type="text/html", headers={"Content-Security-Policy": "sandbox"})
 
     async def map(self, request: Request) -> Response:
-        found = await self._client_of(request).map(_POINTS, Deadline.after(self._seconds))
+        found = await live_of(request).releases.map(_POINTS, self._reader.deadline())
         points = [
             {"product_id": one.product_id, "title": one.title, "category": one.category, "x": one.x, "y": one.y}
             for one in found.points
         ]
-        return _json({"points": points, "variance": found.variance, "model_version": found.model_version})
+        return answer_response({"points": points, "variance": found.variance, "model_version": found.model_version})
 
     async def publish(self, request: Request) -> Response:
         version = request.path_params["version"]
-        return _json({"published": await self._client_of(request).publish(version, Deadline.after(_PUBLISH_SECONDS))})
-
-
-def _json(value: dict[str, object]) -> Response:
-    return json_response(value | {"request_id": telemetry.request_id.get()})
+        published = await live_of(request).releases.publish(version, Deadline.after(_PUBLISH_SECONDS))
+        return answer_response({"published": published})
 
 
 def _release(one: releases_pb2.Release) -> dict[str, object]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateway.clients.answers import Vector
 from gateway.clients.batching import Limits
 from gateway.clients.deadline import Deadline
-from gateway.clients.services import RetrievalClient, Vector
+from gateway.clients.retrieval_client import RetrievalClient
 from retrieval_service.index import ProductIndex
 from retrieval_service.query import Answer, Query
 from tests.helpers.services import running, until

@@ -1,0 +1,1 @@
+"""Conditions over catalogue fields and over facts of a request: their language, their text, what they are true of."""
