@@ -20,7 +20,7 @@ from gateway.api.routes import Live, Routes
 from gateway.api.rule_routes import RuleDesk
 from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
-from gateway.clients.releases import ReleaseClient
+from gateway.clients.releases import connect_releases
 from gateway.clients.retrieval import connect_retrieval
 from gateway.clients.services import BuyerClient, ItemClient
 from gateway.experiments.file import ExperimentsFile
@@ -206,4 +206,4 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
             Dependency("live catalogue", partial(check_replicas, redis), "changes of products show late or in part")
         )
     desk = RuleDesk(book, RuleChecks(products), pipeline)
-    return Live(pipeline, dependencies, ReleaseClient(shards[0]), experiments, searches, desk, catalogue)
+    return Live(pipeline, dependencies, connect_releases(shards), experiments, searches, desk, catalogue)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from gateway.api.responses import json_response
 from gateway.clients.deadline import Deadline
-from gateway.clients.releases import ReleaseClient
+from gateway.clients.releases import Releases
 from twotower.pb import releases_pb2
 from twotower.serving import telemetry
 
@@ -22,7 +22,7 @@ _PUBLISH_SECONDS = 60.0
 class ReleaseRoutes:
     """The handlers; `client_of` finds the client of a request."""
 
-    def __init__(self, client_of: Callable[[Request], ReleaseClient], timeout_seconds: float) -> None:
+    def __init__(self, client_of: Callable[[Request], Releases], timeout_seconds: float) -> None:
         self._client_of, self._seconds = client_of, timeout_seconds
 
     async def versions(self, request: Request) -> Response:

@@ -33,7 +33,7 @@ from gateway.api.views import AudienceAnswer, BuyersAnswer, ExperimentsAnswer, P
 from gateway.auth.guard import Guard, PublicUse, check_buyer
 from gateway.auth.keys import Scope
 from gateway.clients.deadline import Deadline
-from gateway.clients.releases import ReleaseClient
+from gateway.clients.releases import Releases
 from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.history.clock import SharedClock
@@ -114,7 +114,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
-    releases: ReleaseClient
+    releases: Releases
     experiments: LiveExperiments
     searches: SearchCounts
     rules: RuleDesk

@@ -19,6 +19,7 @@ from tests.helpers.shards import publish_sharded
 from tests.helpers.stack import as_json, event, gateway
 from tests.helpers.tiny_version import BRANDS, build_version
 from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
 from twotower.artifact.store import publish
 
 HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
@@ -52,13 +53,20 @@ def build(folder: Path, *names: str, shards: int = 2) -> Path:
 
 @asynccontextmanager
 async def shops(
-    folders: list[Path], redis: RedisServer, **settings: Any
+    folders: list[Path], redis: RedisServer, may_publish: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, list[Running]]]:
     """A gateway with one shard on each folder, buyer and item services on the first one, and the shards."""
     async with AsyncExitStack() as exits:
         shards = [
             await exits.enter_async_context(
-                running("retrieval", folder, shard_index=number, shard_count=len(folders), drain_seconds=0.1)
+                running(
+                    "retrieval",
+                    folder,
+                    shard_index=number,
+                    shard_count=len(folders),
+                    drain_seconds=0.1,
+                    may_publish=may_publish,
+                )
             )
             for number, folder in enumerate(folders)
         ]
@@ -193,6 +201,81 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
             await shards[0].task
             assert (await client.get("/popular")).json()["missing_shards"] == [0, 1]
             assert (await client.get("/readyz")).status_code == 503
+
+
+def pointers(folder: Path) -> tuple[str, str]:
+    """The versions that CURRENT and PREVIOUS name."""
+    current, previous = read_pointer(Layout(folder).current), read_pointer(Layout(folder).previous)
+    assert current is not None and previous is not None
+    return current.version, previous.version
+
+
+async def listed(client: httpx.AsyncClient) -> dict[str, tuple[str | None, str | None]]:
+    """Pointer and problem of every version."""
+    answer = (await client.get("/versions")).json()
+    assert answer["may_publish"]
+    return {one["version"]: (one["pointer"], one["problem"]) for one in answer["versions"]}
+
+
+async def test_a_version_is_published_only_if_every_shard_can_load_it(tmp_path: Path) -> None:
+    """Shards with a folder each: the first one serves c, the other one lacks it, and b is damaged there."""
+    ahead, behind = build(tmp_path / "ahead", "b", "a", "c"), build(tmp_path / "behind", "b", "a")
+    damaged = Layout(behind).version("b").embeddings
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1])
+    with RedisServer() as redis:
+        async with shops([ahead, behind], redis, may_publish=True) as (client, shards):
+            found = await listed(client)
+            assert found["a"] == ("PREVIOUS", None)
+            assert found["b"] == (
+                None,
+                f"shard 1 of 2: {damaged} has {len(content) - 1} bytes, its manifest says {len(content)}",
+            )
+            assert found["c"] == (None, "shard 1 of 2: there is no version 'c'")
+            assert "is for 1 shards" in found["base-a"][1] and found["base-a"][1].count("of 2: version") == 2
+
+            async def refused(version: str) -> tuple[int, str]:
+                answer = await client.post(f"/versions/{version}/publish")
+                assert (pointers(ahead), pointers(behind)) == (("c", "a"), ("a", "b"))
+                return answer.status_code, answer.json()["detail"]
+
+            assert await refused("c") == (409, f"shard 1 of 2: there is no version 'c' in {Layout(behind).versions}")
+            # the same size, and other content
+            damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            status, words = await refused("b")
+            assert status == 409 and words.startswith("shard 1 of 2: ") and "sha256" in words
+            assert (await refused("base-a"))[0] == 409
+            assert (await refused("none"))[0] == 404
+            # one that a shard does not hold is asked for in vain
+            answer = await client.get("/versions/c/retrieve", params={"buyer_id": "b"})
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "model version 'c' is not held by shard 1 of 2; held: a"
+            damaged.write_bytes(content)
+            assert (await client.post("/versions/b/publish")).json()["published"] == "b"
+            assert (pointers(ahead), pointers(behind)) == (("b", "c"), ("b", "a"))
+            await until(lambda: versions_of(client), lambda now: now == "b")
+            shards[1].stop.set()
+            await shards[1].task
+            answer = await client.post("/versions/a/publish")
+            assert (answer.status_code, answer.json()["missing_shards"]) == (503, [1])
+            assert pointers(ahead) == ("b", "c")
+            assert (await listed(client))["b"] == ("CURRENT", "shard 1 of 2 of the retrieval service cannot be reached")
+            assert (await client.get("/map")).json()["model_version"] == "b"
+
+
+async def versions_of(client: httpx.AsyncClient) -> str:
+    """The version of the popular products, "None" while there is none that both shards hold."""
+    return str((await client.get("/popular")).json().get("model_version"))
+
+
+async def test_shards_with_one_folder_publish_once(tmp_path: Path) -> None:
+    folder = build(tmp_path / "artifacts", "a", "b")
+    with RedisServer() as redis:
+        async with shops([folder] * 2, redis, may_publish=True) as (client, _):
+            assert (await listed(client))["a"] == ("PREVIOUS", None)
+            assert (await client.post("/versions/a/publish")).json()["published"] == "a"
+            assert pointers(folder) == ("a", "b")
+            await until(lambda: versions_of(client), lambda now: now == "a")
 
 
 @pytest.mark.parametrize("address", ["a:1;", ";a:1", "a:1;;b:1", "a:1;::1:5"])
