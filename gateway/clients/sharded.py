@@ -227,7 +227,12 @@ class ShardedRetrieval:
 
         Raises the first error that is more than a missing shard or version, then VersionNotHeld, then ShardMissing.
         """
-        answers = await asyncio.gather(*(call(shard, version) for shard in self._shards), return_exceptions=True)
+        # a shard that is away is not asked: lists of the others would wait for its retries
+        asked = [number for number, shard in enumerate(self._shards) if not shard.is_away()]
+        answers: list[Result | BaseException] = [Unavailable("no replica can be reached") for _ in self._shards]
+        given = await asyncio.gather(*(call(self._shards[one], version) for one in asked), return_exceptions=True)
+        for number, answer in zip(asked, given, strict=True):
+            answers[number] = answer
         found, refused, missing = list[Result](), dict[int, VersionNotHeld](), list[int]()
         for number, answer in enumerate(answers):
             if isinstance(answer, VersionNotHeld):

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.clients.services import RetrievalClient
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.retrieval import JEWELLERY
@@ -167,8 +168,17 @@ async def test_a_missing_shard_refuses_every_list_and_is_named(tmp_path: Path) -
             assert ready.status_code == 503 and ready.json()["dependencies"]["retrieval shard 0"] == "ok"
 
 
-async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(tmp_path: Path) -> None:
+async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 40 products the first shard holds p0 to p19."""
+    asked, popular = list[str](), RetrievalClient.popular
+
+    def note(self: RetrievalClient, *arguments: Any) -> Any:
+        asked.append(self._name)
+        return popular(self, *arguments)
+
+    monkeypatch.setattr(RetrievalClient, "popular", note)
     folder = build(tmp_path / "artifacts", "a")
     warning = "a part of the catalogue cannot be reached: shard 1"
     with RedisServer() as redis:
@@ -195,6 +205,21 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["dependencies"]["retrieval"]) == (200, "ok")
             assert any(one.startswith("retrieval shard 1") for one in ready.json()["degraded"])
+
+            async def asks() -> list[str]:
+                asked.clear()
+                assert (await client.get("/popular")).json()["warnings"] == [warning]
+                return sorted(set(asked))
+
+            # no list waits for the retries of a shard without a replica
+            await until(asks, lambda shards: shards == ["retrieval shard 0"])
+            again = running(
+                "retrieval", folder, shard_index=1, shard_count=2, port=int(shards[1].address.split(":")[1])
+            )
+            async with again:
+                await until(lambda: warnings_of(client), lambda warnings: not warnings)
+                whole = (await client.get("/popular", params={"k": 40})).json()["product_ids"]
+                assert {int(one[1:]) for one in whole} == set(range(40))
             exposed = (await client.get("/metrics")).text
             assert 'twotower_shards_missing_total{shard="1"}' in exposed
             shards[0].stop.set()
@@ -261,6 +286,11 @@ async def test_a_version_is_published_only_if_every_shard_can_load_it(tmp_path: 
             assert pointers(ahead) == ("b", "c")
             assert (await listed(client))["b"] == ("CURRENT", "shard 1 of 2 of the retrieval service cannot be reached")
             assert (await client.get("/map")).json()["model_version"] == "b"
+
+
+async def warnings_of(client: httpx.AsyncClient) -> list[str]:
+    """The warnings beside the popular products."""
+    return list((await client.get("/popular")).json()["warnings"])
 
 
 async def versions_of(client: httpx.AsyncClient) -> str:
