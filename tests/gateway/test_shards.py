@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,14 @@ from gateway.clients.services import RetrievalClient
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.retrieval import JEWELLERY
-from tests.helpers.services import Running, running, until
-from tests.helpers.shards import publish_sharded
+from tests.helpers.services import running, until
+from tests.helpers.shards import build_sharded, shops
 from tests.helpers.stack import as_json, event, gateway
-from tests.helpers.tiny_version import BRANDS, build_version
+from tests.helpers.tiny_version import BRANDS
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.store import publish
 
-HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/retrieve", {"buyer_id": "b", "k": 12}),
     ("/retrieve", {"buyer_id": "b", "k": 7, "include": ["products", "reasons"]}),
@@ -43,43 +40,6 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def build(folder: Path, *names: str, shards: int = 2) -> Path:
-    """Versions for shards, of different towers, published one after the other."""
-    for name in names:
-        seed = ord(name)
-        base = build_version(folder, f"base-{name}", seed=seed, encoder_seed=seed, publish=False)
-        publish_sharded(base, name, shards)
-    return folder
-
-
-@asynccontextmanager
-async def shops(
-    folders: list[Path], redis: RedisServer, may_publish: bool = False, **settings: Any
-) -> AsyncIterator[tuple[httpx.AsyncClient, list[Running]]]:
-    """A gateway with one shard on each folder, buyer and item services on the first one, and the shards."""
-    async with AsyncExitStack() as exits:
-        shards = [
-            await exits.enter_async_context(
-                running(
-                    "retrieval",
-                    folder,
-                    shard_index=number,
-                    shard_count=len(folders),
-                    drain_seconds=0.1,
-                    may_publish=may_publish,
-                )
-            )
-            for number, folder in enumerate(folders)
-        ]
-        addresses = {"retrieval_address": ";".join(one.address for one in shards)}
-        for name in ("item", "buyer"):
-            addresses[f"{name}_address"] = (await exits.enter_async_context(running(name, folders[0]))).address
-        client = await exits.enter_async_context(gateway(redis_url=redis.url, **addresses, **settings))
-        body = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
-        assert (await client.post("/encode_buyer", json=body)).status_code == 200
-        yield client, shards
-
-
 def settings_of(address: str) -> GatewaySettings:
     values: dict[str, Any] = {"retrieval_address": address}
     return GatewaySettings(**values)
@@ -92,7 +52,7 @@ def said(answer: httpx.Response) -> tuple[int, Any]:
 
 
 async def test_every_route_answers_as_over_a_whole_service(tmp_path: Path) -> None:
-    folder = build(tmp_path / "artifacts", "a", shards=3)
+    folder = build_sharded(tmp_path / "artifacts", "a", shards=3)
     with RedisServer() as redis:
         async with (
             shops([folder] * 3, redis) as (client, _),
@@ -122,7 +82,7 @@ async def test_every_route_answers_as_over_a_whole_service(tmp_path: Path) -> No
 
 async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path: Path) -> None:
     """The first shard has swapped from a to b; the other one does so while requests run."""
-    ahead, behind = build(tmp_path / "ahead", "a", "b"), build(tmp_path / "behind", "a")
+    ahead, behind = build_sharded(tmp_path / "ahead", "a", "b"), build_sharded(tmp_path / "behind", "a")
     with RedisServer() as redis:
         async with shops([ahead, behind], redis) as (client, _):
 
@@ -142,7 +102,7 @@ async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path:
                 seen.update(now)
                 return now == {"b"}
 
-            await asyncio.to_thread(build, tmp_path / "behind", "b")
+            await asyncio.to_thread(build_sharded, tmp_path / "behind", "b")
             await until(ask)
             assert seen <= {"a", "b"}
             # and back
@@ -152,7 +112,7 @@ async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path:
 
 
 async def test_a_missing_shard_refuses_every_list_and_is_named(tmp_path: Path) -> None:
-    folder = build(tmp_path / "artifacts", "a")
+    folder = build_sharded(tmp_path / "artifacts", "a")
     with RedisServer() as redis:
         async with shops([folder] * 2, redis) as (client, shards):
             shards[1].stop.set()
@@ -179,7 +139,7 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(
         return popular(self, *arguments)
 
     monkeypatch.setattr(RetrievalClient, "popular", note)
-    folder = build(tmp_path / "artifacts", "a")
+    folder = build_sharded(tmp_path / "artifacts", "a")
     warning = "a part of the catalogue cannot be reached: shard 1"
     with RedisServer() as redis:
         async with shops([folder] * 2, redis, missing_shard="degrade") as (client, shards):
@@ -244,7 +204,7 @@ async def listed(client: httpx.AsyncClient) -> dict[str, tuple[str | None, str |
 
 async def test_a_version_is_published_only_if_every_shard_can_load_it(tmp_path: Path) -> None:
     """Shards with a folder each: the first one serves c, the other one lacks it, and b is damaged there."""
-    ahead, behind = build(tmp_path / "ahead", "b", "a", "c"), build(tmp_path / "behind", "b", "a")
+    ahead, behind = build_sharded(tmp_path / "ahead", "b", "a", "c"), build_sharded(tmp_path / "behind", "b", "a")
     damaged = Layout(behind).version("b").embeddings
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1])
@@ -299,7 +259,7 @@ async def versions_of(client: httpx.AsyncClient) -> str:
 
 
 async def test_shards_with_one_folder_publish_once(tmp_path: Path) -> None:
-    folder = build(tmp_path / "artifacts", "a", "b")
+    folder = build_sharded(tmp_path / "artifacts", "a", "b")
     with RedisServer() as redis:
         async with shops([folder] * 2, redis, may_publish=True) as (client, _):
             assert (await listed(client))["a"] == ("PREVIOUS", None)
