@@ -22,7 +22,7 @@ from gateway.auth.guard import Guard
 from gateway.clients.batching import Limits
 from gateway.clients.buyer_client import BuyerClient
 from gateway.clients.item_client import ItemClient
-from gateway.clients.releases import ReleaseClient
+from gateway.clients.releases import connect_releases
 from gateway.clients.retrieval import connect_retrieval
 from gateway.experiments.file import ExperimentsFile
 from gateway.experiments.serving import LiveExperiments
@@ -206,7 +206,7 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     return Live(
         pipeline,
         dependencies,
-        ReleaseClient(shards[0]),
+        connect_releases(shards),
         experiments,
         searches,
         book,

@@ -41,7 +41,7 @@ def load(version: Version, settings: RetrievalSettings, follower: Follower | Non
     Raises CorruptArtifact if a file does not fit.
     """
     files, manifest, shard = version.layout, version.manifest, settings.shard
-    _check_shard(version, shard)
+    check_shard(version, shard)
     version.check(files.embeddings, files.ids, files.products, *fused_files(files, manifest.fusion))
     rows, catalogue = read_product_rows(files.ids), Catalogue(files.products)
     columns = catalogue.columns()
@@ -72,7 +72,7 @@ def _reads_descriptions(version: Version) -> bool:
     return EncoderSpec.model_validate_json(version.encoder.spec.read_bytes()).template != "{title}"
 
 
-def _check_shard(version: Version, shard: Shard) -> None:
+def check_shard(version: Version, shard: Shard) -> None:
     """Raises CorruptArtifact if the version has no such shard."""
     if shard != WHOLE and shard.count != version.manifest.shards:
         raise CorruptArtifact(

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from retrieval_service.loading import check_shard
 from retrieval_service.settings import RetrievalSettings
 from twotower.arrays import Float32
 from twotower.artifact.catalogue import Catalogue
 from twotower.artifact.layout import Layout
 from twotower.artifact.pointer import read_pointer
 from twotower.artifact.retention import list_versions
-from twotower.artifact.version import Version, open_version
+from twotower.artifact.version import Version, check_size, open_version, verify
 from twotower.errors import Conflict, CorruptArtifact, InvalidInput, NotConfigured, NotFound, Unavailable
 from twotower.pb import releases_pb2
 from twotower.search.milvus_release import publish_version
 from twotower.serving.rpc_method import RpcMethod
+from twotower.sharding import Shard
 
 _SECTIONS = ("test", "intervals", "differences", "data", "gate", "protocol")
 _MAX_POINTS = 2000
@@ -29,7 +31,7 @@ class ReleaseServicer:
 
     def __init__(self, settings: RetrievalSettings) -> None:
         self._layout, self._may_publish = Layout(settings.artifacts), settings.may_publish
-        self._milvus = settings.milvus_address
+        self._milvus, self._shard = settings.milvus_address, settings.shard
         # what gRPC calls, by the names in protos/releases.proto
         self.List = RpcMethod("List", self.list).unary
         self.Report = RpcMethod("Report", self.report).unary
@@ -37,7 +39,7 @@ class ReleaseServicer:
         self.Publish = RpcMethod("Publish", self.publish).unary
 
     async def list(self, request: releases_pb2.ListRequest) -> releases_pb2.ListResponse:
-        found = await asyncio.to_thread(_releases, self._layout)
+        found = await asyncio.to_thread(_releases, self._layout, self._shard)
         return releases_pb2.ListResponse(releases=found, may_publish=self._may_publish)
 
     async def report(self, request: releases_pb2.ReportRequest) -> releases_pb2.ReportResponse:
@@ -57,27 +59,45 @@ class ReleaseServicer:
                 "this retrieval service may not publish: set TWOTOWER_RETRIEVAL_MAY_PUBLISH=true where it may write "
                 f"to the artifacts, or run: python -m trainer publish {request.version}"
             )
-        manifest = open_version(self._layout, request.version).manifest
-        if manifest.gate == "refused":
-            reasons = "; ".join(note for note in manifest.notes if note.startswith("gate: "))
-            raise Conflict(f"{request.version} was kept back ({reasons}); only `trainer publish --force` publishes it")
-        await asyncio.to_thread(publish_version, self._layout, request.version, self._milvus)
+        try:
+            await asyncio.to_thread(self._publish, request.version, request.check_only)
+        except CorruptArtifact as error:
+            raise Conflict(str(error)) from None
         return releases_pb2.PublishResponse(version=request.version)
 
+    def _publish(self, name: str, check_only: bool) -> None:
+        """Raises CorruptArtifact for a version that this service cannot load, Conflict for one that the gate kept."""
+        version = open_version(self._layout, name)
+        if version.manifest.gate == "refused":
+            reasons = "; ".join(note for note in version.manifest.notes if note.startswith("gate: "))
+            raise Conflict(f"{name} was kept back ({reasons}); only `trainer publish --force` publishes it")
+        check_shard(version, self._shard)
+        if check_only:
+            verify(version)
+        else:
+            publish_version(self._layout, name, self._milvus)
 
-def _releases(layout: Layout) -> list[releases_pb2.Release]:
+
+def _releases(layout: Layout, shard: Shard) -> list[releases_pb2.Release]:
     pointers = {
         pointer.version: path.name for path in (layout.previous, layout.current) if (pointer := read_pointer(path))
     }
-    return [_release(layout, name, pointers.get(name, "")) for name in reversed(list_versions(layout))]
+    return [_release(layout, shard, name, pointers.get(name, "")) for name in reversed(list_versions(layout))]
 
 
-def _release(layout: Layout, name: str, pointer: str) -> releases_pb2.Release:
+def _release(layout: Layout, shard: Shard, name: str, pointer: str) -> releases_pb2.Release:
     try:
         version = open_version(layout, name)
-        metrics: dict[str, Any] = json.loads(_checked(version, "metrics.json"))
     except CorruptArtifact as error:
         return releases_pb2.Release(version=name, pointer=pointer, problem=str(error))
+    metrics, problem = dict[str, Any](), ""
+    try:
+        metrics = json.loads(_checked(version, "metrics.json"))
+        check_shard(version, shard)
+        for file, entry in version.manifest.files.items():
+            check_size(version.layout.root / file, entry)
+    except CorruptArtifact as error:
+        problem = str(error)
     manifest = version.manifest
     return releases_pb2.Release(
         version=name,
@@ -90,6 +110,7 @@ def _release(layout: Layout, name: str, pointer: str) -> releases_pb2.Release:
         events=manifest.events,
         encoder=manifest.encoder,
         metrics_json=json.dumps({one: metrics[one] for one in _SECTIONS if one in metrics}, ensure_ascii=False),
+        problem=problem,
         has_report=version.layout.report.name in manifest.files,
     )
 

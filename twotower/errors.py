@@ -40,11 +40,14 @@ class Conflict(TwoTowerError):
 
 
 class VersionNotHeld(TwoTowerError):
-    """A request names a model version that this replica does not hold; `held` names those it holds, newest first."""
+    """A request names a model version that this replica does not hold; `held` names those it holds, newest first.
 
-    def __init__(self, wanted: str, held: Sequence[str]) -> None:
+    `where`: who does not hold it, in words.
+    """
+
+    def __init__(self, wanted: str, held: Sequence[str], where: str = "here") -> None:
         self.wanted, self.held = wanted[:80], list(held)
-        super().__init__(f"model version {_short(wanted)} is not held here; held: {', '.join(self.held) or 'none'}")
+        super().__init__(f"model version {_short(wanted)} is not held {where}; held: {', '.join(self.held) or 'none'}")
 
     def detail(self) -> dict[str, object]:
         return {"wanted": self.wanted, "held": self.held}

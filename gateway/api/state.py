@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from gateway.clients.releases import ReleaseClient
+from gateway.clients.releases import Releases
 from gateway.experiments.serving import LiveExperiments
 from gateway.health import Dependency
 from gateway.live.store import CatalogueStore
@@ -22,7 +22,7 @@ class Live:
 
     pipeline: Pipeline
     dependencies: list[Dependency]
-    releases: ReleaseClient
+    releases: Releases
     experiments: LiveExperiments
     searches: SearchCounts
     rule_book: RuleBook

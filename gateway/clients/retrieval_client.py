@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import grpc
 import numpy as np
 
 from gateway.clients.answers import Hits, RegularHits, RisingHits, Together, Vector, unpack_hits, unpack_vectors
@@ -53,7 +54,8 @@ class RetrievalClient:
     def __init__(self, channel: Any, limits: Limits, name: str = "retrieval service") -> None:
         """Errors and metrics call the service `name`."""
         self._stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)  # type: ignore[no-untyped-call]
-        self._name, self._hedging, self._max_batch = name, Hedging(name, limits.hedge_after), limits.max_batch
+        self._channel, self._name, self._max_batch = channel, name, limits.max_batch
+        self._hedging = Hedging(name, limits.hedge_after)
         self._streamed = StreamedCalls(
             self._stub.SearchStream, self._stub.Search, name, self._hedging, keep=limits.in_flight
         )
@@ -67,6 +69,10 @@ class RetrievalClient:
         by_ids = replace(limits, max_batch=_MAX_LOOKUP)
         self._unknowns: Batcher[Sequence[str], set[str]] = Batcher(name, self._unknown_of, by_ids, len)
         self._lookups: Batcher[Sequence[str], list[retrieval_pb2.Product]] = Batcher(name, self._lookup, by_ids, len)
+
+    def is_away(self) -> bool:
+        """Whether no replica could be reached when the channel last tried: a call would fail, after its retries."""
+        return bool(self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE)
 
     async def search(self, vector: Vector, query: retrieval_pb2.Query, deadline: Deadline) -> Hits:
         """The best products for a vector, and for the query's history if it has one, in the vector's own version."""

@@ -24,12 +24,15 @@ class ShardMissing(Unavailable):
 
     def __init__(self, shards: Sequence[int], count: int) -> None:
         self.shards = list(shards)
-        names = ", ".join(map(str, shards))
-        what = f"shard {names} of {count}" if len(shards) == 1 else f"shards {names} of {count}"
-        super().__init__(f"{what} of the retrieval service cannot be reached")
+        super().__init__(f"{name_shards(shards, count)} of the retrieval service cannot be reached")
 
     def detail(self) -> dict[str, object]:
         return {"missing_shards": self.shards}
+
+
+def name_shards(numbers: Sequence[int], count: int) -> str:
+    """These shards in words: "shard 1 of 2", "shards 0, 2 of 3"."""
+    return f"shard{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))} of {count}"
 
 
 # how long the shards count as agreed on a version
@@ -218,18 +221,23 @@ class ShardedRetrieval:
                 return version
             except VersionNotHeld as error:
                 refused.append(error)
-        raise _refusal(refused)
+        raise _refusal(refused, "by every shard")
 
     async def _fan_out(self, call: _Call[Result], version: str) -> _Answers[Result]:
         """The answers of all shards, or of those that can be reached if that is enough.
 
         Raises the first error that is more than a missing shard or version, then VersionNotHeld, then ShardMissing.
         """
-        answers = await asyncio.gather(*(call(shard, version) for shard in self._shards), return_exceptions=True)
-        found, refused, missing = list[Result](), list[VersionNotHeld](), list[int]()
+        # a shard that is away is not asked: lists of the others would wait for its retries
+        asked = [number for number, shard in enumerate(self._shards) if not shard.is_away()]
+        answers: list[Result | BaseException] = [Unavailable("no replica can be reached") for _ in self._shards]
+        given = await asyncio.gather(*(call(self._shards[one], version) for one in asked), return_exceptions=True)
+        for number, answer in zip(asked, given, strict=True):
+            answers[number] = answer
+        found, refused, missing = list[Result](), dict[int, VersionNotHeld](), list[int]()
         for number, answer in enumerate(answers):
             if isinstance(answer, VersionNotHeld):
-                refused.append(answer)
+                refused[number] = answer
             elif isinstance(answer, Unavailable):
                 missing.append(number)
             elif isinstance(answer, BaseException):
@@ -237,7 +245,7 @@ class ShardedRetrieval:
             else:
                 found.append(answer)
         if refused:
-            raise _refusal(refused)
+            raise _refusal(list(refused.values()), f"by {name_shards(list(refused), len(self._shards))}")
         for number in missing:
             metrics.SHARDS_MISSING.labels(str(number)).inc()
         if missing and not (self._degrades and found):
@@ -245,10 +253,11 @@ class ShardedRetrieval:
         return _Answers(found, tuple(missing))
 
 
-def _refusal(errors: Sequence[VersionNotHeld]) -> VersionNotHeld:
+def _refusal(errors: Sequence[VersionNotHeld], where: str) -> VersionNotHeld:
     """One refusal for those of several shards; it names what all of them hold."""
     first = errors[0]
-    return VersionNotHeld(first.wanted, [one for one in first.held if all(one in other.held for other in errors)])
+    held = [one for one in first.held if all(one in other.held for other in errors)]
+    return VersionNotHeld(first.wanted, held, where)
 
 
 def _for_merge(query: retrieval_pb2.Query) -> retrieval_pb2.Query:

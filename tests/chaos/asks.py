@@ -15,10 +15,11 @@ from twotower.events import Interaction
 
 NOBODY = "nobody"
 Kind = Literal["retrieve", "similar", "search", "encode", "store"]
-# what each kind cannot be answered without: without a buyer's vector or history, /retrieve answers popular products
+# what each kind cannot be answered without: without a buyer's vector or history, /retrieve answers popular products.
+# "product": the shard that holds the product that is asked about
 NEEDS: dict[Kind, frozenset[str]] = {
     "retrieve": frozenset({"retrieval"}),
-    "similar": frozenset({"retrieval"}),
+    "similar": frozenset({"retrieval", "product"}),
     "search": frozenset({"item", "retrieval"}),
     "encode": frozenset({"buyer"}),
     "store": frozenset({"redis"}),

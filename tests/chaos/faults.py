@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -85,19 +85,23 @@ def pause(name: str, seconds: float) -> Fault:
     return fault
 
 
-def replace_only(service: str, number: int = 0) -> Fault:
-    """Kills the only replica of a service, or of a shard, starts it two seconds later, and waits until it has loaded a
+def replace_all(service: str, numbers: Sequence[int] = (0,)) -> Fault:
+    """Kills all replicas of a service, or of a shard, starts them two seconds later, and waits until they have loaded a
     version.
     """
 
     async def fault(scene: Scene) -> None:
-        node = scene.system.nodes[f"{service}-{number}"]
+        nodes = [scene.system.nodes[f"{service}-{number}"] for number in numbers]
         with _mending(scene):
-            node.send(signal.SIGKILL)
-            await node.wait()
+            for node in nodes:
+                node.send(signal.SIGKILL)
+            for node in nodes:
+                await node.wait()
             await asyncio.sleep(2)
-            node.start()
-            await scene.system.serves(service, number)
+            for node in nodes:
+                node.start()
+            for number in numbers:
+                await scene.system.serves(service, number)
 
     return fault
 

@@ -13,6 +13,8 @@ from tests.chaos.asks import Ask
 # float32 sums of another order; and two products whose scores differ by less may stand in either order
 TOLERANCE = 1e-4
 _HONEST = (503, 504)
+# the gateway's warning about one shard, up to its number
+_MISSING = "a part of the catalogue cannot be reached: shard "
 
 
 class Verdict(Enum):
@@ -20,7 +22,8 @@ class Verdict(Enum):
 
     # the answer of the version that it names
     RIGHT = "right"
-    # the right popular products with a warning, or a vector that was not stored with a warning
+    # with a warning: the right popular products, or those of the shards that can be reached, or a vector that was not
+    # stored
     DEGRADED = "degraded"
     # 503 or 504
     REFUSED = "refused"
@@ -40,9 +43,13 @@ FALSE = (Verdict.SILENT, Verdict.WRONG, Verdict.MIXED)
 
 @dataclass
 class Book:
-    """The right answers: version -> key of a request -> answer; popular lists are under the path of their request."""
+    """The right answers: version -> key of a request -> answer; popular lists are under the path of their request.
+
+    `shards`: the shard of each product.
+    """
 
     answers: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    shards: dict[str, int] = field(default_factory=dict)
 
     def of(self, version: str) -> Mapping[str, dict[str, Any]] | None:
         """The answers of a version. A copy of version "a" is named "a.something"."""
@@ -71,6 +78,9 @@ def judge(book: Book, ask: Ask, status: int, answer: dict[str, Any]) -> tuple[Ve
         return (Verdict.DEGRADED, told[0]) if told else (Verdict.SILENT, "no warning")
     if same_list(answer, known[ask.key]):
         return Verdict.RIGHT, ""
+    missing = [warning for warning in answer["warnings"] if warning.startswith(_MISSING)]
+    if missing and _is_partial(book, ask, answer, known[ask.key], int(missing[0].removeprefix(_MISSING))):
+        return Verdict.DEGRADED, missing[0]
     wanted = known[ask.key]["product_ids"]
     words = f"of version {version}: {answer['product_ids'][:5]} {answer['scores'][:2]} instead of {wanted[:5]}"
     return (Verdict.MIXED if _is_of_another(book, ask, answer) else Verdict.WRONG), words
@@ -91,6 +101,21 @@ def same_list(answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     details = {one["product_id"]: one for one in wanted["products"]}
     listed = [one["product_id"] for one in answer.get("products", ())]
     return listed == ids and all(details.get(one["product_id"], one) == one for one in answer["products"])
+
+
+def _is_partial(book: Book, ask: Ask, answer: Mapping[str, Any], wanted: Mapping[str, Any], missing: int) -> bool:
+    """Whether a list is as long as the whole one, begins with its products but those of the missing shard, and goes on
+    without that shard.
+    """
+    ids, scores = answer["product_ids"], answer["scores"]
+    if len(ids) != len(wanted["product_ids"]) or any(book.shards[one] == missing for one in ids):
+        return False
+    # which products are diverse depends on those chosen before
+    if "diversity" in ask.path:
+        return True
+    places = [place for place, one in enumerate(wanted["product_ids"]) if book.shards[one] != missing]
+    first = {"product_ids": ids[: len(places)], "scores": scores[: len(places)]}
+    return same_list(first, {name: [wanted[name][place] for place in places] for name in first})
 
 
 def _judge_encoded(book: Book, ask: Ask, answer: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[Verdict, str]:

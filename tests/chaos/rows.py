@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.chaos import faults
 from tests.chaos.faults import Fault
@@ -63,7 +63,7 @@ def _hanging(service: str) -> Row:
 
 def _only(service: str) -> Row:
     limits = Limits(without=frozenset({service}), back_seconds=0.5)
-    return Row(f"{service}: kill -9 the only one, start it after 2 s", faults.replace_only(service), 20, limits)
+    return Row(f"{service}: kill -9 the only one, start it after 2 s", faults.replace_all(service), 20, limits)
 
 
 _REDIS = frozenset({"redis"})
@@ -101,10 +101,18 @@ ROWS = [
     Row("shards: SIGTERM one replica of two", faults.send(signal.SIGTERM, "retrieval-3"), shape=_SHARDED_TWICE),
     Row(
         "shards: kill -9 the only replica of one, start it after 2 s",
-        faults.replace_only("retrieval", 1),
+        faults.replace_all("retrieval", [1]),
         20,
         Limits(without=frozenset({"retrieval"}), back_seconds=0.5),
         _SHARDED,
+    ),
+    Row(
+        "shards: kill -9 both replicas of one, start them after 2 s, degrade",
+        faults.replace_all("retrieval", [2, 3]),
+        20,
+        # /similar of a product that nobody holds is refused, and nothing else
+        Limits(without=frozenset({"product"}), back_seconds=0.5),
+        replace(_SHARDED_TWICE, environ={"TWOTOWER_GATEWAY_MISSING_SHARD": "degrade"}),
     ),
     Row(
         "shards: a version is published, one replica of four lags by 5 s",

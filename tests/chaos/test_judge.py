@@ -78,6 +78,24 @@ def test_products_of_equal_scores_may_stand_in_either_order() -> None:
     assert judge(book, ASK, 200, found("a", "wyz", [3.0, 2.0, 2.0]))[0] is Verdict.WRONG
 
 
+def test_a_list_without_a_shard_is_degraded_if_it_says_so_and_is_that_of_the_others() -> None:
+    """The whole list is x, y, z; y is of shard 1, and v and w come after z."""
+    book = replace(BOOK, shards={"v": 0, "w": 0, "x": 0, "y": 1, "z": 0})
+    warnings = ["a part of the catalogue cannot be reached: shard 1"]
+    partial = found("a", "xzw", [3.0, 1.0, 0.5], warnings=warnings)
+    assert judge(book, ASK, 200, partial)[0] is Verdict.DEGRADED
+    for changes in (
+        {"warnings": []},
+        {"product_ids": ["x", "z", "y"]},
+        {"product_ids": ["z", "x", "w"]},
+        {"product_ids": ["v", "z", "w"]},
+        {"scores": [3.0, 1.1, 0.5]},
+        {"product_ids": ["x", "z"], "scores": [3.0, 1.0]},
+        {"warnings": ["a part of the catalogue cannot be reached: shard 0"]},
+    ):
+        assert judge(book, ASK, 200, {**partial, **changes})[0] is Verdict.WRONG, changes
+
+
 def test_details_of_another_version_are_a_mixed_answer() -> None:
     one = found("a", "xy", [2.0, 1.0], products=[detail("x", 10), detail("y", 20)])
     other = found("b", "yx", [2.0, 1.0], products=[detail("y", 1020), detail("x", 1010)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from twotower.artifact.manifest import Fusion, Manifest
 from twotower.artifact.pointer import Pointer
 from twotower.artifact.store import write_version
 from twotower.artifact.version import describe, open_version
+from twotower.sharding import Shard
 
 _FUSION = Fusion(neighbour_weight=0.3, steps=3, prior_weight=0.05)
 # a version is followed at once
@@ -62,7 +64,7 @@ async def make_world(
         )
     histories = dict(recent_interactions(catalogue(products), buyers))
     asks = make_asks(histories, products)
-    book = Book()
+    book = Book(shards=dict(_shards(products)))
     publish_version(artifacts, names[0])
     async with (
         system(artifacts, folder / "calm", _CALM) as calm,
@@ -76,6 +78,12 @@ async def make_world(
             publish_version(artifacts, name)
             await _record(client, name, asks, book)
     return World(artifacts, names, asks, book)
+
+
+def _shards(products: int) -> Iterator[tuple[str, int]]:
+    for number in range(SHARDS):
+        for row in range(*Shard(number, SHARDS).rows(products)):
+            yield f"p{row}", number
 
 
 def copy_version(artifacts: Path, name: str, copy: str) -> Pointer:

@@ -12,6 +12,7 @@ from explorer.app import create_app
 from explorer.live import read_routes
 from explorer.settings import ExplorerSettings
 from tests.helpers.redis_server import RedisServer
+from tests.helpers.shards import build_sharded, shops
 from tests.helpers.stack import NOBODY, Stack, stack
 
 
@@ -115,6 +116,25 @@ async def test_without_a_gateway_the_page_says_so() -> None:
     page = await open_page(f"http://{NOBODY}", "GET", "/en/search?q=x")
     assert page.status_code == 502
     assert "There is no answer" in page.text
+
+
+async def test_a_missing_shard_is_named_beside_the_services_and_the_versions(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    folder = build_sharded(tmp_path / "artifacts", "a", "b")
+    async with shops([folder] * 2, redis, may_publish=True, missing_shard="degrade") as (client, shards):
+        url = str(client.base_url)
+        whole = await open_page(url, "GET", "/en/model")
+        # of a, b and what they were built from, a alone can be published
+        assert whole.text.count('<form method="post"') == 1 and "Roll back to this version" in whole.text
+        assert "version base-a is for 1 shards" in whole.text
+        shards[1].stop.set()
+        await shards[1].task
+        health = await open_page(url, "GET", "/en/live")
+        assert "retrieval shard 1: it cannot be reached" in health.text and "Degraded" in health.text
+        page = await open_page(url, "GET", "/en/model")
+        assert page.status_code == 200 and "shard 1 of 2 of the retrieval service cannot be reached" in page.text
+        assert '<form method="post"' not in page.text and "Products: " in page.text
 
 
 def test_routes_are_read_from_metrics() -> None:

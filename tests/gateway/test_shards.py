@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from gateway.clients.services import RetrievalClient
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.retrieval import JEWELLERY
-from tests.helpers.services import Running, running, until
-from tests.helpers.shards import publish_sharded
+from tests.helpers.services import running, until
+from tests.helpers.shards import build_sharded, shops
 from tests.helpers.stack import as_json, event, gateway
-from tests.helpers.tiny_version import BRANDS, build_version
+from tests.helpers.tiny_version import BRANDS
 from twotower.artifact.layout import Layout
+from twotower.artifact.pointer import read_pointer
 from twotower.artifact.store import publish
 
-HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("/retrieve", {"buyer_id": "b", "k": 12}),
     ("/retrieve", {"buyer_id": "b", "k": 7, "include": ["products", "reasons"]}),
@@ -41,36 +40,6 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def build(folder: Path, *names: str, shards: int = 2) -> Path:
-    """Versions for shards, of different towers, published one after the other."""
-    for name in names:
-        seed = ord(name)
-        base = build_version(folder, f"base-{name}", seed=seed, encoder_seed=seed, publish=False)
-        publish_sharded(base, name, shards)
-    return folder
-
-
-@asynccontextmanager
-async def shops(
-    folders: list[Path], redis: RedisServer, **settings: Any
-) -> AsyncIterator[tuple[httpx.AsyncClient, list[Running]]]:
-    """A gateway with one shard on each folder, buyer and item services on the first one, and the shards."""
-    async with AsyncExitStack() as exits:
-        shards = [
-            await exits.enter_async_context(
-                running("retrieval", folder, shard_index=number, shard_count=len(folders), drain_seconds=0.1)
-            )
-            for number, folder in enumerate(folders)
-        ]
-        addresses = {"retrieval_address": ";".join(one.address for one in shards)}
-        for name in ("item", "buyer"):
-            addresses[f"{name}_address"] = (await exits.enter_async_context(running(name, folders[0]))).address
-        client = await exits.enter_async_context(gateway(redis_url=redis.url, **addresses, **settings))
-        body = {"buyer_id": "b", "recent_interactions": as_json(HISTORY)}
-        assert (await client.post("/encode_buyer", json=body)).status_code == 200
-        yield client, shards
-
-
 def settings_of(address: str) -> GatewaySettings:
     values: dict[str, Any] = {"retrieval_address": address}
     return GatewaySettings(**values)
@@ -83,7 +52,7 @@ def said(answer: httpx.Response) -> tuple[int, Any]:
 
 
 async def test_every_route_answers_as_over_a_whole_service(tmp_path: Path) -> None:
-    folder = build(tmp_path / "artifacts", "a", shards=3)
+    folder = build_sharded(tmp_path / "artifacts", "a", shards=3)
     with RedisServer() as redis:
         async with (
             shops([folder] * 3, redis) as (client, _),
@@ -113,7 +82,7 @@ async def test_every_route_answers_as_over_a_whole_service(tmp_path: Path) -> No
 
 async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path: Path) -> None:
     """The first shard has swapped from a to b; the other one does so while requests run."""
-    ahead, behind = build(tmp_path / "ahead", "a", "b"), build(tmp_path / "behind", "a")
+    ahead, behind = build_sharded(tmp_path / "ahead", "a", "b"), build_sharded(tmp_path / "behind", "a")
     with RedisServer() as redis:
         async with shops([ahead, behind], redis) as (client, _):
 
@@ -133,7 +102,7 @@ async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path:
                 seen.update(now)
                 return now == {"b"}
 
-            await asyncio.to_thread(build, tmp_path / "behind", "b")
+            await asyncio.to_thread(build_sharded, tmp_path / "behind", "b")
             await until(ask)
             assert seen <= {"a", "b"}
             # and back
@@ -143,7 +112,7 @@ async def test_no_answer_is_of_a_version_that_some_shard_does_not_hold(tmp_path:
 
 
 async def test_a_missing_shard_refuses_every_list_and_is_named(tmp_path: Path) -> None:
-    folder = build(tmp_path / "artifacts", "a")
+    folder = build_sharded(tmp_path / "artifacts", "a")
     with RedisServer() as redis:
         async with shops([folder] * 2, redis) as (client, shards):
             shards[1].stop.set()
@@ -159,9 +128,18 @@ async def test_a_missing_shard_refuses_every_list_and_is_named(tmp_path: Path) -
             assert ready.status_code == 503 and ready.json()["dependencies"]["retrieval shard 0"] == "ok"
 
 
-async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(tmp_path: Path) -> None:
+async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 40 products the first shard holds p0 to p19."""
-    folder = build(tmp_path / "artifacts", "a")
+    asked, popular = list[str](), RetrievalClient.popular
+
+    def note(self: RetrievalClient, *arguments: Any) -> Any:
+        asked.append(self._name)
+        return popular(self, *arguments)
+
+    monkeypatch.setattr(RetrievalClient, "popular", note)
+    folder = build_sharded(tmp_path / "artifacts", "a")
     warning = "a part of the catalogue cannot be reached: shard 1"
     with RedisServer() as redis:
         async with shops([folder] * 2, redis, missing_shard="degrade") as (client, shards):
@@ -187,12 +165,107 @@ async def test_without_a_shard_the_others_answer_with_a_warning_if_that_is_set(t
             ready = await client.get("/readyz")
             assert (ready.status_code, ready.json()["dependencies"]["retrieval"]) == (200, "ok")
             assert any(one.startswith("retrieval shard 1") for one in ready.json()["degraded"])
+
+            async def asks() -> list[str]:
+                asked.clear()
+                assert (await client.get("/popular")).json()["warnings"] == [warning]
+                return sorted(set(asked))
+
+            # no list waits for the retries of a shard without a replica
+            await until(asks, lambda shards: shards == ["retrieval shard 0"])
+            again = running(
+                "retrieval", folder, shard_index=1, shard_count=2, port=int(shards[1].address.split(":")[1])
+            )
+            async with again:
+                await until(lambda: warnings_of(client), lambda warnings: not warnings)
+                whole = (await client.get("/popular", params={"k": 40})).json()["product_ids"]
+                assert {int(one[1:]) for one in whole} == set(range(40))
             exposed = (await client.get("/metrics")).text
             assert 'twotower_shards_missing_total{shard="1"}' in exposed
             shards[0].stop.set()
             await shards[0].task
             assert (await client.get("/popular")).json()["missing_shards"] == [0, 1]
             assert (await client.get("/readyz")).status_code == 503
+
+
+def pointers(folder: Path) -> tuple[str, str]:
+    """The versions that CURRENT and PREVIOUS name."""
+    current, previous = read_pointer(Layout(folder).current), read_pointer(Layout(folder).previous)
+    assert current is not None and previous is not None
+    return current.version, previous.version
+
+
+async def listed(client: httpx.AsyncClient) -> dict[str, tuple[str | None, str | None]]:
+    """Pointer and problem of every version."""
+    answer = (await client.get("/versions")).json()
+    assert answer["may_publish"]
+    return {one["version"]: (one["pointer"], one["problem"]) for one in answer["versions"]}
+
+
+async def test_a_version_is_published_only_if_every_shard_can_load_it(tmp_path: Path) -> None:
+    """Shards with a folder each: the first one serves c, the other one lacks it, and b is damaged there."""
+    ahead, behind = build_sharded(tmp_path / "ahead", "b", "a", "c"), build_sharded(tmp_path / "behind", "b", "a")
+    damaged = Layout(behind).version("b").embeddings
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1])
+    with RedisServer() as redis:
+        async with shops([ahead, behind], redis, may_publish=True) as (client, shards):
+            found = await listed(client)
+            assert found["a"] == ("PREVIOUS", None)
+            assert found["b"] == (
+                None,
+                f"shard 1 of 2: {damaged} has {len(content) - 1} bytes, its manifest says {len(content)}",
+            )
+            assert found["c"] == (None, "shard 1 of 2: there is no version 'c'")
+            assert "is for 1 shards" in found["base-a"][1] and found["base-a"][1].count("of 2: version") == 2
+
+            async def refused(version: str) -> tuple[int, str]:
+                answer = await client.post(f"/versions/{version}/publish")
+                assert (pointers(ahead), pointers(behind)) == (("c", "a"), ("a", "b"))
+                return answer.status_code, answer.json()["detail"]
+
+            assert await refused("c") == (409, f"shard 1 of 2: there is no version 'c' in {Layout(behind).versions}")
+            # the same size, and other content
+            damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+            status, words = await refused("b")
+            assert status == 409 and words.startswith("shard 1 of 2: ") and "sha256" in words
+            assert (await refused("base-a"))[0] == 409
+            assert (await refused("none"))[0] == 404
+            # one that a shard does not hold is asked for in vain
+            answer = await client.get("/versions/c/retrieve", params={"buyer_id": "b"})
+            assert answer.status_code == 503
+            assert answer.json()["detail"] == "model version 'c' is not held by shard 1 of 2; held: a"
+            damaged.write_bytes(content)
+            assert (await client.post("/versions/b/publish")).json()["published"] == "b"
+            assert (pointers(ahead), pointers(behind)) == (("b", "c"), ("b", "a"))
+            await until(lambda: versions_of(client), lambda now: now == "b")
+            shards[1].stop.set()
+            await shards[1].task
+            answer = await client.post("/versions/a/publish")
+            assert (answer.status_code, answer.json()["missing_shards"]) == (503, [1])
+            assert pointers(ahead) == ("b", "c")
+            assert (await listed(client))["b"] == ("CURRENT", "shard 1 of 2 of the retrieval service cannot be reached")
+            assert (await client.get("/map")).json()["model_version"] == "b"
+
+
+async def warnings_of(client: httpx.AsyncClient) -> list[str]:
+    """The warnings beside the popular products."""
+    return list((await client.get("/popular")).json()["warnings"])
+
+
+async def versions_of(client: httpx.AsyncClient) -> str:
+    """The version of the popular products, "None" while there is none that both shards hold."""
+    return str((await client.get("/popular")).json().get("model_version"))
+
+
+async def test_shards_with_one_folder_publish_once(tmp_path: Path) -> None:
+    folder = build_sharded(tmp_path / "artifacts", "a", "b")
+    with RedisServer() as redis:
+        async with shops([folder] * 2, redis, may_publish=True) as (client, _):
+            assert (await listed(client))["a"] == ("PREVIOUS", None)
+            assert (await client.post("/versions/a/publish")).json()["published"] == "a"
+            assert pointers(folder) == ("a", "b")
+            await until(lambda: versions_of(client), lambda now: now == "a")
 
 
 @pytest.mark.parametrize("address", ["a:1;", ";a:1", "a:1;;b:1", "a:1;::1:5"])

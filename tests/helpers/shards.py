@@ -1,18 +1,24 @@
-"""A version for several shards, and the merge of their answers as protos/retrieval.proto describes it."""
+"""Versions for shards, a gateway over them, and the merge of their answers as protos/retrieval.proto describes it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import faiss
+import httpx
 import numpy as np
 
 from retrieval_service.index import ProductIndex
 from retrieval_service.loading import load
 from retrieval_service.settings import RetrievalSettings
+from tests.helpers.redis_server import RedisServer
+from tests.helpers.services import Running, running
+from tests.helpers.stack import as_json, event, gateway
+from tests.helpers.tiny_version import build_version
 from trainer.index.build import BuiltIndex, train_index, write
 from trainer.index.shards import write_shards
 from twotower.arrays import Float32, Int64
@@ -26,6 +32,7 @@ from twotower.search.diversity import candidates
 from twotower.search.vector_index import FLAT
 from twotower.serving import wire
 
+_HISTORY = [event("p4", "View", 30), event("p8", "AddToCart", 20), event("p12", "Purchase", 10)]
 _PER_PRODUCT = ("scores", "orders", "prices", "follower_flags", "marks", "brand_codes", "category_codes")
 
 
@@ -69,6 +76,46 @@ def _write(files: VersionLayout, stored: Path, path: Path, spec: IndexSpec, shar
     built = BuiltIndex(train_index(spec.factory, vectors, 0), spec)
     write(built, path)
     write_shards(built, vectors, shards, path_of, 2)
+
+
+def build_sharded(folder: Path, *names: str, shards: int = 2) -> Path:
+    """Versions for shards, of different towers, published one after the other."""
+    for name in names:
+        seed = ord(name)
+        base = build_version(folder, f"base-{name}", seed=seed, encoder_seed=seed, publish=False)
+        publish_sharded(base, name, shards)
+    return folder
+
+
+@asynccontextmanager
+async def shops(
+    folders: list[Path], redis: RedisServer, may_publish: bool = False, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, list[Running]]]:
+    """A gateway with one shard on each folder, buyer and item services on the first one, and the shards.
+
+    It knows the history of the buyer "b".
+    """
+    async with AsyncExitStack() as exits:
+        shards = [
+            await exits.enter_async_context(
+                running(
+                    "retrieval",
+                    folder,
+                    shard_index=number,
+                    shard_count=len(folders),
+                    drain_seconds=0.1,
+                    may_publish=may_publish,
+                )
+            )
+            for number, folder in enumerate(folders)
+        ]
+        addresses = {"retrieval_address": ";".join(one.address for one in shards)}
+        for name in ("item", "buyer"):
+            addresses[f"{name}_address"] = (await exits.enter_async_context(running(name, folders[0]))).address
+        client = await exits.enter_async_context(gateway(redis_url=redis.url, **addresses, **settings))
+        body = {"buyer_id": "b", "recent_interactions": as_json(_HISTORY)}
+        assert (await client.post("/encode_buyer", json=body)).status_code == 200
+        yield client, shards
 
 
 def open_shards(version: Version) -> list[ProductIndex]:

@@ -57,7 +57,8 @@ def _options(max_message_mb: int) -> Sequence[tuple[str, object]]:
         "initialBackoff": "0.02s",
         "maxBackoff": "0.2s",
         "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        # with CANCELLED a server that stops ends the calls that cross its GOAWAY
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config = {
         "loadBalancingConfig": [{"round_robin": {}}],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from item_service.servicer import ItemServicer
 from tests.helpers.gate_cases import RING, Gate
-from tests.helpers.services import running
+from tests.helpers.redis_server import free_port
+from tests.helpers.services import running, until
 from twotower import errors
 from twotower.pb import item_pb2_grpc
 from twotower.serving.client import as_target, call, connect
@@ -65,6 +69,38 @@ async def test_an_unavailable_service_is_asked_again_and_a_lasting_one_is_said_s
         with pytest.raises(errors.Unavailable, match="not now"):
             await call(item_pb2_grpc.ItemServiceStub(channel).Encode, RING, 10, "item service")
     assert gate.calls == 3
+
+
+async def test_stopping_one_of_two_replicas_loses_no_call(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four stops, one replica after the other, while calls are always on their way."""
+    asked, encode = set[ItemServicer](), ItemServicer.encode
+
+    async def note(self: ItemServicer, request: Any) -> Any:
+        asked.add(self)
+        return await encode(self, request)
+
+    monkeypatch.setattr(ItemServicer, "encode", note)
+    ports, stopping = [free_port(), free_port()], False
+
+    async def keep_asking(stub: item_pb2_grpc.ItemServiceStub) -> None:
+        while not stopping:
+            assert len((await call(stub.Encode, RING, 30, "item")).items) == 1
+
+    async with AsyncExitStack() as exits:
+        replicas = [await exits.enter_async_context(AsyncExitStack()) for _ in ports]
+        for replica, port in zip(replicas, ports, strict=True):
+            await replica.enter_async_context(running("item", tiny, port=port))
+        channel = await exits.enter_async_context(connect(f"ipv4:{','.join(f'127.0.0.1:{one}' for one in ports)}"))
+        stub = item_pb2_grpc.ItemServiceStub(channel)
+        async with asyncio.TaskGroup() as callers:
+            for _ in range(16):
+                callers.create_task(keep_asking(stub))
+            for turn in range(4):
+                asked.clear()
+                await until(lambda: len(asked) == 2)
+                await replicas[turn % 2].aclose()
+                await replicas[turn % 2].enter_async_context(running("item", tiny, port=ports[turn % 2]))
+            stopping = True
 
 
 async def test_no_other_error_is_retried(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
