@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.clients.services import RetrievalClient
+from gateway.clients.retrieval_client import RetrievalClient
 from gateway.settings import GatewaySettings
 from tests.helpers.redis_server import RedisServer
 from tests.helpers.retrieval import JEWELLERY
