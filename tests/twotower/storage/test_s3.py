@@ -139,6 +139,8 @@ async def test_a_follower_switches_when_another_follower_has_uploaded(s3: S3, ar
             await until(served, lambda name: name == "b", _PATIENCE)
             publish_version(artifacts, "a")
             await until(served, lambda name: name == "a", _PATIENCE)
+        # the pusher may have read CURRENT before its PREVIOUS was there; the next look sends both
+        await until(lambda: name_in(folder / "PREVIOUS") == "b", seconds=_PATIENCE)
         check_folder(folder, "a", "b")
         for one in (puller, pusher):
             one.popen.terminate()
