@@ -57,7 +57,7 @@ class ProductRoutes:
     async def post(self, request: Request) -> Response:
         """Answers each line by itself."""
         store = _store_of(request)
-        query = parsing.read_query(ChangeProductsQuery, request.scope["query_string"], self._reader.context())
+        query = self._reader.query(ChangeProductsQuery, request)
         async with self._reader.body(request, cost_of_encode, NDJSON) as given:
             read: list[ProductChange | TwoTowerError] = await given.read(lambda body: self._rows(body, query.mode))
             changes = [one for one in read if isinstance(one, ProductChange)]
