@@ -32,7 +32,7 @@ class Log(NamedTuple):
 
     def take(self, order: Int64 | slice) -> Log:
         """Some of the events."""
-        return Log(*(column[order] for column in self))
+        return Log(self.buyer[order], self.product[order], self.kind[order], self.second[order])
 
     def sorted(self) -> Log:
         """The events by time; those of one second by buyer."""
