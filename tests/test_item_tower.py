@@ -15,7 +15,7 @@ from trainer.config.schema import Model
 from trainer.export.towers import check_item_parity, export_item_tower
 from trainer.fit.served_weights import fold_attributes, reset_untrained_rows
 from trainer.model.heads import Heads
-from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers
+from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import ItemTower, TwoTower
 from twotower.graphs import towers as tower
 
@@ -141,6 +141,15 @@ def test_before_training_items_are_as_near_as_their_texts() -> None:
     zero = index(0, 0, 0, 0, 0)
     found = made(text, zero, zero, zero)
     torch.testing.assert_close(found @ found.T, functional.normalize(text, dim=1) @ functional.normalize(text, dim=1).T)
+
+
+def test_texts_alone_have_the_vectors_of_items_without_anything_else_and_touch_no_table() -> None:
+    made = item_tower(text=8)
+    text = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    found = made.of_texts(text)
+    assert torch.equal(found, made(*text_alone(text)))
+    found.sum().backward()
+    assert made.projection.weight.grad is not None and made.product.weight.grad is None
 
 
 def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:

@@ -7,6 +7,8 @@ import gc
 import os
 import platform
 
+from trainer.mapped import drop_pages
+
 # both libraries keep compiled matrix products by shape, 1024 of them; a training step has other shapes than the last
 _CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16", "LRU_CACHE_CAPACITY": "16"}
 
@@ -24,8 +26,9 @@ def limit_caches() -> None:
 def release() -> None:
     """Returns freed memory to the system: glibc keeps what lies between pieces that are still used.
 
-    Collects reference cycles first.
+    Collects reference cycles first. Tables that lie in a file give their memory back too.
     """
     gc.collect()
+    drop_pages()
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)

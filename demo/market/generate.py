@@ -15,23 +15,26 @@ import csv
 import os
 import random
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from demo.market.buyers import Market
 from demo.market.catalogue import load_catalogue
-from demo.market.simulate import Log, simulate
+from demo.market.days import sort_by_day
+from demo.market.simulate import Log, simulate_buyers
 from demo.market.stock import Assortment, identifiers, stock
 from demo.market.titles import product_rows
 
 NEWEST = datetime(2026, 6, 30, 22, 0, tzinfo=UTC)
 EVENT_NAMES = ("View", "AddToCart", "Purchase")
 _MOST_EVENTS_PER_BUYER = 2_000
-_CHUNK_ROWS = 100_000
+_PRODUCT_COLUMNS = ("product_id", "title", "description", "metadata")
 
 
 class DemoSummary(NamedTuple):
@@ -64,15 +67,18 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     shelf = stock(assortment, np.random.default_rng([seed, 1]), products)
     products_path = out / "products.csv"
-    _write_csv(
-        products_path, ("product_id", "title", "description", "metadata"), product_rows(shelf, random.Random(seed))
-    )
+    with (
+        _replaced(products_path) as file,
+        open(file.fileno(), "w", encoding="utf-8", newline="", closefd=False) as text,
+    ):
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(_PRODUCT_COLUMNS)
+        writer.writerows(product_rows(shelf, random.Random(seed)))
     market = Market.build(shelf, np.random.default_rng([seed, 2]))
-    log = simulate(market, buyers, events, seed, newest)
     events_path = out / "events.csv"
-    _write_csv(
-        events_path, ("distinct_id", "product_id", "event_name", "created_at"), _event_rows(log, products, buyers)
-    )
+    with _replaced(events_path) as file, tempfile.TemporaryDirectory(prefix=".days.", dir=out) as folder:
+        blocks = simulate_buyers(market, buyers, events, seed, newest)
+        _write_events(file, sort_by_day(blocks, Path(folder)), (products, buyers, events), newest)
     return DemoSummary(products_path, events_path, products, buyers, events, categories)
 
 
@@ -90,32 +96,34 @@ def _check(buyers: int, events: int, seed: int, newest: datetime) -> None:
         raise ValueError(f"newest must carry a time zone, got {newest.isoformat()}")
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that replaces `path` when the block is over without an error."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            writer.writerows(rows)
+        with os.fdopen(handle, "wb") as file:
+            yield file
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _event_rows(log: Log, products: int, buyers: int) -> Iterator[tuple[str, str, str, str]]:
-    product_ids = identifiers("P", products, 6)
-    buyer_ids = identifiers("B", buyers, 5)
-    kinds = np.array(EVENT_NAMES, dtype=object)
-    for start in range(0, len(log.second), _CHUNK_ROWS):
-        part = slice(start, start + _CHUNK_ROWS)
-        times = np.datetime_as_string(log.second[part].astype("datetime64[s]"))
-        stamps = [f"{time}Z" for time in times.tolist()]
-        yield from zip(
-            buyer_ids[log.buyer[part]].tolist(),
-            product_ids[log.product[part]].tolist(),
-            kinds[log.kind[part]].tolist(),
-            stamps,
-            strict=True,
-        )
+def _write_events(file: IO[bytes], days: Iterator[Log], size: tuple[int, int, int], newest: datetime) -> None:
+    """Writes the sorted events, one day at a time; the last of them is at `newest`."""
+    products, buyers, events = size
+    names = {
+        "distinct_id": pl.Series(identifiers("B", buyers, 5), dtype=pl.String),
+        "product_id": pl.Series(identifiers("P", products, 6), dtype=pl.String),
+        "event_name": pl.Series(EVENT_NAMES),
+    }
+    written = 0
+    for log in days:
+        codes = (log.buyer, log.product, log.kind.astype(np.int32))
+        written += len(log.second)
+        if written == events:
+            log.second[-1] = int(newest.timestamp())
+        columns = {name: texts.gather(code) for (name, texts), code in zip(names.items(), codes, strict=True)}
+        times = pl.Series(log.second * 1000).cast(pl.Datetime("ms")).dt.to_string("%Y-%m-%dT%H:%M:%SZ")
+        pl.DataFrame(columns | {"created_at": times}).write_csv(file, include_header=written == len(log.second))

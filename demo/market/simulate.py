@@ -23,12 +23,20 @@ _HOURS = np.array([5, 4, 2, 1, 0.6, 0.6, 1, 1.5, 2, 2.5, 3, 3.2, 3.5, 3.5, 3.5, 
 
 
 class Log(NamedTuple):
-    """Events in time order. `kind` is an index into `EVENT_NAMES` of generate.py; `second` is Unix time."""
+    """Events. `kind` is an index into `EVENT_NAMES` of generate.py; `second` is Unix time."""
 
     buyer: npt.NDArray[np.int32]
     product: npt.NDArray[np.int32]
     kind: npt.NDArray[np.int8]
     second: Int64
+
+    def take(self, order: Int64 | slice) -> Log:
+        """Some of the events."""
+        return Log(self.buyer[order], self.product[order], self.kind[order], self.second[order])
+
+    def sorted(self) -> Log:
+        """The events by time; those of one second by buyer."""
+        return self.take(np.lexsort((self.buyer, self.second)))
 
 
 @dataclass(frozen=True)
@@ -206,14 +214,20 @@ def _restock(market: Market, rng: np.random.Generator, looks: _Looks, second: In
 
 
 def simulate(market: Market, buyers: int, events: int, seed: int, newest: datetime) -> Log:
-    """All events of all buyers, sorted by time. Works in blocks of buyers, so that only the log grows in memory."""
+    """All events of all buyers, sorted by time."""
+    blocks = list(simulate_buyers(market, buyers, events, seed, newest))
+    log = Log(*(np.concatenate(column) for column in zip(*blocks, strict=True))).sorted()
+    log.second[-1] = int(newest.timestamp())
+    return log
+
+
+def simulate_buyers(market: Market, buyers: int, events: int, seed: int, newest: datetime) -> Iterator[Log]:
+    """The events of some buyers at a time, not sorted; about `_BLOCK_EVENTS` of them are in memory at once.
+
+    No event is after `newest`.
+    """
     counts = _activity(np.random.default_rng([seed, 3]), buyers, events)
     limit = DAYS * DAY_SECONDS
-    buyer = np.empty(events, dtype=np.int32)
-    product = np.empty(events, dtype=np.int32)
-    kind = np.empty(events, dtype=np.int8)
-    second = np.empty(events, dtype=np.int64)
-    done = 0
     for block, (low, high) in enumerate(_blocks(counts)):
         rng = np.random.default_rng([seed, 4, block])
         people = Buyers.invite(market, rng, high - low)
@@ -223,16 +237,12 @@ def simulate(market: Market, buyers: int, events: int, seed: int, newest: dateti
         seen = _browse(market, people, rng, looks, times[begins])
         _restock(market, rng, looks, times[begins], seen)
         of_look = np.repeat(np.arange(len(begins)), looks.actions)
-        part = slice(done, done + len(of_look))
-        buyer[part] = looks.buyer[of_look] + low
-        product[part] = seen[of_look]
-        kind[part] = np.arange(len(of_look)) - begins[of_look]
-        second[part] = times
-        done += len(of_look)
-    order = np.lexsort((buyer, second))
-    second = second[order] + int(newest.timestamp()) - limit
-    second[-1] = int(newest.timestamp())
-    return Log(buyer[order], product[order], kind[order], second)
+        yield Log(
+            buyer=(looks.buyer[of_look] + low).astype(np.int32),
+            product=seen[of_look].astype(np.int32),
+            kind=(np.arange(len(of_look)) - begins[of_look]).astype(np.int8),
+            second=times + (int(newest.timestamp()) - limit),
+        )
 
 
 def _blocks(counts: Int64) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -204,12 +205,13 @@ def _append(
     for ours, name in (("titles", "title"), ("descriptions", "description")):
         columns[ours].append(checks.fields[name].read(record[name], fields.as_text) or "")
     for ours, name in (("brands", "brand"), ("categories", "category")):
-        columns[ours].append(read(name, lambda value: fields.as_name(value, reading.separator)) or "")
+        # one text for all products of a brand
+        columns[ours].append(intern(read(name, lambda value: fields.as_name(value, reading.separator)) or ""))
     price, currency = read("price", as_price), read("currency", fields.as_name)
     columns["prices"].append(price.amount if price else None)
     # the currency beside a price is the product's, too
     checks.fields["currency"].found += bool(price and price.currency and not currency)
-    columns["currencies"].append(currency or (price.currency if price else ""))
+    columns["currencies"].append(intern(currency or (price.currency if price else "")))
     is_in_stock = read("in_stock", as_flag)
     columns["in_stock"].append(is_in_stock is None or is_in_stock)
     columns["skus"].append(tuple(" ".join(one.split()) for one in read("sku", fields.as_names) or ()))

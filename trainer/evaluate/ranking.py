@@ -11,6 +11,7 @@ from trainer.data.events import Events
 from trainer.data.matrix import history_matrix
 from trainer.data.split import Cases
 from trainer.evaluate.baselines import Scorer
+from trainer.mapped import drop_pages
 from trainer.model.inputs import History, ItemFeatures
 from trainer.model.terms import Terms
 from trainer.model.towers import TwoTower
@@ -156,6 +157,7 @@ def item_vectors(model: TwoTower, features: ItemFeatures, chunk: int = 16_384) -
     for start in range(0, count, chunk):
         part = model.items(ItemFeatures(*(column[start : start + chunk] for column in features)))
         vectors[start : start + chunk] = part.cpu().numpy()
+        drop_pages()
     return vectors
 
 

@@ -137,12 +137,14 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
     term_fitter = TermFitter(fitter.config, data, fitter.sizes.products)
     linear = linear_candidate(fitter, data, validation)
     softmax = softmax_candidate(fitter, data, validation, folder)
+    curve, epochs = (softmax.curve, softmax.best_epoch) if softmax else ([], 0)
     fitted = combine(fitter, data, validation, linear, softmax)
     candidates, share = fitted.candidates, fitted.share
+    del softmax, fitted  # the softmax's weights as they were trained: those that are served stay
     mixtures = mix(fitter, term_fitter, candidates, validation)
     kind = choose_kind(fitter.config, mixtures)
     vectors, choice = mixtures[kind].vectors, mixtures[kind].choice
-    hyperparameters, epochs = linear.hyperparameters if linear else None, softmax.best_epoch if softmax else 0
+    hyperparameters = linear.hyperparameters if linear else None
     facts = {
         "kind": kind,
         "vectors": vectors,
@@ -151,7 +153,7 @@ def select_model(fitter: Fitter, data: TrainingSet, validation: Validation, fold
         "vectors_alone": {name: mean(one.values.metric) for name, one in candidates.items()}
         if validation.cases
         else {},
-        "curve": softmax.curve if softmax else [],
+        "curve": curve,
         "best_epoch": epochs,
         "linear": hyperparameters._asdict() if hyperparameters else None,
         "share": share,

@@ -61,11 +61,15 @@ def _transition_settings(settings: Neighbours) -> TransitionSettings:
 
 
 class TermFitter:
-    """Fits the terms of one training set; each table and each prior is fitted once."""
+    """Fits the terms of one training set; each table and each prior is fitted once.
+
+    A table of a large catalogue takes hundreds of megabytes: those of a kind and a half-life are kept, and scaled anew
+    for each choice.
+    """
 
     def __init__(self, config: Config, data: TrainingSet, products: int) -> None:
         self._config, self._data, self._products = config, data, products
-        self._tables: dict[tuple[str, float, float], sparse.csr_matrix | None] = {}
+        self._scales: dict[tuple[str, float, float], np.float32 | None] = {}
         self._matrices: dict[tuple[str, float], Any] = {}
         self._priors: dict[str, Float32 | None] = {}
 
@@ -103,14 +107,14 @@ class TermFitter:
 
     def _table(self, name: str, half_life: float, decay: float) -> sparse.csr_matrix | None:
         """Scaled so that the best neighbour's score is 1 for the median history."""
-        key = name, half_life, decay
-        if key not in self._tables:
-            matrix = self._matrix(name, half_life)
+        key, matrix = (name, half_life, decay), self._matrix(name, half_life)
+        if key not in self._scales:
             histories = self._histories(decay)
             best = np.asarray((histories @ matrix).max(axis=1).todense()).ravel() if matrix.nnz else np.zeros(1)
             best = best[best > 0]
-            self._tables[key] = matrix * np.float32(1 / np.median(best)) if len(best) else None
-        return self._tables[key]
+            self._scales[key] = np.float32(1 / np.median(best)) if len(best) else None
+        scale = self._scales[key]
+        return None if scale is None else matrix * scale
 
     def _matrix(self, name: str, half_life: float) -> Any:
         key = name, half_life

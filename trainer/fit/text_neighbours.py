@@ -58,7 +58,8 @@ class TextNeighbours:
         known = self.words[references]
         for first in range(0, len(products), _PRODUCTS):
             cosines = (self.words[products[first : first + _PRODUCTS]] @ known.T).toarray()  # [a, R]
-            near = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+            # a copy: a view would keep the places of all references
+            near = np.argpartition(-cosines, count - 1, axis=1)[:, :count].copy()
             nearest = np.take_along_axis(cosines, near, axis=1)
             weights = [
                 _solve(known, near[at : at + _SYSTEMS], nearest[at : at + _SYSTEMS], ridge)

@@ -14,11 +14,12 @@ from trainer.index import build
 from trainer.index.nearest_graph import write_nearest
 from trainer.index.shards import write_shards
 from twotower.arrays import Float32, Int64
+from twotower.artifact.fsync import write_atomically
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
 from twotower.search.milvus import KIND
-from twotower.search.vector_index import VectorIndex, unit_rows
+from twotower.search.vector_index import VectorIndex, map_vectors, save_unit_rows, unit_rows
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,9 @@ def write_text_search(
 
     If the configured kind misses its target for texts, the index is flat, and a warning is logged.
     """
-    vectors = unit_rows(texts)
-    np.save(files.text_embeddings, vectors, allow_pickle=False)
+    with write_atomically(files.text_embeddings) as temporary:
+        save_unit_rows(texts, temporary)
+    vectors = map_vectors(files.text_embeddings)
     draw = np.random.default_rng(config.seed)
     rows = np.sort(draw.choice(len(titles), min(len(titles), build.QUERIES), replace=False))
     wanted = [titles[row] for row in rows]

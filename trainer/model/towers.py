@@ -58,6 +58,14 @@ class ItemTower(nn.Module):
         normalised: Tensor = self.normalise(vector)
         return normalised
 
+    def of_texts(self, text: Tensor) -> Tensor:
+        """The vectors [B, D] of items with a text [B, E] and nothing else.
+
+        Unlike `forward` it touches no table: the gradient of the products' table, as large as the table, stays out.
+        """
+        vectors: Tensor = self.normalise(self.projection(functional.normalize(text, dim=-1)))
+        return vectors
+
     def content(self, text: Tensor, brand: Tensor, category: Tensor) -> Tensor:
         """What text, brand and category add up to [B, D], before the product's own row and the norm."""
         projected: Tensor = self.projection(functional.normalize(text, dim=-1))

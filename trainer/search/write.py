@@ -19,7 +19,7 @@ from twotower.arrays import Float32
 from twotower.artifact.layout import VersionLayout
 from twotower.artifact.manifest import TextSearch
 from twotower.graphs.text_encoder import TextEncoder
-from twotower.search.vector_index import unit_rows
+from twotower.search.vector_index import map_vectors
 from twotower.search.word_index import WordIndex
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def write_search(
     words = build_words(products, config.encoder.reads_descriptions)
     words.save(files)
     log.info(f"index of words: {len(words):,} words, {len(words.rows):,} entries")
-    vectors = unit_rows(texts)
+    vectors = map_vectors(files.text_embeddings)
     weights, validation = choose_weights(products, vectors, words, encoder, config.seed)
     wordings = count_wordings(searches.pairs, len(products), config.searches.min_buyers)
     learned = _learn(wordings, products, Ranking(vectors, words, weights), encoder, config)

@@ -39,7 +39,7 @@ def evaluate_run(run: Run) -> None:
     """Ranks the test targets with the model and the baselines; writes metrics.json and per_case.npz."""
     workspace, settings, data = run.workspace, run.config.evaluation, run.data
     seed, products = run.config.seed, len(run.data.products)
-    require(workspace.tested.weights, "train")
+    require(workspace.training, "train")
     stop = run.tested_stop
     cases = sampled_test_cases(run)
     model = load_model(run, workspace.tested.weights)

@@ -12,6 +12,7 @@ from trainer.stages.workspace import Run, require, some_histories
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_json
 from twotower.graphs.text_encoder import TextEncoder
+from twotower.search.vector_index import map_vectors
 
 
 def build_index(run: Run) -> None:
@@ -19,7 +20,7 @@ def build_index(run: Run) -> None:
     files = run.workspace.version
     for path in (files.embeddings, files.buyer_tower):
         require(path, "embed")
-    vectors = np.load(files.embeddings, allow_pickle=False)
+    vectors = map_vectors(files.embeddings)
     queries = _index_queries(run, vectors, run.config.thread_count)
     spec = write_index(vectors, queries, files, run.config, run.data.products)
     encoder = TextEncoder.load(run.layout.encoder(run.encoder_digest), run.config.thread_count)

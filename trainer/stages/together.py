@@ -14,7 +14,7 @@ from trainer.fit.together.table import TableFitter
 from trainer.stages.workspace import Run
 from twotower.artifact.fsync import write_json
 from twotower.search.complements import complement_files
-from twotower.search.vector_index import unit_rows
+from twotower.search.vector_index import map_vectors
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def write_complements(run: Run) -> None:
     weights = run.schema.weights
     purchase = run.schema.codes[max(weights, key=lambda one: weights[one])]
     shopping = read_shopping(run.data.events, len(run.data.products), purchase, settings)
-    texts = unit_rows(run.features.text.cpu().numpy())
+    texts = map_vectors(files.text_embeddings)
     cut = settings.substitute_cut
     substitutes = Substitutes.learn(texts, run.data.products.categories, cut, run.config.seed)
     choice = choose_strength(shopping, substitutes, settings, run.config.seed)

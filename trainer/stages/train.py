@@ -44,25 +44,34 @@ def _select(run: Run) -> None:
     validation = Validation(config, fitter.features, run.schema, run.ties, run.events, cases)
     final_data = TrainingSet(run.events, split.train_stop)
     chosen = select_model(fitter, final_data, validation, workspace.checkpoints)
-    facts = chosen.facts | {
-        "refit": config.training.refit,
-        "start": {"from": "scratch", "reason": run.scratch_reason},
-        "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)],
-    }
+    recipe, facts = (
+        chosen.recipe,
+        chosen.facts
+        | {
+            "refit": config.training.refit,
+            "start": {"from": "scratch", "reason": run.scratch_reason},
+            "notes": [*_thin(chosen.pairs, len(cases)), *_plain(chosen)],
+        },
+    )
     for note in facts["notes"]:
         log.warning(note)
-    tested = final = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
+    model = RefittedModel(chosen.weights, chosen.terms, [], chosen.cold_start)
+    # a model that is written leaves memory before the next one is fitted
+    del chosen
     if config.evaluation.protocol == "refit":
+        del model
         log.info("refitting on all events but the test targets, for the test")
         tested_data = TrainingSet(run.events, run.tested_stop)
-        tested = refit_model(fitter, chosen.recipe, "tested", tested_data, workspace.tested_checkpoints)
-        facts["tested_curve"] = tested.curve
+        model = refit_model(fitter, recipe, "tested", tested_data, workspace.tested_checkpoints)
+        facts["tested_curve"] = model.curve
+    _save(model, workspace.tested, workspace.tested_fusion)
     if config.training.refit:
+        del model
         log.info("refitting on all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
-        final = refit_model(fitter, chosen.recipe, "refit", final_data, workspace.refit_checkpoints)
-        facts["refit_curve"] = final.curve
-    _write(run, tested, final, final_data, facts)
+        model = refit_model(fitter, recipe, "refit", final_data, workspace.refit_checkpoints)
+        facts["refit_curve"] = model.curve
+    _finish(run, model, final_data, facts)
 
 
 def _go_on(run: Run, warm: WarmStart) -> None:
@@ -74,24 +83,26 @@ def _go_on(run: Run, warm: WarmStart) -> None:
     fitter = _warm_fitter(run, warm, tested_data)
     recipe, name = warm.recipe(settings.warm_epochs), warm.version.name
     log.info(f"warm start from {name} ({recipe.vectors}), {len(run.split.test):,} test buyers since")
-    tested = final = refit_model(fitter, recipe, "tested", tested_data, workspace.tested_checkpoints)
+    model = refit_model(fitter, recipe, "tested", tested_data, workspace.tested_checkpoints)
+    _save(model, workspace.tested, workspace.tested_fusion)
     final_data = tested_data
     facts = warm.training | {
         "candidates": {},
         "vectors_alone": {},
         "curve": [],
         "best_epoch": settings.warm_epochs,
-        "tested_curve": tested.curve,
+        "tested_curve": model.curve,
         "refit": settings.refit,
         "start": {"from": name, "reason": ""},
         "notes": [],
     }
     if settings.refit:
+        del model
         log.info("going on with all events, for publishing")
         final_data = TrainingSet(run.data.events, everything(run.data.events))
-        final = refit_model(fitter, recipe, "refit", final_data, workspace.refit_checkpoints)
-        facts["refit_curve"] = final.curve
-    _write(run, tested, final, final_data, facts)
+        model = refit_model(fitter, recipe, "refit", final_data, workspace.refit_checkpoints)
+        facts["refit_curve"] = model.curve
+    _finish(run, model, final_data, facts)
 
 
 def _warm_fitter(run: Run, warm: WarmStart, data: TrainingSet) -> Fitter:
@@ -102,11 +113,9 @@ def _warm_fitter(run: Run, warm: WarmStart, data: TrainingSet) -> Fitter:
     return replace(fitter, initial=warm.initial(fitter, data, run.vocab, run.data.products.ids))
 
 
-def _write(
-    run: Run, tested: RefittedModel, final: RefittedModel, final_data: TrainingSet, facts: dict[str, Any]
-) -> None:
+def _finish(run: Run, final: RefittedModel, final_data: TrainingSet, facts: dict[str, Any]) -> None:
+    """Writes the model to publish, and last what `evaluate` needs to begin."""
     workspace = run.workspace
-    _save(tested, workspace.tested, workspace.tested_fusion)
     _save(final, workspace.version, workspace.fusion)
     facts["newest_event_ms"] = _newest(final_data)
     # a refresh places new products with it

@@ -134,12 +134,12 @@ class _NgramTable:
     def frozen(self, count: int, bags_of: Callable[[range], list[Bag]], chunk: int = 4096) -> Tensor:
         """L2-normalised vectors [N, E] of the bags of rows 0 to `count`, without gradients."""
         table = self.folded()
-        parts = []
+        vectors = torch.empty(count, table.shape[1])
         for start in range(0, count, chunk):
             part = bags_of(range(start, min(start + chunk, count)))
             ids = torch.tensor([one for bag in part for one in bag.ids], dtype=torch.long)
-            parts.append(_sums(table, ids, part))
-        return torch.cat(parts)
+            vectors[start : start + len(part)] = _sums(table, ids, part)
+        return vectors
 
     @torch.no_grad()
     def step(self, rate: float) -> None:

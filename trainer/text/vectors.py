@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from trainer.cluster.parts import Part
 from trainer.data.catalogue import Products
+from trainer.mapped import mapped_rows
 from trainer.progress import track
 from twotower.arrays import Float32
 from twotower.artifact.fsync import write_atomically
@@ -56,7 +57,7 @@ def encode_cached(
     """Vectors [N, dimension] of raw texts through `encode`, and how many texts had to be encoded.
 
     `folder` keeps vectors by the hash of text and encoder, whose `digest` is given, so that only new or changed texts
-    are encoded. The kept vectors are a mapped file; memory holds the result once.
+    are encoded. The kept vectors are a mapped file, and so is the result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cache = _VectorCache(folder / f"{digest[:32]}.npy", dimension)
@@ -66,10 +67,8 @@ def encode_cached(
     missing = sum(key not in cache.rows for key in wanted)
     if missing:
         cache.replace(wanted, lambda parts: encode([[text_of[key] for key in part] for part in parts]), chunk)
-    vectors = np.empty((len(texts), dimension), np.float32)
-    for start in range(0, len(texts), chunk):
-        vectors[start : start + chunk] = cache.vectors(keys[start : start + chunk])
-    return vectors, missing
+    parts = (cache.vectors(keys[start : start + chunk]) for start in range(0, len(keys), chunk))
+    return mapped_rows(parts, dimension, folder.parent), missing
 
 
 @contextmanager

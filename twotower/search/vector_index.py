@@ -25,6 +25,8 @@ from twotower.sharding import Rows
 # further query of a batch takes
 FLOATS_IN_A_MILLISECOND, _FURTHER_QUERY = 2_500_000, 0.2
 FLAT = IndexSpec()
+# rows that are in memory in float64 at once
+_ROWS = 8192
 
 
 class VectorIndex:
@@ -76,7 +78,7 @@ class VectorIndex:
 
         Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
         """
-        vectors, read = _map_vectors(embeddings), _map_index(index, spec)
+        vectors, read = map_vectors(embeddings), _map_index(index, spec)
         graph = None if nearest is None else NearestProducts(nearest, len(vectors), vectors.shape[1], threads)
         return cls(read, vectors, spec, threads, graph)
 
@@ -87,7 +89,7 @@ class VectorIndex:
         Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
         """
         read = None if index is None else _map_index(index, spec)
-        return cls(read, _map_vectors(embeddings), spec, part=part)
+        return cls(read, map_vectors(embeddings), spec, part=part)
 
     @classmethod
     def load_parts(
@@ -97,7 +99,7 @@ class VectorIndex:
 
         Raises CorruptArtifact if a file cannot be read or is not what `spec` says.
         """
-        vectors = _map_vectors(embeddings)
+        vectors = map_vectors(embeddings)
         found = [
             cls(_map_index(path, spec), vectors, spec, part=part) for path, part in zip(indexes, parts, strict=True)
         ]
@@ -232,7 +234,8 @@ class VectorIndex:
         faiss.omp_set_num_threads(self._threads)
 
 
-def _map_vectors(embeddings: Path) -> Float32:
+def map_vectors(embeddings: Path) -> Float32:
+    """Vectors [N, D] of a .npy file, mapped. Raises CorruptArtifact if it cannot be read."""
     try:
         # a plain view: each index operation on numpy's mapped-file class costs a microsecond more
         return np.asarray(np.load(embeddings, mmap_mode="r", allow_pickle=False))
@@ -262,5 +265,20 @@ def _within(rows: Int64, part: Rows) -> Int64:
 
 def unit_rows(vectors: Float32) -> Float32:
     """Rows [B, D] scaled to length 1 in float64, then rounded to float32; a row of zeros stays one."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.where(lengths > 0, lengths, 1.0), np.float32)
+    scaled = np.empty(vectors.shape, np.float32)
+    _scale_rows(vectors, scaled)
+    return scaled
+
+
+def save_unit_rows(vectors: Float32, path: Path) -> None:
+    """Writes `unit_rows` as a .npy file; memory holds some thousand of them at once."""
+    scaled = np.lib.format.open_memmap(path, "w+", np.float32, vectors.shape)
+    _scale_rows(vectors, scaled)
+    scaled.flush()
+
+
+def _scale_rows(vectors: Float32, scaled: Float32) -> None:
+    for start in range(0, len(vectors), _ROWS):
+        part = vectors[start : start + _ROWS].astype(np.float64)
+        lengths = np.linalg.norm(part, axis=1, keepdims=True)
+        scaled[start : start + _ROWS] = part / np.where(lengths > 0, lengths, 1.0)

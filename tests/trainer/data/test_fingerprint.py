@@ -15,6 +15,7 @@ NEUTRAL = (
     "trainer.cluster",
     "trainer.config",
     "trainer.errors",
+    "trainer.mapped",
     "trainer.native_memory",
     "trainer.progress",
     "trainer.release",

@@ -14,7 +14,7 @@ from trainer.config.loading import load_config
 from trainer.index.text_index import write_text_search
 from twotower.arrays import Float32
 from twotower.artifact.layout import VersionLayout
-from twotower.search.vector_index import VectorIndex, unit_rows
+from twotower.search.vector_index import VectorIndex, save_unit_rows, unit_rows
 
 
 class ByText:
@@ -76,3 +76,14 @@ def test_rows_of_length_one_and_a_row_of_zeros() -> None:
     made = unit_rows(np.array([[3, 4], [0, 0], [0, -2]], np.float32))
     np.testing.assert_allclose(made, [[0.6, 0.8], [0, 0], [0, -1]], atol=1e-7)
     assert made.dtype == np.float32
+
+
+def test_rows_scaled_into_a_file_are_those_scaled_in_memory_whatever_the_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.random.default_rng(5).normal(size=(23, 7)).astype(np.float32)
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    monkeypatch.setattr("twotower.search.vector_index._ROWS", 5)
+    save_unit_rows(vectors, tmp_path / "rows.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), (vectors / lengths).astype(np.float32))
+    np.testing.assert_array_equal(unit_rows(vectors), np.load(tmp_path / "rows.npy"))

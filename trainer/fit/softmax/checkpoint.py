@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ class Progress(NamedTuple):
     step: int
     facts: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """The name of its checkpoint; later ones sort behind it."""
+        return f"{self.epoch:05d}-{self.step:07d}"
+
 
 @dataclass(frozen=True)
 class Checkpoints:
@@ -33,23 +39,29 @@ class Checkpoints:
     fingerprint: str
 
     def save(
-        self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer, best: dict[str, Tensor]
+        self, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer, best: Progress | None
     ) -> None:
-        """Writes the folder EPOCH-STEP atomically and removes all but the newest two."""
+        """Writes a checkpoint atomically and removes all but the newest two.
+
+        `best`: the checkpoint that holds the best weights, which this one will hold too. It is this one if the model's
+        are the best so far, and None if there are none yet. Best weights are written once: files are linked.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors, numbers = _flatten(optimiser)
         content = {"fingerprint": self.fingerprint, **progress._asdict(), "optimiser": numbers}
-        with write_atomically(self.folder / f"{progress.epoch:05d}-{progress.step:07d}") as temporary:
+        with write_atomically(self.folder / progress.name) as temporary:
             temporary.mkdir()
             save_file(_on_cpu(model.state_dict()), temporary / "model.safetensors")
-            save_file(_on_cpu(best), temporary / "best.safetensors")
+            if best is not None:
+                source = temporary / "model.safetensors" if best == progress else self._best(best)
+                os.link(source, temporary / "best.safetensors")
             save_file(tensors, temporary / "optimiser.safetensors")
             (temporary / "state.json").write_text(json.dumps(content), encoding="utf-8")
         for old in self._complete()[:-_KEPT]:
             shutil.rmtree(old)
 
-    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]] | None:
-        """Restores model and optimiser from the newest checkpoint; returns its progress and best weights.
+    def load(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress | None:
+        """Restores model and optimiser from the newest checkpoint and returns its progress.
 
         Returns None, and changes nothing, if there is no checkpoint of this fingerprint.
         """
@@ -59,9 +71,15 @@ class Checkpoints:
                 continue
             model.load_state_dict(load_file(path / "model.safetensors"))
             _restore(optimiser, load_file(path / "optimiser.safetensors"), content["optimiser"])
-            progress = Progress(content["epoch"], content["step"], content["facts"])
-            return progress, load_file(path / "best.safetensors")
+            return Progress(content["epoch"], content["step"], content["facts"])
         return None
+
+    def best_weights(self, progress: Progress, device: torch.device) -> dict[str, Tensor]:
+        """The best weights that the checkpoint of `progress` holds."""
+        return load_file(self._best(progress), device=str(device))
+
+    def _best(self, progress: Progress) -> Path:
+        return self.folder / progress.name / "best.safetensors"
 
     def _complete(self) -> list[Path]:
         """Checkpoints that were written to the end, oldest first."""

@@ -12,7 +12,7 @@ from trainer.config.schema import Config
 from trainer.fit.softmax.loss import Targets, bfloat16_is_fast, category_alignment, inclusion_probabilities, info_nce
 from trainer.fit.softmax.sampler import Batch, Sampler
 from trainer.fit.softmax.workers import ONE_PROCESS, Workers, share
-from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers, text_alone
+from trainer.model.inputs import History, ItemFeatures, drop_ids, drop_numbers
 from trainer.model.towers import TwoTower
 
 
@@ -122,7 +122,7 @@ def _alignment_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, worke
     texts = [features.text[drawn]]
     if inputs.titles is not None:
         texts.append(inputs.titles[drawn])
-    content = model.items(text_alone(torch.cat(texts)))
+    content = model.item.of_texts(torch.cat(texts))
     category = features.category[drawn].repeat(len(texts))
     loss = category_alignment(content, model.item.category.weight[1:], category, settings.category_temperature)
     known = (category > 0).sum().float()

@@ -103,6 +103,7 @@ def fit_softmax(
         log.info(f"epoch {state.epoch}: loss {record['loss']:.4f}{shown}, {pace:,.0f} pairs/s")
         if watch and is_first:
             watch(state.curve)
+    workers.from_first(0.0)  # the first has written the last checkpoint, which the others may read
     return FittedSoftmax(state.best_weights, state.best_epoch, state.curve)
 
 

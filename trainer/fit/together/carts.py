@@ -15,6 +15,9 @@ from scipy import sparse
 from trainer.config.schema import Together
 from trainer.fit.together.groups import Shopping
 
+# products whose pairs are added up at once
+_ROWS = 16_384
+
 
 def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequence[float]) -> list[sparse.csr_matrix]:
     """Weights [N, N] for the entries of `lists` [N, N], from 0: row a, column b is what a says for b.
@@ -40,8 +43,19 @@ def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequ
 
 def gram_matrix(shopping: Shopping, settings: Together) -> sparse.csr_matrix:
     """The weight of the groups that hold both products [N, N]; those of sessions weigh `session_weight`."""
-    parts = [
-        groups.members.T @ sparse.diags(share * groups.weights(settings.size_power)) @ groups.members
-        for groups, share in zip(shopping, (1.0, settings.session_weight), strict=True)
-    ]
-    return sum(parts[1:], parts[0]).tocsr()
+    size, parts = shopping.baskets.members.shape[1], []
+    for groups, share in zip(shopping, (1.0, settings.session_weight), strict=True):
+        weights = sparse.diags(share * groups.weights(settings.size_power))
+        parts.append((groups.members.T.tocsr() @ weights, groups.members))
+    # both parts of a large shop take gigabytes, and so would their sum beside them
+    indices, data, sizes = np.empty(0, np.int32), np.empty(0), [np.zeros(1, np.int64)]
+    for first in range(0, size, _ROWS):
+        products = [by_product[first : first + _ROWS] @ members for by_product, members in parts]
+        rows = sum(products[1:], products[0]).tocsr()
+        done = len(data)
+        # the system moves a large array without a copy
+        indices.resize(done + rows.nnz, refcheck=False)
+        data.resize(done + rows.nnz, refcheck=False)
+        indices[done:], data[done:] = rows.indices, rows.data
+        sizes.append(np.diff(rows.indptr))
+    return sparse.csr_matrix((data, indices, np.cumsum(np.concatenate(sizes))), shape=(size, size))

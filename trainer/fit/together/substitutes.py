@@ -82,7 +82,10 @@ def _smoothed(texts: Float32) -> Float32:
     means = np.zeros(texts.shape, np.float32)
     for first in range(0, len(texts), _BLOCK):
         cosines = texts[first : first + _BLOCK] @ texts.T
-        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        np.negative(cosines, out=cosines)
+        nearest = np.empty((len(cosines), count), np.int64)
+        for place, row in enumerate(cosines):
+            nearest[place] = np.argpartition(row, count - 1)[:count]
         means[first : first + _BLOCK] = texts[nearest].mean(axis=1)
     means[~texts.any(axis=1)] = 0
     lengths = np.linalg.norm(means, axis=1, keepdims=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -30,17 +31,16 @@ def same(one: nn.Module, two: nn.Module) -> bool:
     return all(map(torch.equal, one.state_dict().values(), two.state_dict().values()))
 
 
-def test_model_optimiser_best_weights_and_facts_come_back(tmp_path: Path) -> None:
+CPU = torch.device("cpu")
+
+
+def test_model_optimiser_and_facts_come_back(tmp_path: Path) -> None:
     model, optimiser = pair()
     advance(model, optimiser)
-    best = {"weight": torch.full((2, 3), 7.0)}
     checkpoints, progress = Checkpoints(tmp_path, "f"), Progress(2, 5, {"loss_sum": 0.1, "best": float("-inf")})
-    checkpoints.save(progress, model, optimiser, best)
+    checkpoints.save(progress, model, optimiser, None)
     other, its = pair(1)
-    found = checkpoints.load(other, its)
-    assert found is not None
-    assert found[0] == progress
-    assert torch.equal(found[1]["weight"], best["weight"])
+    assert checkpoints.load(other, its) == progress
     assert same(model, other)
     # the optimiser's moments as well: the next step is the same
     advance(model, optimiser)
@@ -48,39 +48,56 @@ def test_model_optimiser_best_weights_and_facts_come_back(tmp_path: Path) -> Non
     assert same(model, other)
 
 
+def test_best_weights_go_from_checkpoint_to_checkpoint_and_take_no_further_space(tmp_path: Path) -> None:
+    model, optimiser = pair()
+    checkpoints = Checkpoints(tmp_path, "f")
+    best = {name: value.clone() for name, value in model.state_dict().items()}
+    every = [Progress(1, 0, {}), Progress(1, 5, {}), Progress(2, 0, {}), Progress(2, 5, {})]
+    checkpoints.save(every[0], model, optimiser, every[0])
+    for before, progress in pairwise(every):
+        advance(model, optimiser)
+        checkpoints.save(progress, model, optimiser, before)
+    # the first checkpoint, which wrote them, is gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00002-0000000", "00002-0000005"]
+    kept = checkpoints.best_weights(every[3], CPU)
+    assert all(torch.equal(kept[name], value) for name, value in best.items())
+    assert not same(model, pair()[0])
+    assert len({path.stat().st_ino for path in tmp_path.glob("*/best.safetensors")}) == 1
+
+
 def test_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
     model, optimiser = pair()
     for epoch, step in ((0, 9), (0, 10), (1, 0), (11, 2)):
-        Checkpoints(tmp_path, "f").save(Progress(epoch, step, {}), model, optimiser, {})
+        Checkpoints(tmp_path, "f").save(Progress(epoch, step, {}), model, optimiser, None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00001-0000000", "00011-0000002"]
     found = Checkpoints(tmp_path, "f").load(model, optimiser)
-    assert found is not None and (found[0].epoch, found[0].step) == (11, 2)
+    assert found is not None and (found.epoch, found.step) == (11, 2)
 
 
 def test_a_partly_written_checkpoint_is_ignored(tmp_path: Path) -> None:
     model, optimiser = pair()
-    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, None)
     (tmp_path / ".new-00002-0000000").mkdir()
     (tmp_path / ".new-00002-0000000" / "model.safetensors").write_bytes(b"half")
     (tmp_path / "00002-0000000").mkdir()  # partly removed: its state is gone
     found = Checkpoints(tmp_path, "f").load(model, optimiser)
-    assert found is not None and found[0].epoch == 1
-    Checkpoints(tmp_path, "f").save(Progress(2, 0, {}), model, optimiser, {})
+    assert found is not None and found.epoch == 1
+    Checkpoints(tmp_path, "f").save(Progress(2, 0, {}), model, optimiser, None)
     found = Checkpoints(tmp_path, "f").load(model, optimiser)
-    assert found is not None and found[0].epoch == 2
+    assert found is not None and found.epoch == 2
 
 
 def test_other_data_or_no_checkpoint_is_none(tmp_path: Path) -> None:
     model, optimiser = pair()
     assert Checkpoints(tmp_path / "nowhere", "f").load(model, optimiser) is None
-    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {})
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, None)
     assert Checkpoints(tmp_path, "g").load(model, optimiser) is None
 
 
 def test_nothing_is_pickled(tmp_path: Path) -> None:
     model, optimiser = pair()
     advance(model, optimiser)
-    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, {"w": torch.ones(1)})
+    Checkpoints(tmp_path, "f").save(Progress(1, 0, {}), model, optimiser, Progress(1, 0, {}))
     files = sorted(path.name for path in (tmp_path / "00001-0000000").iterdir())
     assert files == ["best.safetensors", "model.safetensors", "optimiser.safetensors", "state.json"]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.baskets import MINUTE, PURCHASE, VIEW, baskets, events, settings
+from trainer.fit.together.carts import gram_matrix
 from trainer.fit.together.groups import read_shopping
 from trainer.fit.together.pairs import log_likelihood_ratio, significant_pairs
 
@@ -77,6 +78,30 @@ def test_sessions_count_less_than_baskets() -> None:
     assert pairs.observed.tolist() == [1.5, 1.5, 0.5, 0.5]
     # baskets: 1 x 1 of 2; sessions: 1 x 1 of 4, at half the weight
     assert pairs.expected.tolist() == pytest.approx([0.625, 0.625, 0.125, 0.125])
+
+
+def test_pairs_counted_one_product_at_a_time_are_those_of_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(3)
+    rows = [
+        (int(draw.integers(40)), int(draw.integers(12)), int(draw.choice([VIEW, PURCHASE])), 0.0) for _ in range(400)
+    ]
+    wanted = settings(size_power=0.5, min_groups=2, min_ratio=0.1)
+    shop = read_shopping(events(*rows), 12, PURCHASE, wanted)
+    whole, gram = significant_pairs(shop, wanted), gram_matrix(shop, wanted)
+    monkeypatch.setattr("trainer.fit.together.pairs._BLOCK_PAIRS", 1)
+    monkeypatch.setattr("trainer.fit.together.carts._ROWS", 5)
+    parts = significant_pairs(shop, wanted)
+    assert 20 < len(whole.row) < 132
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (gram_matrix(shop, wanted) != gram).nnz == 0
+    # by hand: the groups that hold both products, each weighing 1 / the root of its other products
+    weight = 0.0
+    for groups, share in ((shop.baskets, 1.0), (shop.sessions, 0.5)):
+        dense = groups.members.toarray()
+        both = dense[:, 0] * dense[:, 1] > 0
+        weight += share * float((np.maximum(dense.sum(axis=1) - 1, 1) ** -0.5)[both].sum())
+    assert gram[0, 1] == pytest.approx(weight)
 
 
 def test_log_likelihood_ratio_is_dunnings() -> None:
