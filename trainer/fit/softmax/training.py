@@ -153,9 +153,7 @@ class _Steps:
         state, workers = self._state, self._workers
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        # workers drop different parts of their inputs
-        worker = (workers.rank,) if workers.rank else ()
-        torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step, *worker))
+        torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step))
         loss = self._loss(batch)
         state.model.zero_grad()
         loss.backward()

@@ -52,6 +52,14 @@ CASES = {
         "training.logq_strength=0",
         "training.learn_temperature=false",
     ],
+    # a product loses its ids in both workers or in none
+    "dropped ids": ["training.batch_pairs=96", "model.attribute_dropout=0.3", "model.product_dropout=0.3"],
+    "dropped ids, full": [
+        "training.batch_pairs=96",
+        "training.full_softmax=99",
+        "model.attribute_dropout=0.3",
+        "model.product_dropout=0.3",
+    ],
     # some steps have windows for one of the workers alone
     "few windows": ["training.batch_pairs=8", "training.random_negatives=5"],
 }
