@@ -99,10 +99,10 @@ class Turn:
         sizes = Sizes(_TEXT, _BRANDS, _CATEGORIES, shop.size.products, 0, 3)
         self._model = TwoTower(sizes, shop.config.model, shop.config.training.temperature)
         self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=1e-3, fused=True)
-        self._workers, self._features, self._threads, self._steps = workers, features, threads, shop.size.steps
+        self._workers, self._threads, self._steps = workers, threads, shop.size.steps
         inputs = TrainingInputs(features, shop.sampler(workers), shop.config)
-        self._rows = self._model.item.product.weight
-        self._loss = workers.synchronise(StepLoss(self._model, inputs, workers), self._rows)
+        self._rows = workers.divide(self._model.item.product, self._optimiser)
+        self._loss = workers.synchronise(StepLoss(self._model, inputs, workers), self._model.item.product.weight)
         self._batches: Iterator[Batch] = inputs.sampler.epoch(0)
         self.make(_WARM_UP)
 
@@ -112,11 +112,11 @@ class Turn:
         pairs, started, cpu = 0, time.perf_counter(), time.process_time()
         for _ in range(steps or self._steps):
             batch = next(self._batches)
-            self._model.zero_grad()
+            self._rows.fetch([1 + products for products in batch.encoded])
             self._loss(batch).backward()
-            assert self._rows.grad is not None
-            self._workers.sum_rows(self._rows.grad, self._features.product[torch.from_numpy(batch.products)])
+            self._rows.return_gradient()
             self._optimiser.step()
+            self._optimiser.zero_grad()
             pairs += batch.all_pairs
         own = torch.tensor(time.process_time() - cpu, dtype=torch.float64)
         return Cost(pairs, time.perf_counter() - started, float(self._workers.total(own)))
