@@ -16,7 +16,7 @@ from twotower.arrays import Float32
 # columns or rows handled at once
 _BLOCK = 512
 # entries in a shard of the buyers: its Gram matrix takes longer to compute than to send
-SHARD = 20_000_000
+SHARD = 10_000_000
 
 
 def gram_matrix(matrix: sparse.csr_matrix) -> Float32:
@@ -30,12 +30,12 @@ def gram_matrix(matrix: sparse.csr_matrix) -> Float32:
     return gram
 
 
-def sum_of_grams(matrix: sparse.csr_matrix, engine: Engine, size: int = SHARD) -> Float32:
-    """As `gram_matrix`, summed over shards of buyers with about `size` entries each. A single shard stays here.
+def sum_of_grams(matrix: sparse.csr_matrix, engine: Engine) -> Float32:
+    """As `gram_matrix`, summed over shards of buyers with about `SHARD` entries each. A single shard stays here.
 
     The sum is the same to the byte in any order: counts of buyers are exact in float32 up to 16.7 million.
     """
-    shards, count = -(-matrix.nnz // size), matrix.shape[1]
+    shards, count = -(-matrix.nnz // SHARD), matrix.shape[1]
     if shards < 2:
         return gram_matrix(matrix)
     total = np.zeros((count, count), np.float32)
