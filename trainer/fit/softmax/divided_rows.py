@@ -41,8 +41,8 @@ class DividedRows:
         self._replace(table.weight, self._own)
 
     def fetch(self, needed: list[Int64]) -> None:
-        for rows in self._given:  # those of the step before
-            self._gradient[rows - self._start] = 0
+        for stepped in self._given:  # in the step before
+            self._gradient[stepped - self._start] = 0
         edges = [run.start for run in self._runs[1:]]
         parts = [np.split(one, np.searchsorted(one, edges)) for one in needed]
         self._given = [self._numbers(part[self._rank]) for part in parts]
@@ -88,7 +88,7 @@ class DividedRows:
     def _start(self) -> int:
         return int(self._runs[self._rank].start)
 
-    def _replace(self, old: nn.Parameter, new: nn.Parameter) -> None:
+    def _replace(self, old: Tensor, new: Tensor) -> None:
         """Puts a parameter in the place of another one in the optimiser."""
         for group in self._optimiser.param_groups:
             group["params"] = [new if one is old else one for one in group["params"]]
