@@ -1,6 +1,6 @@
 """The linear model's Gram matrix in this process, and summed over shards on a Ray cluster of two workers. Prints JSON.
 
-    python -m benchmarks.ray_gram
+python -m benchmarks.ray_gram
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from twotower.arrays import Float32
 from twotower.events import DAY_MS
 
 _TEXT, _BRANDS, _CATEGORIES = 384, 200, 100
-_WEIGHTS: Float32 = np.array([0, 1, 5, 10], np.float32)
+WEIGHTS: Float32 = np.array([0, 1, 5, 10], np.float32)
 _WARM_UP = 2
 
 
@@ -63,9 +63,9 @@ class Shop:
     data: TrainingSet
     size: Size
 
-    def sampler(self, workers: Workers) -> Sampler:
+    def settings(self) -> SamplerSettings:
         training = self.config.training
-        settings = SamplerSettings(
+        return SamplerSettings(
             self.config.model.max_history,
             training.batch_pairs,
             training.random_negatives,
@@ -74,11 +74,13 @@ class Shop:
             repeat_targets=False,
             seed=self.config.seed,
         )
-        whole = Sampler(self.data, self.size.products, _WEIGHTS, settings)
+
+    def sampler(self, workers: Workers) -> Sampler:
+        whole = Sampler(self.data, self.size.products, WEIGHTS, self.settings())
         if workers.count == 1:
             return whole
         shard = cut_shard(self.data, whole, workers.rank, workers.count)
-        return Sampler(shard.data, self.size.products, _WEIGHTS, settings, workers, shard.plan)
+        return Sampler(shard.data, self.size.products, WEIGHTS, self.settings(), workers, shard.plan)
 
     def features(self) -> ItemFeatures:
         draw, count = torch.Generator().manual_seed(0), self.size.products
@@ -126,7 +128,7 @@ def measure_training(size: Size = Size()) -> dict[str, Any]:  # noqa: B008 (a tu
     """Pairs a second of one process with 2 threads, of one worker and of two, with 1 thread each; bytes of a step."""
     with tempfile.TemporaryDirectory() as folder:
         group = WorkerGroup("local", 2, uses_gpus=False, folder=Path(folder))
-        shop = Shop(load_config([], ["device=cpu", "ray=local"]), _events(size), size)
+        shop = Shop(load_config([], ["device=cpu", "ray=local"]), random_events(size), size)
         found: dict[str, Any] = group.run(_measure, shop, [None, None])
     return found
 
@@ -169,7 +171,7 @@ def _ratio(costs: dict[str, list[Cost]], field: str) -> float | None:
     return round(statistics.median(each), 3) if each else None
 
 
-def _events(size: Size) -> TrainingSet:
+def random_events(size: Size) -> TrainingSet:
     """Histories of one length; products by Zipf's law."""
     draw = np.random.default_rng(0)
     shares = 1 / np.arange(1, size.products + 1)
