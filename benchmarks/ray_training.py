@@ -33,7 +33,7 @@ from twotower.arrays import Float32
 from twotower.events import DAY_MS
 
 _TEXT, _BRANDS, _CATEGORIES = 384, 200, 100
-_WEIGHTS: Float32 = np.array([0, 1, 5, 10], np.float32)
+WEIGHTS: Float32 = np.array([0, 1, 5, 10], np.float32)
 _WARM_UP = 2
 
 
@@ -64,7 +64,7 @@ class Shop:
     size: Size
 
     def sampler(self, workers: Workers) -> Sampler:
-        return make_sampler(self.config, self.data, self.size.products, _WEIGHTS, workers)
+        return make_sampler(self.config, self.data, self.size.products, WEIGHTS, workers)
 
     def features(self) -> ItemFeatures:
         draw, count = torch.Generator().manual_seed(0), self.size.products
@@ -85,10 +85,10 @@ class Turn:
         sizes = Sizes(_TEXT, _BRANDS, _CATEGORIES, shop.size.products, 0, 3)
         self._model = TwoTower(sizes, shop.config.model, shop.config.training.temperature)
         self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=1e-3, fused=True)
-        self._workers, self._features, self._threads, self._steps = workers, features, threads, shop.size.steps
+        self._workers, self._threads, self._steps = workers, threads, shop.size.steps
         inputs = TrainingInputs(features, shop.sampler(workers), shop.config)
-        self._rows = self._model.item.product.weight
-        self._loss = workers.synchronise(StepLoss(self._model, inputs, workers), self._rows)
+        self._rows = workers.divide(self._model.item.product, self._optimiser)
+        self._loss = workers.synchronise(StepLoss(self._model, inputs, workers), self._model.item.product.weight)
         self._batches: Iterator[Batch] = inputs.sampler.epoch(0)
         self.make(_WARM_UP)
 
@@ -98,11 +98,11 @@ class Turn:
         pairs, started, cpu = 0, time.perf_counter(), time.process_time()
         for _ in range(steps or self._steps):
             batch = next(self._batches)
-            self._model.zero_grad()
+            self._rows.fetch([1 + products for products in batch.encoded])
             self._loss(batch).backward()
-            assert self._rows.grad is not None
-            self._workers.sum_rows(self._rows.grad, self._features.product[torch.from_numpy(batch.products)])
+            self._rows.return_gradient()
             self._optimiser.step()
+            self._optimiser.zero_grad()
             pairs += batch.all_pairs
         own = torch.tensor(time.process_time() - cpu, dtype=torch.float64)
         return Cost(pairs, time.perf_counter() - started, float(self._workers.total(own)))
@@ -112,7 +112,7 @@ def measure_training(size: Size = Size()) -> dict[str, Any]:  # noqa: B008 (a tu
     """Pairs a second of one process with 2 threads, of one worker and of two, with 1 thread each; bytes of a step."""
     with tempfile.TemporaryDirectory() as folder:
         group = WorkerGroup("local", 2, uses_gpus=False, folder=Path(folder))
-        shop = Shop(load_config([], ["device=cpu", "ray=local"]), _events(size), size)
+        shop = Shop(load_config([], ["device=cpu", "ray=local"]), random_events(size), size)
         found: dict[str, Any] = group.run(_measure, shop, [None, None])
     return found
 
@@ -155,7 +155,7 @@ def _ratio(costs: dict[str, list[Cost]], field: str) -> float | None:
     return round(statistics.median(each), 3) if each else None
 
 
-def _events(size: Size) -> TrainingSet:
+def random_events(size: Size) -> TrainingSet:
     """Histories of one length; products by Zipf's law."""
     draw = np.random.default_rng(0)
     shares = 1 / np.arange(1, size.products + 1)

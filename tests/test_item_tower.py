@@ -168,6 +168,20 @@ def test_dropping_leaves_out_the_given_share_and_each_kind_by_itself() -> None:
     assert drop_ids(features, 0.0, 0.0) == features
 
 
+def test_some_items_lose_what_they_lose_among_all() -> None:
+    features = ItemFeatures(
+        torch.zeros(40, 1), *torch.arange(1, 121).reshape(3, 40), torch.arange(1, 81).reshape(40, 2)
+    )
+    place = torch.tensor([0, 7, 8, 39])
+    some = ItemFeatures(*(column[place] for column in features))
+    torch.manual_seed(1)
+    whole = drop_ids(features, 0.3, 0.5)
+    torch.manual_seed(1)
+    for found, column in zip(drop_ids(some, 0.3, 0.5, place, 40), whole, strict=True):
+        assert torch.equal(found, column[place])
+    assert 0 < int((whole.product[place] == 0).sum()) < 4
+
+
 def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path) -> None:
     torch.manual_seed(3)
     made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trainer.cluster.parts import open_engine
 from trainer.config.schema import Config
 from trainer.fit.linear.hyperparameters import LinearHyperparameters
 from trainer.fit.linear.placement import Placement
@@ -126,7 +127,8 @@ class Fitter:
     def place(self, data: TrainingSet) -> Placement:
         """The linear model's item vectors and trends."""
         settings, products, seed = self.config.linear, self.sizes.products, self.config.seed
-        vectors = item_vectors(data, products, self.config.model.dimension - BIASES, settings, seed)
+        engine = open_engine(self.config.ray) if self.config.ray else None
+        vectors = item_vectors(data, products, self.config.model.dimension - BIASES, settings, seed, engine)
         trend = trends(data, products, settings.trend_half_life_days)
         vectors[~data.trained_products(products)] = 0
         return Placement(vectors, trend, self.features, self.neighbours, self.titles)

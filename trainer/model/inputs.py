@@ -39,11 +39,20 @@ class Sizes(NamedTuple):
     event_types: int
 
 
-def drop_ids(features: ItemFeatures, attributes: float, products: float) -> ItemFeatures:
-    """Sets random shares of the brands, categories, attributes and products to unknown, each independently."""
+def drop_ids(
+    features: ItemFeatures, attributes: float, products: float, place: Tensor | None = None, count: int = 0
+) -> ItemFeatures:
+    """Sets random shares of the brands, categories, attributes and products to unknown, each independently.
+
+    With `place` [N], the items are those places of `count` items, and lose what they would lose among all of them.
+    """
 
     def drop(index: Tensor, share: float) -> Tensor:
-        return index * (torch.rand(index.shape, device=index.device) >= share) if share else index
+        if not share:
+            return index
+        size = len(index) if place is None else count
+        is_kept = torch.rand((size, *index.shape[1:]), device=index.device) >= share
+        return index * (is_kept if place is None else is_kept[place])
 
     return ItemFeatures(
         features.text,

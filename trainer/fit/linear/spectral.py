@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from trainer.cluster.parts import Engine
 from trainer.config.schema import Linear
-from trainer.data.gram import gram_matrix, invert, mirror
+from trainer.data.gram import gram_matrix, invert, mirror, sum_of_grams
 from trainer.data.matrix import training_matrix
 from trainer.fit.normalise import normalise_rows
 from trainer.fit.training_set import TrainingSet
@@ -18,11 +19,13 @@ _ROUNDS, _SPARE = 6, 32
 _BLOCK = 4096
 
 
-def item_vectors(data: TrainingSet, products: int, dimension: int, config: Linear, seed: int) -> Float32:
+def item_vectors(
+    data: TrainingSet, products: int, dimension: int, config: Linear, seed: int, engine: Engine | None = None
+) -> Float32:
     """Vectors [N, dimension] of length 1; zero for products without training events.
 
     The `config.products` most popular ones are placed exactly. Each other product is the mean of those that the same
-    buyers took.
+    buyers took. With an `engine`, it counts the buyers of each pair of products.
     """
     matrix = training_matrix(data.events, data.stop, products).tocsc()
     counts = np.asarray(matrix.sum(axis=0)).ravel()
@@ -32,7 +35,8 @@ def item_vectors(data: TrainingSet, products: int, dimension: int, config: Linea
     if len(chosen) < 2:
         return placed
     core = matrix[:, chosen]
-    correlations = _partial_correlations(gram_matrix(core), config.l2)
+    gram = sum_of_grams(core, engine) if engine else gram_matrix(core)
+    correlations = _partial_correlations(gram, config.l2)
     placed[chosen] = _leading(correlations, min(dimension, len(chosen)), dimension, seed)
     rest = np.setdiff1d(known, chosen)
     # a product that everyone takes carries little information

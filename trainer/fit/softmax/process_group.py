@@ -12,6 +12,8 @@ from torch.futures import Future
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
+from trainer.fit.softmax.divided_rows import DividedRows
+from trainer.fit.softmax.workers import AllRows, Rows
 from twotower.arrays import Int64
 
 
@@ -37,13 +39,13 @@ class ProcessGroup:
         rows = torch.from_numpy(numbers).to(self.device)
         sizes = self._sizes(len(rows))
         every = _all_rows(rows[:, None], sizes)
-        self._count("product numbers", (sum(sizes) - len(rows)) * 8)
+        self.count_received("product numbers", (sum(sizes) - len(rows)) * 8)
         return [one[:, 0].cpu().numpy() for one in every]
 
     def gather(self, rows: Tensor, place: Int64) -> Tensor:
         sizes = self._sizes(len(rows))
         every: Tensor = _AllGather.apply(rows, sizes)
-        self._count("candidate vectors and their gradients", 2 * (sum(sizes) - len(rows)) * rows.shape[1] * 4)
+        self.count_received("candidate vectors and their gradients", 2 * (sum(sizes) - len(rows)) * rows.shape[1] * 4)
         return functional.embedding(torch.from_numpy(place).to(self.device), every)
 
     def total(self, value: Tensor) -> Tensor:
@@ -65,14 +67,8 @@ class ProcessGroup:
         wrapped.register_comm_hook(None, lambda _, bucket: self._add_up(bucket.buffer()))
         return wrapped
 
-    def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
-        sizes = self._sizes(len(rows))
-        own = gradient[rows]
-        gradient[rows] = 0
-        # in order of rank, so that every worker adds up the same numbers in the same order
-        for numbers, values in zip(_all_rows(rows[:, None], sizes), _all_rows(own, sizes), strict=True):
-            gradient.index_add_(0, numbers[:, 0], values)
-        self._count("product rows' gradients", (sum(sizes) - len(rows)) * (8 + own.shape[1] * own.element_size()))
+    def divide(self, table: nn.Embedding, optimiser: torch.optim.Optimizer) -> Rows:
+        return DividedRows(table, optimiser, self.count_received) if table.weight.requires_grad else AllRows()
 
     def _sizes(self, size: int) -> list[int]:
         """Each worker's size."""
@@ -82,13 +78,14 @@ class ProcessGroup:
 
     def _add_up(self, gradients: Tensor) -> Future[Tensor]:
         """The sum over the workers, where DDP itself would take the mean."""
-        self._count("other gradients", 2 * gradients.numel() * 4 * (self.count - 1) // self.count)
+        self.count_received("other gradients", 2 * gradients.numel() * 4 * (self.count - 1) // self.count)
         work = dist.all_reduce(gradients, async_op=True)
         assert work is not None
         summed: Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
         return summed
 
-    def _count(self, kind: str, size: int) -> None:
+    def count_received(self, kind: str, size: int) -> None:
+        """Counts bytes from other workers."""
         self.received[kind] = self.received.get(kind, 0) + size
 
 

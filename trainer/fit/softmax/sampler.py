@@ -28,8 +28,10 @@ class Batch(NamedTuple):
     row.
 
     `candidates` [C] are those of all workers, `own` [c] (indices into `products`) those that this worker computes, and
-    `place` [C] is each candidate's place among all workers' own. `aligned` [A] are the products whose texts this worker
-    compares with their categories, `all_pairs` the number of pairs of all workers.
+    `place` [C] is each candidate's place among all workers' own. `encoded` are the `products` of each worker, in order
+    of rank. `among` [U] are the places of `products` among the `all_products` distinct ones of all workers. `aligned`
+    [A] are the products whose texts this worker compares with their categories, `all_pairs` the number of pairs of all
+    workers.
     """
 
     products: Int64
@@ -41,6 +43,9 @@ class Batch(NamedTuple):
     own: Int64
     place: Int64
     candidates: Int64
+    encoded: list[Int64]
+    among: Int64
+    all_products: int
     aligned: Int64
     all_pairs: int
     pair_window: Int64
@@ -172,6 +177,9 @@ class Sampler:
             own=step.own,
             place=step.place,
             candidates=step.candidates,
+            encoded=step.encoded,
+            among=step.among,
+            all_products=step.all_products,
             aligned=step.aligned,
             all_pairs=all_pairs,
             pair_window=window,
@@ -186,8 +194,10 @@ class Sampler:
         workers = self._workers
         if self.uses_full_softmax:
             candidates = np.arange(self.products)
-            products = np.array_split(candidates, workers.count)[workers.rank]
-            return _Products(products, np.arange(len(products)), candidates, candidates, products)
+            encoded = np.array_split(candidates, workers.count)
+            products = encoded[workers.rank]
+            own = np.arange(len(products))
+            return _Products(products, own, candidates, candidates, encoded, products, self.products, products)
         random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
         mine = np.unique(np.concatenate((positives, random[workers.rank :: workers.count])))
         products = np.unique(np.concatenate((mine, history)))
@@ -195,9 +205,11 @@ class Sampler:
         # one exchange for both: products that are no candidates travel as negative numbers
         every = workers.exchange(np.concatenate((mine, ~others)))
         candidates, place = np.unique(np.concatenate([one[one >= 0] for one in every]), return_index=True)
-        all_products = np.unique(np.concatenate([np.where(one < 0, ~one, one) for one in every]))
+        encoded = [np.sort(np.where(one < 0, ~one, one)) for one in every]
+        all_products = np.unique(np.concatenate(encoded))
         aligned = all_products[workers.rank :: workers.count]
-        return _Products(products, np.searchsorted(products, mine), place, candidates, aligned)
+        own, among = np.searchsorted(products, mine), np.searchsorted(all_products, products)
+        return _Products(products, own, place, candidates, encoded, among, len(all_products), aligned)
 
     def _masked(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
         """Columns [W, M] of the candidates that each window's buyer met in training."""
@@ -220,6 +232,9 @@ class _Products(NamedTuple):
     own: Int64
     place: Int64
     candidates: Int64
+    encoded: list[Int64]
+    among: Int64
+    all_products: int
     aligned: Int64
 
 

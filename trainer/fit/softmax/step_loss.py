@@ -61,8 +61,12 @@ def _retrieval_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, worke
     config, device = inputs.config, model.log_temperature.device
     bfloat16 = _uses_bfloat16(config, device)
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        kept = drop_ids(features, config.model.attribute_dropout, config.model.product_dropout)
+        # a product that several workers encode loses the same ids in each
+        place, count = torch.from_numpy(batch.among).to(device), batch.all_products
+        kept = drop_ids(features, config.model.attribute_dropout, config.model.product_dropout, place, count)
         vectors = model.items(kept)  # [U, D]
+    if workers.rank:  # what follows is drawn for the worker's own windows
+        torch.manual_seed(torch.initial_seed() + workers.rank)
     vectors = vectors.float()
     candidates = vectors
     if len(batch.own) < len(products):

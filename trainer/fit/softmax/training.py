@@ -17,7 +17,7 @@ from trainer.errors import Diverged
 from trainer.fit.softmax.sampler import Batch, Sampler
 from trainer.fit.softmax.step_loss import StepLoss, TrainingInputs
 from trainer.fit.softmax.training_state import TrainingState
-from trainer.fit.softmax.workers import ONE_PROCESS, Workers
+from trainer.fit.softmax.workers import ONE_PROCESS, Rows, Workers
 from trainer.model.towers import TwoTower, Weights
 from trainer.progress import track
 
@@ -85,19 +85,22 @@ def fit_softmax(
     same; the first validates, writes the checkpoints and calls `watch`. A resumed training may have more or fewer.
     """
     config, is_first = inputs.config, workers.rank == 0
-    state = TrainingState.resume(folder, fingerprint, model, _new_optimiser(model, config.training))
+    optimiser = _new_optimiser(model, config.training)
+    state = TrainingState.resume(folder, fingerprint, model, optimiser)
     if state.epoch or state.step:
         log.info(f"resuming after epoch {state.epoch}, step {state.step}")
     schedule = Schedule.plan(inputs.sampler, config.training, epochs)
-    steps = _Steps(state, StepLoss(model, inputs, workers), workers)
+    rows = workers.divide(model.item.product, optimiser)
+    steps = _Steps(state, StepLoss(model, inputs, workers), rows, workers)
     while state.epoch < schedule.max_epochs and not (validate and state.has_stalled(schedule.patience)):
         started = time.monotonic()
         steps.train_epoch(inputs, schedule)
         seconds = time.monotonic() - started
-        score = workers.from_first(validate(model) if is_first else 0.0) if validate else None
-        record = state.end_epoch(seconds, score)
-        if is_first:
-            state.save()
+        with rows.whole():
+            score = workers.from_first(validate(model) if is_first else 0.0) if validate else None
+            record = state.end_epoch(seconds, score)
+            if is_first:
+                state.save()
         shown = "" if score is None else f", validation {config.evaluation.metric} {score:.4f}"
         pace = inputs.sampler.pairs / max(seconds, 1e-9)
         log.info(f"epoch {state.epoch}: loss {record['loss']:.4f}{shown}, {pace:,.0f} pairs/s")
@@ -133,9 +136,9 @@ def _new_optimiser(model: TwoTower, settings: Training) -> torch.optim.Optimizer
 class _Steps:
     """Makes the steps of one process or of all workers."""
 
-    def __init__(self, state: TrainingState, loss: StepLoss, workers: Workers) -> None:
-        self._state, self._workers, self._rows = state, workers, state.model.item.product.weight
-        self._loss = workers.synchronise(loss, self._rows)
+    def __init__(self, state: TrainingState, loss: StepLoss, rows: Rows, workers: Workers) -> None:
+        self._state, self._rows, self._workers = state, rows, workers
+        self._loss = workers.synchronise(loss, state.model.item.product.weight)
 
     def train_epoch(self, inputs: TrainingInputs, schedule: Schedule) -> None:
         """Makes the steps that are left of the epoch, with a checkpoint every `checkpoint_steps`."""
@@ -146,22 +149,22 @@ class _Steps:
         for batch in batches:
             rate = learning_rate(settings, epoch * schedule.steps + state.step, planned)
             state.end_step(self._make(batch, inputs, rate))
-            if state.step % settings.checkpoint_steps == 0 and state.step < steps and self._workers.rank == 0:
-                state.save()
+            if state.step % settings.checkpoint_steps == 0 and state.step < steps:
+                with self._rows.whole():
+                    if self._workers.rank == 0:
+                        state.save()
 
     def _make(self, batch: Batch, inputs: TrainingInputs, rate: float) -> float:
         """Makes one step of the optimiser and returns its loss."""
         state, workers = self._state, self._workers
         for group in state.optimiser.param_groups:
             group["lr"] = rate
-        # workers drop different parts of their inputs
-        worker = (workers.rank,) if workers.rank else ()
-        torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step, *worker))
+        torch.manual_seed(_step_seed(inputs.config.seed, state.epoch, state.step))
+        self._rows.fetch([1 + products for products in batch.encoded])  # row 0 is that of an unknown product
         loss = self._loss(batch)
         state.model.zero_grad()
         loss.backward()
-        if self._rows.grad is not None:
-            workers.sum_rows(self._rows.grad, inputs.features.product[torch.from_numpy(batch.products)])
+        self._rows.return_gradient()
         state.optimiser.step()
         value = float(workers.total(loss.detach()))
         if not math.isfinite(value):

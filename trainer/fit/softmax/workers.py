@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from twotower.arrays import Int64
@@ -39,8 +41,24 @@ class Workers(Protocol):
     def synchronise(self, loss: nn.Module, rows: Tensor) -> nn.Module:
         """The same loss; its backward pass sums the gradients over the workers, except those of the table `rows`."""
 
-    def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
-        """Adds up a table's gradient [N, D] over the workers; each has touched distinct `rows` [r] of its own."""
+    def divide(self, table: nn.Embedding, optimiser: torch.optim.Optimizer) -> Rows:
+        """Divides the rows of a table among the workers: the optimiser of each steps its own rows alone."""
+
+
+class Rows(Protocol):
+    """The rows of a table that the workers have divided.
+
+    Every method is called by all workers, in the same order.
+    """
+
+    def fetch(self, needed: list[Int64]) -> None:
+        """Brings up to date the rows that each worker reads in this step: rising numbers, in order of rank."""
+
+    def return_gradient(self) -> None:
+        """Gives the gradients of the rows that `fetch` has brought to the workers that step them."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While it lasts, all rows are up to date, and the first worker's optimiser has the moments of all."""
 
 
 class OneProcess:
@@ -63,8 +81,21 @@ class OneProcess:
     def synchronise(self, loss: nn.Module, rows: Tensor) -> nn.Module:
         return loss
 
-    def sum_rows(self, gradient: Tensor, rows: Tensor) -> None:
+    def divide(self, table: nn.Embedding, optimiser: torch.optim.Optimizer) -> Rows:
+        return AllRows()
+
+
+class AllRows:
+    """The rows of a table that one process has, or that nobody trains."""
+
+    def fetch(self, needed: list[Int64]) -> None:
         return None
+
+    def return_gradient(self) -> None:
+        return None
+
+    def whole(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 ONE_PROCESS = OneProcess()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.helpers.process_group import run_group
 from tests.trainer.fit.softmax.test_training import (
@@ -52,6 +52,14 @@ CASES = {
         "training.logq_strength=0",
         "training.learn_temperature=false",
     ],
+    # a product loses its ids in both workers or in none
+    "dropped ids": ["training.batch_pairs=96", "model.attribute_dropout=0.3", "model.product_dropout=0.3"],
+    "dropped ids, full": [
+        "training.batch_pairs=96",
+        "training.full_softmax=99",
+        "model.attribute_dropout=0.3",
+        "model.product_dropout=0.3",
+    ],
     # some steps have windows for one of the workers alone
     "few windows": ["training.batch_pairs=8", "training.random_negatives=5"],
 }
@@ -84,6 +92,7 @@ def work(folder: Path) -> None:
     """All that one worker of the group does: to start another group takes as long as all cases."""
     workers = ProcessGroup(torch.device("cpu"))
     gather_unequal(workers, folder)
+    step_divided(workers, folder)
     for case in CASES:
         save_file(train(case, workers, folder / case), folder / f"{case} {workers.rank}.safetensors")
 
@@ -118,12 +127,38 @@ def gather_unequal(workers: ProcessGroup, folder: Path) -> None:
     weights = torch.tensor([1.0, 10.0, 100.0, 1000.0]) * (1 + workers.rank)
     (every.sum(dim=1) * weights).sum().backward()
     assert rows.grad is not None
-    table = torch.zeros(5, 1)
-    touched = torch.tensor([1, 3] if workers.rank == 0 else [3])
-    table[touched] = 1.0 + workers.rank
-    workers.sum_rows(table, touched)
-    found = {"every": every.detach(), "gradient": rows.grad, "table": table}
+    found = {"every": every.detach(), "gradient": rows.grad}
     save_file(found | {"exchanged": _joined(workers)}, folder / f"{workers.rank}.safetensors")
+
+
+def step_divided(workers: ProcessGroup, folder: Path) -> None:
+    """Two steps on a table whose rows are their own numbers; the gradient of a row is the rank of its reader plus 1."""
+    table = nn.Embedding(5, 1, _weight=torch.arange(5.0)[:, None])
+    optimiser = torch.optim.SGD(table.parameters(), lr=1.0)
+    rows, found = workers.divide(table, optimiser), dict[str, Tensor]()
+    for step, needed in enumerate([[[1, 3], [3]], [[2, 3], [1, 2]]]):
+        rows.fetch([np.array(one) for one in needed])
+        found[f"read {step}"] = read = table(torch.tensor(needed[workers.rank]))
+        (read * (1 + workers.rank)).sum().backward()
+        rows.return_gradient()
+        optimiser.step()
+        optimiser.zero_grad()
+    found["stepped"] = torch.tensor([len(one) for group in optimiser.param_groups for one in group["params"]])
+    with rows.whole():
+        found["whole"] = table.weight.clone()
+    save_file({name: value.detach() for name, value in found.items()}, folder / f"divided {workers.rank}.safetensors")
+
+
+def test_each_worker_steps_its_own_rows_and_reads_those_of_others(trained: Path) -> None:
+    one, two = (load_file(trained / f"divided {rank}.safetensors") for rank in range(2))
+    # worker 0 has rows 0 and 1, worker 1 the other three
+    assert (one["stepped"].tolist(), two["stepped"].tolist()) == ([2], [3])
+    assert (one["read 0"].ravel().tolist(), two["read 0"].ravel().tolist()) == ([1, 3], [3])
+    # row 1 has lost 1, row 3 has lost 1 + 2
+    assert (one["read 1"].ravel().tolist(), two["read 1"].ravel().tolist()) == ([2, 0], [0, 2])
+    # then row 1 loses 2, row 2 loses 1 + 2, and row 3 loses 1
+    for found in (one, two):
+        assert found["whole"].ravel().tolist() == [0, -2, -1, -1, 4]
 
 
 def _joined(workers: ProcessGroup) -> Tensor:
@@ -131,12 +166,10 @@ def _joined(workers: ProcessGroup) -> Tensor:
     return torch.cat([torch.from_numpy(one) for one in workers.exchange(np.arange(3 * (1 - workers.rank)))])
 
 
-def test_rows_are_gathered_with_their_gradients_and_added_up(trained: Path) -> None:
+def test_rows_are_gathered_with_their_gradients(trained: Path) -> None:
     one, two = (load_file(trained / f"{rank}.safetensors") for rank in range(2))
     for found in (one, two):
         assert found["every"].tolist() == [[5, 6], [1, 2], [3, 4], [1, 2]]
-        # row 1: 1 of worker 0; row 3: 1 of worker 0 and 2 of worker 1
-        assert found["table"].ravel().tolist() == [0, 1, 0, 3, 0]
         assert found["exchanged"].tolist() == [0, 1, 2]
     # row 0 is there twice, weighed 10 and 1000 by worker 0, and twice that by worker 1
     assert one["gradient"].tolist() == [[3030, 3030], [300, 300]]
