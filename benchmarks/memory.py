@@ -4,10 +4,10 @@ Usage:  make bench-memory [ARGS="--events 30000000 --buyers 1000000 --products 5
 
 The stages run in one process of their own. The kernel's mark of the largest resident memory (VmHWM, Linux) is set back
 when a stage begins, so each figure is the peak of that stage, with all that earlier stages hold, and with the pages of
-mapped files, which the system may take back. To bound the time, the
-softmax makes at most `--steps` steps in a pass, the text encoder is the catalogue's, trained for 25 steps, and at most
-`--asked` buyers are validated and tested. `--until read` and `--until split`
-stop earlier. `--folder` keeps the shop for the next run. The last line is one JSON object.
+mapped files, which the system may take back. To bound the time, the softmax makes at most `--steps` steps in a pass,
+the text encoder is the catalogue's, trained for 25 steps, and at most `--asked` buyers are validated and tested.
+`--until read` and `--until split` stop earlier. `--folder` keeps the shop for the next run. The last line is one
+JSON object.
 """
 
 from __future__ import annotations
