@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch.multiprocessing.spawn import spawn
 
+from benchmarks.ray_sampler import sampler_settings
 from benchmarks.ray_training import WEIGHTS, Shop, Size, random_events
 from trainer.config.loading import load_config
 from trainer.data.events import Events
@@ -64,7 +65,7 @@ def _work(_: int, events: int, folder: Path) -> None:
     shop = _shop(events, TrainingSet(Events(*columns), stop))
     before, cpu = _memory_now_mib(), time.process_time()
     workers = Lonely(max(1, events // _EVENTS_OF_A_WORKER))
-    sampler = Sampler(shop.data, shop.size.products, WEIGHTS, shop.settings(), workers, Plan(*plan))
+    sampler = Sampler(shop.data, shop.size.products, WEIGHTS, sampler_settings(shop.config), workers, Plan(*plan))
     batches = sampler.epoch(0)
     for _step in range(_STEPS):
         next(batches)

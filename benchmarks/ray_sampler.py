@@ -10,10 +10,10 @@ from trainer.fit.training_set import TrainingSet
 from twotower.arrays import Float32
 
 
-def make_sampler(config: Config, data: TrainingSet, products: int, weights: Float32, workers: Workers) -> Sampler:
-    """A sampler of whole batches, or of one worker's part of each."""
+def sampler_settings(config: Config) -> SamplerSettings:
+    """As a training has them, without the full softmax."""
     training = config.training
-    settings = SamplerSettings(
+    return SamplerSettings(
         config.model.max_history,
         training.batch_pairs,
         training.random_negatives,
@@ -22,6 +22,11 @@ def make_sampler(config: Config, data: TrainingSet, products: int, weights: Floa
         repeat_targets=False,
         seed=config.seed,
     )
+
+
+def make_sampler(config: Config, data: TrainingSet, products: int, weights: Float32, workers: Workers) -> Sampler:
+    """A sampler of whole batches, or of one worker's part of each."""
+    settings = sampler_settings(config)
     whole = Sampler(data, products, weights, settings)
     if workers.count == 1:
         return whole
