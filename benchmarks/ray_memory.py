@@ -94,8 +94,8 @@ def measure(events: int) -> dict[str, Any]:
     with TemporaryDirectory() as name:
         for part in (_cut, _work):
             spawn(part, (events, Path(name)), nprocs=1)
-        for part in ("cut", "work"):
-            found[part] = json.loads((Path(name) / f"{part}.json").read_text(encoding="utf-8"))
+        for note in ("cut", "work"):
+            found[note] = json.loads((Path(name) / f"{note}.json").read_text(encoding="utf-8"))
     return found
 
 
