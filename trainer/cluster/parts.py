@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-import pyarrow as pa
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    # it comes with the extra `ray`
+    import pyarrow as pa
 
 # Columns of equal length: numbers, rows of numbers [n, d], or texts (as objects). None holds lists of other lengths.
 Part: TypeAlias = dict[str, NDArray[Any]]

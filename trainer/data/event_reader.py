@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
-import pyarrow as pa
 
 from trainer.config.data import Data
 from trainer.data.event_checks import ACCEPTED_COLUMNS, Checked, EventChecks
@@ -13,6 +13,10 @@ from trainer.data.filters import filter_columns, optional_filters
 from trainer.data.rejects import REJECT_COLUMNS
 from trainer.data.tables.sections import Section
 from twotower.events import AROUND_ID
+
+if TYPE_CHECKING:
+    # it comes with the extra `ray`
+    import pyarrow as pa
 
 # one table holds all parts of what was checked: `part` is the place in `Checked`
 _PART = "part"
