@@ -15,6 +15,7 @@ from tests.helpers.small_shop import (
     SMALL,
     Shop,
     copy_artifacts,
+    event_rows,
     run_arguments,
     small_run,
     write_csv,
@@ -144,6 +145,9 @@ def test_a_later_call_goes_on_with_the_last_stage(tuned: tuple[Path, Path], tmp_
 
 def test_a_setting_that_is_far_off_is_found_and_the_file_can_be_laid_over(tmp_path: Path, capsys: Capture) -> None:
     shop, made = small_run()
+    # enough buyers that a real gain is more than one standard error
+    rows = event_rows(buyers=300, events=3000)
+    shop = shop._replace(events=write_csv(tmp_path / "events.csv", EVENT_COLUMNS, rows))
     artifacts, out = copy_artifacts(made, tmp_path / "artifacts"), tmp_path / "tuned.yaml"
     # so much regularisation leaves popularity alone
     off = ["training.start=linear", "linear.l2=100000000", "neighbours.weights=[]", "prior.weights=[]"]
