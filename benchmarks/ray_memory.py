@@ -92,10 +92,9 @@ def measure(events: int) -> dict[str, Any]:
     """Peak memory and CPU seconds of cutting the shards, and of the first worker with its shard."""
     found: dict[str, Any] = {"events": events, "workers": max(1, events // _EVENTS_OF_A_WORKER)}
     with TemporaryDirectory() as name:
-        for part in (_cut, _work):
-            spawn(part, (events, Path(name)), nprocs=1)
-        for note in ("cut", "work"):
-            found[note] = json.loads((Path(name) / f"{note}.json").read_text(encoding="utf-8"))
+        for part, function in {"cut": _cut, "work": _work}.items():
+            spawn(function, (events, Path(name)), nprocs=1)
+            found[part] = json.loads((Path(name) / f"{part}.json").read_text(encoding="utf-8"))
     return found
 
 

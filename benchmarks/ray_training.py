@@ -38,13 +38,14 @@ _WARM_UP = 2
 
 
 class Size(NamedTuple):
-    """The shop, and how many rounds of how many steps are measured."""
+    """The shop, and how many rounds of how many steps with how many pairs are measured."""
 
     products: int = 50_000
     buyers: int = 20_000
     events: int = 20
     rounds: int = 5
     steps: int = 6
+    pairs: int = 512
 
 
 class Cost(NamedTuple):
@@ -112,7 +113,11 @@ def measure_training(size: Size = Size()) -> dict[str, Any]:  # noqa: B008 (a tu
     """Pairs a second of one process with 2 threads, of one worker and of two, with 1 thread each; bytes of a step."""
     with tempfile.TemporaryDirectory() as folder:
         group = WorkerGroup("local", 2, uses_gpus=False, folder=Path(folder))
-        shop = Shop(load_config([], ["device=cpu", "ray=local"]), random_events(size), size)
+        shop = Shop(
+            load_config([], ["device=cpu", "ray=local", f"training.batch_pairs={size.pairs}"]),
+            random_events(size),
+            size,
+        )
         found: dict[str, Any] = group.run(_measure, shop, [None, None])
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -42,9 +43,11 @@ class ProcessGroup:
         self.count_received("product numbers", (sum(sizes) - len(rows)) * 8)
         return [one[:, 0].cpu().numpy() for one in every]
 
-    def gather(self, rows: Tensor, place: Int64) -> Tensor:
-        sizes = self._sizes(len(rows))
-        every: Tensor = _AllGather.apply(rows, sizes)
+    def gather(self, rows: Tensor, sizes: list[int], place: Int64) -> Tensor:
+        every: Tensor = _AllGather.apply(rows, max(sizes))
+        # where the padding moves each worker's rows
+        moved = np.arange(self.count) * max(sizes) - np.cumsum([0, *sizes[:-1]])
+        place = place + moved[np.searchsorted(np.cumsum(sizes), place, side="right")]
         self.count_received("candidate vectors and their gradients", 2 * (sum(sizes) - len(rows)) * rows.shape[1] * 4)
         return functional.embedding(torch.from_numpy(place).to(self.device), every)
 
@@ -104,21 +107,21 @@ def _padded(rows: Tensor, length: int) -> Tensor:
 
 
 class _AllGather(torch.autograd.Function):
-    """All workers' rows, one below the other; backwards, the sum over the workers of each row's gradient.
+    """All workers' rows, one below the other, `longest` of each; backwards, the sum over the workers of the gradients.
 
     As `torch.distributed.nn.functional.all_gather`, for rows of different numbers.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        return torch.cat(_all_rows(rows, sizes))
+    def forward(ctx: Any, rows: Tensor, longest: int) -> Tensor:
+        ctx.size = len(rows)
+        every = rows.new_empty(dist.get_world_size() * longest, rows.shape[1])
+        dist.all_gather_single(every, _padded(rows, longest))
+        return every
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        sizes: list[int] = ctx.sizes
-        longest = max(sizes)
-        parts = torch.cat([_padded(one, longest) for one in upstream.split(sizes)])
-        own = upstream.new_empty(longest, upstream.shape[1])
-        dist.reduce_scatter_single(own, parts)
-        return own[: sizes[dist.get_rank()]], None
+        # gloo's reduce_scatter sends as much as an all_reduce
+        parts = torch.empty_like(upstream)
+        dist.all_to_all_single(parts, upstream.contiguous())
+        return parts.unflatten(0, (dist.get_world_size(), -1))[:, : ctx.size].sum(dim=0), None

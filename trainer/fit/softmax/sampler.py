@@ -28,10 +28,10 @@ class Batch(NamedTuple):
     row.
 
     `candidates` [C] are those of all workers, `own` [c] (indices into `products`) those that this worker computes, and
-    `place` [C] is each candidate's place among all workers' own. `encoded` are the `products` of each worker, in order
-    of rank. `among` [U] are the places of `products` among the `all_products` distinct ones of all workers. `aligned`
-    [A] are the products whose texts this worker compares with their categories, `all_pairs` the number of pairs of all
-    workers.
+    `place` [C] is each candidate's place among all workers' own, `owned` of each. `encoded` are the `products` of each
+    worker, in order of rank. `among` [U] are the places of `products` among the `all_products` distinct ones of all
+    workers. `aligned` [A] are the products whose texts this worker compares with their categories, `all_pairs` the
+    number of pairs of all workers.
     """
 
     products: Int64
@@ -41,6 +41,7 @@ class Batch(NamedTuple):
     ages: Float32
     mask: Mask
     own: Int64
+    owned: list[int]
     place: Int64
     candidates: Int64
     encoded: list[Int64]
@@ -175,6 +176,7 @@ class Sampler:
             ages=ages,
             mask=mask,
             own=step.own,
+            owned=step.owned,
             place=step.place,
             candidates=step.candidates,
             encoded=step.encoded,
@@ -196,8 +198,8 @@ class Sampler:
             candidates = np.arange(self.products)
             encoded = np.array_split(candidates, workers.count)
             products = encoded[workers.rank]
-            own = np.arange(len(products))
-            return _Products(products, own, candidates, candidates, encoded, products, self.products, products)
+            own, owned = np.arange(len(products)), [len(one) for one in encoded]
+            return _Products(products, own, owned, candidates, candidates, encoded, products, self.products, products)
         random = draw.choice(self.products, self._random, replace=False) if self._random else positives[:0]
         mine = np.unique(np.concatenate((positives, random[workers.rank :: workers.count])))
         products = np.unique(np.concatenate((mine, history)))
@@ -209,7 +211,8 @@ class Sampler:
         all_products = np.unique(np.concatenate(encoded))
         aligned = all_products[workers.rank :: workers.count]
         own, among = np.searchsorted(products, mine), np.searchsorted(all_products, products)
-        return _Products(products, own, place, candidates, encoded, among, len(all_products), aligned)
+        owned = [int((one >= 0).sum()) for one in every]
+        return _Products(products, own, owned, place, candidates, encoded, among, len(all_products), aligned)
 
     def _masked(self, buyers: NDArray[np.int32], candidates: Int64) -> Int64:
         """Columns [W, M] of the candidates that each window's buyer met in training."""
@@ -230,6 +233,7 @@ class _Products(NamedTuple):
 
     products: Int64
     own: Int64
+    owned: list[int]
     place: Int64
     candidates: Int64
     encoded: list[Int64]

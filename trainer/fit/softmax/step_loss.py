@@ -72,7 +72,7 @@ def _retrieval_loss(model: TwoTower, batch: Batch, inputs: TrainingInputs, worke
     if len(batch.own) < len(products):
         # `embedding` has a deterministic gradient, indexing does not
         candidates = functional.embedding(torch.from_numpy(batch.own).to(device), vectors)
-    candidates = workers.gather(candidates, batch.place)  # [C, D]
+    candidates = workers.gather(candidates, batch.owned, batch.place)  # [C, D]
     window = torch.from_numpy(batch.pair_window).to(device)
     histories = candidates if inputs.sampler.uses_full_softmax else vectors
     queries = _pair_queries(model, batch, histories, window, config)

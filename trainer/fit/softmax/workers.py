@@ -26,8 +26,8 @@ class Workers(Protocol):
     def exchange(self, numbers: Int64) -> list[Int64]:
         """The numbers of each worker, in order of rank; they may be of different lengths."""
 
-    def gather(self, rows: Tensor, place: Int64) -> Tensor:
-        """Rows `place` [C] of all workers' rows [R, D], put one below the other in order of rank.
+    def gather(self, rows: Tensor, sizes: list[int], place: Int64) -> Tensor:
+        """Rows `place` [C] of all workers' rows [R, D], put one below the other in order of rank: `sizes` of each.
 
         The gradient of a row is the sum over all workers, and goes to the worker that computed it.
         """
@@ -69,7 +69,7 @@ class OneProcess:
     def exchange(self, numbers: Int64) -> list[Int64]:
         return [numbers]
 
-    def gather(self, rows: Tensor, place: Int64) -> Tensor:
+    def gather(self, rows: Tensor, sizes: list[int], place: Int64) -> Tensor:
         return rows
 
     def total(self, value: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ def test_all_workers_end_with_the_same_bits(trained: Path, case: str) -> None:
 def gather_unequal(workers: ProcessGroup, folder: Path) -> None:
     """Worker 0 has two rows, worker 1 has one; each weighs all rows with numbers of its own."""
     rows = torch.tensor([[1.0, 2.0], [3.0, 4.0]] if workers.rank == 0 else [[5.0, 6.0]], requires_grad=True)
-    every = workers.gather(rows, np.array([2, 0, 1, 0]))
+    every = workers.gather(rows, [2, 1], np.array([2, 0, 1, 0]))
     weights = torch.tensor([1.0, 10.0, 100.0, 1000.0]) * (1 + workers.rank)
     (every.sum(dim=1) * weights).sum().backward()
     assert rows.grad is not None
