@@ -43,13 +43,10 @@ def test_two_buyers_in_two_shards_are_counted_by_hand(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("size", "parts"), [(1000, 0), (200, 2), (40, 10)])
-def test_the_sum_is_the_whole_for_any_number_of_shards(
-    monkeypatch: pytest.MonkeyPatch, size: int, parts: int
-) -> None:
+def test_the_sum_is_the_whole_for_any_number_of_shards(monkeypatch: pytest.MonkeyPatch, size: int, parts: int) -> None:
     monkeypatch.setattr(gram, "SHARD", size)
     matrix, engine = shop(), Counting()
     assert matrix.nnz == 386
     whole, found = gram.gram_matrix(matrix), gram.sum_of_grams(matrix, engine)
     assert (found.tobytes(order="F"), found.flags.f_contiguous) == (whole.tobytes(order="F"), True)
     assert engine.parts == parts
-
