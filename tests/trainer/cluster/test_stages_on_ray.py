@@ -50,7 +50,7 @@ def test_a_run_with_two_workers_is_a_run_without_ray(tmp_path: Path, monkeypatch
 def test_the_lists_of_all_buyers_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # more parts than workers, and a last one that is shorter
     monkeypatch.setattr(recommend, "_CHUNK", 7)
-    _, artifacts = small_run()
+    _, artifacts = small_run(*SETTINGS)
     history = write_csv(tmp_path / "history.csv", EVENT_COLUMNS, event_rows(buyers=30, events=300, seed=9))
     command = ["recommend", "--artifacts", str(artifacts), "--events", str(history), "--k", "7", "--diversity", "0.3"]
     here, there = tmp_path / "here.csv", tmp_path / "there.csv"
