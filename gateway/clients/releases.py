@@ -143,7 +143,7 @@ class ShardedReleases:
         merged = releases_pb2.Release()
         merged.CopyFrom(next((one for one in releases if not one.problem), releases[0]))
         if len(pointers) > 1:
-            # shards with a folder each, in some of which another version was published
+            # shards with a folder each: another version may be published in some folders
             merged.pointer = "" if "" in pointers else "PREVIOUS"
         merged.problem = "; ".join(problems)
         return merged

@@ -1,4 +1,4 @@
-"""A table of which each process steps a run of rows: the product rows of a training by several workers."""
+"""A table whose rows are divided: each process of a training by several workers steps a run of the product rows."""
 
 from __future__ import annotations
 
