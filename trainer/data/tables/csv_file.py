@@ -89,8 +89,8 @@ class CsvSection:
     line: int
     is_only: bool
 
-    def read(self, columns: ColumnNames) -> pl.DataFrame:
-        """The rows, as `read_csv` yields them. Raises DataError if they cannot be read."""
+    def read(self, columns: ColumnNames, _optional: frozenset[str], _delimiter: str) -> Iterator[pl.DataFrame]:
+        """Yields the rows as `read_csv` does. Raises DataError if they cannot be read."""
         path = self.csv_format.path
         try:
             with path.open("rb") as file:
@@ -103,7 +103,7 @@ class CsvSection:
         rows = _read_block(checked_block(path, self.line, raw), self.csv_format, columns)
         if self.is_only and not rows.height:
             raise DataError(_no_rows(path))
-        return rows
+        yield rows
 
 
 def csv_sections(

@@ -11,7 +11,7 @@ import polars as pl
 
 from trainer.data.tables.columns import ColumnNames
 from trainer.data.tables.csv_blocks import is_packed, is_zip, read_chunks, starts_as_table
-from trainer.data.tables.csv_file import CsvSection, csv_sections
+from trainer.data.tables.csv_file import csv_sections
 from trainer.data.tables.files import delimiter_of, read_tables
 from trainer.data.tables.parquet_file import parquet_rows, read_parquet
 from trainer.errors import DataError
@@ -34,16 +34,6 @@ class WholeFiles:
 
     def read(self, columns: ColumnNames, optional: frozenset[str], delimiter: str) -> Iterator[pl.DataFrame]:
         return read_tables(self.paths, columns, optional, delimiter)
-
-
-@dataclass(frozen=True)
-class CsvRange:
-    """Whole records of a CSV file."""
-
-    section: CsvSection
-
-    def read(self, columns: ColumnNames, _optional: frozenset[str], _delimiter: str) -> Iterator[pl.DataFrame]:
-        yield self.section.read(columns)
 
 
 @dataclass(frozen=True)
@@ -77,4 +67,4 @@ def split_files(
         elif is_packed(path) or is_zip(path) or not starts_as_table(next(read_chunks(path), b"")):
             yield WholeFiles((path,))
         else:
-            yield from map(CsvRange, csv_sections(path, columns, optional, delimiter_of(path, delimiter)))
+            yield from csv_sections(path, columns, optional, delimiter_of(path, delimiter))
