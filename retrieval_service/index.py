@@ -101,6 +101,11 @@ class ProductIndex:
             return self.shard.holds_id(product_id)
         return self._part.first <= row < self._part.stop
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether `search` waits for another process, which may not answer."""
+        return self._searches.is_remote
+
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         return self._searches.milliseconds(queries)

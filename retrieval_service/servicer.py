@@ -32,12 +32,18 @@ class RetrievalServicer:
     """Answers the calls of protos/retrieval.proto with the versions held."""
 
     def __init__(
-        self, versions: Versions[ProductIndex], workers: Workers, expensive: Workers, settings: RetrievalSettings
+        self,
+        versions: Versions[ProductIndex],
+        workers: Workers,
+        expensive: Workers,
+        remote: Workers,
+        settings: RetrievalSettings,
     ) -> None:
-        """`expensive` runs what takes long, so that nothing else waits for it."""
+        """`expensive` runs what takes long, and `remote` what waits for Milvus, so that nothing else waits for them."""
         self._versions = versions
         self._workers = workers
         self._expensive = expensive
+        self._remote = remote
         self._settings = settings
         # what gRPC calls, by the names in protos/retrieval.proto
         search = RpcMethod("Search", self.search)
@@ -52,6 +58,8 @@ class RetrievalServicer:
     async def search(self, request: retrieval_pb2.SearchRequest) -> retrieval_pb2.SearchResponse:
         wire.check_batch(len(request.queries), self._settings.max_batch, "queries")
         version, index = self._versions.get(version_of(request))
+        if index.is_remote and not request.by_text:
+            return await self._remote.run(calls.search, index, version, request)
         if is_expensive(request):
             return await self._expensive.run(calls.search, index, version, request)
         short = index.milliseconds(len(request.queries)) <= _SHORT_MS and is_short(request)
@@ -104,7 +112,8 @@ async def serve(
     versions = Versions(Layout(settings.artifacts), partial(load, settings=settings, follower=follower), cache)
     workers = Workers(settings.threads, settings.queue)
     expensive = Workers(1, settings.queue, pool="expensive")
-    servicer = RetrievalServicer(versions, workers, expensive, settings)
+    remote = Workers(settings.milvus_searches, settings.queue, pool="milvus")
+    servicer = RetrievalServicer(versions, workers, expensive, remote, settings)
     service = GrpcService(
         "retrieval_service",
         retrieval_pb2.DESCRIPTOR.services_by_name["RetrievalService"].full_name,
@@ -113,8 +122,8 @@ async def serve(
     )
     async with following(follower, versions):
         await server.serve(service, settings, versions, stop, on_ready)
-    workers.close()
-    expensive.close()
+    for pool in (workers, expensive, remote):
+        pool.close()
 
 
 def _register(releases: ReleaseServicer, servicer: RetrievalServicer, target: Any) -> None:

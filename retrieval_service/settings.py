@@ -21,6 +21,7 @@ class RetrievalSettings(LiveSettings):
     )
     milvus_token: str = Field("", description="user:password, or a key, for Milvus")
     milvus_timeout_seconds: float = Field(5.0, gt=0, description="time for one call of Milvus")
+    milvus_searches: int = Field(16, ge=1, description="searches that ask Milvus at the same time; others wait")
     milvus_alias: str = Field(
         "twotower", pattern="^[A-Za-z_][A-Za-z0-9_]{0,254}$", description="alias in Milvus that publishing moves"
     )

@@ -70,6 +70,11 @@ class Searches:
         self._answers = answers
         self._name_of = name_of
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a search by vector waits for another process."""
+        return self._index.is_remote
+
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         return self._rankings.fused.milliseconds(queries)

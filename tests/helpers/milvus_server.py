@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from pymilvus import MilvusClient
@@ -50,6 +53,16 @@ class MilvusServer:
         self._process.terminate()
         self._process.wait(_SECONDS)
         self._process = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside the block the server takes connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> MilvusServer:
         self.start()

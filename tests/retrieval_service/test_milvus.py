@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus.exceptions import MilvusException
 
 from retrieval_service.index import ProductIndex
 from retrieval_service.loading import load
@@ -13,19 +19,27 @@ from retrieval_service.query import Answer, Filter, Query
 from retrieval_service.settings import RetrievalSettings
 from tests.helpers.milvus_server import MilvusServer
 from tests.helpers.redis_server import free_port
+from tests.helpers.retrieval import popular, query, search
+from tests.helpers.services import health, running
 from tests.helpers.tiny_version import BRANDS, CATEGORIES, build_version, catalogue, products_of
 from trainer.config.schema import Index
 from trainer.index.build import item_queries
 from trainer.index.milvus import write_collection
 from twotower.arrays import Float32
+from twotower.artifact.layout import Layout
 from twotower.artifact.manifest import IndexSpec
+from twotower.artifact.store import publish
 from twotower.artifact.version import Version
+from twotower.caller import Caller, caller
 from twotower.errors import CorruptArtifact, SettingsError, Unavailable
 from twotower.events import Interaction
 from twotower.live.records import State
+from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
 from twotower.search.milvus import MilvusCollection, Narrowed, Payload
 from twotower.search.milvus_address import MilvusAddress
 from twotower.search.word_index import Word
+from twotower.serving import wire
+from twotower.serving.client import call, connect
 from twotower.serving.wire import pack_history
 
 COUNT = 300
@@ -209,8 +223,7 @@ def test_milvus_that_is_away_is_an_error_of_every_search_until_it_is_back(
         # what does not need it goes on
         assert len(products.popular([Query(3)])[0].product_ids) == 3
         other.start()
-        # Milvus loads again what was loaded before it stopped, milvus-lite does not
-        other.client.load_collection(mine.collection)
+        # milvus-lite has it on disk alone, until the search loads it
         (after,) = products.search(searches[:1], [Query(10)])
         assert after.product_ids == before.product_ids
 
@@ -218,3 +231,86 @@ def test_milvus_that_is_away_is_an_error_of_every_search_until_it_is_back(
 def test_a_version_is_not_loaded_while_milvus_is_away(flat: Version, spec: IndexSpec) -> None:
     with pytest.raises(Unavailable, match="Milvus at http://"):
         load(in_milvus(flat, spec), RetrievalSettings(milvus=f"http://127.0.0.1:{free_port()}"))
+
+
+async def test_a_milvus_that_hangs_holds_up_no_other_call(
+    milvus: MilvusServer, spec: IndexSpec, vectors: Float32, flat: Version, tmp_path: Path
+) -> None:
+    version = build_version(tmp_path, "tiny-a", products=COUNT, buyers=0, publish=False)
+    version.layout.manifest.write_text(in_milvus(version, spec).manifest.model_dump_json())
+    publish(Layout(tmp_path), "tiny-a")
+    few = {"milvus": milvus.address.uri, "milvus_timeout_seconds": 20.0, "milvus_searches": 2}
+    text = wire.pack(np.load(flat.layout.text_embeddings)[:1], "tiny-a")
+    by_text = retrieval_pb2.SearchRequest(vectors=text, queries=[query(3)], by_text=True)
+    async with running("retrieval", tmp_path, **few) as service, connect(service.address) as channel:
+        stub = retrieval_pb2_grpc.RetrievalServiceStub(channel)
+        (before,) = await search(stub, vectors[:1], query(3))
+        with milvus.paused():
+            waiting = [asyncio.create_task(search(stub, vectors[:1], query(3))) for _ in range(5)]
+            for _ in range(3):
+                (list_of_three,) = await popular(stub, query(3))
+                assert len(list_of_three.product_ids) == 3
+                (found,) = (await call(stub.Search, by_text, 30, "retrieval service")).hits
+                assert len(found.product_ids) == 3
+                assert await health(service.address) == "SERVING"
+            assert not any(one.done() for one in waiting)
+        for (after,) in await asyncio.gather(*waiting):
+            assert after.product_ids == before.product_ids
+
+
+class Found(list[int]):
+    """One query's answer."""
+
+    ids, distances = (7,), (0.5,)
+
+
+class Client:
+    """Stands for Milvus: its searches fail while `is_away`, and loading waits for `may_load`."""
+
+    def __init__(self) -> None:
+        self.is_away, self.may_load, self.is_loading = True, threading.Event(), threading.Event()
+        self.asked, self.timeouts = 0, list[float]()
+
+    def search(self, _: str, *, data: list[Float32], timeout: float, **__: object) -> list[object]:
+        self.asked += 1
+        self.timeouts.append(timeout)
+        if self.is_away:
+            raise MilvusException(message="nobody is here")
+        return [Found([7]) for _ in data]
+
+    def load_collection(self, _: str, *, timeout: float) -> None:
+        self.is_loading.set()
+        assert self.may_load.wait(timeout)
+
+
+def test_after_an_error_one_search_asks_and_the_others_fail_at_once() -> None:
+    client, one = Client(), np.zeros((1, 4), np.float32)
+    collection = MilvusCollection(client, "twotower_x", MilvusAddress("http://x", timeout_seconds=20.0), 10, 4)
+    with pytest.raises(Unavailable, match="nobody is here"):
+        collection.search(one, 1, 64)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(collection.search, one, 1, 64)
+        assert client.is_loading.wait(20)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="nobody is here"):
+                collection.search(one, 1, 64)
+        assert client.asked == 1
+        client.is_away = False
+        client.may_load.set()
+        assert asking.result()[1].tolist() == [[7]]
+    client.is_loading.clear()
+    assert collection.search(one, 1, 64)[1].tolist() == [[7]]
+    assert client.asked == 3 and not client.is_loading.is_set()
+
+
+def test_a_search_waits_no_longer_than_its_caller() -> None:
+    client, one = Client(), np.zeros((1, 4), np.float32)
+    client.is_away = False
+    collection = MilvusCollection(client, "twotower_x", MilvusAddress("http://x", timeout_seconds=20.0), 10, 4)
+    token = caller.set(Caller(time.monotonic() + 2.0))
+    try:
+        collection.search(one, 1, 64)
+    finally:
+        caller.reset(token)
+    collection.search(one, 1, 64)
+    assert 0 < client.timeouts[0] <= 2.0 and client.timeouts[1] == 20.0

@@ -29,6 +29,7 @@ class ApproximateSearch:
         self._vectors = vectors
         self._spec = spec
         self._part = part
+        self.is_remote = isinstance(index, MilvusCollection)
         # FAISS has no filter
         self._payload = index.payload if isinstance(index, MilvusCollection) else None
 

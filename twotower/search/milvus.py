@@ -6,6 +6,8 @@ Milvus finds candidates and nothing else: their scores are computed from the map
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Columns
 from twotower.artifact.manifest import IndexSpec
+from twotower.caller import caller
 from twotower.errors import CorruptArtifact, SettingsError, Unavailable
 from twotower.search.milvus_address import MilvusAddress
 
@@ -67,7 +70,9 @@ class Payload:
 class MilvusCollection:
     """The collection of one version. It takes the place of a FAISS index: `ntotal` rows, `d` dimensions, `search`.
 
-    Every method raises Unavailable if Milvus does not answer in time or reports an error.
+    Every method raises Unavailable if Milvus does not answer in time or reports an error. After such an error one
+    search at a time asks Milvus, and the others fail at once, until one has an answer. So the threads that wait for a
+    Milvus that is away are few.
     """
 
     def __init__(self, client: Any, name: str, address: MilvusAddress, rows: int, dimension: int) -> None:
@@ -75,6 +80,9 @@ class MilvusCollection:
         self.ntotal, self.d = rows, dimension
         self.payload: Payload | None = None
         self._client, self._address = client, address
+        self._asking_again = threading.Lock()
+        # the error of the last search; empty after one with an answer
+        self._problem = ""
 
     @classmethod
     def open(cls, address: MilvusAddress, spec: IndexSpec) -> MilvusCollection:
@@ -121,9 +129,8 @@ class MilvusCollection:
         return scores, rows
 
     def _ask(self, queries: Float32, count: int, effort: int, expression: str) -> Any:
-        return ask(
-            self._address,
-            lambda: self._client.search(
+        def search() -> Any:
+            return self._client.search(
                 self.name,
                 data=list(queries),
                 anns_field=VECTOR,
@@ -133,9 +140,33 @@ class MilvusCollection:
                 search_params={"metric_type": "IP", "params": {"ef": min(effort, _MAX_EFFORT)}},
                 # a collection never changes once its version is written
                 consistency_level="Eventually",
-                timeout=self._address.timeout_seconds,
-            ),
-        )
+                timeout=self._seconds(),
+            )
+
+        if not self._problem:
+            return self._noting(search)
+        if not self._asking_again.acquire(blocking=False):
+            raise Unavailable(self._problem)
+        try:
+            # a Milvus that was started again may hold the collection on disk alone
+            self._noting(lambda: self._client.load_collection(self.name, timeout=self._seconds()))
+            found = self._noting(search)
+            self._problem = ""
+            return found
+        finally:
+            self._asking_again.release()
+
+    def _noting(self, call: Callable[[], Result]) -> Result:
+        try:
+            return ask(self._address, call)
+        except Unavailable as error:
+            self._problem = str(error)
+            raise
+
+    def _seconds(self) -> float:
+        """How long a call may take: no longer than its caller waits."""
+        one, limit = caller.get(), self._address.timeout_seconds
+        return limit if one is None else max(0.001, min(limit, one.deadline - time.monotonic()))
 
 
 def connect(address: MilvusAddress) -> Any:

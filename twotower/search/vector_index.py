@@ -132,6 +132,11 @@ class VectorIndex:
         """True if a search under this filter [N] reads every allowed vector."""
         return self.is_exact or (allowed is not None and int(np.count_nonzero(allowed)) <= self.spec.exact_rows)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a search waits for another process, which may not answer."""
+        return self._approximate is not None and self._approximate.is_remote
+
     def milliseconds(self, queries: int) -> float:
         """About how long an unfiltered search for so many queries takes."""
         if not self.is_exact:
