@@ -16,6 +16,8 @@ from twotower.sharding import Rows
 
 # under a filter, the index is asked for this much more than would hold k allowed rows on average
 _FILTER_MARGIN = 1.3
+# a shard reads lists that hold this many times the rows it searches for, on average; lists differ in length
+_SHARD_MARGIN = 2
 
 
 class ApproximateSearch:
@@ -84,12 +86,22 @@ class ApproximateSearch:
         if isinstance(self.index, MilvusCollection):
             rows: Int64 = self.index.search(queries, count, step.parameter, within)[1]
             return rows
-        parameters = _parameters(self._spec.knob, step.parameter)
+        parameters = _parameters(self._spec.knob, self._effort(step))
         batches = [queries] if self._spec.knob == "efSearch" else [query[None] for query in queries]
         rows = np.concatenate([self.index.search(batch, count, params=parameters)[1] for batch in batches])
         if self._part.first:
             rows[rows >= 0] += self._part.first
         return rows
+
+    def _effort(self, step: IndexStep) -> int:
+        """The value of the search parameter. The lists of a shard are short, and it reads more of them.
+
+        Otherwise they would hold too few rows, and the shard would be scanned.
+        """
+        if self._spec.knob != "nprobe" or self._part.size == len(self._vectors):
+            return step.parameter
+        lists = int(self.index.nlist)
+        return min(lists, max(step.parameter, -(-_SHARD_MARGIN * step.depth * lists // self._part.size)))
 
     def fetched(self, depth: int, factor: float) -> int:
         """How many rows FAISS is asked for to find the best `depth`."""

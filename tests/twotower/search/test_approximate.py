@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,9 @@ from tests.helpers.tuned_index import tuned
 from tests.helpers.vectors import NONE, brute_force, unit
 from twotower.arrays import Float32, Int64
 from twotower.artifact.manifest import IndexSpec, IndexStep
+from twotower.search.exact import ExactSearch
 from twotower.search.vector_index import VectorIndex
+from twotower.sharding import Rows
 
 
 class Lossy:
@@ -134,3 +137,27 @@ def test_a_query_of_an_approximate_index_gets_the_same_answer_alone_and_in_any_b
         (alone,) = index.search(queries[row][None], [ks[row]], [excluded[row]])
         np.testing.assert_array_equal(alone.rows, hits.rows)
         np.testing.assert_array_equal(alone.scores, hits.scores)
+
+
+def test_a_shard_reads_more_of_its_short_lists_instead_of_all_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(3200, 8, 9)
+    index = faiss.index_factory(8, "IVF64,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    # 12.5 rows a list: 20 rows lie in two lists on average, and four are read
+    index.add(vectors[800:1600])
+    spec = IndexSpec(kind="ivf", factory="IVF64,Flat", knob="nprobe", steps=[step(20)])
+    shard = VectorIndex(index, vectors, spec, part=Rows(800, 1600))
+
+    def scan(*_: object) -> None:
+        raise AssertionError("the shard was scanned")
+
+    monkeypatch.setattr(ExactSearch, "scan", scan)
+    for query in vectors[::100]:
+        (hits,) = shard.search(query[None], [20], [NONE])
+        _, lists = index.quantizer.search(query[None], 4)
+        within = {
+            800 + row
+            for one in lists[0]
+            for row in faiss.rev_swig_ptr(index.invlists.get_ids(int(one)), index.invlists.list_size(int(one))).tolist()
+        }
+        assert hits.rows.tolist() == brute_force(vectors, query, within, 20)
