@@ -249,7 +249,7 @@ def _towers(files: VersionLayout, size: Size) -> None:
             # row 0 of the event table is padding
             if name == "type_bias":
                 values[0] = 0
-    export_item_tower(model, files.item_tower, _TEXT)
+    export_item_tower(model, files, _TEXT)
     export_buyer_tower(model, files.buyer_tower)
     export_buyer_parts(model, files.buyer_parts)
     save_file({name: values.contiguous() for name, values in model.buyer.state_dict().items()}, files.weights)

@@ -89,7 +89,7 @@ def main() -> None:
     ids = np.load(files.ids, allow_pickle=False).tolist()
     records = [one for one in Catalogue(files.products).lookup(ids) if one]
     titles = [one.title for one in records]
-    encoder, tower = TextEncoder.load(version.encoder, 2), ItemTower(files.item_tower, 2)
+    encoder, tower = TextEncoder.load(version.encoder, 2), ItemTower(files, 2)
     texts = np.load(files.text_embeddings)
     rankings = {"texts, words": texts, "texts": texts, "item tower": np.load(files.embeddings)}
     index, weights = WordIndex.load(files, len(titles)), version.manifest.text_search.words

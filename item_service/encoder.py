@@ -142,8 +142,8 @@ def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None
     """
     files, folder, manifest = version.layout, version.encoder, version.manifest
     tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
-    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.vocab, files.ids, files.search_words)
-    version.check(*(version.query_ngrams or ()))
+    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.item_tower_rows)
+    version.check(files.vocab, files.ids, files.search_words, *(version.query_ngrams or ()))
     text_encoder = TextEncoder.load(folder, threads=1)
     if text_encoder.spec.dimension != manifest.text_dimension:
         raise CorruptArtifact(
@@ -152,7 +152,7 @@ def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None
     product_rows = read_product_rows(files.ids)
     if len(product_rows) != manifest.products:
         raise CorruptArtifact(f"{files.ids} holds {len(product_rows)} ids, the manifest says {manifest.products}")
-    tower, vocab = ItemTower(files.item_tower, threads=1), Vocab.load(files.vocab)
+    tower, vocab = ItemTower(files, threads=1), Vocab.load(files.vocab)
     _warm(version, text_encoder, tower, vocab)
     items = ItemEncoder(
         text_encoder, tower, vocab, product_rows, dimension=manifest.dimension, max_text=settings.max_text

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tests.helpers.tiny_version import write_object_array
 from trainer.config.loading import load_config
 from trainer.config.schema import Model
 from trainer.export.towers import check_item_parity, export_item_tower
@@ -17,9 +22,12 @@ from trainer.fit.served_weights import fold_attributes, reset_untrained_rows
 from trainer.model.heads import Heads
 from trainer.model.inputs import ItemFeatures, Sizes, drop_ids, drop_numbers, text_alone
 from trainer.model.towers import ItemTower, TwoTower
+from twotower.artifact.layout import VersionLayout
+from twotower.errors import CorruptArtifact
 from twotower.graphs import towers as tower
 
 TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES = 5, 3, 2, 4, 3
+MANY = 9_973  # products of the exported tower
 SIZES = Sizes(TEXT, BRANDS, CATEGORIES, PRODUCTS, ATTRIBUTES, 3)
 NONE = torch.zeros(9, 0, dtype=torch.int64)  # products without attributes
 
@@ -182,14 +190,91 @@ def test_some_items_lose_what_they_lose_among_all() -> None:
     assert 0 < int((whole.product[place] == 0).sum()) < 4
 
 
-def test_the_exported_graph_gives_the_same_vectors_for_any_batch(tmp_path: Path) -> None:
+class Exported(NamedTuple):
+    """A tower with a row for each of `MANY` products, and its files, exported once: read them, never write to them."""
+
+    model: TwoTower
+    files: VersionLayout
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export(tmp_path_factory.mktemp("exported"))
+
+
+def export(folder: Path, *assignments: str) -> Exported:
     torch.manual_seed(3)
-    made = TwoTower(SIZES, model_config(), 0.07, heads=2).eval()
-    export_item_tower(made, tmp_path / "item.onnx", TEXT)
-    graph = tower.ItemTower(tmp_path / "item.onnx", 1)
-    features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), index(4, 0, 1, 2, 3), NONE[:5])
+    made = TwoTower(SIZES._replace(products=MANY), model_config(*assignments), 0.07, heads=2).eval()
+    export_item_tower(made, VersionLayout(folder), TEXT)
+    return Exported(made, VersionLayout(folder))
+
+
+def check_same_vectors(made: Exported) -> None:
+    graph = tower.ItemTower(made.files, 1)
+    products = index(MANY, 0, 1, 2, MANY - 1)
+    features = ItemFeatures(texts(5), index(0, 1, 2, 3, 0), index(2, 1, 0, 1, 2), products, NONE[:5])
     for rows in (np.arange(5), np.array([3]), np.array([1, 1, 1])):
-        assert check_item_parity(made, graph, features, rows, 1e-5) <= 1e-6
+        assert check_item_parity(made.model, graph, features, rows, 1e-5) <= 1e-6
+
+
+def test_the_exported_graph_gives_the_same_vectors_for_any_batch(exported: Exported) -> None:
+    check_same_vectors(exported)
+
+
+def test_a_tower_without_rows_of_products_is_exported_with_the_unknown_one(tmp_path: Path) -> None:
+    made = export(tmp_path, "product_embedding=false", "attribute_embedding=false")
+    assert np.load(made.files.item_tower_rows).tolist() == [[0.0] * 8]
+    check_same_vectors(made)
+
+
+def test_the_rows_of_products_are_no_part_of_the_graph(exported: Exported) -> None:
+    stored = np.load(exported.files.item_tower_rows)
+    np.testing.assert_array_equal(stored, exported.model.item.product.weight.detach())
+    assert stored.shape == (MANY + 1, 8)
+    # less than four bytes for each product, whose row takes 32
+    assert exported.files.item_tower.stat().st_size < 4 * MANY
+    onnx.checker.check_model(exported.files.item_tower, full_check=True)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def one_row_less(path: Path) -> None:
+    np.save(path, np.load(path)[1:])
+
+
+def one_row_more(path: Path) -> None:
+    np.save(path, np.pad(np.load(path), ((0, 1), (0, 0))))
+
+
+def another_type(path: Path) -> None:
+    np.save(path, np.load(path).view(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (truncated, r"item_tower_rows\.npy cannot be read"),
+        (emptied, r"item_tower_rows\.npy cannot be read"),
+        (Path.unlink, r"item_tower_rows\.npy cannot be read"),
+        (write_object_array, r"item_tower_rows\.npy cannot be read"),
+        (one_row_less, r"out of bounds .*; it reads .*item_tower_rows\.npy, which holds float32 \[9973, 8\]"),
+        (one_row_more, r"item_tower_rows\.npy holds float32 \[9975, 8\], item_tower\.onnx wants float32 \[9974, 8\]"),
+        (another_type, r"item_tower_rows\.npy holds int32 \[9974, 8\], item_tower\.onnx wants float32 \[9974, 8\]"),
+    ],
+)
+def test_damaged_rows_of_products_are_named(
+    exported: Exported, tmp_path: Path, damage: Callable[[Path], None], problem: str
+) -> None:
+    files = VersionLayout(shutil.copytree(exported.files.root, tmp_path / "copy"))
+    damage(files.item_tower_rows)
+    with pytest.raises(CorruptArtifact, match=problem):
+        tower.ItemTower(files, 1)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 3])

@@ -70,7 +70,7 @@ def version(demo: Demo) -> Version:
 @pytest.fixture(scope="module")
 def similarity(version: Version) -> Any:
     """Cosine of two texts through the exported encoder and item tower, from text alone."""
-    encoder, tower = TextEncoder.load(version.encoder, 1), ItemTower(version.layout.item_tower, 1)
+    encoder, tower = TextEncoder.load(version.encoder, 1), ItemTower(version.layout, 1)
     unknown = np.zeros(2, np.int64)
 
     def measure(first: str, second: str) -> float:

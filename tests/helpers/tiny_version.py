@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.fused import tiny_parts
 from trainer.data.catalogue import Products
+from trainer.external_table import replace_table
 from trainer.index.nearest_graph import write_nearest
 from trainer.release.search_words import WordCounter
 from trainer.search.words import build_words
@@ -224,14 +225,14 @@ def fill_version(
     vocab = Vocab.build((one.brand for one in items), (one.category for one in items))
     vocab.save(files.vocab)
     graph = item_graph(dimension, len(vocab.brand) + 1, len(vocab.category) + 1, len(items) + 1, seed)
-    files.item_tower.write_bytes(graph.SerializeToString())
+    write_item_tower(files, graph)
     files.buyer_tower.write_bytes(buyer_graph(dimension).SerializeToString())
     files.buyer_parts.write_bytes(buyer_parts_graph(dimension).SerializeToString())
     text = TextEncoder.load(encoder, 1).encode([item_text(one.title, one.description) for one in items])
     brand = np.array([vocab.brand_index(one.brand) for one in items], np.int64)
     category = np.array([vocab.category_index(one.category) for one in items], np.int64)
     product = np.arange(1, len(items) + 1, dtype=np.int64)
-    vectors = ItemTower(files.item_tower, 1).encode(text, brand, category, product)  # [N, D]
+    vectors = ItemTower(files, 1).encode(text, brand, category, product)  # [N, D]
     np.save(files.embeddings, vectors)
     np.save(files.ids, np.array([one.id for one in items]))
     np.save(files.text_embeddings, text)
@@ -321,6 +322,14 @@ def item_graph(dimension: int, brands: int, categories: int, products: int, seed
         "product": (TensorProto.INT64, ["B"]),
     }
     return _model(nodes, inputs, {"vector": ["B", dimension]}, constants)
+
+
+def write_item_tower(files: VersionLayout, graph: onnx.ModelProto) -> None:
+    """Writes an `item_graph` as the trainer does: the products' rows in a file of their own."""
+    (rows,) = (one for one in graph.graph.initializer if one.name == "product_table")
+    np.save(files.item_tower_rows, numpy_helper.to_array(rows))
+    replace_table(graph, rows.name, files.item_tower_rows)
+    files.item_tower.write_bytes(graph.SerializeToString())
 
 
 def buyer_graph(dimension: int) -> onnx.ModelProto:

@@ -192,7 +192,7 @@ async def test_rows_are_counted(stub: item_pb2_grpc.ItemServiceStub) -> None:
     assert telemetry.CALL_ROWS.labels("Encode")._value.get() == before + 7
 
 
-OPENED = ["item_tower.onnx", "vocab.json", "product_ids.npy", "search_words.json"]
+OPENED = ["item_tower.onnx", "item_tower_rows.npy", "vocab.json", "product_ids.npy", "search_words.json"]
 
 
 @pytest.mark.parametrize("name", OPENED)

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import numpy as np
+import onnx
 import torch
 from torch import nn
 
 from trainer.export.graph import check_parity, export_graph
+from trainer.external_table import replace_table
 from trainer.model.inputs import ItemFeatures
-from trainer.model.towers import BuyerParts, TwoTower
+from trainer.model.towers import BuyerParts, ItemTower, TwoTower
 from twotower.arrays import Float32, Int64
-from twotower.graphs.towers import BuyerPartsGraph, BuyerTower, ItemTower
+from twotower.artifact.fsync import write_atomically
+from twotower.artifact.layout import VersionLayout
+from twotower.graphs.towers import BuyerPartsGraph, BuyerTower
+from twotower.graphs.towers import ItemTower as ItemGraph
 from twotower.history import BuyerInputs
 
 
-def export_item_tower(model: TwoTower, path: Path, text_dimension: int) -> None:
-    """Writes the item tower's graph, for any batch size."""
+def export_item_tower(model: TwoTower, files: VersionLayout, text_dimension: int) -> None:
+    """Writes the item tower's graph, for any batch size, and its products' rows [N + 1, D] as a file of their own.
+
+    A graph is one protobuf message, which ends at 2 GB: it holds everything but these rows.
+    """
+    tower = model.item.to("cpu")
+    # replaced and not overwritten: another graph may have mapped the rows that were there
+    with write_atomically(files.item_tower_rows) as temporary:
+        np.save(temporary, np.ascontiguousarray(tower.product.weight.detach().numpy()), allow_pickle=False)
     export_graph(
-        model.item.to("cpu"),
+        _with_few_rows(tower),
         # one tensor for each input: a tensor that is passed twice would become a single input
         (torch.randn(2, text_dimension), *(torch.zeros(2, dtype=torch.int64) for _ in range(3))),
-        path,
+        files.item_tower,
         {name: {0: "batch"} for name in ("text", "brand", "category", "product")},
         "vector",
     )
+    graph = onnx.load(files.item_tower)
+    # the exporter's name of the rows
+    replace_table(graph, "product.weight", files.item_tower_rows)
+    onnx.save(graph, files.item_tower)
+
+
+def _with_few_rows(tower: ItemTower) -> ItemTower:
+    """The same tower with two products' rows, so that the exporter copies no large table."""
+    few = nn.Embedding(2, tower.product.embedding_dim, padding_idx=0)
+    # the graph limits its input to this number
+    few.num_embeddings = tower.product.num_embeddings
+    shared = {id(module): module for module in tower.children()}
+    return copy.deepcopy(tower, shared | {id(tower.product): few})
 
 
 def export_buyer_tower(model: TwoTower, path: Path) -> None:
@@ -50,7 +77,7 @@ def _export_buyer(module: nn.Module, model: TwoTower, path: Path, output: str) -
 
 
 def check_item_parity(
-    model: TwoTower, graph: ItemTower, features: ItemFeatures, rows: Int64, tolerance: float
+    model: TwoTower, graph: ItemGraph, features: ItemFeatures, rows: Int64, tolerance: float
 ) -> float:
     """Returns the largest difference between torch and the item graph on real rows.
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
+from trainer.external_table import external_table
+
 
 def write_nearest(embeddings: Path, path: Path) -> None:
     """Writes a graph from queries [B, D] and k [1] to the scores and rows [B, k] of the nearest products, best first.
@@ -16,16 +18,6 @@ def write_nearest(embeddings: Path, path: Path) -> None:
     The graph has no vectors of its own: it reads the file `embeddings` [N, D], which must be in the same folder.
     """
     vectors = np.load(embeddings, mmap_mode="r", allow_pickle=False)
-    table = TensorProto(name="vectors", data_type=TensorProto.FLOAT, dims=vectors.shape)
-    table.data_location = TensorProto.EXTERNAL
-    # the header of the .npy file comes before the vectors
-    places = {
-        "location": embeddings.name,
-        "offset": embeddings.stat().st_size - vectors.nbytes,
-        "length": vectors.nbytes,
-    }
-    for key, value in places.items():
-        table.external_data.add(key=key, value=str(value))
     graph = helper.make_graph(
         [
             helper.make_node("Gemm", ["queries", "vectors", "added"], ["all_scores"], transB=1),  # [B, N]
@@ -41,7 +33,7 @@ def write_nearest(embeddings: Path, path: Path) -> None:
             helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", "k"]),
             helper.make_tensor_value_info("rows", TensorProto.INT64, ["batch", "k"]),
         ],
-        [table],
+        [external_table("vectors", embeddings)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     helper.set_model_props(model, {"shape": f"{vectors.shape[0]} x {vectors.shape[1]}"})

@@ -38,7 +38,7 @@ def load_as_services_do(version: Version, threads: int) -> None:
     FusedSearch(opened, FusedScore.load(version))
     if version.has_complements:
         ComplementTable.load(files).check(version.manifest.products)
-    ItemTower(files.item_tower, threads)
+    ItemTower(files, threads)
     BuyerTower(files.buyer_tower, threads)
     BuyerPartsGraph(files.buyer_parts, threads)
     load_query_encoder(version, TextEncoder.load(version.encoder, threads)).encode(["خاتم ذهب"])

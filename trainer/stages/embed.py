@@ -51,9 +51,9 @@ def encode_products(model: TwoTower, features: ItemFeatures, files: VersionLayou
 
     The weights are `folded`: the products' rows hold the part of their attributes.
     """
-    difference = export_checked(model, features, files.item_tower, config)
+    difference = export_checked(model, features, files, config)
     log.info(f"item tower: graph and torch agree to {difference:.1e}")
-    return encode_catalogue(files.item_tower, features, config)
+    return encode_catalogue(files, features, config)
 
 
 def save_products(files: VersionLayout, vectors: Float32, ids: list[str]) -> None:

@@ -47,6 +47,7 @@ MODEL_CODE = (
     "trainer.text",
     "trainer.fit",
     "trainer.export",
+    "trainer.external_table",
     "trainer.evaluate.ranking",
     "trainer.stages.features",
     "trainer.stages.prepare",

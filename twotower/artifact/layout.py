@@ -141,6 +141,8 @@ class VersionLayout:
     complement_scores = property(lambda self: self.root / "complement_scores.npy")
     complement_weights = property(lambda self: self.root / "complement_weights.npy")
     item_tower = property(lambda self: self.root / "item_tower.onnx")
+    # the products' rows of the item tower, which its graph reads
+    item_tower_rows = property(lambda self: self.root / "item_tower_rows.npy")
     buyer_tower = property(lambda self: self.root / "buyer_tower.onnx")
     # the same vectors as sums over the interactions, for reasons
     buyer_parts = property(lambda self: self.root / "buyer_parts.onnx")

@@ -148,7 +148,7 @@ def test_a_catalogue_row_is_what_the_item_service_computes(artifacts: Path) -> N
     rows = product_rows(64)[4:]
     assert refresh(artifacts, rows) == 0
     after = current(artifacts)
-    encoder, tower = TextEncoder.load(after.encoder, 1), ItemTower(after.layout.item_tower, 1)
+    encoder, tower = TextEncoder.load(after.encoder, 1), ItemTower(after.layout, 1)
     vocab, row_of = Vocab.load(after.layout.vocab), read_product_rows(after.layout.ids)
     text = encoder.encode([item_text(row[1], row[2]) for row in rows])
     named = [json.loads(row[3]) for row in rows]

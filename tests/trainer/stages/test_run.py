@@ -61,6 +61,7 @@ FILES = {
     "trending_figures.npy",
     "trending_rows.npy",
     "item_tower.onnx",
+    "item_tower_rows.npy",
     "buyer_parts.onnx",
     "buyer_tower.onnx",
     "vocab.json",
@@ -141,7 +142,7 @@ def test_the_item_tower_gives_the_stored_vector_of_every_row(version: Version) -
     vocab = Vocab.load(version.layout.vocab)
     rows = product_rows()
     content = [json.loads(row[3]) for row in rows]
-    found = ItemTower(version.layout.item_tower, 1).encode(
+    found = ItemTower(version.layout, 1).encode(
         encoder.encode([item_text(row[1], row[2]) for row in rows]),
         np.array([vocab.brand_index(one["brand"]) for one in content]),
         np.array([vocab.category_index(one["category"]) for one in content]),
@@ -163,7 +164,7 @@ def test_configured_pairs_of_titles_are_as_similar_as_the_exported_graphs_say(un
     texts = TextEncoder.load(unrefitted.encoder, 1).encode(["خاتم ذهب", "سلسال ذهب"])
     unknown = np.zeros(2, np.int64)
     # the graphs are of the tested model
-    one, two = ItemTower(unrefitted.layout.item_tower, 1).encode(texts, unknown, unknown, unknown)
+    one, two = ItemTower(unrefitted.layout, 1).encode(texts, unknown, unknown, unknown)
     assert [pair["cosine"] for pair in pairs] == pytest.approx([float(one @ two), 1.0], abs=1e-4)
     assert [pair["holds"] for pair in pairs] == [True, False]
     missed = "'خاتم ذهب' and 'خاتم ذهب' have a cosine of 1.00, wanted below 0.5"

@@ -23,6 +23,8 @@ from trainer.data.tables.json_file import rows_of_records
 from trainer.errors import DataError
 
 _BATCH_ROWS = 250_000
+# Polars panics at some damaged files
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def read_parquet(
@@ -51,23 +53,31 @@ def read_parquet(
         for batch in batches:
             rows += batch.height
             yield with_source(batch, path, columns)
-    except pl.exceptions.PolarsError as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
     if not rows:
         raise DataError(f"{path} has no rows")
 
 
 def parquet_rows(path: Path, columns: ColumnNames) -> int:
-    """How many rows of a Parquet file can be read apart: none of a file with nested columns."""
+    """How many rows of a Parquet file can be read apart: none of a file with nested columns.
+
+    Raises DataError if the file cannot be read.
+    """
     frame, schema = _scan(path)
-    return 0 if _is_nested(schema, columns) else int(frame.select(pl.len()).collect().item())
+    if _is_nested(schema, columns):
+        return 0
+    try:
+        return int(frame.select(pl.len()).collect().item())
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read: {first_line(error)}") from None
 
 
 def _scan(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
     try:
         frame = pl.scan_parquet(path, glob=False)
         return frame, frame.collect_schema()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path} is not a Parquet file: {first_line(error)}") from None
 
 
@@ -86,7 +96,7 @@ def _records(path: Path, frame: pl.LazyFrame) -> Iterator[tuple[int, dict[str, A
             for record in batch.with_columns(one.cast(pl.String) for one in times).iter_rows(named=True):
                 line += 1
                 yield line, record
-    except pl.exceptions.PolarsError as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read: {first_line(error)}") from None
 
 

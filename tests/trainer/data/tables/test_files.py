@@ -22,6 +22,7 @@ from trainer.data.fingerprint import fingerprint
 from trainer.data.tables import csv_blocks
 from trainer.data.tables.csv_file import read_csv
 from trainer.data.tables.files import find_files, read_tables
+from trainer.data.tables.parquet_file import parquet_rows
 from trainer.errors import DataError
 
 Row = tuple[int, str | None, str | None]
@@ -373,6 +374,24 @@ def test_parquet_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         message = refused(path)
         assert f"{path}: the column b holds Struct(" in message and "Binary" in message
         assert message.endswith(", with bytes in it, wanted text, numbers or times")
+
+
+def test_a_damaged_byte_of_a_parquet_footer_is_read_over_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    pl.DataFrame({"a": ["1", "2"], "b": ["x", "y"]}).write_parquet(path)
+    whole = path.read_bytes()
+    messages = []
+    # the footer, its length in four bytes, and the four letters at the end; at 1 and "g" Polars panics in two places
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    for place in range(len(whole) - footer, len(whole)):
+        for value in b"\x01g":
+            path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
+            try:
+                assert parquet_rows(path, COLUMNS) >= 0
+            except DataError as error:
+                messages.append(str(error))
+    assert len(messages) > footer
+    assert all(message.startswith(str(path)) for message in messages)
 
 
 def test_the_fingerprint_is_of_the_contents_alone(tmp_path: Path) -> None:
