@@ -268,7 +268,7 @@ def test_a_read_only_artifact_folder(tmp_path: Path) -> None:
     assert published(artifacts) == before
 
 
-@pytest.mark.parametrize("name", ["CURRENT", "manifest.json", "item_tower.onnx", "encoder.onnx", "products.sqlite"])
+@pytest.mark.parametrize("name", ["CURRENT", "manifest.json", "item_tower_rows.npy", "encoder.onnx", "products.sqlite"])
 def test_a_damaged_artifact_is_named_when_it_is_published_or_read(artifacts: Path, capsys: Capture, name: str) -> None:
     (path,) = [one for one in artifacts.rglob(name) if "work" not in one.relative_to(artifacts).parts]
     version = next((artifacts / "versions").iterdir()).name
