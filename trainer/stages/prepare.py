@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -97,7 +98,7 @@ def prepare(
     workspace.version.root.mkdir(parents=True, exist_ok=True)
     os.utime(workspace.root)
     data = load_dataset(events, products, config.data, config.seed, workspace.root, open_engine(config.ray))
-    log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
+    log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data, workspace.rejects)}")
     check_learnable(data)
     schema = EventSchema(config.data.event_weights)
     config = warm.settle(config) if warm else config
@@ -195,6 +196,6 @@ def _hide(config: Config, data: Dataset, split: Split) -> tuple[Events, Split, M
     return *hide(data.events, split, hidden, config.evaluation.excludes_seen), hidden
 
 
-def _rejected(data: Dataset) -> str:
+def _rejected(data: Dataset, file: Path) -> str:
     total = sum(data.summary.rejected_events.values()) + sum(data.summary.rejected_products.values())
-    return f"; {total:,} rows in rejects.csv" if total else ""
+    return f"; {total:,} rejected rows: {file}" if total else ""
