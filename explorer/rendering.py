@@ -15,7 +15,8 @@ from starlette.templating import Jinja2Templates
 
 from explorer.drawings import drawing_of
 from explorer.gateway import GatewayProblem
-from explorer.words import DIRECTION, LANGUAGES, step_in, warning_in, words_of
+from explorer.gateway_words import step_in, warning_in
+from explorer.words import DIRECTION, LANGUAGES, words_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {
