@@ -1,13 +1,15 @@
-"""A process has no options: it lists its settings, and refuses what would have no effect."""
+"""How a process starts: it lists its settings, refuses options, and says what it waits for."""
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
 import pytest
 from pydantic import Field
 
-from tests.helpers.processes import process
+from tests.helpers.processes import is_log, process
 from twotower.serving.command_line import check_arguments, list_settings
 from twotower.serving.settings import ProcessSettings
 
@@ -36,6 +38,14 @@ def test_help_shows_them_and_an_option_is_refused(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit, match="2"):
         check_arguments("item_service", "item", _Settings, ["--port", "9000"])
     assert "--port 9000: there are no options" in capsys.readouterr().err
+
+
+def test_a_service_says_that_it_waits_for_a_version(tmp_path: Path) -> None:
+    with process("-m", "buyer_service", environ={"TWOTOWER_ARTIFACTS": str(tmp_path)}) as started:
+        said = started.wait_for(lambda line: is_log(line, "no version is published yet, waiting for one"))
+        assert json.loads(said)["file"] == str(tmp_path / "CURRENT")
+        started.popen.send_signal(signal.SIGTERM)
+        assert started.finish() == 0
 
 
 @pytest.mark.parametrize("module", ["item_service", "recorder", "explorer", "gateway"])
