@@ -216,6 +216,9 @@ def _translate(error: Any, known: str) -> InvalidInput:
         problem = "is not a known field" + (f"; known: {known}" if len(place) == 1 else "")
     else:
         problem = _PROBLEMS[kind].format(**context) if kind in _PROBLEMS else error["msg"]
+    if kind in ("int_type", "float_type") and isinstance(value, str):
+        # of a body: '5' would otherwise read as a number that is refused
+        problem += ", not a text"
     if kind == "absent":
         # a check over several fields says which one it is about
         place = (*place, context["field"])
