@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo stop key status test lint format protos compose-test bench-items bench-search bench-encoder bench-index bench-shards bench-live bench-serving bench-tracing bench-rules bench-admission bench-training bench-warm simulate bench-quality bench-growth bench-ray bench-ray-reading bench-memory bench-ready bench-sessions bench-repeats bench-again bench-together bench-online screens vendor soak chaos fuzz docs lock sbom clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 24
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 27
 
 demo: .venv/run.stamp $(GENERATED) ## install, generate demo data, train, start everything, show real answers
 	@$(BIN)/python -m demo up
@@ -123,7 +123,7 @@ vendor: ## fetch the explorer's scripts again, as explorer/web/package-lock.json
 soak: .venv/bench.stamp $(GENERATED) ## send 100,000 requests and check for errors and growing memory (ARGS="--requests 1000000")
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
-chaos: .venv/chaos.stamp $(GENERATED) ## break one thing after the other under load, a quarter of an hour (ARGS="-k Redis --chaos-rate 50")
+chaos: .venv/chaos.stamp $(GENERATED) ## break one thing after the other under load, twenty minutes (ARGS="-k Redis --chaos-rate 50")
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 fuzz: .venv/chaos.stamp $(GENERATED) ## send 20,000 hostile requests (ARGS="--fuzz-seed 2 --fuzz-requests 100000")

@@ -15,6 +15,7 @@ from demo.client import Client, show_answers
 from demo.settings import DemoSettings
 from demo.supervisor import children, redis_binary, redis_url, redis_url_without_password, send_command, supervise
 from twotower.errors import SettingsError, TwoTowerError, Unavailable
+from twotower.serving.command_line import list_settings
 from twotower.serving.settings import read_settings
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +29,12 @@ class StepFailed(TwoTowerError):
 
 def main() -> int:
     """Returns 0; 1 if a step fails, with nothing left running; 2 for a wrong setting."""
-    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m demo",
+        description=__doc__,
+        epilog=f"settings, environment variables:\n{list_settings('demo', DemoSettings)}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("command", choices=("up", "stop", "status", "supervise"))
     command = parser.parse_args().command
     try:

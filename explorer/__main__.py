@@ -11,6 +11,7 @@ from explorer.app import create_app
 from explorer.settings import ExplorerSettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry
+from twotower.serving.command_line import check_arguments
 from twotower.serving.settings import read_settings
 
 
@@ -37,4 +38,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    check_arguments("explorer", "explorer", ExplorerSettings, sys.argv[1:])
     sys.exit(main())

@@ -48,10 +48,12 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
             yield {"pages": Pages(client), "renderer": Renderer(settings.image_hosts)}
 
     app = FastAPI(title="explorer", lifespan=lifespan, openapi_url=None)
+    app.add_exception_handler(404, _missing)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts), www_redirect=False)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.add_route("/", _home)
     app.add_route("/healthz", _alive)
+    app.add_route("/{language}", _home)
     for name, show in _PAGES.items():
         app.add_route(f"/{{language}}/{name}", _page(name, show))
     app.add_route("/{language}/product/{product_id:path}", _page("product", Pages.product))
@@ -64,7 +66,19 @@ def create_app(settings: ExplorerSettings) -> FastAPI:
 
 
 async def _home(request: Request) -> Response:
-    return RedirectResponse("/ar/search")
+    language = request.path_params.get("language", LANGUAGES[0])
+    return RedirectResponse(f"/{language}/search") if language in LANGUAGES else _missing_page(request)
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    return _missing_page(request)
+
+
+def _missing_page(request: Request) -> Response:
+    """There is no such page, with the way to the others; in the language of the path if it names one."""
+    first = request.url.path.split("/")[1]
+    renderer: Renderer = request.state.renderer
+    return renderer.render(request, "missing", first if first in LANGUAGES else LANGUAGES[0], {}, 404)
 
 
 async def _alive(request: Request) -> Response:

@@ -20,6 +20,9 @@ _SHOWN = 12
 _DETAILS = ("products", "reasons")
 # of a list that the page can do without: no scope, no such route or data, no room now
 _NOT_HERE = (401, 403, 404, 429, 501, 503, 504)
+# prices as people type them here, and as the gateway reads them
+_PRICES = ("price_min", "price_max")
+_DIGITS = str.maketrans("٠١٢٣٤٥٦٧٨٩٫", "0123456789.")
 # rising products whose categories the page names
 _RISING = 100
 
@@ -173,10 +176,10 @@ class Pages:
 
 
 def _options(request: Request) -> dict[str, Any]:
-    """The filters of a page's form as parameters of a list; empty fields are left out."""
+    """The filters of a page's form as parameters of a list; empty fields are left out, Arabic digits are read."""
     asked = request.query_params
     named = {
         name: asked.get(name, "").strip()
         for name in ("diversity", "in_stock", "category", "brand", "price_min", "price_max", "sort")
     }
-    return {name: value for name, value in named.items() if value}
+    return {name: value.translate(_DIGITS) if name in _PRICES else value for name, value in named.items() if value}

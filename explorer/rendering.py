@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.templating import Jinja2Templates
 
 from explorer.drawings import drawing_of
 from explorer.gateway import GatewayProblem
-from explorer.words import DIRECTION, LANGUAGES, step_in, warning_in, words_of
+from explorer.gateway_words import step_in, warning_in
+from explorer.words import DIRECTION, LANGUAGES, words_of
 
 FOLDER = Path(__file__).parent
 HEADERS = {
@@ -23,6 +26,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
+# a title of the other direction within a sentence, isolated, with its quotes
+_TITLE = re.compile("([“«]\u2068[^\u2069]*\u2069[”»])")
 _PROBLEMS = {404: "not_found", 422: "wrong_input"}
 # what the forms offer
 EVENTS = ("View", "AddToCart", "Purchase")
@@ -54,6 +59,7 @@ class Renderer:
             "step_in": step_in,
             "drawing_of": drawing_of,
             "picture_of": self._picture_of,
+            "with_whole_titles": with_whole_titles,
             "problem_word": _PROBLEMS.get(status, "problem"),
             "other_url": elsewhere,
             "other": other,
@@ -70,6 +76,18 @@ class Renderer:
         names = (name.removeprefix("*") for name in self._image_hosts)
         is_allowed = any(host == name or (name.startswith(".") and host.endswith(name)) for name in names)
         return url if is_allowed else ""
+
+
+def with_whole_titles(sentence: str) -> Markup:
+    """A reason in which a title of the other direction stays on one line, if it fits.
+
+    Broken over two lines, such a title has its first words beside the end of the sentence, and its quotes apart.
+    """
+    parts = _TITLE.split(sentence)
+    return Markup().join(
+        Markup('<span class="quoted">{}</span>').format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
 
 
 def page_status(error: GatewayProblem) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -128,9 +129,12 @@ def _needed(given: Mapping[str, str], name: str) -> str:
 def _number(given: Mapping[str, str], name: str, default: str) -> float:
     text = given.get(name) or default
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise WrongForm(f"{name}: must be a number, not {text!r}") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise WrongForm(f"{name}: must be a number, not {text!r}")
+    return number
 
 
 def _free(name: str, names: set[str]) -> str:

@@ -17,6 +17,7 @@ from gateway.http.server import allow_files, make_server
 from gateway.settings import GatewaySettings
 from twotower.errors import SettingsError
 from twotower.serving import telemetry, tracing
+from twotower.serving.command_line import check_arguments
 from twotower.serving.settings import host_port, read_settings
 
 log = logging.getLogger("gateway")
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     """Exits with 0 after SIGTERM or SIGINT, 1 if it cannot listen or workers keep failing, 2 for a wrong setting."""
     if arguments[:1] == ["keys"]:
         sys.exit(commands.main(arguments[1:]))
+    if arguments[:1] != ["--worker"]:
+        check_arguments("gateway", "gateway", GatewaySettings, arguments, __doc__ or "")
     try:
         settings = read_settings(GatewaySettings, "gateway")
         allow_files(settings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
+import grpc
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -126,11 +127,7 @@ def _with_middleware(application: ASGIApp, settings: GatewaySettings) -> ASGIApp
 
 def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock) -> Live:
     """Opens the channels and the Redis pool, and builds the pipeline on them. `stack` closes them in reverse order."""
-    addresses = (settings.item_address, settings.buyer_address, *settings.shard_addresses)
-    channels = [open_channel(address, settings.max_message_mb, settings.inner_tls) for address in addresses]
-    for channel in channels:
-        stack.push_async_callback(channel.close)
-    item, buyer, *shards = channels
+    item, buyer, *shards = _open_channels(settings, stack)
     limits = Limits(
         settings.max_batch,
         settings.max_waiting,
@@ -142,53 +139,27 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     stored = RedisHistory(redis, settings.history_size, clock)
     history = HistoryStore(stored, limits)
     items, buyers = ItemClient(item, limits), BuyerClient(buyer, limits)
-    products = connect_retrieval(shards, limits, degrades=settings.missing_shard == "degrade")
+    products = connect_retrieval(shards, limits, degrades=_degrades(settings))
     keeper = HistoryKeeper(redis, clock, settings.history_ttl_days)
     for client in (history, items, buyers, products, keeper):
         stack.push_async_callback(client.close)
-    log = None
-    if settings.event_log and settings.kafka:
-        stored.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
-        stack.push_async_callback(stored.kafka.close)
-    if settings.event_log:
-        log = EventLog(stored, settings.event_log_max_mb << 20, settings.event_log_lists)
-        stack.push_async_callback(log.close)
-    dependencies = [
-        *retrieval_dependencies(shards, degrades=settings.missing_shard == "degrade"),
-        Dependency(
-            "buyer",
-            grpc_health(buyer, "twotower.buyer.v1.BuyerService"),
-            "no /encode_buyer; /retrieve answers with popular products",
-        ),
-        Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
-        Dependency(
-            "redis",
-            stored.ping,
-            "interactions are not stored, or /retrieve answers with popular products, or both",
-        ),
-    ]
-    if log is not None:
-        loss = "served lists are not logged, or interactions are refused, or both"
-        dependencies.append(Dependency("event log", log.check, loss))
-    known = KnownProducts(products)
-    exploration = Exploration(settings.explore) if settings.explore else None
+    log = _open_log(settings, stack, stored)
     book, shown = RuleBook(settings.rules_file, RulesStore(redis)), ShownProducts(redis, limits)
     rules = LiveRules(book, shown, products, clock)
     for closing in (shown, book, rules):
         stack.push_async_callback(closing.close)
-    live_trending = LiveTrending(redis, clock) if settings.event_log else None
     pipeline = Pipeline(
         history,
         items,
         buyers,
         products,
-        known,
+        KnownProducts(products),
         settings.history_size,
         settings.forgotten_file,
         log,
-        exploration,
+        Exploration(settings.explore) if settings.explore else None,
         rules,
-        live_trending,
+        LiveTrending(redis, clock) if settings.event_log else None,
     )
     # of the accepted events the first one is the click
     click, seconds = settings.event_types[0], settings.request_timeout_seconds
@@ -196,6 +167,7 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
     stack.push_async_callback(experiments.close)
     searches = SearchCounts(redis)
     stack.push_async_callback(searches.close)
+    dependencies = _dependencies(settings, channels=(item, buyer, *shards), stored=stored, log=log)
     catalogue = None
     if settings.live_catalogue:
         catalogue = CatalogueStore(redis, products)
@@ -213,3 +185,54 @@ def connect(settings: GatewaySettings, stack: AsyncExitStack, clock: SharedClock
         RuleChecks(products),
         catalogue,
     )
+
+
+def _degrades(settings: GatewaySettings) -> bool:
+    """Whether lists lack the products of a shard that is away, instead of failing."""
+    return settings.missing_shard == "degrade"
+
+
+def _open_channels(settings: GatewaySettings, stack: AsyncExitStack) -> list[grpc.aio.Channel]:
+    """Those of the item service, the buyer service, and each shard of the retrieval service."""
+    addresses = (settings.item_address, settings.buyer_address, *settings.shard_addresses)
+    channels = [open_channel(address, settings.max_message_mb, settings.inner_tls) for address in addresses]
+    for channel in channels:
+        stack.push_async_callback(channel.close)
+    return channels
+
+
+def _open_log(settings: GatewaySettings, stack: AsyncExitStack, stored: RedisHistory) -> EventLog | None:
+    """The event log in Redis or Kafka; None if it is off."""
+    if not settings.event_log:
+        return None
+    if settings.kafka:
+        stored.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
+        stack.push_async_callback(stored.kafka.close)
+    log = EventLog(stored, settings.event_log_max_mb << 20, settings.event_log_lists)
+    stack.push_async_callback(log.close)
+    return log
+
+
+def _dependencies(
+    settings: GatewaySettings, channels: Sequence[grpc.aio.Channel], stored: RedisHistory, log: EventLog | None
+) -> list[Dependency]:
+    """What /readyz looks at, each with what is lost without it. `channels`: in the order of `_open_channels`."""
+    item, buyer, *shards = channels
+    dependencies = [
+        *retrieval_dependencies(shards, degrades=_degrades(settings)),
+        Dependency(
+            "buyer",
+            grpc_health(buyer, "twotower.buyer.v1.BuyerService"),
+            "no /encode_buyer; /retrieve answers with popular products",
+        ),
+        Dependency("item", grpc_health(item, "twotower.item.v1.ItemService"), "no /search"),
+        Dependency(
+            "redis",
+            stored.ping,
+            "interactions are not stored, or /retrieve answers with popular products, or both",
+        ),
+    ]
+    if log is not None:
+        loss = "served lists are not logged, or interactions are refused, or both"
+        dependencies.append(Dependency("event log", log.check, loss))
+    return dependencies

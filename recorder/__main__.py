@@ -19,6 +19,7 @@ from recorder.source import RedisStream, Source, connect_redis
 from recorder.trending import TrendingCount, Windows
 from twotower.errors import SettingsError, Unavailable
 from twotower.serving import telemetry
+from twotower.serving.command_line import check_arguments
 from twotower.serving.settings import read_settings
 
 log = logging.getLogger("recorder")
@@ -68,4 +69,5 @@ def _print_problem(problem: object, code: int) -> int:
 
 
 if __name__ == "__main__":
+    check_arguments("recorder", "recorder", RecorderSettings, sys.argv[1:])
     sys.exit(main())

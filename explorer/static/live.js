@@ -13,7 +13,7 @@
       width: place.clientWidth, height: 180, legend: { show: false }, cursor: { show: false },
       scales: { x: { range: (plot, low, high) => [Math.min(low, high - 60), high] }, y: { range: (plot, low, high) => [0, Math.max(high * 1.1, 1)] } },
       series: [{}, { stroke: "#0f5c54", width: 2, points: { show: true, size: 5 } }],
-      axes: [{}, { size: 56 }],
+      axes: [{ space: 70, values: (plot, times) => times.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB")) }, { size: 56 }],
     };
     return [new uPlot(options, data, place), data, place];
   }).filter(Boolean);

@@ -39,7 +39,11 @@ _CERTIFICATE_SECONDS = 1
 # requests that one connection may send before it has read the first answer; each takes about 2 KB
 _MAX_PIPELINED = 16
 # how the protocol refuses a request: status, title and detail
-_MALFORMED = (400, "Bad Request", "this is not a valid HTTP request")
+_MALFORMED = (
+    400,
+    "Bad Request",
+    "this is not a valid HTTP request; letters outside ASCII must be percent-encoded in a URL",
+)
 _LONG_HEADERS = (431, "Request Header Fields Too Large", f"the headers are longer than {_MAX_HEADERS} bytes")
 _MANY_PIPELINED = (400, "Bad Request", f"more than {_MAX_PIPELINED} requests wait for an answer on one connection")
 

@@ -18,6 +18,40 @@ from twotower.errors import InvalidInput, TwoTowerError
 _MAX_LISTED = 20
 _MAX_VALUES = 2000
 _REPEATABLE = ("include", "category", "brand", "exclude", "id")
+# pydantic's own checks, in the words of ours; the names in braces are of its context
+_PROBLEMS = {
+    "missing": "is missing",
+    "union_tag_not_found": "is missing",
+    "string_type": "must be a string",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "dict_type": "must be an object",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "too_short": "must not be empty",
+    "too_long": "has more than {max_length} values",
+    "string_too_short": "must not be empty",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "must match {pattern}",
+    "datetime_type": "must be an ISO-8601 time",
+    "datetime_parsing": "must be an ISO-8601 time",
+    "datetime_from_date_parsing": "must be an ISO-8601 time",
+    "timezone_aware": "must have its zone, such as +03:00",
+    "literal_error": "must be {expected}",
+    "union_tag_invalid": "must be one of {expected_tags}",
+}
 
 Model = TypeVar("Model", bound=Strict)
 
@@ -177,22 +211,22 @@ def _validate(model: type[Model], values: Mapping[str, Any], context: Context) -
 
 
 def _translate(error: Any, known: str) -> InvalidInput:
-    context = error.get("ctx", {})
-    problems = {
-        "missing": "is missing",
-        "extra_forbidden": "is not a known field" + (f"; known: {known}" if len(error["loc"]) == 1 else ""),
-        "string_type": "must be a string",
-        "list_type": "must be a list",
-        "model_type": "must be an object",
-        "dict_type": "must be an object",
-        "too_short": "must not be empty",
-        "too_long": f"has more than {context.get('max_length')} values",
-        "literal_error": f"must be {context.get('expected')}",
-    }
-    # a check over several fields says which one it is about
-    place = (*error["loc"], context["field"]) if error["type"] == "absent" else error["loc"]
-    refused = InvalidInput(_path(place), error["input"], problems.get(error["type"], error["msg"]))
-    if error["type"] in ("missing", "absent"):
+    kind, place, value, context = error["type"], error["loc"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        problem = "is not a known field" + (f"; known: {known}" if len(place) == 1 else "")
+    else:
+        problem = _PROBLEMS[kind].format(**context) if kind in _PROBLEMS else error["msg"]
+    if kind in ("int_type", "float_type") and isinstance(value, str):
+        # of a body: '5' would otherwise read as a number that is refused
+        problem += ", not a text"
+    if kind == "absent":
+        # a check over several fields says which one it is about
+        place = (*place, context["field"])
+    elif kind.startswith("union_tag"):
+        # the field that says which kind of object it is
+        place, value = (*place, context["discriminator"].strip("'")), context.get("tag", "")
+    refused = InvalidInput(_path(place), value, problem)
+    if kind in ("missing", "absent", "union_tag_not_found"):
         # pydantic's input is the object that lacks the field, which is no value of the field
         refused.value = ""
         refused.args = (f"{refused.field} is missing",)

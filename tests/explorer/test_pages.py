@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -96,7 +97,35 @@ async def test_what_the_gateway_refuses_is_no_fault_of_the_gateway(system: Stack
     refused = await open_page(url, "GET", "/en/search?q=x&price_min=9&price_max=1")
     assert (unknown.status_code, refused.status_code) == (404, 422)
     assert "is below price_min, which is 9" in refused.text and "A value is not accepted" in refused.text
-    assert "Not found" in unknown.text
+    assert "Not found" in unknown.text and 'action="/en/search"' in unknown.text
+
+
+@pytest.mark.parametrize(
+    ("path", "language", "said"),
+    [
+        ("/en/nope", "en", "There is no page at this address"),
+        ("/nope", "ar", "لا توجد صفحة بهذا العنوان"),
+        ("/static/nope.js", "ar", "لا توجد صفحة بهذا العنوان"),
+    ],
+)
+async def test_an_unknown_address_leads_to_the_search(path: str, language: str, said: str) -> None:
+    page = await open_page(f"http://{NOBODY}", "GET", path)
+    assert page.status_code == 404 and said in page.text and f'href="/{language}/search"' in page.text
+
+
+@pytest.mark.parametrize(("path", "target"), [("/", "/ar/search"), ("/ar", "/ar/search"), ("/en", "/en/search")])
+async def test_a_language_alone_is_its_search(path: str, target: str) -> None:
+    page = await open_page(f"http://{NOBODY}", "GET", path)
+    assert (page.status_code, page.headers["location"]) == (307, target)
+
+
+async def test_prices_may_have_arabic_digits(system: Stack) -> None:
+    url = str(system.client.base_url)
+    latin = await open_page(url, "GET", "/ar/search?q=خاتم&price_min=20.5&price_max=300")
+    arabic = await open_page(url, "GET", "/ar/search?q=خاتم&price_min=٢٠٫٥&price_max=٣٠٠")
+    found = [re.findall('data-product="([^"]*)"', page.text) for page in (latin, arabic)]
+    assert latin.status_code == arabic.status_code == 200
+    assert found[0] == found[1] and found[0]
 
 
 async def test_an_arabic_page_warns_in_arabic(system: Stack) -> None:

@@ -54,6 +54,7 @@ def test_text_is_yaml_or_json_and_times_stay_text() -> None:
     [
         ({"do": "pin", "product": ""}, "product: is missing"),
         ({"do": "pin", "product": "P1", "place": "x"}, "place: must be a number, not 'x'"),
+        ({"do": "pin", "product": "P1", "place": "inf"}, "place: must be a number, not 'inf'"),
         ({"do": "sell"}, "do: must be one of pin, boost, bury, exclude, not 'sell'"),
         ({"do": "bury"}, "brand, category or product: one of them is needed"),
         ({"text": "{"}, "rules: "),

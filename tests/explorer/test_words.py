@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from explorer.words import _PAIRS, LANGUAGES, step_in, warning_in, words_of
+from explorer.gateway_words import step_in, warning_in
+from explorer.words import _PAIRS, LANGUAGES, words_of
 from item_service.query.understanding import STEPS
 from tests.helpers.processes import ROOT
 

@@ -13,7 +13,7 @@ from trainer.commands.run import run_refresh, run_stage
 from trainer.commands.schedule import run_schedule
 from trainer.commands.tune import run_tune
 
-_KINDS = "CSV, JSON or Parquet"
+_KINDS = "CSV, JSON, Parquet, Excel or XML"
 _EXAMPLES = """\
 examples:
   python -m trainer check --events data/events.csv --products data/products.csv

@@ -133,4 +133,4 @@ def _to_float(value: Any) -> Any:
 def _explain(item: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in item["loc"]) or "configuration"
     shown = "" if isinstance(item["input"], dict) else f"={item['input']!r}"
-    return f"{key}{shown}: {item['msg']}"
+    return f"{key}{shown}: {str(item['msg']).removeprefix('Value error, ')}"

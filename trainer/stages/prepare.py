@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
@@ -40,6 +41,8 @@ from twotower.events import EventSchema
 
 log = logging.getLogger(__name__)
 
+# how a version is computed and published, not what it holds
+_CHANGES_NO_VERSION = {"device", "threads", "ray", "ray_workers", "publish", "paths"}
 # whatever changes a model, its text vectors or its product vectors; a package stands for all modules below it
 MODEL_CODE = (
     "trainer.data",
@@ -67,14 +70,13 @@ MODEL_CODE = (
 
 
 def run_fingerprint(config: Config, events: Sequence[str], products: Sequence[str], warm: str = "") -> str:
-    """sha256 over the input files, every setting that changes the model, the code that computes it, and the version
+    """sha256 over the input files, every setting that changes a version, the code that computes it, and the version
     `warm` that a warm training begins from.
 
     New code therefore resumes no old checkpoint, and no version of old code is up to date.
     """
     files = fingerprint(find_products(products).contents()), fingerprint(find_events(events).contents())
-    model = ("seed", "data", "encoder", "model", "training", "linear", "neighbours", "prior", "own", "evaluation")
-    settings = config.digest(*model, "index", "together")
+    settings = config.digest(*(name for name in Config.model_fields if name not in _CHANGES_NO_VERSION))
     parts = [*files, settings, code_digest(MODEL_CODE), *([warm] if warm else [])]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -98,7 +100,7 @@ def prepare(
     workspace.version.root.mkdir(parents=True, exist_ok=True)
     os.utime(workspace.root)
     data = load_dataset(events, products, config.data, config.seed, workspace.root, open_engine(config.ray))
-    log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data)}")
+    log.info(f"{len(data.events.buyer):,} events of {len(data.buyers):,} buyers{_rejected(data, workspace.rejects)}")
     check_learnable(data)
     schema = EventSchema(config.data.event_weights)
     config = warm.settle(config) if warm else config
@@ -196,6 +198,6 @@ def _hide(config: Config, data: Dataset, split: Split) -> tuple[Events, Split, M
     return *hide(data.events, split, hidden, config.evaluation.excludes_seen), hidden
 
 
-def _rejected(data: Dataset) -> str:
+def _rejected(data: Dataset, file: Path) -> str:
     total = sum(data.summary.rejected_events.values()) + sum(data.summary.rejected_products.values())
-    return f"; {total:,} rows in rejects.csv" if total else ""
+    return f"; {total:,} rejected rows: {file}" if total else ""

@@ -124,7 +124,7 @@ def refresh(
     rejected = sum(summary.rejected_products.values())
     log.info(
         f"{len(catalogue):,} products, {served.manifest.products:,} in the served version {served.name}: {changes}"
-        + (f"; {rejected:,} rows in rejects.csv" if rejected else "")
+        + (f"; {rejected:,} rejected rows: {work / 'rejects.csv'}" if rejected else "")
     )
     learned_from = fingerprint(find_events(events).contents()) if events else ""
     has_news = bool(learned_from) and learned_from != _recorded(served).get("refresh", {}).get("events")

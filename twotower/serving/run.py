@@ -10,6 +10,7 @@ from typing import Any
 import uvloop
 
 from twotower.errors import SettingsError
+from twotower.serving.command_line import check_arguments
 from twotower.serving.settings import Settings, read_settings
 from twotower.serving.telemetry import configure_logging
 
@@ -17,9 +18,12 @@ from twotower.serving.telemetry import configure_logging
 def run(name: str, model: type[Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> int:
     """Runs the service `name` ("item", ...) until SIGTERM or SIGINT. Returns the exit code: 2 for a wrong setting.
 
+    `--help` lists the settings; other arguments are refused.
+
     `serve` must import its servicer only when it is called: numpy, FAISS and ONNX Runtime read the thread limits when
     they are imported.
     """
+    check_arguments(f"{name}_service", name, model, sys.argv[1:])
     try:
         settings = read_settings(model, name)
     except SettingsError as error:

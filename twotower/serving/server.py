@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from twotower.artifact.layout import Layout
 from twotower.serving import telemetry, tracing
 from twotower.serving.decoding import CheckedServer
 from twotower.serving.model_versions import Versions
@@ -63,6 +64,8 @@ async def serve(
     stopping = asyncio.create_task(stop.wait())
     loading = asyncio.create_task(loaded.wait())
     log.info("loading", extra={"artifacts": str(settings.artifacts), "metrics_port": metrics_port})
+    if not (current := Layout(settings.artifacts).current).exists():
+        log.warning("no version is published yet, waiting for one", extra={"file": str(current.absolute())})
     try:
         await asyncio.wait((loading, stopping, follower), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():

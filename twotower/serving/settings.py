@@ -139,4 +139,4 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     # a URL may hold a password, with line breaks and signs of any kind
     shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
     shown = re.sub("password=[^&']*", "password=...", shown)
-    return f"{name}={shown}: {item['msg']}"
+    return f"{name}={shown}: {str(item['msg']).removeprefix('Value error, ')}"

@@ -221,7 +221,7 @@ def test_a_wrong_redis_url_ends_the_process_in_one_line_without_its_password() -
     url = "redis://me:secret@127.0.0.1:6379/zero"
     with process("-m", "gateway", environ=ENVIRON | {"TWOTOWER_GATEWAY_REDIS_URL": url}) as running:
         assert running.finish() == 2
-    problem = "Value error, '/zero' is not a database number"
+    problem = "'/zero' is not a database number"
     assert running.lines == [f"gateway: TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/zero': {problem}"]
 
 
@@ -241,8 +241,8 @@ def test_no_message_shows_a_part_of_a_password(password: str, problem: str) -> N
     url = f"redis://shop:{password}@127.0.0.1:6379/0"
     with pytest.raises(SettingsError) as refused:
         read_settings(GatewaySettings, "gateway", {"TWOTOWER_GATEWAY_REDIS_URL": url})
-    shown, _, said = str(refused.value).partition(": Value error, ")
-    assert shown == "TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379/0'"
+    shown, _, said = str(refused.value).partition("/0': ")
+    assert shown == "TWOTOWER_GATEWAY_REDIS_URL='redis://...@127.0.0.1:6379"
     assert problem in said and password not in said
 
 

@@ -363,6 +363,11 @@ async def test_what_is_not_http(system: Stack, request_bytes: bytes) -> None:
     assert (await raw(system, request_bytes))["status"] == 400
 
 
+async def test_letters_of_a_url_that_are_not_encoded(system: Stack) -> None:
+    document = await raw(system, "GET /search?q=خاتم HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert document["status"] == 400 and "percent-encoded" in document["detail"]
+
+
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 FIELD = b"X-A: " + b"a" * 1017 + b"\r\n"  # 1,024 bytes
 

@@ -60,7 +60,7 @@ def test_a_setting_that_the_run_may_find_is_auto_or_a_boolean() -> None:
         config = load_config([], [f"encoder.descriptions={given}"]).settle_descriptions(False)
         assert config.encoder.reads_descriptions is found
     message = refused("evaluation.exclude_seen=maybe")
-    assert message == "evaluation.exclude_seen='maybe': Value error, must be auto, true or false"
+    assert message == "evaluation.exclude_seen='maybe': must be auto, true or false"
 
 
 def test_threads_are_bounded_by_the_machine_that_is_to_run_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,27 @@ def test_force_trains_the_same_model_anew(tmp_path: Path, capsys: Capture) -> No
     assert_same_model(current(small_run()[1]), current(artifacts))
 
 
+@pytest.mark.parametrize(
+    ("setting", "is_another"),
+    [
+        ("again.min_returns=0.5", True),
+        ("trending.window_days=3", True),
+        ("search.popularity_weight=0.1", True),
+        ("searches.min_buyers=5", True),
+        ("together.min_groups=4", True),
+        ("training.max_epochs=3", True),
+        ("threads=1", False),
+        ("publish.keep_versions=9", False),
+        ("paths.cache=elsewhere", False),
+    ],
+)
+def test_a_setting_that_changes_a_version_makes_another_run(tmp_path: Path, setting: str, is_another: bool) -> None:
+    shop = write_shop(tmp_path)
+    files = [str(shop.events)], [str(shop.products)]
+    changed = prepare.run_fingerprint(load_config(assignments=[setting]), *files)
+    assert (changed != prepare.run_fingerprint(load_config(), *files)) is is_another
+
+
 def test_new_code_makes_a_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = write_shop(tmp_path)
     asked = load_config(), [str(shop.events)], [str(shop.products)]
