@@ -58,14 +58,6 @@ def marks_of(hits: Hits) -> list[int]:
     return [int.from_bytes(marks[start : start + width], "little") for start in range(0, len(marks), width)]
 
 
-def some_marks_of(hits: Hits) -> int:
-    """The bits of the conditions that are true of some product."""
-    if not hits.marks:
-        return 0
-    marks = np.frombuffer(hits.marks, np.uint8).reshape(len(hits.scores), -1)
-    return int.from_bytes(np.bitwise_or.reduce(marks).tobytes(), "little")
-
-
 def codes_of(packed: bytes) -> list[int]:
     """Codes of brands or categories, one a product."""
     codes: list[int] = np.frombuffer(packed, "<i4").tolist()

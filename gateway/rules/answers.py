@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 import numpy as np
 
 from gateway.clients.answers import Hits
-from gateway.clients.hits import codes_of, join, marks_of, some_marks_of, take
-from twotower.arrays import Float32
+from gateway.clients.hits import codes_of, join, marks_of, take
 from twotower.serving import wire
 
 
@@ -22,7 +23,7 @@ class Answers:
         self.parts: list[Hits] = []
         self.ids: list[str] = []
         self.bits: list[int] = []
-        self.scores: Float32 = np.zeros(0, np.float32)
+        self.scores: list[float] = []
         self.codes: dict[str, list[int]] = {"brand": [], "category": []}
         self.union = 0
         self.own: list[int] = []
@@ -48,9 +49,10 @@ class Answers:
                 self.also.append(start + place)
         self.parts.append(found)
         self.ids += ids
-        self.union |= some_marks_of(found)
-        self.bits += marks_of(found)
-        self.scores = np.append(self.scores, found.scores) if len(self.parts) > 1 else found.scores
+        bits = marks_of(found)
+        self.union = reduce(or_, set(bits), self.union)
+        self.bits += bits
+        self.scores += found.scores.tolist()
         if found.brand_codes:
             self.codes["brand"] += codes_of(found.brand_codes)
         if found.category_codes:
