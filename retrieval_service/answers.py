@@ -34,7 +34,7 @@ class Answers:
         """The products of the hits, in their order."""
         view, rows = allowed.view, hits.rows
         ids = self.ids[rows].tolist() if view is None else view.ids(rows, self.ids)
-        return Answer(ids, hits.scores, allowed.unknown, is_below_noise, followers)
+        return Answer(ids, hits.scores, hits.rows, allowed.unknown, is_below_noise, followers)
 
     def ranked(self, hits: Hits, orders: Int64, allowed: Allowed, query: Query) -> Answer:
         """The products of the hits as the query sorts them; they come by scores, equal ones by `orders` [K]."""

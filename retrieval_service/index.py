@@ -166,7 +166,7 @@ class ProductIndex:
         return [product if self.holds(one) else None for one, product in zip(ids, found, strict=True)]
 
     def marks(
-        self, texts: Sequence[str], answers: Sequence[Sequence[str]], coded: Sequence[bool] = (False, False)
+        self, texts: Sequence[str], answers: Sequence[Answer], coded: Sequence[bool] = (False, False)
     ) -> list[Packed]:
         """Which conditions of each query, one a line of its text, are true of its products.
 

@@ -51,12 +51,12 @@ def named_first(index: ProductIndex, named: Named, excluded: Sequence[str], k: i
 
 
 def _put_first(product_id: str, answer: Answer, k: int) -> Answer:
-    scores = answer.scores.tolist()
-    others = [pair for pair in zip(answer.product_ids, scores, strict=True) if pair[0] != product_id][: k - 1]
-    top = named_score(np.array([score for _, score in others], np.float32))
+    others = [place for place, one in enumerate(answer.product_ids) if one != product_id][: k - 1]
+    scores = answer.scores[others]
     return answer._replace(
-        product_ids=[product_id, *(one for one, _ in others)],
-        scores=np.array([top, *(score for _, score in others)], np.float32),
+        product_ids=[product_id, *(answer.product_ids[place] for place in others)],
+        scores=np.append(np.float32(named_score(scores)), scores),
+        rows=np.append(-1, answer.rows[others]),
         is_below_noise=False,
     )
 

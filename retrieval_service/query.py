@@ -78,11 +78,13 @@ class Answer(NamedTuple):
     `unknown_filter_values`: those that no product has. `is_below_noise`: a search by text whose best product is no
     nearer than those of queries that nothing answers. `followers`: how many of the products are neighbours of the one
     in `follows`. `also`: those of the query's `also` that the filter and the exclusions leave. `merge`: set for a query
-    with `for_merge`; then the products are all candidates, best first.
+    with `for_merge`; then the products are all candidates, best first. `rows` [K]: those of the products, from N on of
+    live ones, below 0 where nobody has looked.
     """
 
     product_ids: list[str]
     scores: Float32
+    rows: Int64
     unknown_filter_values: list[str]
     is_below_noise: bool = False
     followers: int = 0

@@ -85,7 +85,7 @@ class _Making:
         self._answers = Answers()
         pairs = list(zip(plan.repeats, shown, strict=False))
         # left out by their ids, which costs the least, or by a condition that holds for some of them
-        self._hidden = {one for (mark, _), ids in pairs if not mark.bit for one in ids}
+        self._hidden = frozenset[str]().union(*(ids for (mark, _), ids in pairs if not mark.bit))
         self._repeated = [(mark, frozenset(ids)) for (mark, _), ids in pairs if ids]
 
     async def fill(self) -> Ranked:
@@ -193,9 +193,11 @@ class _Making:
             is_complete = self._names_also and not self._hidden and one.rule in plan.complete
             if not is_complete and lacks(plan, self._answers, one, self._k):
                 queries.append(self._further(one.count(self._k), plan.where(one.mark.condition)))
+        if not queries:
+            return False
         for query, found in zip(queries, await asyncio.gather(*map(self._ask_any, queries)), strict=True):
             self._answers.take_in(found, query.k)
-        return bool(queries)
+        return True
 
     def _further(self, k: int, where: str) -> retrieval_pb2.Query:
         """A question of the caller's own filters and exclusions."""

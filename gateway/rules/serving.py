@@ -63,7 +63,7 @@ class LiveRules:
             ruled = await apply(plan, asking)
             return ruled._replace(warnings=[*ruled.warnings, f"products may be shown again: {error}"])
         starts = [now_ms - round(hours * _HOUR_MS) for _, hours in plan.repeats]
-        return await apply(plan, asking, [frozenset(found.since(start)) for start in starts])
+        return await apply(plan, asking, [found.since(start) for start in starts])
 
     async def note_shown(self, slot: str, owner: str | None, product_ids: Callable[[], list[str]]) -> None:
         """Notes what a list has shown, if a rule of its slot asks for it."""

@@ -35,10 +35,9 @@ class Shown(NamedTuple):
     product_ids: list[list[str]]
     times: list[int]
 
-    def since(self, start_ms: int) -> list[str]:
+    def since(self, start_ms: int) -> frozenset[str]:
         """The products that were shown then or later."""
-        recent = [ids for ids, at in zip(*self, strict=True) if at >= start_ms]
-        return [one for ids in recent for one in ids]
+        return frozenset[str]().union(*(ids for ids, at in zip(*self, strict=True) if at >= start_ms))
 
 
 class _Write(NamedTuple):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval_service.filters.conditions import SlotTable, VersionColumns, VersionTable, read_marks
 from retrieval_service.live.view import LiveView
+from retrieval_service.query import Answer
 from twotower.arrays import Int32, Int64
 from twotower.caller import check_caller
 from twotower.conditions.evaluation import matches
@@ -67,20 +68,20 @@ class Marks:
         ]
 
     def packed(
-        self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Sequence[str]], coded: Sequence[bool]
+        self, view: LiveView | None, texts: Sequence[str], answers: Sequence[Answer], coded: Sequence[bool]
     ) -> list[Packed]:
         """What is said of the products of each answer. `coded`: whether the codes of brands, and of categories, are."""
         found = [_NOTHING] * len(answers)
         for text in set(texts) if any(coded) else set(texts) - {""}:
             check_caller()
             places = [place for place, one in enumerate(texts) if one == text]
-            rows = self._rows(view, [one for place in places for one in answers[place]])
+            rows = self._rows(view, [answers[place] for place in places])
             bits = _narrowed(self._bits(view, text)[rows], text.count("\n") + 1) if text else None
             brands, categories = self._codes_of(view, rows) if any(coded) else (None, None)
             columns = (bits, brands if coded[0] else None, categories if coded[1] else None)
             start = 0
             for place in places:
-                part = slice(start, start := start + len(answers[place]))
+                part = slice(start, start := start + len(answers[place].rows))
                 found[place] = Packed(*(b"" if one is None else one[part].tobytes() for one in columns))
         return found
 
@@ -99,13 +100,18 @@ class Marks:
                 codes[place] = known.get(name, _code_of_new(name, len(known))) if name else -1
         return brands, categories
 
-    def _rows(self, view: LiveView | None, ids: Sequence[str]) -> Int64:
+    def _rows(self, view: LiveView | None, answers: Sequence[Answer]) -> Int64:
         """The row of each product, from N on its slot; -1 for one that has left since."""
-        known, slot_of = self._columns.rows, {} if view is None else view.all_slots.by_id
-        if not slot_of:
-            return np.array([known.get(one, -1) for one in ids], np.int64)
-        size = self._size
-        return np.array([size + slot_of[one] if one in slot_of else known.get(one, -1) for one in ids], np.int64)
+        rows = np.concatenate([one.rows for one in answers]).astype(np.int64)
+        # slots may have moved since
+        others = np.flatnonzero((rows < 0) | (rows >= self._size)).tolist()
+        if others:
+            ids = [one for answer in answers for one in answer.product_ids]
+            known, slot_of = self._columns.rows, {} if view is None else view.all_slots.by_id
+            for place in others:
+                one = ids[place]
+                rows[place] = self._size + slot_of[one] if one in slot_of else known.get(one, -1)
+        return rows
 
     def _bits(self, view: LiveView | None, text: str) -> Bits:
         kept, slots = self._kept.get(text), 0 if view is None else view.all_slots.count

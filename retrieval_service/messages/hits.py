@@ -24,8 +24,7 @@ def pack_answers(
     hits, texts = [_pack(answer, packed) for answer in answers], [one.marks for one in queries]
     coded = (any(one.with_brand_codes for one in queries), any(one.with_category_codes for one in queries))
     if any(texts) or any(coded):
-        ids = [answer.product_ids for answer in answers]
-        for one, said in zip(hits, index.marks(texts, ids, coded), strict=True):
+        for one, said in zip(hits, index.marks(texts, answers, coded), strict=True):
             one.marks, one.brand_codes, one.category_codes = said
     for query, one, answer in zip(queries, hits, answers, strict=True):
         if query.with_products:
@@ -107,6 +106,7 @@ def _with_more(answer: Answer, also: str) -> Answer:
     return answer._replace(
         product_ids=[*answer.product_ids, *more],
         scores=np.concatenate([answer.scores, np.zeros(count, np.float32)]),
+        rows=np.concatenate([answer.rows, np.full(count, -1)]),
         reasons=reasons,
         merge=merge,
     )

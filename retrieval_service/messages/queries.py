@@ -60,7 +60,8 @@ def read_queries(messages: Iterable[retrieval_pb2.Query]) -> list[Query]:
     return [
         Query(
             one.k,
-            one.excluded_ids,
+            # a message gives new texts at each reading
+            list(one.excluded_ids),
             read_filter(one),
             one.diversity,
             one.history,

@@ -44,6 +44,7 @@ class Shelf:
         ids = np.load(version.layout.ids).tolist()
         self.products: dict[str, Product] = {one.id: one for one in self.index.lookup(ids) if one is not None}
         self.asked: list[retrieval_pb2.Query] = []
+        self.answers: list[Hits] = []
 
     def change(self, *states: State) -> None:
         """Changes of the live catalogue; a new product gets a vector of its own."""
@@ -70,12 +71,12 @@ class Shelf:
         vectors = common_pb2.Vectors(data=vector.tobytes(), dimension=vector.shape[1], model_version="tiny-a")
         request = retrieval_pb2.SearchRequest(vectors=vectors, queries=[query], packed=True)
         (hits,) = calls.search(self.index, "tiny-a", request).hits
-        return unpack_hits(hits, "tiny-a")
+        return self._answer(hits)
 
     async def popular(self, query: retrieval_pb2.Query) -> Hits:
         self.asked.append(query)
         (hits,) = calls.popular(self.index, "tiny-a", retrieval_pb2.PopularRequest(queries=[query], packed=True)).hits
-        return unpack_hits(hits, "tiny-a")
+        return self._answer(hits)
 
     async def names(self, ids: Sequence[str]) -> list[retrieval_pb2.Product]:
         return [pack_product(one, product) for one, product in zip(ids, self.index.lookup(ids), strict=True)]
@@ -91,11 +92,16 @@ class Shelf:
     ) -> Ruled:
         """The list of a query under rules, each with its place as its name if it has none."""
         self.asked.clear()
+        self.answers.clear()
         ask = self.popular if popular else self.search
         plan = compile_plan(list(numbered(rules).rules), facts or {})
         if plan is None:
             return Ruled(await ask(query))
         return await apply(plan, Asking(query, ask, ask, self.names), [frozenset(shown)] * len(plan.repeats))
+
+    def _answer(self, hits: retrieval_pb2.Hits) -> Hits:
+        self.answers.append(unpack_hits(hits, "tiny-a"))
+        return self.answers[-1]
 
 
 def numbered(rules: Sequence[Mapping[str, Any]]) -> Rules:

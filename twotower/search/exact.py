@@ -21,11 +21,15 @@ _ROUNDING = 2e-6
 _BLAS_FROM = 2304
 # up to this many queries share one pass of `NearestProducts`, which keeps every score; above, FAISS is as fast
 _TOGETHER = 64
-_NO_HITS = Hits(np.empty(0, np.int64), np.empty(0, np.float32))
+_NO_ROWS: Int64 = np.empty(0, np.int64)
+_NO_HITS = Hits(_NO_ROWS, np.empty(0, np.float32))
 
 
 class _Rough(NamedTuple):
-    """Scores [B, F] of fetched rows, best first; `final`: as `inner_products` sums them, to the last bit."""
+    """Scores [B, F] of fetched rows, best first; `final`: as `inner_products` sums them, to the last bit.
+
+    A row below 0 is none.
+    """
 
     scores: Float32
     rows: Int64
@@ -51,7 +55,10 @@ class ExactSearch:
         `added` [B, N] is added to the inner products. A query has no answer here, and needs a scan, if it excludes too
         many rows or if rounding might decide which row is the k-th.
         """
-        size = len(self._vectors)
+        size, is_lowered = len(self._vectors), added is not None and any(map(len, excluded))
+        if added is not None and is_lowered:
+            # excluded rows come last, so none is fetched in vain
+            added, excluded = _lowered(added, excluded), [_NO_ROWS] * len(excluded)
         fetch = [min(k + len(rows) + SPARE, size) for k, rows in zip(ks, excluded, strict=True)]
         narrow = [row for row, count in enumerate(fetch) if count <= _MAX_FETCH]
         if not narrow:
@@ -61,6 +68,9 @@ class ExactSearch:
             added = None if added is None else added[narrow]
         count = max(fetch[row] for row in narrow)
         rough = self._find(queries, count, added)
+        if is_lowered:
+            is_out = rough.scores == -np.inf
+            rough = _Rough(np.where(is_out, 0, rough.scores), np.where(is_out, -1, rough.rows), rough.final)
         found = self._settle(queries, rough, ks, excluded, added)
         return {row: hits for row, hits in zip(narrow, found, strict=True) if hits is not None}
 
@@ -153,3 +163,11 @@ class ExactSearch:
             Hits(rows[place, :count], exact[place, :count]) if done else None
             for place, (count, done) in enumerate(zip(counts, settled.tolist(), strict=True))
         ]
+
+
+def _lowered(added: Float32, excluded: Sequence[Int64]) -> Float32:
+    """What is added [B, N], with no score high enough for the excluded rows of each query."""
+    lowered = added.copy()
+    for scores, rows in zip(lowered, excluded, strict=True):
+        scores[rows] = -np.inf
+    return lowered

@@ -14,7 +14,7 @@ from twotower.arrays import Float32, Int64, Mask
 from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.search.fused_score import FusedScore
 from twotower.search.neighbours import History
-from twotower.search.ranking import Hits, inner_products, outside, united
+from twotower.search.ranking import Hits, distinct, inner_products, outside, united
 from twotower.search.threshold import Lists
 from twotower.search.vector_index import FLOATS_IN_A_MILLISECOND, VectorIndex
 
@@ -87,7 +87,7 @@ class FusedSearch:
             return index.search(queries, ks, excluded, allowed)
         if score.vector_weight and index.scans(allowed):
             return self._scan(queries, histories, ks, excluded, allowed)
-        return self._merge_lists(queries, histories, ks, [np.unique(rows) for rows in excluded], allowed)
+        return self._merge_lists(queries, histories, ks, [distinct(rows) for rows in excluded], allowed)
 
     def _scan(
         self,

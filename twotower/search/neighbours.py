@@ -15,6 +15,7 @@ import numpy as np
 from twotower.arrays import Float32, Int32, Int64
 from twotower.artifact.layout import VersionLayout
 from twotower.errors import CorruptArtifact
+from twotower.search.ranking import distinct
 
 # rows of the products in a history, newest first
 History = Sequence[int] | Int32 | Int64
@@ -120,11 +121,7 @@ def own_entries(histories: Sequence[History], weights: Float32, size: int) -> En
 def sum_entries(parts: Sequence[Entries], base: Float32 | None = None) -> SparseScores:
     """The sums of one history's entries, part after part; the sum of a row begins with its number in `base` [N]."""
     places = np.concatenate([one.places for one in parts])
-    # `np.unique` with the inverse sorts by reference, which takes three times as long
-    ordered = np.sort(places)
-    is_first = np.ones(len(ordered), np.bool_)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    rows = ordered[is_first]
+    rows = distinct(places)
     sums = np.zeros(len(rows), np.float32) if base is None else base[rows]
     np.add.at(sums, rows.searchsorted(places), np.concatenate([one.scores for one in parts]))
     return SparseScores(rows, sums)

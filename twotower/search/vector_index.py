@@ -18,7 +18,7 @@ from twotower.errors import CorruptArtifact, InvalidInput
 from twotower.graphs.nearest_products import NearestProducts
 from twotower.search.approximate import ApproximateSearch
 from twotower.search.exact import ExactSearch
-from twotower.search.ranking import Hits, inner_products, united
+from twotower.search.ranking import Hits, distinct, inner_products, united
 from twotower.sharding import Rows
 
 # how many floats of vectors an exact search for one query reads in a millisecond, and the share of its time that each
@@ -180,7 +180,7 @@ class VectorIndex:
         if queries.shape[1] != self.dimension:
             raise InvalidInput("vectors.dimension", queries.shape[1], f"the index has {self.dimension} dimensions")
         self._limit_threads()
-        sorted_rows = [np.unique(rows) if len(rows) else rows for rows in excluded]
+        sorted_rows = [distinct(rows) if len(rows) else rows for rows in excluded]
         return np.ascontiguousarray(queries, np.float32), sorted_rows
 
     def _search_whole(

@@ -13,7 +13,7 @@ import numpy as np
 from twotower.arrays import Float32, Float64, Int64, Mask
 from twotower.artifact.manifest import WordWeights
 from twotower.errors import CorruptArtifact
-from twotower.search.ranking import Hits, best_first, inner_products, outside, united
+from twotower.search.ranking import Hits, best_first, distinct, inner_products, outside, united
 from twotower.search.vector_index import VectorIndex
 from twotower.search.word_index import Word, WordIndex
 
@@ -76,7 +76,7 @@ class WordSearch:
         by_vector = self._index.search(queries, ks, excluded, allowed)
         results = []
         for query, more, k, without, nearest in zip(queries, added, ks, excluded, by_vector, strict=True):
-            rows = _candidates(more, np.unique(without), allowed, max(_CANDIDATES, _CANDIDATES_EACH * k))
+            rows = _candidates(more, distinct(without), allowed, max(_CANDIDATES, _CANDIDATES_EACH * k))
             rows = np.union1d(rows, nearest.rows)
             scores = inner_products(self._index.vectors, query[None], rows[None])[0] + more[rows]
             if self.tie_breaker is not None:

@@ -25,7 +25,7 @@ def test_the_newest_list_comes_first_and_each_counts_from_its_time() -> None:
     assert packed == b"\0\x001000\0a\0b\0\x002000\0b\0c"
     found = unpack_shown(packed)
     assert found == ([["b", "c"], ["a", "b"]], [2000, 1000])
-    assert (found.since(1000), found.since(1001), found.since(2001)) == (["b", "c", "a", "b"], ["b", "c"], [])
+    assert (found.since(1000), found.since(1001), found.since(2001)) == ({"a", "b", "c"}, {"b", "c"}, set())
     assert unpack_shown(b"") == ([], [])
 
 
