@@ -158,6 +158,18 @@ def test_a_query_of_another_dimension_names_both_numbers(index_of: Make) -> None
         search.search(np.zeros((1, 3), np.float32), [[0]], [1], [NONE])
 
 
+def test_excluded_rows_are_in_no_answer_however_few_are_left(index_of: Make) -> None:
+    search = searcher(index_of(VECTORS), Parts(Fusion(neighbour_weight=1), FOLLOWING, None))
+    # the scores are 1, .5, .6 and 0
+    excluded = [NONE, np.array([0]), np.array([3, 0, 2, 0]), np.arange(4)]
+    found = search.search(EAST.repeat(4, axis=0), [[0]] * 4, [2] * 4, excluded)
+    assert [hits.rows.tolist() for hits in found] == [[0, 2], [2, 1], [1], []]
+    assert found[2].scores.tolist() == [0.5]
+    for wanted, one in zip(found, excluded, strict=True):
+        (alone,) = search.search(EAST, [[0]], [2], [one])
+        assert alone.rows.tolist() == wanted.rows.tolist()
+
+
 def random_parts(draw: np.random.Generator, size: int, fusion: Fusion) -> tuple[Parts, Float32]:
     """Parts and vectors of whole numbers and eighths: every sum is exact, so that equals are equal in any order."""
     following = draw.integers(1, 9, size=(size, size)) / 8 * (draw.random((size, size)) < 0.2)
