@@ -112,7 +112,7 @@ def _kinds(products: int) -> list[str]:
 
 
 def _search_space(kind: str, products: int, dimension: int) -> SearchSpace:
-    lists = _lists(products)
+    lists = list_count(products)
     probes = tuple(value for value in (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512) if value <= lists)
     if kind == "hnsw":
         return SearchSpace("HNSW32_SQ8", "efSearch", (50, 100, 150, 200, 300, 400, 600, 800, 1200), (1.0,))
@@ -126,7 +126,7 @@ def _search_space(kind: str, products: int, dimension: int) -> SearchSpace:
     return SearchSpace(f"IVF{lists},PQ{dimension // 2}x4fsr", "nprobe", probes, factors)
 
 
-def _lists(products: int) -> int:
+def list_count(products: int) -> int:
     """Returns a power of two near 3 x the square root of `products`, so that a list has at least 39 products."""
     wanted = min(3 * products**0.5, products / 39)
     return int(2 ** max(0, np.floor(np.log2(max(wanted, 1)) + 0.5)))

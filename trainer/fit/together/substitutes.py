@@ -8,16 +8,19 @@ near for complements too (docs/together.md has the figures).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from trainer.index.build import list_count, train_index
 from twotower.arrays import Float32, Float64, Int64, Mask
 
 _NEAREST = 10
 _BLOCK = 1024
+# products of a category from which on their nearest ones are searched in lists, and how many lists are read
+_EXACT_BELOW, _PROBES = 20_000, 16
 # pairs that the cut is learned from
 _PAIRS = 200_000
 
@@ -44,7 +47,7 @@ class Substitutes:
         vectors = np.zeros(texts.shape, np.float32)
         for code in range(len(names)):
             rows = np.flatnonzero(category == code)
-            vectors[rows] = _smoothed(texts[rows])
+            vectors[rows] = _smoothed(texts[rows], seed)
         found = otsu(_sampled_cosines(vectors, category, seed)) if cut == "auto" else cut
         return cls(vectors, category, found)
 
@@ -76,20 +79,43 @@ def otsu(values: Float64 | Float32) -> float:
     return float(ordered[places[int(between.argmax())]])
 
 
-def _smoothed(texts: Float32) -> Float32:
+def _smoothed(texts: Float32, seed: int) -> Float32:
     """The mean of each vector's nearest ones, itself included, at length 1."""
-    count = min(_NEAREST, len(texts))
     means = np.zeros(texts.shape, np.float32)
+    find = _finder(texts, min(_NEAREST, len(texts)), seed)
     for first in range(0, len(texts), _BLOCK):
-        cosines = texts[first : first + _BLOCK] @ texts.T
-        np.negative(cosines, out=cosines)
-        nearest = np.empty((len(cosines), count), np.int64)
-        for place, row in enumerate(cosines):
-            nearest[place] = np.argpartition(row, count - 1)[:count]
-        means[first : first + _BLOCK] = texts[nearest].mean(axis=1)
+        means[first : first + _BLOCK] = texts[find(texts[first : first + _BLOCK])].mean(axis=1)
     means[~texts.any(axis=1)] = 0
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return np.asarray(means / np.maximum(lengths, 1e-12), np.float32)
+
+
+def _finder(texts: Float32, count: int, seed: int) -> Callable[[Float32], Int64]:
+    """Finds the rows [B, count] of the texts [N, E] nearest to each of some texts [B, E].
+
+    Comparing all pairs takes time with the square of N: from `_EXACT_BELOW` on, lists of near texts are searched, which
+    misses a few.
+    """
+    if len(texts) < _EXACT_BELOW:
+        return lambda asked: _nearest(asked @ texts.T, count)
+    index = train_index(f"IVF{list_count(len(texts))},SQ8", texts, seed)
+    index.nprobe = _PROBES
+
+    def search(asked: Float32) -> Int64:
+        rows: Int64 = index.search(asked, count)[1]
+        # where the lists hold too few, the nearest counts again
+        return np.where(rows < 0, rows[:, :1], rows)
+
+    return search
+
+
+def _nearest(cosines: Float32, count: int) -> Int64:
+    """The places [B, count] of the highest of each row [B, N], in no order."""
+    np.negative(cosines, out=cosines)
+    nearest = np.empty((len(cosines), count), np.int64)
+    for place, row in enumerate(cosines):
+        nearest[place] = np.argpartition(row, count - 1)[:count]
+    return nearest
 
 
 def _sampled_cosines(vectors: Float32, category: Int64, seed: int) -> Float32:

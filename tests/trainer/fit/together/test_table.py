@@ -7,6 +7,7 @@ import pytest
 from scipy import sparse
 
 from tests.helpers.baskets import MINUTE, PURCHASE, VIEW, baskets, events, settings
+from tests.helpers.vectors import unit
 from trainer.fit.together.carts import cart_weights, gram_matrix
 from trainer.fit.together.choice import choose_strength, found, hold_out
 from trainer.fit.together.groups import read_shopping
@@ -34,6 +35,20 @@ def test_otsu_cuts_where_two_classes_are_furthest_apart() -> None:
     assert otsu(np.array([0.0, 0.1, 0.1, 0.1, 0.1, 0.9])) == pytest.approx(0.9)
     assert otsu(np.array([0.3, 0.3])) == np.inf
     assert otsu(np.empty(0)) == np.inf
+
+
+def test_the_nearest_of_a_large_category_are_those_of_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 300 kinds of ten products: the nearest ten of a product are its kind
+    kinds = unit(300, 32, 3)
+    vectors = np.repeat(kinds, 10, axis=0) + 0.02 * unit(3000, 32, 4)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    exact = Substitutes.learn(vectors, ["rings"] * 3000, 0.9, 7)
+    monkeypatch.setattr("trainer.fit.together.substitutes._EXACT_BELOW", 3000)
+    listed = Substitutes.learn(vectors, ["rings"] * 3000, 0.9, 7)
+    assert (np.einsum("pe,pe->p", exact.vectors, listed.vectors) > 0.9999).mean() > 0.99
+    means = np.repeat(vectors.reshape(300, 10, 32).mean(axis=1), 10, axis=0)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    np.testing.assert_allclose(exact.vectors, means, atol=1e-5)
 
 
 def test_substitutes_are_near_and_of_one_category() -> None:
