@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] = ()) -> None:
             sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
     if settings.metrics_port is not None:
         try:
-            telemetry.serve_metrics(settings.host, settings.metrics_port)
+            telemetry.MetricsServer(settings.host, settings.metrics_port)
         except OSError as error:
             sys.exit(_print_problem(_cannot_listen(settings.host, settings.metrics_port, "METRICS_PORT", error), 1))
     _serve(settings, bound, "listening")

@@ -44,7 +44,7 @@ def main() -> int:
         with folder.held():
             # read when it is asked for
             metrics.DISK_FREE.set_function(lambda: shutil.disk_usage(folder.root).free)
-            port = telemetry.serve_metrics(settings.host, settings.metrics_port)
+            port = telemetry.MetricsServer(settings.host, settings.metrics_port).port
             log.info("recording", extra={"folder": str(folder.root), "metrics_port": port})
             catalogue = CatalogueCopy(redis.connected, folder.root)
             windows = Windows(int(settings.trending_hours * 3_600_000), settings.trending_past)

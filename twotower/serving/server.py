@@ -48,7 +48,7 @@ async def serve(
     """
     stop = stop or asyncio.Event()
     reserved = _reserve_port(service, settings)
-    metrics_port = _serve_metrics(service, settings)
+    metrics = _serve_metrics(service, settings)
     stop_tracing = tracing.start(service.name, settings)
     _stop_on_signals(stop)
     loaded = asyncio.Event()
@@ -63,14 +63,14 @@ async def serve(
     follower = asyncio.create_task(versions.follow(settings.poll_seconds, on_change))
     stopping = asyncio.create_task(stop.wait())
     loading = asyncio.create_task(loaded.wait())
-    log.info("loading", extra={"artifacts": str(settings.artifacts), "metrics_port": metrics_port})
+    log.info("loading", extra={"artifacts": str(settings.artifacts), "metrics_port": metrics.port})
     if not (current := Layout(settings.artifacts).current).exists():
         log.warning("no version is published yet, waiting for one", extra={"file": str(current.absolute())})
     try:
         await asyncio.wait((loading, stopping, follower), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             server, checks, port = await _start(service, settings, reserved)
-            log.info("listening", extra={"port": port, "metrics_port": metrics_port})
+            log.info("listening", extra={"port": port, "metrics_port": metrics.port})
             on_ready(port)
             await asyncio.wait((stopping, follower), return_when=asyncio.FIRST_COMPLETED)
             log.info("draining", extra={"seconds": settings.drain_seconds})
@@ -81,6 +81,7 @@ async def serve(
         for task in (follower, stopping, loading):
             task.cancel()
         reserved.close()
+        metrics.close()
         stop_tracing()
     log.info("stopped")
     if failed:
@@ -136,10 +137,10 @@ def _taken(service: GrpcService, settings: ServiceSettings) -> SystemExit:
     return SystemExit(f"{service.name}: cannot listen on {host_port(settings.host, settings.port)}; is the port taken?")
 
 
-def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> int:
-    """Starts the endpoint of the metrics and returns its port. Raises SystemExit if the port is in use."""
+def _serve_metrics(service: GrpcService, settings: ServiceSettings) -> telemetry.MetricsServer:
+    """Starts the endpoint of the metrics. Raises SystemExit if the port is in use."""
     try:
-        return telemetry.serve_metrics(settings.host, settings.metrics_port)
+        return telemetry.MetricsServer(settings.host, settings.metrics_port)
     except OSError as error:
         at = host_port(settings.host, settings.metrics_port)
         raise SystemExit(f"{service.name}: cannot serve metrics on {at}: {error.strerror}") from None

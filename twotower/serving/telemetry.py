@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from datetime import UTC, datetime
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
@@ -92,7 +93,18 @@ def freeze_loaded_objects() -> None:
     gc.set_threshold(_GC_ALLOCATIONS, 20, 50)
 
 
-def serve_metrics(host: str, port: int) -> int:
-    """Starts the Prometheus endpoint in its own thread and returns its port; 0 asks for a free one."""
-    server, _ = start_http_server(port, addr=host)
-    return int(server.server_port)
+class MetricsServer:
+    """The Prometheus endpoint, in a thread of its own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Port 0 asks for a free one. Raises OSError if the address cannot be used."""
+        self._server, _ = start_http_server(port, addr=host)
+        self.port = int(self._server.server_port)
+
+    def close(self) -> None:
+        """Closes the port within half a second, and does not wait for that."""
+        threading.Thread(target=self._close, daemon=True).start()
+
+    def _close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.helpers.gate_cases import RING, Gate, inside
+from tests.helpers.redis_server import free_port
 from tests.helpers.services import health, running, until
 from tests.helpers.tiny_version import build_version
 from twotower import errors
@@ -72,6 +73,18 @@ async def test_a_port_that_is_taken_is_named(tiny: Path, field: str) -> None:
 
         with pytest.raises(SystemExit, match=f"item_service: cannot .* 127.0.0.1:{port}"):
             await serve(ItemSettings(artifacts=tiny, **{field: port}))
+
+
+async def test_the_metrics_end_with_the_service(tiny: Path) -> None:
+    port = free_port()
+
+    def is_open() -> bool:
+        with socket.socket() as one:
+            return one.connect_ex(("127.0.0.1", port)) == 0
+
+    async with running("item", tiny, metrics_port=port):
+        assert is_open()
+    await until(lambda: not is_open())
 
 
 async def test_log_lines_of_a_call_carry_the_request_id_of_its_caller(
