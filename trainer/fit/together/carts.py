@@ -22,8 +22,7 @@ _ROWS = 16_384
 def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequence[float]) -> list[sparse.csr_matrix]:
     """Weights [N, N] for the entries of `lists` [N, N], from 0: row a, column b is what a says for b.
 
-    `gram` [N, N]: the weight of the groups that hold both products, of one product on the diagonal. A ridge is added to
-    the diagonal; there is one answer for each.
+    `gram` [N, N]: see `upper_gram`. A ridge is added to its diagonal; there is one answer for each.
     """
     columns = lists.tocsc()
     found = np.zeros((len(ridges), columns.nnz))
@@ -31,8 +30,10 @@ def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequ
         part = slice(columns.indptr[target], columns.indptr[target + 1])
         sources = columns.indices[part]
         if len(sources):
-            among = gram[sources]
-            system, wanted = among[:, sources].toarray(), among[:, [target]].toarray().ravel()
+            rows = np.append(sources, target)
+            half = gram[rows][:, rows].toarray()
+            whole = half + half.T - np.diag(half.diagonal())
+            system, wanted = whole[:-1, :-1], whole[:-1, -1]
             for place, ridge in enumerate(ridges):
                 found[place, part] = np.linalg.solve(system + ridge * np.eye(len(sources)), wanted)
     return [
@@ -41,8 +42,12 @@ def cart_weights(lists: sparse.csr_matrix, gram: sparse.csr_matrix, ridges: Sequ
     ]
 
 
-def gram_matrix(shopping: Shopping, settings: Together) -> sparse.csr_matrix:
-    """The weight of the groups that hold both products [N, N]; those of sessions weigh `session_weight`."""
+def upper_gram(shopping: Shopping, settings: Together) -> sparse.csr_matrix:
+    """The weight of the groups that hold both products [N, N], of one product on the diagonal.
+
+    Those of sessions weigh `session_weight`. Both halves are equal, and gigabytes of a large shop: the lower is left
+    out.
+    """
     size, parts = shopping.baskets.members.shape[1], []
     for groups, share in zip(shopping, (1.0, settings.session_weight), strict=True):
         weights = sparse.diags(share * groups.weights(settings.size_power))
@@ -51,7 +56,7 @@ def gram_matrix(shopping: Shopping, settings: Together) -> sparse.csr_matrix:
     indices, data, sizes = np.empty(0, np.int32), np.empty(0), [np.zeros(1, np.int64)]
     for first in range(0, size, _ROWS):
         products = [by_product[first : first + _ROWS] @ members for by_product, members in parts]
-        rows = sum(products[1:], products[0]).tocsr()
+        rows = sparse.triu(sum(products[1:], products[0]), k=first, format="csr")
         done = len(data)
         # the system moves a large array without a copy
         indices.resize(done + rows.nnz, refcheck=False)

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from trainer.config.schema import Together
 from trainer.data.matrix import keep_largest
-from trainer.fit.together.carts import cart_weights, gram_matrix
+from trainer.fit.together.carts import cart_weights, upper_gram
 from trainer.fit.together.categories import CategoryComplements
 from trainer.fit.together.groups import Shopping
 from trainer.fit.together.pairs import significant_pairs
@@ -50,7 +50,7 @@ class TableFitter:
     def weights(self, lists: sparse.csr_matrix, ridges: Sequence[float]) -> list[sparse.csr_matrix]:
         """The weights of carts [N, N] of the entries of `lists`, for each ridge."""
         if self._gram is None:
-            self._gram = gram_matrix(self._shopping, self._settings)
+            self._gram = upper_gram(self._shopping, self._settings)
         return cart_weights(lists, self._gram, ridges)
 
     def fit(self, strength: Strength) -> ComplementTable:

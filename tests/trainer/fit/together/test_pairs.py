@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.baskets import MINUTE, PURCHASE, VIEW, baskets, events, settings
-from trainer.fit.together.carts import gram_matrix
+from trainer.fit.together.carts import upper_gram
 from trainer.fit.together.groups import read_shopping
 from trainer.fit.together.pairs import log_likelihood_ratio, significant_pairs
 
@@ -87,14 +87,14 @@ def test_pairs_counted_one_product_at_a_time_are_those_of_all_at_once(monkeypatc
     ]
     wanted = settings(size_power=0.5, min_groups=2, min_ratio=0.1)
     shop = read_shopping(events(*rows), 12, PURCHASE, wanted)
-    whole, gram = significant_pairs(shop, wanted), gram_matrix(shop, wanted)
+    whole, gram = significant_pairs(shop, wanted), upper_gram(shop, wanted)
     monkeypatch.setattr("trainer.fit.together.pairs._BLOCK_PAIRS", 1)
     monkeypatch.setattr("trainer.fit.together.carts._ROWS", 5)
     parts = significant_pairs(shop, wanted)
     assert 20 < len(whole.row) < 132
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert (gram_matrix(shop, wanted) != gram).nnz == 0
+    assert (upper_gram(shop, wanted) != gram).nnz == 0
     # by hand: the groups that hold both products, each weighing 1 / the root of its other products
     weight = 0.0
     for groups, share in ((shop.baskets, 1.0), (shop.sessions, 0.5)):

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from tests.helpers.baskets import MINUTE, PURCHASE, VIEW, baskets, events, settings
 from tests.helpers.vectors import unit
-from trainer.fit.together.carts import cart_weights, gram_matrix
+from trainer.fit.together.carts import cart_weights, upper_gram
 from trainer.fit.together.choice import choose_strength, found, hold_out
 from trainer.fit.together.groups import read_shopping
 from trainer.fit.together.substitutes import Substitutes, otsu
@@ -72,8 +72,8 @@ def test_the_cut_is_learned_from_cosines_within_categories() -> None:
 def test_the_weights_of_a_cart_are_a_ridge_regression() -> None:
     wanted = settings()
     shop = baskets([0, 1, 2], [0, 1, 2], [0, 2], [1], [3], wanted=wanted)
-    gram = gram_matrix(shop, wanted)
-    assert gram.toarray().tolist() == [[3, 2, 3, 0], [2, 3, 2, 0], [3, 2, 3, 0], [0, 0, 0, 1]]
+    gram = upper_gram(shop, wanted)
+    assert gram.toarray().tolist() == [[3, 2, 3, 0], [0, 3, 2, 0], [0, 0, 3, 0], [0, 0, 0, 1]]
     # 2 is a complement of 0 and of 1; 1 is one of 0
     lists = sparse.csr_matrix(np.array([[0, 2, 2, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]], float))
     (weights,) = cart_weights(lists, gram, [1.0])
@@ -86,7 +86,7 @@ def test_the_weights_of_a_cart_are_a_ridge_regression() -> None:
 def test_sessions_weigh_less_in_the_regression() -> None:
     log = events((0, 0, PURCHASE, 0), (0, 1, PURCHASE, 0), (1, 0, VIEW, 0), (1, 1, VIEW, 1))
     wanted = settings(session_weight=0.25)
-    assert gram_matrix(read_shopping(log, 2, PURCHASE, wanted), wanted).toarray().tolist() == [[1.25] * 2] * 2
+    assert upper_gram(read_shopping(log, 2, PURCHASE, wanted), wanted).toarray().tolist() == [[1.25, 1.25], [0, 1.25]]
 
 
 def test_the_table_has_known_pairs_first_then_those_of_the_category() -> None:
