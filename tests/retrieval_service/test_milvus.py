@@ -31,7 +31,7 @@ from twotower.artifact.manifest import IndexSpec
 from twotower.artifact.store import publish
 from twotower.artifact.version import Version
 from twotower.caller import Caller, caller
-from twotower.errors import CorruptArtifact, SettingsError, Unavailable
+from twotower.errors import CorruptArtifact, DeadlineExceeded, SettingsError, Unavailable
 from twotower.events import Interaction
 from twotower.live.records import State
 from twotower.pb import retrieval_pb2, retrieval_pb2_grpc
@@ -314,3 +314,17 @@ def test_a_search_waits_no_longer_than_its_caller() -> None:
         caller.reset(token)
     collection.search(one, 1, 64)
     assert 0 < client.timeouts[0] <= 2.0 and client.timeouts[1] == 20.0
+
+
+def test_a_caller_in_a_hurry_does_not_make_the_others_fail() -> None:
+    client, one = Client(), np.zeros((1, 4), np.float32)
+    collection = MilvusCollection(client, "twotower_x", MilvusAddress("http://x", timeout_seconds=20.0), 10, 4)
+    token = caller.set(Caller(time.monotonic() - 0.1))
+    try:
+        with pytest.raises(DeadlineExceeded):
+            collection.search(one, 1, 64)
+    finally:
+        caller.reset(token)
+    client.is_away = False
+    assert collection.search(one, 1, 64)[1].tolist() == [[7]]
+    assert not client.is_loading.is_set()

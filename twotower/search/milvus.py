@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from twotower.arrays import Float32, Int64, Mask
 from twotower.artifact.catalogue import Columns
 from twotower.artifact.manifest import IndexSpec
-from twotower.caller import caller
+from twotower.caller import caller, check_caller
 from twotower.errors import CorruptArtifact, SettingsError, Unavailable
 from twotower.search.milvus_address import MilvusAddress
 
@@ -31,6 +31,8 @@ _MAX_ROWS = 16_384
 _TOGETHER = 16
 # the highest `ef`
 _MAX_EFFORT = 32_768
+# a call that had less time than this, and ran out of it, does not show that Milvus is away
+_TELLING_SECONDS = 1.0
 # a longer list of codes costs more than it saves
 _MAX_CODES = 256
 
@@ -157,9 +159,13 @@ class MilvusCollection:
             self._asking_again.release()
 
     def _noting(self, call: Callable[[], Result]) -> Result:
+        seconds = self._seconds()
         try:
             return ask(self._address, call)
         except Unavailable as error:
+            if seconds < _TELLING_SECONDS:
+                # the caller was in a hurry: that says nothing of Milvus
+                check_caller()
             self._problem = str(error)
             raise
 

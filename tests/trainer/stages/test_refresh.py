@@ -335,7 +335,8 @@ def test_nothing_served_is_nothing_to_refresh(tmp_path: Path, capsys: Capture) -
 def test_bad_rows_are_rejected_as_in_a_run_and_kept(artifacts: Path, capsys: Capture) -> None:
     rows = [*product_rows(61), ["p0", "again", "", ""]]
     assert refresh(artifacts, rows) == 0
-    assert f"1 new, 0 gone, 0 changed; 1 rejected rows: {artifacts}/work/refresh/rejects.csv" in capsys.readouterr().out
+    rejects = artifacts / "work" / "refresh" / "rejects.csv"
+    assert f"1 new, 0 gone, 0 changed; 1 rejected rows: {rejects}" in capsys.readouterr().out
     assert refresh(artifacts, [*rows, *[["p1", "again", "", ""]] * 9]) == 2
     rejects = Path(re.search(r"see (.*)", capsys.readouterr().err).group(1))  # type: ignore[union-attr]
     assert len(rejects.read_text(encoding="utf-8").splitlines()) == 11
