@@ -44,8 +44,11 @@ ARG MILVUS
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh retrieval
 FROM builder AS gateway-libraries
 ARG TRACING
+# KAFKA=true adds what the event log in Kafka needs (see docs/operations.md)
+ARG KAFKA
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh gateway
 FROM builder AS recorder-libraries
+ARG KAFKA
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh recorder
 FROM builder AS explorer-libraries
 RUN --mount=type=cache,target=/root/.cache/pip sh docker/install.sh explorer

@@ -22,6 +22,9 @@ fi
 if [ "${MILVUS:-}" = true ]; then
   $locked --requirement requirements/milvus.txt
 fi
+if [ "${KAFKA:-}" = true ]; then
+  $locked --requirement requirements/kafka.txt
+fi
 $pip check
 if [ "$1" != trainer ]; then
   # a service never opens tests, stubs and headers of libraries

@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("item", "buyer", "retrieval", "gateway", "recorder", "explorer", "s3", "trainer", "tracing", "milvus")
+SERVICES = ("item", "buyer", "retrieval", "gateway", "recorder", "explorer")
+EXTRAS = (*SERVICES, "s3", "trainer", "tracing", "milvus", "kafka")
 # tools of the build: the one that generates the gRPC code, and the one that lists what an image holds
 TOOLS = {"protos": "grpcio-tools", "sbom": "cyclonedx-bom"}
 CUDA = re.compile("nvidia-|cuda-|triton==")

@@ -206,7 +206,7 @@ def _open_log(settings: GatewaySettings, stack: AsyncExitStack, stored: RedisHis
     if not settings.event_log:
         return None
     if settings.kafka:
-        stored.kafka = connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
+        stored.kafka = connect_kafka(settings)
         stack.push_async_callback(stored.kafka.close)
     log = EventLog(stored, settings.event_log_max_mb << 20, settings.event_log_lists)
     stack.push_async_callback(log.close)

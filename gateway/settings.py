@@ -11,6 +11,7 @@ from gateway.redis_url import read_redis_url
 from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
 from twotower.serving.client import as_target
+from twotower.serving.kafka import KafkaSettings
 from twotower.serving.settings import Host, TracedSettings
 from twotower.serving.tls import MutualTls, check_pair
 
@@ -49,7 +50,7 @@ Target = Annotated[str, AfterValidator(_check_target)]
 Shards = Annotated[str, AfterValidator(_check_shards)]
 
 
-class GatewaySettings(TracedSettings):
+class GatewaySettings(KafkaSettings, TracedSettings):
     """All settings of one gateway process."""
 
     host: Host = Field("127.0.0.1", description="address to listen on")
@@ -111,12 +112,6 @@ class GatewaySettings(TracedSettings):
     event_log_max_mb: int = Field(
         64, ge=1, le=65_536, description="memory of the log in Redis, MiB: half of it full drops lists, all refuses"
     )
-
-    kafka: str = Field(
-        "", pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$", description="host:port of Kafka, for the log in its place"
-    )
-    kafka_topic: str = Field("twotower-log", pattern="^[A-Za-z0-9._-]{1,249}$", description="topic of the event log")
-    kafka_timeout_seconds: float = Field(10.0, gt=0, description="time for one call of Kafka")
 
     live_catalogue: bool = Field(False, description="takes changes of products, which the services follow in Redis")
     max_products: int = Field(5000, ge=1, description="maximum products in one request")

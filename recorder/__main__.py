@@ -60,7 +60,7 @@ def open_source(settings: RecorderSettings, redis: RedisStream) -> Source:
     """The log in Kafka, if its address is set, else the stream in Redis."""
     if not settings.kafka:
         return redis
-    return connect_kafka(settings.kafka, settings.kafka_topic, settings.kafka_timeout_seconds)
+    return connect_kafka(settings)
 
 
 def _print_problem(problem: object, code: int) -> int:

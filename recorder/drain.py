@@ -71,6 +71,10 @@ class Recorder:
             self._flush()
         except (Unavailable, OSError, CorruptArtifact) as error:
             log.warning("%s entries stay in the stream: %s", len(self._batch), error)
+        try:
+            self._source.close()
+        except Unavailable as error:
+            log.warning("the log was not left: %s", error)
 
     def step(self) -> None:
         """Takes some entries, and writes what is due. Raises Unavailable, OSError or CorruptArtifact."""

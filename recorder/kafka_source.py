@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from recorder.source import Entry
 from twotower.errors import SettingsError, Unavailable
 from twotower.event_log import GROUP
+from twotower.serving.kafka import KafkaSettings
 
 Result = TypeVar("Result")
 
@@ -45,6 +46,17 @@ class KafkaTopic:
 
     def waiting(self) -> int:
         return self._run(self._waiting())
+
+    def close(self) -> None:
+        """Leaves the group, so that its partitions go to another recorder at once, not after the session's timeout."""
+        try:
+            self._run(self._stop())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
 
     async def _started(self) -> Any:
         if self._consumer is None:
@@ -100,24 +112,20 @@ class KafkaTopic:
             raise Unavailable(f"Kafka: {error!r}") from None
 
 
-def connect_kafka(servers: str, topic: str, timeout_seconds: float) -> KafkaTopic:
-    """The topic at `servers` (host:port, host:port); connects on first use. Raises SettingsError without aiokafka."""
+def connect_kafka(settings: KafkaSettings) -> KafkaTopic:
+    """The topic in the Kafka of the settings; connects on first use. Raises SettingsError without aiokafka."""
     try:
         from aiokafka import AIOKafkaConsumer
     except ImportError:
-        raise SettingsError("TWOTOWER_RECORDER_KAFKA needs aiokafka: pip install 'twotower[kafka]'") from None
+        raise SettingsError("TWOTOWER_KAFKA needs aiokafka: pip install 'twotower[kafka]'") from None
+    topic, options = settings.kafka_topic, settings.kafka_options()
 
     def make() -> Any:
         return AIOKafkaConsumer(
-            topic,
-            bootstrap_servers=servers,
-            group_id=GROUP,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            request_timeout_ms=round(timeout_seconds * 1000),
+            topic, group_id=GROUP, enable_auto_commit=False, auto_offset_reset="earliest", **options
         )
 
-    return KafkaTopic(make, topic, timeout_seconds)
+    return KafkaTopic(make, topic, settings.kafka_timeout_seconds)
 
 
 def _entry(record: Any) -> Entry:

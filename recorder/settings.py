@@ -9,10 +9,10 @@ from pydantic import AfterValidator, Field
 
 from twotower.artifact.layout import Layout
 from twotower.live.redis_client import PATTERN, check_redis_url
-from twotower.serving.settings import ProcessSettings
+from twotower.serving.kafka import KafkaSettings
 
 
-class RecorderSettings(ProcessSettings):
+class RecorderSettings(KafkaSettings):
     """All settings of the recorder."""
 
     artifacts: Path = Field(Path("artifacts"), description="artifact folder; the log lies in its folder private")
@@ -22,11 +22,6 @@ class RecorderSettings(ProcessSettings):
         description="URL of the gateway's Redis: redis://, redis+sentinel://, redis+cluster:// (rediss: TLS) or unix://",
     )
     redis_timeout_seconds: float = Field(5.0, gt=0, description="timeout of connecting and of one command")
-    kafka: str = Field(
-        "", pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$", description="host:port of Kafka, for the log in its place"
-    )
-    kafka_topic: str = Field("twotower-log", pattern="^[A-Za-z0-9._-]{1,249}$", description="topic of the event log")
-    kafka_timeout_seconds: float = Field(10.0, gt=0, description="time for one call of Kafka")
     host: str = Field("127.0.0.1", description="address of the metrics")
     metrics_port: int = Field(0, ge=0, le=65535, description="Prometheus port; 0 takes a free one")
     flush_seconds: float = Field(30.0, gt=0, description="longest time between reading an entry and its file")

@@ -41,6 +41,9 @@ class Source(Protocol):
     def waiting(self) -> int:
         """How many entries are not confirmed, given or not. Raises Unavailable."""
 
+    def close(self) -> None:
+        """Leaves the log to other recorders. Raises Unavailable if it cannot say so."""
+
 
 class RedisStream:
     """The stream that gateways write, read through a consumer group. What is confirmed is removed from it."""
@@ -88,6 +91,10 @@ class RedisStream:
             return int(self._client.xlen(STREAM))
         except _FAILURES as error:
             raise self._failed(error) from None
+
+    def close(self) -> None:
+        if self._connected is not None:
+            self._connected.close()
 
     def _read(self, after: str, count: int, wait_ms: int | None) -> list[Entry]:
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.history.connection import Command
 from twotower.errors import SettingsError, Unavailable
+from twotower.serving.kafka import KafkaSettings
 
 
 class KafkaLog:
@@ -52,20 +53,15 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-def connect_kafka(servers: str, topic: str, timeout_seconds: float) -> KafkaLog:
-    """The topic at `servers` (host:port, host:port). Raises SettingsError without aiokafka."""
+def connect_kafka(settings: KafkaSettings) -> KafkaLog:
+    """The topic in the Kafka of the settings. Raises SettingsError without aiokafka."""
     try:
         from aiokafka import AIOKafkaProducer
     except ImportError:
-        raise SettingsError("TWOTOWER_GATEWAY_KAFKA needs aiokafka: pip install 'twotower[kafka]'") from None
+        raise SettingsError("TWOTOWER_KAFKA needs aiokafka: pip install 'twotower[kafka]'") from None
+    options = settings.kafka_options()
 
     def make() -> Any:
-        return AIOKafkaProducer(
-            bootstrap_servers=servers,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=2,
-            request_timeout_ms=round(timeout_seconds * 1000),
-        )
+        return AIOKafkaProducer(acks="all", enable_idempotence=True, linger_ms=2, **options)
 
-    return KafkaLog(make, topic, timeout_seconds)
+    return KafkaLog(make, settings.kafka_topic, settings.kafka_timeout_seconds)

@@ -20,6 +20,8 @@ SERVICES = ("ITEM", "BUYER", "RETRIEVAL", "GATEWAY", "RECORDER", "EXPLORER", "DE
 SHARED = {"TWOTOWER_ARTIFACTS", "TWOTOWER_CACHE", "TWOTOWER_INNER_TLS", "TWOTOWER_LOG_LEVEL", "TWOTOWER_DATA"}
 OTLP_VARIABLE = f"{PREFIX}OTLP_ENDPOINT"
 SHARED |= {"TWOTOWER_MILVUS", "TWOTOWER_MILVUS_TOKEN", "TWOTOWER_MILVUS_ALIAS"}
+SHARED |= {"TWOTOWER_KAFKA", "TWOTOWER_KAFKA_TOPIC", "TWOTOWER_KAFKA_SECURITY", "TWOTOWER_KAFKA_SASL_MECHANISM"}
+SHARED |= {"TWOTOWER_KAFKA_USERNAME", "TWOTOWER_KAFKA_PASSWORD", "TWOTOWER_KAFKA_TLS"}
 SHARED |= {OTLP_VARIABLE, f"{PREFIX}TRACE_SAMPLING"}
 # the name of OpenTelemetry's own documents for the same
 _OTLP_STANDARD = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -136,6 +138,8 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
     # the variable that was set may be the shared one
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
+    if field.endswith("PASSWORD"):
+        return f"{name}: {str(item['msg']).removeprefix('Value error, ')}"
     # a URL may hold a password, with line breaks and signs of any kind
     shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
     shown = re.sub("password=[^&']*", "password=...", shown)

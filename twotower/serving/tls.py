@@ -67,10 +67,30 @@ class TlsFiles:
 def read_identity(folder: Path) -> Identity:
     """The content of the three files. Raises SettingsError if one is missing or if key and certificate do not fit."""
     check_pair(folder)
-    authorities = folder / "ca.crt"
+    _trusting(folder / "ca.crt")
     try:
-        ssl.create_default_context(cafile=str(authorities))
         return Identity(*((folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")))
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}") from None
+
+
+def client_context(folder: Path | None) -> ssl.SSLContext:
+    """What a client trusts: `ca.crt` of the folder, or the system's authorities. Shows `tls.crt` if the folder has it.
+
+    Raises SettingsError for files that cannot be used.
+    """
+    if folder is None:
+        return ssl.create_default_context()
+    context = _trusting(folder / "ca.crt")
+    if (folder / "tls.crt").exists():
+        check_pair(folder)
+        context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
+    return context
+
+
+def _trusting(authorities: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(authorities))
     except ssl.SSLError:
         raise SettingsError(f"{authorities} is not a certificate in PEM form") from None
     except OSError as error:
