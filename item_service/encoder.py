@@ -141,8 +141,8 @@ def load(version: Version, settings: ItemSettings, synonyms: ShopSynonyms | None
     Raises CorruptArtifact if a file does not fit.
     """
     files, folder, manifest = version.layout, version.encoder, version.manifest
-    tokenizer = [folder.tokenizer] if folder.tokenizer.name in manifest.encoder_files else []
-    version.check(folder.spec, folder.graph, *tokenizer, files.item_tower, files.item_tower_rows)
+    version.check(*(folder.root / name for name in manifest.encoder_files))
+    version.check(files.item_tower, files.item_tower_rows)
     version.check(files.vocab, files.ids, files.search_words, *(version.query_ngrams or ()))
     text_encoder = TextEncoder.load(folder, threads=1)
     if text_encoder.spec.dimension != manifest.text_dimension:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.fused import tiny_parts
@@ -205,7 +206,7 @@ def write_encoder(layout: Layout, seed: int) -> EncoderFiles:
         ngrams=NGRAMS.settings(),
     )
     temporary.spec.write_text(spec.model_dump_json(), encoding="utf-8")
-    temporary.graph.write_bytes(encoder_graph(seed).SerializeToString())
+    onnx_ir.save(onnx_ir.from_proto(encoder_graph(seed)), temporary.graph, external_data=temporary.weights.name)
     listing = "".join(f"{name} {entry.sha256}\n" for name, entry in entries(temporary.root).items())
     final = layout.encoder(hashlib.sha256(listing.encode()).hexdigest())
     if not final.root.exists():

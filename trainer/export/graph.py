@@ -30,9 +30,18 @@ def check_parity(name: str, expected: Float32, actual: Float32, tolerance: float
 
 
 def export_graph(
-    module: nn.Module, example: tuple[Tensor, ...], path: Path, axes: dict[str, dict[int, str]], *outputs: str
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    axes: dict[str, dict[int, str]],
+    *outputs: str,
+    weights_apart: bool = False,
 ) -> None:
-    """Writes a module as an ONNX graph. `axes` names the inputs, and their axes of variable length."""
+    """Writes a module as an ONNX graph. `axes` names the inputs, and their axes of variable length.
+
+    With `weights_apart` the weights are a file beside it, `<name>.data`: ONNX Runtime maps it, and the graph, which is
+    one protobuf message, stays below that format's 2 GB.
+    """
     sizes: dict[str, Any] = {}
     shapes = tuple(
         {axis: sizes.setdefault(name, torch.export.Dim(name)) for axis, name in variable.items()}
@@ -50,7 +59,7 @@ def export_graph(
                 input_names=list(axes),
                 output_names=list(outputs),
                 dynamic_shapes=shapes,
-                external_data=False,
+                external_data=weights_apart,
                 dynamo=True,
                 verbose=False,
                 opset_version=20,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -24,6 +25,8 @@ _MICROSOFT = "com.microsoft"
 
 def quantise_graph(source: Path, target: Path) -> int:
     """Writes `source` with int8 weights to `target`, and returns the number of rewritten matrix products.
+
+    The weights of both are in files beside them, with `.data` after the name.
 
     Weights have one scale per output channel. Activations have one scale per row, that is per token. With
     `onnxruntime.quantization.quantize_dynamic` a whole batch shares one scale, so a text's vector depends on the other
@@ -42,7 +45,8 @@ def quantise_graph(source: Path, target: Path) -> int:
     _replace(model.graph, writer)
     if _MICROSOFT not in (one.domain for one in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
-    onnx.save(model, target)
+    # unlike onnx's own function it puts large tensors at multiples of 64 KiB, where they can be mapped
+    onnx_ir.save(onnx_ir.from_proto(model), target, external_data=f"{target.name}.data")
     return count
 
 

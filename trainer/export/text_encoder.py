@@ -80,7 +80,7 @@ def _write_float32(model: SentenceTransformer, spec: EncoderSpec, target: Encode
     variable = {0: "batch", 1: "length"}
     axes = {"input_ids": variable, "attention_mask": variable}
     with _plain_attention(model):
-        export_graph(_TextGraph(model), example, target.graph, axes, *OUTPUTS[spec.kind])
+        export_graph(_TextGraph(model), example, target.graph, axes, *OUTPUTS[spec.kind], weights_apart=True)
 
 
 def _move_into_place(source: EncoderLayout, layout: Layout) -> str:
@@ -143,9 +143,11 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
     If the cosines are too low, `auto` keeps the float32 graph. Raises EncoderError for `int8` then.
     """
     float32 = TextEncoder.load(layout, threads)
-    int8_path = layout.graph.with_name("int8.onnx")
-    products = quantise_graph(layout.graph, int8_path)
-    int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(int8_path, spec.kind), threads)
+    smaller = EncoderLayout(layout.root.with_name("encoder-int8"))
+    shutil.rmtree(smaller.root, ignore_errors=True)
+    smaller.root.mkdir()
+    products = quantise_graph(layout.graph, smaller.graph)
+    int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(smaller.graph, spec.kind), threads)
     rows = np.linspace(0, len(texts) - 1, min(len(texts), config.quantisation_texts), dtype=int)
     sample = [texts[row] for row in rows]
     quality = measure_int8(float32, int8, sample)
@@ -154,7 +156,8 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
     )
     if products and quality.mean_cosine >= MEAN_COSINE and quality.min_cosine >= MIN_COSINE:
         _check_batches(int8, sample[: config.parity_rows], config.parity_tolerance)
-        int8_path.replace(layout.graph)
+        smaller.weights.replace(layout.weights)
+        smaller.graph.replace(layout.graph)
         layout.spec.write_text(spec.model_copy(update={"int8": quality}).model_dump_json(indent=1), encoding="utf-8")
         log.info(f"text encoder: int8; {cosines}")
         return
@@ -162,7 +165,7 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
     reason = f"{cosines}; {required}" if products else "it has no product of tokens and weights"
     if config.quantisation == "int8":
         raise EncoderError(f"the encoder {spec.name!r} cannot be int8: {reason}; set encoder.quantisation=auto or none")
-    int8_path.unlink()
+    shutil.rmtree(smaller.root)
     log.info(f"text encoder: float32, because int8 is not close enough: {reason}")
 
 

@@ -164,4 +164,5 @@ class EncoderLayout:
 
     spec = property(lambda self: self.root / "encoder.json")
     graph = property(lambda self: self.root / "encoder.onnx")
+    weights = property(lambda self: self.root / "encoder.onnx.data")
     tokenizer = property(lambda self: self.root / "tokenizer.json")

@@ -144,12 +144,13 @@ def test_int8_is_used_if_it_is_close_and_else_refused_or_left_out(
     titles = ["خاتم ذهب عيار 21", "زيت محرك 5W-30 سعة 4 لتر", "Gold ring 21k", "عطر عود ملكي 100 مل"]
 
     # all exports share one graph: tracing takes most of this test's time
-    trace, kept = text_encoder.export_graph, tmp_path / "kept.onnx"
+    trace, kept = text_encoder.export_graph, tmp_path / "kept"
 
-    def trace_once(module: Any, example: Any, path: Path, *rest: Any) -> None:
+    def trace_once(module: Any, example: Any, path: Path, *rest: Any, **named: Any) -> None:
         if not kept.exists():
-            trace(module, example, kept, *rest)
-        shutil.copyfile(kept, path)
+            kept.mkdir()
+            trace(module, example, kept / path.name, *rest, **named)
+        shutil.copytree(kept, path.parent, dirs_exist_ok=True)
 
     monkeypatch.setattr(text_encoder, "export_graph", trace_once)
 
@@ -167,7 +168,7 @@ def test_int8_is_used_if_it_is_close_and_else_refused_or_left_out(
     cosines = (quick.encode(titles) * model.encode(titles)).sum(axis=1)
     assert cosines.min() == pytest.approx(quick.spec.int8.min_cosine, abs=1e-4) and cosines.min() >= 0.98
     # a quarter of the size, except the word vectors
-    sizes = [(layout.encoder(folder.name).graph).stat().st_size for folder in layout.encoders.iterdir()]
+    sizes = [layout.encoder(folder.name).weights.stat().st_size for folder in layout.encoders.iterdir()]
     assert max(sizes) - min(sizes) > 20e6
     wrong = quick.spec.int8.model_copy(update={"probe": [0.0] * 384})
     files = next(
@@ -229,8 +230,8 @@ def test_a_run_stops_if_a_graph_differs_and_publishes_nothing(
     before = (artifacts / "CURRENT").read_bytes(), sorted((artifacts / "versions").iterdir())
     real = export_graph
 
-    def tampering(module: Any, example: Any, path: Path, *rest: Any) -> None:
-        real(module, example, path, *rest)
+    def tampering(module: Any, example: Any, path: Path, *rest: Any, **named: Any) -> None:
+        real(module, example, path, *rest, **named)
         if path.name == broken:
             if broken == "buyer_tower.onnx":  # its weights are still near zero: change the attention
                 graph = onnx.load(path)

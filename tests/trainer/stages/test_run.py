@@ -96,7 +96,7 @@ def test_a_version_holds_the_files_of_the_design_and_their_hashes(version: Versi
         for name, entry in entries.items():
             raw = (folder / name).read_bytes()
             assert (entry.sha256, entry.size) == (hashlib.sha256(raw).hexdigest(), len(raw))
-    assert set(version.manifest.encoder_files) == {"encoder.json", "encoder.onnx"}
+    assert set(version.manifest.encoder_files) == {"encoder.json", "encoder.onnx", "encoder.onnx.data"}
 
 
 def test_what_names_buyers_is_for_its_owner_alone(version: Version) -> None:

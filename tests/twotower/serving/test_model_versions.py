@@ -121,7 +121,7 @@ async def test_a_damaged_file_of_any_kind_is_refused_and_counted_and_the_old_ver
 
 
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
-@pytest.mark.parametrize("name", ["encoder.json", "encoder.onnx"])
+@pytest.mark.parametrize("name", ["encoder.json", "encoder.onnx", "encoder.onnx.data"])
 async def test_a_damaged_encoder_is_refused_too(
     artifacts: Path, versions: Versions[str], damage: Callable[[Path], None], name: str
 ) -> None:
