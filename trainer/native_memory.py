@@ -23,6 +23,15 @@ def limit_caches() -> None:
         os.environ.setdefault(name, value)
 
 
+def freeze_imports() -> None:
+    """Leaves what is imported out of later collections: a search for cycles among torch's modules takes .3 seconds.
+
+    Call it before any data is read, since a cycle of frozen objects is never freed.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def release() -> None:
     """Returns freed memory to the system: glibc keeps what lies between pieces that are still used.
 

@@ -29,6 +29,24 @@ release()
 print(before, resident_mb(), len(kept))
 """
 
+FROZEN = """
+import gc, json, weakref
+from trainer.native_memory import freeze_imports, release
+
+class Node:
+    pass
+
+before = Node()
+before.itself, before_ref = before, weakref.ref(before)
+del before
+freeze_imports()
+after = Node()
+after.itself, after_ref = after, weakref.ref(after)
+del after
+release()
+print(before_ref() is None, after_ref() is None, gc.get_freeze_count() > 10 * len(gc.get_objects()))
+"""
+
 
 def test_caches_are_limited_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
@@ -42,3 +60,8 @@ def test_freed_memory_between_used_pieces_goes_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
     before, after, kept = map(int, done.stdout.split())
     assert before - after > 150 and kept == 2_000
+
+
+def test_what_is_imported_is_not_searched_again_and_later_cycles_are_freed() -> None:
+    done = subprocess.run([sys.executable, "-c", FROZEN], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "True"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainer.commands.files import assignments, config_files
 from trainer.commands.output import log_to_stdout
-from trainer.native_memory import limit_caches, release
+from trainer.native_memory import freeze_imports, limit_caches, release
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def _run_stages(options: argparse.Namespace, config: Config, layout: Layout) -> 
     from trainer.stages.train import train
     from trainer.stages.workspace import Run, forget
 
+    freeze_imports()
     log_to_stdout()
     scratch_reason = ""
     if options.command == "run":

@@ -53,7 +53,12 @@ def test_the_encoder_is_published_with_its_tokenizer_and_the_light_profile(artif
     assert pointer is not None
     version = open_version(layout, pointer.version)
     assert (version.manifest.encoder, version.manifest.text_dimension) == (str(FOLDER), 384)
-    assert sorted(version.manifest.encoder_files) == ["encoder.json", "encoder.onnx", "encoder.onnx.data", "tokenizer.json"]
+    assert sorted(version.manifest.encoder_files) == [
+        "encoder.json",
+        "encoder.onnx",
+        "encoder.onnx.data",
+        "tokenizer.json",
+    ]
     # the weights are mapped: the graph holds none of them
     assert version.encoder.graph.stat().st_size < 1 << 20 < version.encoder.weights.stat().st_size
     spec = json.loads(version.encoder.spec.read_text())
