@@ -34,6 +34,7 @@ def _check_folder(value: Path | None, info: ValidationInfo) -> Path | None:
 
 
 Credential = Annotated[str, AfterValidator(_check_credential)]
+Certificates = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_check_folder)]
 
 
 class KafkaSettings(ProcessSettings):
@@ -52,12 +53,10 @@ class KafkaSettings(ProcessSettings):
     )
     kafka_username: Credential = Field("", validate_default=True, description="user of a listener with SASL")
     kafka_password: Credential = Field("", validate_default=True, description="its password", repr=False)
-    kafka_tls: Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_check_folder)] = (
-        Field(
-            None,
-            description="folder with ca.crt, and tls.crt and tls.key where the brokers ask for a certificate; without it "
-            "the authorities of the system are trusted",
-        )
+    kafka_tls: Certificates = Field(
+        None,
+        description="folder with ca.crt, and tls.crt and tls.key where the brokers ask for a certificate; without it "
+        "the authorities of the system are trusted",
     )
 
     def kafka_options(self) -> dict[str, Any]:
