@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.small_shop import current, small_run
 from tests.helpers.stack import Reference
 from tests.helpers.tiny_version import build_version
-from trainer.release.drift import in_bins, training_bins
+from trainer.release.drift import every_nth, in_bins, training_bins
 from twotower.artifact.manifest import Bins, Fusion
 from twotower.history import read_recent
 
@@ -27,6 +27,11 @@ def test_equal_values_share_a_bin_and_no_bin_is_empty() -> None:
     assert bins.edges == [1.0, 2.0, 3.0]
     assert bins.shares == pytest.approx([0.6, 0.1, 0.1, 0.2])
     assert in_bins([7.0, 7.0]) == Bins(edges=[], shares=[1.0])
+
+
+@pytest.mark.parametrize(("count", "step"), [(0, 1), (1, 1), (5, 1), (6, 2), (10, 2), (11, 4), (20, 4), (21, 8)])
+def test_every_nth_of_many_is_kept_without_holding_them(count: int, step: int) -> None:
+    assert every_nth(iter(range(count)), 5) == list(range(0, count, step))
 
 
 def test_a_version_has_the_lengths_and_best_scores_of_its_own_histories(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from twotower.search.complements import ComplementTable
 
 # what a complement by category weighs in a cart: it comes after all that are known of the products themselves
 _BY_CATEGORY = 1e-4
+# products whose lists are put together at once
+_PRODUCTS = 16_384
 
 
 class Strength(NamedTuple):
@@ -59,24 +61,28 @@ class TableFitter:
         (weights,) = self.weights(lists, [strength.ridge])
         category = self._substitutes.category
         by_category = CategoryComplements(self._shopping, category, strength.shrinkage, self._settings)
-        rows, scores, carts, known = [], [], [], np.zeros(len(category), np.int32)
-        for product in range(len(category)):
-            own = _best_first(lists, product)
-            place = lists.indptr[product] + own
-            others = max(self._settings.category_keep - len(own), 0)
-            added, shares = by_category.best(product, lists.indices[place].tolist(), self._substitutes, others)
-            known[product] = len(own)
-            rows.append(np.concatenate([lists.indices[place], added]))
-            scores.append(np.concatenate([lists.data[place], shares]))
-            carts.append(np.concatenate([weights.data[place], _BY_CATEGORY * shares]))
-        offsets = np.concatenate([[0], np.cumsum([len(one) for one in rows])]).astype(np.int64)
-        return ComplementTable(
-            offsets,
-            known,
-            np.concatenate(rows).astype(np.int32),
-            np.concatenate(scores).astype(np.float32),
-            np.concatenate(carts).astype(np.float32),
-        )
+        sizes, parts = np.zeros(len(category), np.int64), []
+        known = np.diff(lists.indptr).astype(np.int32)
+        for first in range(0, len(category), _PRODUCTS):
+            rows, scores, carts = [], [], []
+            for product in range(first, min(first + _PRODUCTS, len(category))):
+                place = lists.indptr[product] + _best_first(lists, product)
+                others = max(self._settings.category_keep - len(place), 0)
+                added, shares = by_category.best(product, lists.indices[place].tolist(), self._substitutes, others)
+                sizes[product] = len(place) + len(added)
+                rows += [lists.indices[place], added]
+                scores += [lists.data[place], shares]
+                carts += [weights.data[place], _BY_CATEGORY * shares]
+            # three arrays a product take more than what they hold
+            parts.append(
+                (
+                    np.concatenate(rows).astype(np.int32),
+                    np.concatenate(scores).astype(np.float32),
+                    np.concatenate(carts).astype(np.float32),
+                )
+            )
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        return ComplementTable(offsets, known, *(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _best_first(lists: sparse.csr_matrix, product: int) -> Int64:
