@@ -205,6 +205,30 @@ def test_a_service_downloads_a_version_before_it_starts_and_follows_the_storage(
     assert scheduler["containers"][1]["args"] == ["push", "s3://shop-models/production", "--follow", "2"]
 
 
+def test_gateway_and_recorder_reach_kafka_and_nobody_else_does(stored: list[Object]) -> None:
+    user = {"TWOTOWER_KAFKA_USERNAME": "username", "TWOTOWER_KAFKA_PASSWORD": "password"}
+    wanted = {
+        "TWOTOWER_KAFKA": "kafka-1.example:9093,kafka-2.example:9093",
+        "TWOTOWER_KAFKA_TOPIC": "twotower-log",
+        "TWOTOWER_KAFKA_SECURITY": "SASL_SSL",
+        "TWOTOWER_KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+        "TWOTOWER_KAFKA_TLS": "/tls/kafka",
+    }
+    for name, container in containers(stored):
+        ours = [one for one in container.get("env", []) if "KAFKA" in one["name"]]
+        if container["name"] not in ("gateway", "recorder"):
+            assert not ours, name
+            continue
+        assert {one["name"]: one["value"] for one in ours if "value" in one} == wanted
+        assert {one["name"]: one["valueFrom"]["secretKeyRef"] for one in ours if "valueFrom" in one} == {
+            variable: {"name": "kafka-user", "key": key} for variable, key in user.items()
+        }
+        assert {"name": "kafka-tls", "mountPath": "/tls/kafka", "readOnly": True} in container["volumeMounts"]
+    policy = named(stored, "NetworkPolicy", "kafka-clients")["spec"]
+    assert policy["egress"] == [{"ports": [{"port": 9093}]}]
+    assert policy["podSelector"]["matchExpressions"][0]["values"] == ["gateway", "recorder"]
+
+
 def test_each_shard_is_a_set_of_replicas_behind_an_address_of_its_own() -> None:
     objects = render(values_of(EXAMPLES[0].with_name("sharded.yaml")))
     addresses = []
@@ -271,6 +295,8 @@ def test_the_metric_of_the_autoscaler_is_one_of_the_services(stored: list[Object
         ({"artifacts": {"from": "storage"}}, "artifacts.storage.url"),
         ({"artifacts": {"storage": {"url": "s3://me:secret@bucket/x"}}}, "url"),
         ({"redis": {"enabled": False}}, "redis.urlSecret.name"),
+        ({"kafka": {"servers": "kafka:9093", "security": "SASL_SSL"}}, "kafka.security has SASL: set kafka.secret"),
+        ({"kafka": {"servers": "kafka"}}, "servers"),
         ({"explorer": {"enabled": True}}, "explorer.keySecret.name"),
         ({"trainer": {"events": ["e.csv"], "inputClaim": "files"}}, "both trainer.events and trainer.products"),
         ({"trainer": {"events": ["e.csv"], "products": ["p.csv"]}}, "trainer.inputClaim"),

@@ -114,6 +114,46 @@ tolerations:
   {{- end }}
 {{- end -}}
 
+{{/* the log in Kafka, for the gateway and the recorder: variables, mount and volume */}}
+{{- define "twotower.kafkaEnv" -}}
+{{- with .Values.kafka }}
+{{- if .servers }}
+- name: TWOTOWER_KAFKA
+  value: {{ .servers }}
+- name: TWOTOWER_KAFKA_TOPIC
+  value: {{ .topic }}
+- name: TWOTOWER_KAFKA_SECURITY
+  value: {{ .security }}
+{{- if hasPrefix "SASL" .security }}
+- name: TWOTOWER_KAFKA_SASL_MECHANISM
+  value: {{ .saslMechanism }}
+{{- $secret := required "kafka.security has SASL: set kafka.secret" .secret }}
+{{- range list "username" "password" }}
+- name: TWOTOWER_KAFKA_{{ upper . }}
+  valueFrom:
+    secretKeyRef: {name: {{ $secret }}, key: {{ . }}}
+{{- end }}
+{{- end }}
+{{- if .tls }}
+- name: TWOTOWER_KAFKA_TLS
+  value: /tls/kafka
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "twotower.kafkaMount" -}}
+{{- if and .Values.kafka.servers .Values.kafka.tls -}}
+- {name: kafka-tls, mountPath: /tls/kafka, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "twotower.kafkaVolume" -}}
+{{- if and .Values.kafka.servers .Values.kafka.tls }}
+{{- include "twotower.secretVolume" (list "kafka-tls" .Values.kafka.tls) }}
+{{- end }}
+{{- end -}}
+
 {{- define "twotower.fromStorage" -}}
 {{- if eq .Values.artifacts.from "storage" }}true{{ end -}}
 {{- end -}}
