@@ -41,7 +41,9 @@ class KafkaSettings(ProcessSettings):
     """The settings of every process that uses the event log in Kafka. Without `kafka` the others have no effect."""
 
     kafka: str = Field(
-        "", pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$", description="host:port of Kafka, for the log in its place"
+        "",
+        pattern=r"^([^\s,:]+:\d+(,[^\s,:]+:\d+)*)?$",
+        description="host:port of brokers, separated by commas: the event log is in Kafka, not in Redis",
     )
     kafka_topic: str = Field("twotower-log", pattern="^[A-Za-z0-9._-]{1,249}$", description="topic of the event log")
     kafka_timeout_seconds: float = Field(10.0, gt=0, description="time for one call of Kafka")
@@ -51,8 +53,8 @@ class KafkaSettings(ProcessSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="how the password is sent, where the listener has SASL"
     )
-    kafka_username: Credential = Field("", validate_default=True, description="user of a listener with SASL")
-    kafka_password: Credential = Field("", validate_default=True, description="its password", repr=False)
+    kafka_username: Credential = Field("", validate_default=True, description="user, where the listener has SASL")
+    kafka_password: Credential = Field("", validate_default=True, description="password of that user", repr=False)
     kafka_tls: Certificates = Field(
         None,
         description="folder with ca.crt, and tls.crt and tls.key where the brokers ask for a certificate; without it "
