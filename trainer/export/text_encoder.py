@@ -158,6 +158,7 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
         _check_batches(int8, sample[: config.parity_rows], config.parity_tolerance)
         smaller.weights.replace(layout.weights)
         smaller.graph.replace(layout.graph)
+        smaller.root.rmdir()
         layout.spec.write_text(spec.model_copy(update={"int8": quality}).model_dump_json(indent=1), encoding="utf-8")
         log.info(f"text encoder: int8; {cosines}")
         return

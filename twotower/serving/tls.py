@@ -67,7 +67,7 @@ class TlsFiles:
 def read_identity(folder: Path) -> Identity:
     """The content of the three files. Raises SettingsError if one is missing or if key and certificate do not fit."""
     check_pair(folder)
-    _trusting(folder / "ca.crt")
+    _client_of(folder / "ca.crt")
     try:
         return Identity(*((folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")))
     except OSError as error:
@@ -81,14 +81,14 @@ def client_context(folder: Path | None) -> ssl.SSLContext:
     """
     if folder is None:
         return ssl.create_default_context()
-    context = _trusting(folder / "ca.crt")
+    context = _client_of(folder / "ca.crt")
     if (folder / "tls.crt").exists():
         check_pair(folder)
         context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
     return context
 
 
-def _trusting(authorities: Path) -> ssl.SSLContext:
+def _client_of(authorities: Path) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(authorities))
     except ssl.SSLError:
