@@ -8,24 +8,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from gateway.redis_url import read_redis_url
-from twotower.errors import SettingsError
 from twotower.events import DEFAULT_WEIGHTS
 from twotower.serving.client import as_target
 from twotower.serving.kafka import KafkaSettings
 from twotower.serving.settings import Host, TracedSettings
-from twotower.serving.tls import MutualTls, check_pair
+from twotower.serving.tls import MutualTls, check_pair, usable
 
 
 def _split_names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
-
-def _check_pair(folder: Path) -> Path:
-    try:
-        check_pair(folder)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return folder
 
 
 def _check_redis_url(value: str) -> str:
@@ -88,7 +79,7 @@ class GatewaySettings(KafkaSettings, TracedSettings):
     inner_tls: MutualTls | None = Field(
         None, description="folder with tls.crt, tls.key and ca.crt for mutual TLS with the services"
     )
-    tls: Annotated[Path, AfterValidator(_check_pair)] | None = Field(
+    tls: Annotated[Path, AfterValidator(usable(check_pair))] | None = Field(
         None, description="folder with tls.crt and tls.key: the gateway serves HTTPS"
     )
     max_message_mb: int = Field(16, ge=1, le=512, description="largest gRPC message, MiB")

@@ -143,8 +143,8 @@ def _quantise(layout: EncoderLayout, spec: EncoderSpec, config: Encoder, texts: 
     If the cosines are too low, `auto` keeps the float32 graph. Raises EncoderError for `int8` then.
     """
     float32 = TextEncoder.load(layout, threads)
-    smaller = EncoderLayout(layout.root.with_name("encoder-int8"))
-    shutil.rmtree(smaller.root, ignore_errors=True)
+    # inside the folder of the export, which the next run removes if this one is killed
+    smaller = EncoderLayout(layout.root / "int8")
     smaller.root.mkdir()
     products = quantise_graph(layout.graph, smaller.graph)
     int8 = TextEncoder(spec, load_tokenizer(spec, layout.tokenizer), text_graph(smaller.graph, spec.kind), threads)

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from twotower.errors import SettingsError
 from twotower.serving.settings import ProcessSettings
-from twotower.serving.tls import client_context
+from twotower.serving.tls import client_context, usable
 
 
 def _check_credential(value: str, info: ValidationInfo) -> str:
@@ -26,11 +25,7 @@ def _check_folder(value: Path | None, info: ValidationInfo) -> Path | None:
         return None
     if not str(info.data.get("kafka_security", "")).endswith("SSL"):
         raise ValueError("only the securities SSL and SASL_SSL use it")
-    try:
-        client_context(value)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return value
+    return usable(client_context)(value)
 
 
 Credential = Annotated[str, AfterValidator(_check_credential)]

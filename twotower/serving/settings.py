@@ -138,9 +138,10 @@ def _explain(own: str, item: Mapping[str, object], environ: Mapping[str, str]) -
     field = str(place[0]).upper() if isinstance(place, tuple) and place else "?"
     # the variable that was set may be the shared one
     name = f"{PREFIX}{field}" if f"{own}{field}" not in environ and f"{PREFIX}{field}" in environ else f"{own}{field}"
+    problem = str(item["msg"]).removeprefix("Value error, ")
     if field.endswith("PASSWORD"):
-        return f"{name}: {str(item['msg']).removeprefix('Value error, ')}"
+        return f"{name}: {problem}"
     # a URL may hold a password, with line breaks and signs of any kind
     shown = re.sub("//.*@", "//...@", repr(item.get("input")), flags=re.DOTALL)
     shown = re.sub("password=[^&']*", "password=...", shown)
-    return f"{name}={shown}: {str(item['msg']).removeprefix('Value error, ')}"
+    return f"{name}={shown}: {problem}"

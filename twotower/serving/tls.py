@@ -111,16 +111,21 @@ def check_pair(folder: Path) -> None:
         raise SettingsError(f"{folder}: tls.crt and tls.key cannot be used together: {reason}") from None
 
 
-def _check_mutual(folder: Path) -> Path:
-    try:
-        read_identity(folder)
-    except SettingsError as error:
-        raise ValueError(str(error)) from None
-    return folder
+def usable(check: Callable[[Path], object]) -> Callable[[Path], Path]:
+    """A validator of the setting of a folder: refuses the folder if `check` raises SettingsError."""
+
+    def validate(folder: Path) -> Path:
+        try:
+            check(folder)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return folder
+
+    return validate
 
 
 # the setting of a folder for mutual TLS
-MutualTls = Annotated[Path, AfterValidator(_check_mutual)]
+MutualTls = Annotated[Path, AfterValidator(usable(read_identity))]
 
 
 def stamp_of(folder: Path) -> tuple[object, ...]:
